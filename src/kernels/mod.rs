@@ -1,0 +1,36 @@
+//! The engine room: fused, threaded, vectorized operations and their gradients.
+//!
+//! One function per hot expression, with the signature of its reference expression. It takes the fused path when
+//! [`fused`] says so and composes candle operations otherwise. Only here may code name candle's custom operations and
+//! storages, rayon, SIMD features or `unsafe`.
+//!
+//! - `node`: a fused operation with any number of inputs and outputs as one place in candle's graph.
+//! - `simd`: run-time choice of instruction set. `math`: the vectorized elementary functions.
+//! - `buffer`: views of tensors and parallel filling of fresh buffers. `random`: seeded streams.
+
+pub(crate) mod buffer;
+pub(crate) mod math;
+pub(crate) mod node;
+pub(crate) mod random;
+pub(crate) mod simd;
+
+use candle_core::{DType, Tensor};
+
+/// Whether the fused f32 CPU path applies to all of these tensors.
+///
+/// The fused paths have first derivatives only. Candle differentiates twice when the variable
+/// `CANDLE_GRAD_DO_NOT_DETACH` is set, so then everything is composed: slower, but never a wrong second derivative.
+pub(crate) fn fused(tensors: &[&Tensor]) -> bool {
+    tensors
+        .iter()
+        .all(|t| t.device().is_cpu() && t.dtype() == DType::F32)
+        && !second_derivatives()
+}
+
+fn second_derivatives() -> bool {
+    // Read once per thread, as candle does.
+    thread_local! {
+        static ON: bool = std::env::var("CANDLE_GRAD_DO_NOT_DETACH").is_ok_and(|s| !s.is_empty() && s != "0");
+    }
+    ON.with(|on| *on)
+}

@@ -1,0 +1,158 @@
+//! Shape algebra and argument checks that build errors: `sample ++ batch ++ event`, parameters broadcast once.
+
+use crate::error::{Error, Result};
+use candle_core::{DType, Tensor};
+
+/// A parameter tensor: floating point and not empty.
+pub(crate) fn parameter(op: &'static str, arg: &'static str, tensor: &Tensor) -> Result<()> {
+    float(op, arg, tensor)?;
+    if tensor.elem_count() == 0 {
+        return Err(Error::shape(op, arg, "at least one element", tensor.dims()));
+    }
+    Ok(())
+}
+
+/// A floating-point tensor.
+pub(crate) fn float(op: &'static str, arg: &'static str, tensor: &Tensor) -> Result<()> {
+    if !tensor.dtype().is_float() {
+        return Err(Error::DType {
+            op,
+            arg,
+            expected: "a floating-point dtype".into(),
+            found: tensor.dtype(),
+        });
+    }
+    Ok(())
+}
+
+/// `tensor` has the dtype and the device of `like`.
+pub(crate) fn same_kind(
+    op: &'static str,
+    arg: &'static str,
+    tensor: &Tensor,
+    like: &Tensor,
+) -> Result<()> {
+    dtype(op, arg, tensor, like.dtype())?;
+    same_device(op, arg, tensor, like)
+}
+
+/// `tensor` is where `like` is.
+pub(crate) fn same_device(
+    op: &'static str,
+    arg: &'static str,
+    tensor: &Tensor,
+    like: &Tensor,
+) -> Result<()> {
+    let (expected, found) = (like.device().location(), tensor.device().location());
+    if expected != found {
+        return Err(Error::Device {
+            op,
+            arg,
+            expected,
+            found,
+        });
+    }
+    Ok(())
+}
+
+/// `tensor` has exactly this dtype.
+pub(crate) fn dtype(
+    op: &'static str,
+    arg: &'static str,
+    tensor: &Tensor,
+    expected: DType,
+) -> Result<()> {
+    if tensor.dtype() != expected {
+        return Err(Error::DType {
+            op,
+            arg,
+            expected: format!("{expected:?}"),
+            found: tensor.dtype(),
+        });
+    }
+    Ok(())
+}
+
+/// The shape two shapes broadcast to, aligned at the right; `None` when they do not.
+pub(crate) fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
+    let rank = a.len().max(b.len());
+    let dim = |s: &[usize], i: usize| (i + s.len()).checked_sub(rank).map_or(1, |j| s[j]);
+    (0..rank)
+        .map(|i| match (dim(a, i), dim(b, i)) {
+            (x, y) if x == y => Some(x),
+            (1, y) => Some(y),
+            (x, 1) => Some(x),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Checks a family's parameters (floating, not empty, one dtype, one device) and broadcasts them to one shape.
+///
+/// The results are views: nothing is copied.
+pub(crate) fn broadcast_parameters<const N: usize>(
+    op: &'static str,
+    parameters: [(&'static str, &Tensor); N],
+) -> Result<[Tensor; N]> {
+    let mut shape: Vec<usize> = vec![];
+    for (arg, tensor) in parameters {
+        parameter(op, arg, tensor)?;
+        same_kind(op, arg, tensor, parameters[0].1)?;
+        shape = broadcast(&shape, tensor.dims()).ok_or_else(|| {
+            Error::shape(
+                op,
+                arg,
+                format!("a shape that broadcasts with {shape:?}"),
+                tensor.dims(),
+            )
+        })?;
+    }
+    let mut out = parameters.map(|(_, tensor)| tensor.clone());
+    for tensor in &mut out {
+        if tensor.dims() != shape {
+            *tensor = tensor.broadcast_as(shape.as_slice())?;
+        }
+    }
+    Ok(out)
+}
+
+/// The shape `sample ++ batch` of a value for a distribution: its trailing dims must be `event` exactly,
+/// the others broadcast with `batch`. Event dims are never broadcast.
+pub(crate) fn value_shape(
+    op: &'static str,
+    value: &Tensor,
+    batch: &[usize],
+    event: &[usize],
+) -> Result<Vec<usize>> {
+    let dims = value.dims();
+    let wrong = || {
+        Error::shape(
+            op,
+            "value",
+            format!("sample ++ batch {batch:?} ++ event {event:?}"),
+            dims,
+        )
+    };
+    let split = dims.len().checked_sub(event.len()).ok_or_else(wrong)?;
+    if dims[split..] != *event {
+        return Err(wrong());
+    }
+    broadcast(&dims[..split], batch).ok_or_else(wrong)
+}
+
+/// Concatenation of shapes.
+pub(crate) fn concat(parts: &[&[usize]]) -> Vec<usize> {
+    parts.concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_broadcast_from_the_right() {
+        assert_eq!(broadcast(&[3, 1], &[4]), Some(vec![3, 4]));
+        assert_eq!(broadcast(&[], &[2, 0]), Some(vec![2, 0]));
+        assert_eq!(broadcast(&[3], &[4]), None);
+    }
+}
