@@ -3,8 +3,10 @@
 //! The rooms:
 //!
 //! - [`distribution`]: families and combinators, their traits, and KL divergences in closed form.
+//! - [`objective`]: bottleneck objectives, returned as named parts.
 //! - [`conditional`]: from a context to a distribution.
 //! - [`rng`], [`init`]: seeded randomness and seeded parameters.
+//! - `testing` (feature `testing`): the conformance harness for distributions and gradients.
 //! - [`error`]: the error type.
 
 #![deny(missing_docs)]
@@ -14,8 +16,11 @@ pub mod distribution;
 pub mod error;
 pub mod init;
 mod kernels;
+pub mod objective;
 pub mod rng;
 mod shape;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use candle_core as candle;
 pub use conditional::Conditional;

@@ -99,6 +99,8 @@ impl<D: Distribution> Distribution for Independent<D> {
 
 impl<D: Reparameterized> Reparameterized for Independent<D> {}
 
+impl<D: Reparameterized> WeightedSum for Independent<D> {}
+
 impl<D: Moments> Moments for Independent<D> {
     fn mean(&self) -> Result<Tensor> {
         self.base.mean()

@@ -63,6 +63,48 @@ pub trait Entropy: Distribution {
 pub trait Kl<Q: ?Sized = Self>: Distribution {
     /// KL(self || other) in nats, shape `batch` (of both, broadcast).
     fn kl(&self, other: &Q) -> Result<Tensor>;
+
+    /// A sample of `self` and KL(self || other): what every variational objective asks for, in one pass where the
+    /// family has a fused form.
+    fn sample_and_kl(&self, other: &Q, shape: &[usize], rng: &mut Rng) -> Result<(Tensor, Tensor)> {
+        Ok((self.sample(shape, rng)?, self.kl(other)?))
+    }
+}
+
+/// Random combinations `sum_k w_k x_k` of K independent draws, one from each component.
+///
+/// The default draws all components. Families that are closed under sums override it and draw the sum itself, which is
+/// K times less work and has the same law.
+pub trait WeightedSum: Reparameterized {
+    /// With batch `B ++ [K]`, event `E` and `weights` of shape `S ++ B ++ [K]`: shape `S ++ B ++ E`. Gradients flow to
+    /// the weights and to the parameters.
+    ///
+    /// Errors: weights of another shape.
+    fn sample_weighted_sum(&self, weights: &Tensor, rng: &mut Rng) -> Result<Tensor> {
+        let (batch, event) = (self.batch_shape(), self.event_shape());
+        let sample = check_weights(weights, batch)?;
+        let draws = self.sample(&weights.dims()[..sample], rng)?;
+        // [.., K] -> [.., K, 1, ..]: one singleton for each event dim.
+        let mut aligned = weights.dims().to_vec();
+        aligned.extend(event.iter().map(|_| 1));
+        let component = weights.rank() - 1;
+        Ok(draws
+            .broadcast_mul(&weights.reshape(aligned)?)?
+            .sum(component)?)
+    }
+}
+
+/// The rank of `S` for weights of shape `S ++ batch`, where `batch` ends in K.
+fn check_weights(weights: &Tensor, batch: &[usize]) -> Result<usize> {
+    match weights.rank().checked_sub(batch.len()) {
+        Some(sample) if !batch.is_empty() && weights.dims()[sample..] == *batch => Ok(sample),
+        _ => Err(Error::shape(
+            "sample_weighted_sum",
+            "weights",
+            format!("sample ++ {batch:?}, the components' batch"),
+            weights.dims(),
+        )),
+    }
 }
 
 mod independent;
