@@ -5,10 +5,12 @@
 //! storages, rayon, SIMD features or `unsafe`.
 //!
 //! - `node`: a fused operation with any number of inputs and outputs as one place in candle's graph.
+//! - `gemm`: matrix products on slices.
 //! - `simd`: run-time choice of instruction set. `math`: the vectorized elementary functions.
 //! - `buffer`: views of tensors and parallel filling of fresh buffers. `random`: seeded streams.
 
 pub(crate) mod buffer;
+pub(crate) mod gemm;
 pub(crate) mod math;
 pub(crate) mod node;
 pub(crate) mod random;

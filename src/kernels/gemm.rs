@@ -1,0 +1,352 @@
+//! Matrix products on slices: the one call of the `gemm` crate.
+//!
+//! Candle's `matmul` fills its output with zeros before it writes it, and a kernel that works in row chunks wants the
+//! product on a part of a buffer. The bits of a product depend on its shape and strides, not on the number of threads.
+
+use candle_core::Result;
+
+/// A matrix read from a slice: element (i, j) is `data[i * row_stride + j * col_stride]`.
+#[derive(Clone, Copy)]
+pub(crate) struct Mat<'a> {
+    data: &'a [f32],
+    shape: Shape,
+}
+
+/// A matrix written to a slice; no two elements share a place.
+pub(crate) struct MatMut<'a> {
+    data: &'a mut [f32],
+    shape: Shape,
+}
+
+#[derive(Clone, Copy)]
+struct Shape {
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    col_stride: usize,
+}
+
+/// What happens to the values that the destination holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Write {
+    /// They are overwritten without being read: the destination may be fresh memory.
+    Set,
+    /// The product is added to them.
+    Add,
+}
+
+/// Which threads compute a product.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Threads {
+    /// The calling one: for products inside a parallel region.
+    One,
+    /// All of the pool, when the product is large enough to pay for it.
+    All,
+}
+
+impl Shape {
+    fn new(
+        [rows, cols]: [usize; 2],
+        [row_stride, col_stride]: [usize; 2],
+        len: usize,
+    ) -> Result<Self> {
+        let shape = Shape {
+            rows,
+            cols,
+            row_stride,
+            col_stride,
+        };
+        // The largest index that is read or written.
+        let last = || {
+            let row = (rows.checked_sub(1)?).checked_mul(row_stride)?;
+            row.checked_add((cols.checked_sub(1)?).checked_mul(col_stride)?)
+        };
+        // A slice of f32 has at most isize::MAX / 4 elements, so offsets below its length fit isize. The stride of a
+        // single row or column is not used for an offset, but it is passed on.
+        let fits = isize::try_from(row_stride).is_ok() && isize::try_from(col_stride).is_ok();
+        if rows > 0 && cols > 0 && !last().is_some_and(|last| last < len && fits) {
+            candle_core::bail!(
+                "gemm: a {rows} x {cols} matrix with strides {row_stride}, {col_stride} is not inside {len} elements"
+            )
+        }
+        Ok(shape)
+    }
+
+    fn distinct(&self) -> bool {
+        let (a, b) = ((self.row_stride, self.rows), (self.col_stride, self.cols));
+        let (inner, outer) = if a.1 <= 1 || (b.1 > 1 && b.0 <= a.0) {
+            (b, a)
+        } else {
+            (a, b)
+        };
+        (inner.1 <= 1 || inner.0 >= 1)
+            && (outer.1 <= 1 || outer.0 > inner.0 * inner.1.saturating_sub(1))
+    }
+
+    fn t(self) -> Self {
+        Shape {
+            rows: self.cols,
+            cols: self.rows,
+            row_stride: self.col_stride,
+            col_stride: self.row_stride,
+        }
+    }
+}
+
+impl<'a> Mat<'a> {
+    /// A row-major matrix.
+    pub(crate) fn new(data: &'a [f32], rows: usize, cols: usize) -> Result<Self> {
+        Self::strided(data, [rows, cols], [cols, 1])
+    }
+
+    /// Any strides, zero included.
+    pub(crate) fn strided(data: &'a [f32], shape: [usize; 2], strides: [usize; 2]) -> Result<Self> {
+        let shape = Shape::new(shape, strides, data.len())?;
+        Ok(Mat { data, shape })
+    }
+
+    /// The transpose; nothing moves.
+    pub(crate) fn t(self) -> Self {
+        Mat {
+            shape: self.shape.t(),
+            ..self
+        }
+    }
+}
+
+impl<'a> MatMut<'a> {
+    /// A row-major matrix.
+    pub(crate) fn new(data: &'a mut [f32], rows: usize, cols: usize) -> Result<Self> {
+        Self::strided(data, [rows, cols], [cols, 1])
+    }
+
+    /// Any strides that give each element its own place.
+    pub(crate) fn strided(
+        data: &'a mut [f32],
+        shape: [usize; 2],
+        strides: [usize; 2],
+    ) -> Result<Self> {
+        let shape = Shape::new(shape, strides, data.len())?;
+        if !shape.distinct() {
+            candle_core::bail!("gemm: elements of the destination overlap (strides {strides:?})")
+        }
+        Ok(MatMut { data, shape })
+    }
+
+    /// The transpose; nothing moves.
+    pub(crate) fn t(self) -> Self {
+        MatMut {
+            shape: self.shape.t(),
+            ..self
+        }
+    }
+}
+
+/// `dst = a b`, or `dst += a b`, for `dst` [m, n], `a` [m, k], `b` [k, n].
+pub(crate) fn gemm(dst: MatMut, write: Write, a: Mat, b: Mat, threads: Threads) -> Result<()> {
+    let (m, k, n) = (a.shape.rows, a.shape.cols, b.shape.cols);
+    if b.shape.rows != k || dst.shape.rows != m || dst.shape.cols != n {
+        candle_core::bail!(
+            "gemm: {m} x {k} times {} x {n} does not give {} x {}",
+            b.shape.rows,
+            dst.shape.rows,
+            dst.shape.cols
+        )
+    }
+    if m == 0 || n == 0 {
+        return Ok(());
+    }
+    if k == 0 {
+        // An empty sum. The slice has no pointer into `a` or `b` to offer.
+        if write == Write::Set {
+            for i in 0..m {
+                for j in 0..n {
+                    dst.data[i * dst.shape.row_stride + j * dst.shape.col_stride] = 0.;
+                }
+            }
+        }
+        return Ok(());
+    }
+    let stride = |s: Shape| (s.col_stride as isize, s.row_stride as isize);
+    let (dst_cs, dst_rs) = stride(dst.shape);
+    let (a_cs, a_rs) = stride(a.shape);
+    let (b_cs, b_rs) = stride(b.shape);
+    // SAFETY: every element of the three matrices lies inside its slice and their strides fit isize (checked when they
+    // were made, for matrices that are not empty), the shapes agree, elements of `dst` do not share places, and `dst` is
+    // borrowed mutably, so it overlaps neither `a` nor `b`. Any bits are an f32, and `dst` is only read for `Write::Add`.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            dst.data.as_mut_ptr(),
+            dst_cs,
+            dst_rs,
+            write == Write::Add,
+            a.data.as_ptr(),
+            a_cs,
+            a_rs,
+            b.data.as_ptr(),
+            b_cs,
+            b_rs,
+            1f32,
+            1f32,
+            false,
+            false,
+            false,
+            match threads {
+                Threads::One => gemm::Parallelism::None,
+                Threads::All => gemm::Parallelism::Rayon(0),
+            },
+        )
+    };
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(n: usize, seed: u32) -> Vec<f32> {
+        let mut s = seed;
+        (0..n)
+            .map(|_| {
+                s = s.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (s >> 8) as f32 / 8_388_608. - 1.
+            })
+            .collect()
+    }
+
+    fn strides(rows: usize, cols: usize, kind: usize) -> [usize; 2] {
+        [[cols, 1], [1, rows], [cols + 3, 1], [2 * cols, 2]][kind]
+    }
+
+    #[test]
+    fn products_over_shapes_and_strides_match_a_plain_sum() -> Result<()> {
+        let sizes = [1, 2, 3, 8, 17, 40];
+        for (case, (m, k, n)) in sizes
+            .iter()
+            .flat_map(|m| sizes.iter().map(move |k| (*m, *k)))
+            .flat_map(|(m, k)| [1, 2, 5, 33].map(|n| (m, k, n)))
+            .enumerate()
+        {
+            let [sa, sb, sc] = [
+                strides(m, k, case % 4),
+                strides(k, n, case / 4 % 4),
+                strides(m, n, case / 16 % 4),
+            ];
+            let a = numbers(3 * m * k + 4 * m, 1);
+            let b = numbers(3 * k * n + 4 * k, 2);
+            for write in [Write::Set, Write::Add] {
+                // NaN where nothing may be read: in the destination, and outside of it.
+                let before = if write == Write::Set { f32::NAN } else { 0.5 };
+                let mut c = vec![before; 3 * m * n + 4 * m];
+                gemm(
+                    MatMut::strided(&mut c, [m, n], sc)?,
+                    write,
+                    Mat::strided(&a, [m, k], sa)?,
+                    Mat::strided(&b, [k, n], sb)?,
+                    Threads::One,
+                )?;
+                for i in 0..m {
+                    for j in 0..n {
+                        let sum: f64 = (0..k)
+                            .map(|l| {
+                                a[i * sa[0] + l * sa[1]] as f64 * b[l * sb[0] + j * sb[1]] as f64
+                            })
+                            .sum();
+                        let want = sum + if write == Write::Add { 0.5 } else { 0. };
+                        let got = c[i * sc[0] + j * sc[1]] as f64;
+                        assert!(
+                            (got - want).abs() < 1e-5,
+                            "{m} {k} {n} {write:?}: {got} {want}"
+                        );
+                    }
+                }
+                let same = |x: &&f32| x.to_bits() == before.to_bits();
+                assert!(c.iter().filter(same).count() >= c.len() - m * n);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn the_number_of_threads_does_not_change_a_bit() -> Result<()> {
+        for (m, k, n) in [
+            (128, 784, 400),
+            (400, 128, 784),
+            (97, 1000, 65),
+            (64, 40, 3000),
+        ] {
+            let (a, b) = (numbers(m * k, 3), numbers(k * n, 4));
+            let run = |threads: Threads, pool: usize, ta: bool, tb: bool| -> Result<Vec<u32>> {
+                let mut c = vec![f32::NAN; m * n];
+                let of = |data, r, c, t| {
+                    if t {
+                        Ok(Mat::new(data, c, r)?.t())
+                    } else {
+                        Mat::new(data, r, c)
+                    }
+                };
+                let (a, b) = (of(&a, m, k, ta)?, of(&b, k, n, tb)?);
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(pool).build();
+                let pool = pool.map_err(candle_core::Error::wrap)?;
+                pool.install(|| gemm(MatMut::new(&mut c, m, n)?, Write::Set, a, b, threads))?;
+                Ok(c.iter().map(|x| x.to_bits()).collect())
+            };
+            for (ta, tb) in [(false, false), (false, true), (true, false)] {
+                let one = run(Threads::One, 1, ta, tb)?;
+                for pool in [1, 2, 5] {
+                    assert!(
+                        one == run(Threads::All, pool, ta, tb)?,
+                        "{m} {k} {n} {pool}"
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() -> Result<()> {
+        let (a, mut c) = ([1f32; 12], [0f32; 12]);
+        assert!(Mat::new(&a, 3, 5).is_err());
+        assert!(Mat::strided(&a, [2, 3], [9, 2]).is_err());
+        assert!(Mat::strided(&a, [2, 3], [7, 2]).is_ok());
+        assert!(Mat::strided(&a, [2, 1], [usize::MAX, 1]).is_err());
+        assert!(MatMut::strided(&mut c, [2, 3], [0, 1]).is_err());
+        assert!(MatMut::strided(&mut c, [3, 3], [2, 1]).is_err());
+        assert!(MatMut::strided(&mut c, [3, 2], [1, 2]).is_err());
+        assert!(MatMut::strided(&mut c, [2, 3], [1, 2]).is_ok());
+        assert!(MatMut::strided(&mut c, [1, 3], [0, 1]).is_ok());
+        let (a, b) = (Mat::new(&a, 3, 4)?, Mat::new(&a, 3, 4)?);
+        assert!(gemm(MatMut::new(&mut c, 3, 4)?, Write::Set, a, b, Threads::One).is_err());
+        assert!(
+            gemm(
+                MatMut::new(&mut c, 3, 4)?,
+                Write::Set,
+                a,
+                b.t(),
+                Threads::One
+            )
+            .is_err()
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn an_empty_sum_is_zero_and_an_empty_product_is_nothing() -> Result<()> {
+        let mut c = [f32::NAN; 6];
+        let (a, b) = (Mat::new(&[], 2, 0)?, Mat::new(&[], 0, 3)?);
+        gemm(MatMut::new(&mut c, 2, 3)?, Write::Set, a, b, Threads::All)?;
+        assert_eq!(c, [0.; 6]);
+        gemm(
+            MatMut::new(&mut [], 0, 3)?,
+            Write::Set,
+            Mat::new(&[], 0, 0)?,
+            b,
+            Threads::One,
+        )?;
+        Ok(())
+    }
+}
