@@ -1,1 +1,10 @@
-//! x
+//! The conformance harness: what this crate's own tests use, for downstream distributions and layers too.
+//!
+//! Enable the feature `testing` in your dev-dependencies. Every check returns an error that says what was expected and
+//! what was found, so a test is `harness.everything()?`.
+
+mod distribution;
+mod gradient;
+
+pub use distribution::Conformance;
+pub use gradient::{check_gradient, numeric_gradient};
