@@ -1,0 +1,49 @@
+//! Figures as PNG files: learning curves, the information plane, sheets of images.
+
+mod canvas;
+mod curves;
+mod frame;
+mod plane;
+mod samples;
+
+pub use curves::{Curve, Panel, curves};
+pub use plane::{Path, information_plane};
+pub use samples::{Caption, Sample, samples};
+
+use plotters::style::RGBColor;
+
+/// Okabe and Ito's colours, told apart by every kind of colour vision, those with enough contrast on white first.
+const PALETTE: [RGBColor; 6] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(86, 180, 233),
+    RGBColor(230, 159, 0),
+];
+const INK: RGBColor = RGBColor(34, 34, 34);
+const SOFT: RGBColor = RGBColor(102, 102, 102);
+const GRID: RGBColor = RGBColor(228, 228, 228);
+const WHITE: RGBColor = RGBColor(255, 255, 255);
+
+fn palette(index: usize) -> RGBColor {
+    PALETTE[index % PALETTE.len()]
+}
+
+/// `amount` of `to`, the rest of `from`.
+fn mix(from: RGBColor, to: RGBColor, amount: f64) -> RGBColor {
+    let channel =
+        |a: u8, b: u8| (f64::from(a) + (f64::from(b) - f64::from(a)) * amount).round() as u8;
+    RGBColor(
+        channel(from.0, to.0),
+        channel(from.1, to.1),
+        channel(from.2, to.2),
+    )
+}
+
+/// A colour's shade at `t` in [0, 1], light to dark.
+fn shade(colour: RGBColor, t: f64) -> RGBColor {
+    let light = mix(WHITE, colour, 0.22);
+    let dark = mix(colour, RGBColor(0, 0, 0), 0.45);
+    mix(light, dark, t)
+}

@@ -1,0 +1,466 @@
+//! The examples' data readers, composer and files: what they read, and how they refuse.
+
+#[path = "../examples/common/mod.rs"]
+mod common;
+
+use candle_prob::{Result, Rng};
+use common::images::{CLASSES, Images};
+use common::multi::{Config, MultiImages, Protocol, split};
+use common::{idx, report};
+use flate2::{Compression, write::GzEncoder};
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// A fresh folder under the build's own scratch space.
+fn scratch(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join("example_data")
+        .join(name);
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+fn header(magic: u32, dims: &[u32]) -> Vec<u8> {
+    let words = std::iter::once(&magic).chain(dims);
+    words.flat_map(|word| word.to_be_bytes()).collect()
+}
+
+fn image_file(count: u32, height: u32, width: u32) -> Vec<u8> {
+    let mut bytes = header(0x803, &[count, height, width]);
+    bytes.extend((0..count * height * width).map(|k| (k % 251) as u8));
+    bytes
+}
+
+fn label_file(labels: &[u8]) -> Vec<u8> {
+    let mut bytes = header(0x801, &[labels.len() as u32]);
+    bytes.extend(labels);
+    bytes
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(vec![], Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// A folder of four plain files: 20 training images and 10 test images of 6 x 5.
+fn folder(name: &str) -> PathBuf {
+    let folder = scratch(name);
+    let labels: Vec<u8> = (0..20).map(|k| k % 10).collect();
+    let files = [
+        ("train-images-idx3-ubyte", image_file(20, 6, 5)),
+        ("train-labels-idx1-ubyte", label_file(&labels)),
+        ("t10k-images-idx3-ubyte", image_file(10, 6, 5)),
+        ("t10k-labels-idx1-ubyte", label_file(&labels[..10])),
+    ];
+    for (name, bytes) in files {
+        fs::write(folder.join(name), bytes).unwrap();
+    }
+    folder
+}
+
+/// The one line of an error, which must name the file and say all of `words`.
+fn refused<T>(result: Result<T>, file: &str, words: &[&str]) {
+    let Err(error) = result else {
+        panic!("{file} was accepted");
+    };
+    let line = error.to_string();
+    assert_eq!(line.lines().count(), 1, "{line}");
+    for word in words.iter().chain([&file, &"expected", &"found"]) {
+        assert!(line.contains(word), "`{word}` is not in: {line}");
+    }
+}
+
+#[test]
+fn plain_and_gzipped_files_hold_the_same() {
+    let folder = folder("formats");
+    let plain = idx::images(&folder.join("train-images-idx3-ubyte")).unwrap();
+    let zipped = folder.join("zipped-idx3-ubyte.gz");
+    fs::write(&zipped, gzip(&image_file(20, 6, 5))).unwrap();
+    let unzipped = idx::images(&zipped).unwrap();
+    assert_eq!((plain.count, plain.height, plain.width), (20, 6, 5));
+    assert_eq!(plain.pixels, unzipped.pixels);
+    assert_eq!(plain.pixels[7], 7);
+    let images = Images::load(Some(&folder)).unwrap();
+    assert_eq!((images.len(), images.own_split), (30, Some(20)));
+    assert_eq!(images.rows(20).next().unwrap(), &[0, 1, 2, 3, 4]);
+    // Only the .gz is left: it is found by itself.
+    fs::remove_file(folder.join("t10k-images-idx3-ubyte")).unwrap();
+    let gz = folder.join("t10k-images-idx3-ubyte.gz");
+    fs::write(gz, gzip(&image_file(10, 6, 5))).unwrap();
+    assert_eq!(Images::load(Some(&folder)).unwrap().pixels, images.pixels);
+}
+
+#[test]
+fn damaged_image_files_are_refused_in_one_line() {
+    let folder = scratch("damaged");
+    let whole = image_file(20, 6, 5);
+    let packed = gzip(&whole);
+    let changed = |at: usize, to: u8| {
+        let mut bytes = packed.clone();
+        bytes[at] ^= to;
+        bytes
+    };
+    let join = |a: &[u8], b: &[u8]| [a, b].concat();
+    let cases: Vec<(&str, Vec<u8>, &[&str])> = vec![
+        ("empty", vec![], &["IDX header", "end of the file"]),
+        ("short-header", whole[..9].to_vec(), &["IDX header"]),
+        (
+            "short-body",
+            whole[..100].to_vec(),
+            &["20 images of 6 x 5", "after 84 of 600"],
+        ),
+        ("trailing", join(&whole, &[0]), &["trailing"]),
+        (
+            "labels-as-images",
+            label_file(&[1, 2]),
+            &["0x00000803", "0x00000801"],
+        ),
+        (
+            "no-images",
+            header(0x803, &[0, 6, 5]),
+            &["at least one image"],
+        ),
+        (
+            "no-pixels",
+            header(0x803, &[4, 0, 5]),
+            &["at least one pixel", "0 x 5"],
+        ),
+        ("huge", header(0x803, &[u32::MAX; 3]), &["at most"]),
+        (
+            "large",
+            header(0x803, &[1 << 20, 32, 32]),
+            &["after 0 of 1073741824"],
+        ),
+        ("empty.gz", vec![], &["gzip"]),
+        (
+            "truncated.gz",
+            packed[..packed.len() / 2].to_vec(),
+            &["truncated gzip"],
+        ),
+        (
+            "no-checksum.gz",
+            packed[..packed.len() - 6].to_vec(),
+            &["truncated gzip"],
+        ),
+        (
+            "bad-checksum.gz",
+            changed(packed.len() - 7, 1),
+            &["corrupt gzip"],
+        ),
+        ("not-gzip.gz", whole.clone(), &["corrupt gzip"]),
+        (
+            "garbage-behind.gz",
+            join(&packed, b"garbage behind the end"),
+            &["corrupt gzip"],
+        ),
+        ("trailing.gz", gzip(&join(&whole, &[1, 2])), &["trailing"]),
+        (
+            "huge.gz",
+            gzip(&header(0x803, &[u32::MAX; 3])),
+            &["at most"],
+        ),
+    ];
+    for (name, bytes, words) in cases {
+        let path = folder.join(name);
+        fs::write(&path, bytes).unwrap();
+        refused(idx::images(&path), name, words);
+    }
+    refused(idx::images(&folder.join("absent")), "absent", &["readable"]);
+    refused(idx::images(&folder), "damaged", &[]);
+}
+
+#[test]
+fn any_flipped_or_missing_byte_of_a_gzip_is_noticed_or_harmless() {
+    let folder = scratch("flips");
+    let whole = image_file(3, 6, 5);
+    let packed = gzip(&whole);
+    let path = folder.join("images.gz");
+    for at in 0..packed.len() {
+        let mut bytes = packed.clone();
+        bytes[at] ^= 0x55;
+        fs::write(&path, bytes).unwrap();
+        match idx::images(&path) {
+            // The file time and the operating system in the gzip header change nothing.
+            Ok(images) => assert_eq!(images.pixels, &whole[16..], "byte {at}"),
+            Err(_) => refused(idx::images(&path), "images.gz", &[]),
+        }
+        fs::write(&path, &packed[..at]).unwrap();
+        refused(idx::images(&path), "images.gz", &["gzip"]);
+    }
+}
+
+#[test]
+fn label_files_and_pairs_are_checked() {
+    let spoil = |name: &str, file: &str, bytes: Vec<u8>| {
+        let folder = folder(name);
+        fs::write(folder.join(file), bytes).unwrap();
+        Images::load(Some(&folder))
+    };
+    let train = "train-labels-idx1-ubyte";
+    let labels: Vec<u8> = (0..20).map(|k| k % 10).collect();
+    refused(
+        spoil("few", train, label_file(&labels[1..])),
+        train,
+        &["20 labels", "train-images-idx3-ubyte", "19 labels"],
+    );
+    let mut wrong = labels.clone();
+    wrong[13] = 10;
+    refused(
+        spoil("range", train, label_file(&wrong)),
+        train,
+        &["labels 0 to 9", "label 10 at position 13"],
+    );
+    refused(
+        spoil("magic", train, image_file(20, 6, 5)),
+        train,
+        &["0x00000801", "0x00000803"],
+    );
+    let test = "t10k-images-idx3-ubyte";
+    refused(
+        spoil("sizes", test, image_file(10, 5, 6)),
+        test,
+        &["6 x 5", "5 x 6"],
+    );
+    let absent = folder("absent");
+    fs::remove_file(absent.join(test)).unwrap();
+    refused(Images::load(Some(&absent)), test, &["plain or .gz"]);
+    let nowhere = absent.join("nowhere");
+    refused(Images::load(Some(&nowhere)), "nowhere", &["no folder"]);
+    let file = absent.join(train);
+    refused(Images::load(Some(&file)), train, &["a folder"]);
+}
+
+#[test]
+fn the_digits_shipped_are_the_uci_digits() {
+    let digits = Images::digits().unwrap();
+    assert_eq!((digits.len(), digits.height, digits.width), (1797, 8, 8));
+    assert_eq!(digits.pixels.iter().max(), Some(&16));
+    // Rows of the first image and class counts of the UCI file.
+    assert_eq!(
+        digits.rows(0).nth(1).unwrap(),
+        &[0, 0, 13, 15, 10, 15, 5, 0]
+    );
+    let mut counts = [0; CLASSES];
+    for &label in &digits.labels {
+        counts[label as usize] += 1;
+    }
+    assert_eq!(counts, [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]);
+}
+
+fn digits(
+    digits: usize,
+    images: usize,
+    protocol: Protocol,
+    seed: u64,
+) -> (MultiImages, MultiImages) {
+    let config = Config {
+        digits,
+        images,
+        protocol,
+    };
+    let parts = split(Images::digits().unwrap(), config, &Rng::new(seed)).unwrap();
+    (parts.train, parts.test)
+}
+
+#[test]
+fn each_source_stands_whole_in_its_own_slot() {
+    let source = Images::digits().unwrap();
+    for m in [1, 2, 3, 4] {
+        let (train, _) = digits(m, 500, Protocol::Disjoint, 1);
+        assert_eq!((train.height, train.width), (16, 12 * m));
+        let sources: Vec<usize> = train.sources().collect();
+        let mut canvas = vec![0.; train.height * train.width];
+        for index in 0..train.len() {
+            canvas.fill(0.);
+            train.draw(index, &mut canvas);
+            for (slot, &at) in sources[index * m..][..m].iter().enumerate() {
+                // The slot's pixels, cut out of the canvas, are the source's and nothing else.
+                let total: f32 = (0..train.height)
+                    .flat_map(|y| &canvas[y * train.width + 12 * slot..][..12])
+                    .sum();
+                let expected: u32 = source.rows(at).flatten().map(|&p| u32::from(p)).sum();
+                assert_eq!(total * 16., expected as f32);
+            }
+            let mut classes: Vec<usize> = sources[index * m..][..m]
+                .iter()
+                .map(|&at| source.labels[at] as usize)
+                .collect();
+            classes.sort();
+            classes.dedup();
+            assert_eq!(train.classes(index), classes);
+        }
+    }
+}
+
+#[test]
+fn batches_are_the_images_asked_for() {
+    let (train, _) = digits(2, 50, Protocol::Paper, 2);
+    let (x, y) = train.batch(&[3, 0]).unwrap();
+    assert_eq!((x.dims(), y.dims()), (&[2, 1, 16, 24][..], &[2, 10][..]));
+    let mut canvas = vec![0.; 16 * 24];
+    train.draw(3, &mut canvas);
+    let first: Vec<f32> = x.get(0).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+    assert_eq!(first, canvas);
+    assert!(first.iter().all(|v| (0. ..=1.).contains(v)) && first.contains(&1.));
+    for (row, index) in y.to_vec2::<f32>().unwrap().iter().zip([3, 0]) {
+        let present: Vec<usize> = (0..10).filter(|&k| row[k] == 1.).collect();
+        assert_eq!(present, train.classes(index));
+        assert_eq!(row.iter().sum::<f32>(), present.len() as f32);
+    }
+}
+
+#[test]
+fn every_string_is_equally_likely_and_every_place_is_used() {
+    // 100 strings in 2000 images: each string 20 times, so 10 sets of one class (20 each) and 45 pairs (40 each).
+    let config = Config {
+        digits: 2,
+        images: 2500,
+        protocol: Protocol::Disjoint,
+    };
+    let parts = split(Images::digits().unwrap(), config, &Rng::new(3)).unwrap();
+    let mut counts: BTreeMap<Vec<usize>, usize> = BTreeMap::new();
+    for index in 0..parts.train.len() {
+        *counts.entry(parts.train.classes(index)).or_default() += 1;
+    }
+    assert_eq!(counts.len(), 55);
+    for (set, count) in &counts {
+        assert_eq!(*count, 20 * set.len(), "{set:?}");
+    }
+    let entropy = 0.1 * 100f64.ln() + 0.9 * 50f64.ln();
+    assert!((parts.train.label_entropy() - entropy).abs() < 1e-12);
+    // With 4000 placements each of the 8 x 4 offsets of a slot is missed with probability below 1e-50.
+    let column = |index: usize| {
+        let mut canvas = vec![0.; 16 * 24];
+        parts.train.draw(index, &mut canvas);
+        let mut rows = (0..16).filter(|y| canvas[y * 24..][..12].iter().any(|&v| v > 0.));
+        rows.next().unwrap()
+    };
+    let tops: HashSet<usize> = (0..parts.train.len()).map(column).collect();
+    assert_eq!(tops, (0..8).collect());
+}
+
+#[test]
+fn disjoint_test_images_use_unseen_sources() {
+    let overlap = |protocol| {
+        let (train, test) = digits(2, 5000, protocol, 4);
+        assert_eq!((train.len(), test.len()), (4000, 1000));
+        let seen: HashSet<usize> = train.sources().collect();
+        test.sources().filter(|at| seen.contains(at)).count()
+    };
+    assert_eq!(overlap(Protocol::Disjoint), 0);
+    assert!(overlap(Protocol::Paper) > 1900);
+    // A set with a test part of its own is split there.
+    let config = Config {
+        digits: 2,
+        images: 100,
+        protocol: Protocol::Disjoint,
+    };
+    let images = Images::load(Some(&folder("own"))).unwrap();
+    let parts = split(images, config, &Rng::new(0)).unwrap();
+    assert!(parts.train.sources().all(|at| at < 20));
+    assert!(parts.test.sources().all(|at| at >= 20));
+    let fresh = parts.train_pool.compose(100, 2, &Rng::new(9)).unwrap();
+    assert!(fresh.sources().all(|at| at < 20));
+}
+
+#[test]
+fn a_seed_means_the_same_images() {
+    let bits = |seed| {
+        let (train, test) = digits(3, 60, Protocol::Disjoint, seed);
+        let all: Vec<usize> = (0..12).collect();
+        let sum = |images: &MultiImages| -> Vec<f32> {
+            let (x, _) = images.batch(&all).unwrap();
+            x.flatten_all().unwrap().to_vec1().unwrap()
+        };
+        (sum(&train), sum(&test))
+    };
+    assert_eq!(bits(5), bits(5));
+    assert_ne!(bits(5), bits(6));
+}
+
+#[test]
+fn impossible_settings_are_refused() {
+    let with = |digits, images| {
+        let config = Config {
+            digits,
+            images,
+            protocol: Protocol::Paper,
+        };
+        split(Images::digits().unwrap(), config, &Rng::new(0)).map(|_| ())
+    };
+    refused(with(2, 4), "images", &["at least 5", "4"]);
+    refused(with(0, 100), "digits", &["1 to 4"]);
+    refused(with(5, 100), "digits", &["1 to 4"]);
+    let lame = folder("lame");
+    let file = "train-labels-idx1-ubyte";
+    fs::write(lame.join(file), label_file(&[1; 20])).unwrap();
+    let config = Config {
+        digits: 2,
+        images: 100,
+        protocol: Protocol::Disjoint,
+    };
+    let lame = split(Images::load(Some(&lame)).unwrap(), config, &Rng::new(0));
+    refused(lame, "data", &["all ten classes", "class 0"]);
+}
+
+#[test]
+fn files_are_written_whole_or_not_at_all() {
+    let folder = scratch("output");
+    let output = report::Output::create(folder.join("deep/er")).unwrap();
+    let mut metrics = BTreeMap::from([("b".to_string(), 0.1), ("a".to_string(), 2.)]);
+    output.metrics(&metrics).unwrap();
+    let path = output.path("metrics.json");
+    let text = fs::read_to_string(&path).unwrap();
+    assert_eq!(text, "{\n  \"a\": 2.0,\n  \"b\": 0.1\n}\n");
+    metrics.insert("c".into(), f64::NAN);
+    refused(output.metrics(&metrics), "metrics.json", &["finite c"]);
+    let failed = report::write_whole(&path, |temporary| {
+        fs::write(temporary, "half").unwrap();
+        idx::images(&folder.join("absent")).map(|_| ())
+    });
+    refused(failed, "absent", &[]);
+    assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    assert_eq!(fs::read_dir(output.folder()).unwrap().count(), 1);
+    refused(
+        report::Output::create(path.join("below")).map(|_| ()),
+        "metrics.json",
+        &["a folder"],
+    );
+}
+
+#[test]
+fn figures_are_written_without_any_installed_font() {
+    use common::plot;
+    let folder = scratch("figures");
+    let path = folder.join("curves.png");
+    let points = vec![(1., f64::NAN), (2., 3.), (3., f64::INFINITY), (4., 5.)];
+    let panel = plot::Panel {
+        x_label: "epoch".into(),
+        y_label: "loss (nats)".into(),
+        logarithmic: true,
+        curves: vec![plot::Curve {
+            name: "one".into(),
+            colour: 0,
+            dashed: true,
+            points: points.clone(),
+        }],
+    };
+    plot::curves(&path, "Curves", &[panel]).unwrap();
+    assert_eq!(&fs::read(&path).unwrap()[1..4], b"PNG");
+    let way = plot::Path {
+        name: "one".into(),
+        colour: 1,
+        points,
+    };
+    let plane = folder.join("plane.png");
+    plot::information_plane(&plane, "Plane", 3.9, &[way]).unwrap();
+    // Nothing to show is no reason to fail.
+    plot::information_plane(&plane, "Plane", 3.9, &[]).unwrap();
+    plot::curves(&path, "Curves", &[]).unwrap();
+    plot::samples(&folder.join("samples.png"), "None", (8, 8), 4, &[]).unwrap();
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 3);
+}
