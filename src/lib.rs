@@ -25,4 +25,5 @@ pub mod testing;
 pub use candle_core as candle;
 pub use conditional::Conditional;
 pub use error::{Error, Result};
+pub use kernels::activation::Activation;
 pub use rng::Rng;

@@ -1,0 +1,218 @@
+//! Elementwise operations of one tensor as one node: value and slope in one pass each.
+
+use super::buffer::{self, CHUNK, View};
+use super::composed;
+use super::math;
+use super::node::{self, Fresh, Op, Reached};
+use super::simd::{Loop, dispatch};
+use crate::error::Result;
+use candle_core::{CpuStorage, DType, Tensor, WithDType};
+
+/// An elementwise function. The f32 forms are branch-free, so that loops over them vectorize.
+pub(crate) trait Map: Copy + Send + Sync + 'static {
+    const NAME: &'static str;
+
+    fn value<const FMA: bool>(self, x: f32) -> f32;
+
+    /// The derivative, from argument and value; what is not used is not read.
+    fn slope<const FMA: bool>(self, x: f32, y: f32) -> f32;
+}
+
+/// An elementwise function with an f64 form, called one element at a time.
+pub(crate) trait Wide: Map {
+    fn value_f64(self, x: f64) -> f64;
+
+    fn slope_f64(self, x: f64, y: f64) -> f64;
+}
+
+/// `f(x)` as one node, for f32 tensors on the CPU.
+pub(crate) fn map<M: Map>(f: M, x: &Tensor) -> Result<Tensor> {
+    Ok(node::apply1(Single(f), &[x])?)
+}
+
+/// `f(x)` as one node for f32 and f64 tensors on the CPU, the expression `composed` for others.
+pub(crate) fn wide<M: Wide>(
+    f: M,
+    x: &Tensor,
+    composed: impl Fn(&Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
+    if super::fused(&[x]) {
+        map(f, x)
+    } else if x.device().is_cpu() && x.dtype() == DType::F64 && !super::second_derivatives() {
+        Ok(node::apply1(Double(f), &[x])?)
+    } else {
+        composed(x)
+    }
+}
+
+struct Single<M>(M);
+
+impl<M: Map> Op for Single<M> {
+    const NAME: &'static str = M::NAME;
+
+    fn forward(&mut self, inputs: &[Tensor], _: bool) -> candle_core::Result<Vec<Fresh>> {
+        let (view, f) = (View::new(&inputs[0])?, self.0);
+        let x = view.f32()?;
+        let y = buffer::build(x.len(), CHUNK, |at, out| {
+            dispatch(Value(f, &x[at..at + out.len()], out))
+        });
+        Ok(vec![node::fresh(y, inputs[0].shape())])
+    }
+
+    fn backward(
+        &self,
+        inputs: &[Tensor],
+        outputs: &[Option<Reached>],
+        _: &[bool],
+    ) -> candle_core::Result<Vec<Option<Tensor>>> {
+        gradient(inputs, outputs, |x: &[f32], y, g, out| {
+            dispatch(Slope(self.0, x, y, g, out))
+        })
+    }
+}
+
+struct Double<M>(M);
+
+impl<M: Wide> Op for Double<M> {
+    const NAME: &'static str = M::NAME;
+
+    fn forward(&mut self, inputs: &[Tensor], _: bool) -> candle_core::Result<Vec<Fresh>> {
+        let (view, f) = (View::new(&inputs[0])?, self.0);
+        let x = view.as_slice::<f64>()?;
+        let y = buffer::build(x.len(), CHUNK, |at, out| {
+            for (o, x) in out.iter_mut().zip(&x[at..]) {
+                *o = f.value_f64(*x);
+            }
+        });
+        Ok(vec![(CpuStorage::F64(y), inputs[0].shape().clone())])
+    }
+
+    fn backward(
+        &self,
+        inputs: &[Tensor],
+        outputs: &[Option<Reached>],
+        _: &[bool],
+    ) -> candle_core::Result<Vec<Option<Tensor>>> {
+        gradient(inputs, outputs, |x: &[f64], y, g, out| {
+            for (i, o) in out.iter_mut().enumerate() {
+                *o = self.0.slope_f64(x[i], y[i]) * g[i];
+            }
+        })
+    }
+}
+
+/// The gradient of an elementwise node by `f(x, y, g, out)` on chunks.
+fn gradient<T: WithDType + Copy + Send + Sync>(
+    inputs: &[Tensor],
+    outputs: &[Option<Reached>],
+    f: impl Fn(&[T], &[T], &[T], &mut [T]) + Sync,
+) -> candle_core::Result<Vec<Option<Tensor>>> {
+    let Some(out) = &outputs[0] else {
+        return Ok(vec![None]);
+    };
+    let (x, y, g) = (
+        View::new(&inputs[0])?,
+        View::new(&out.value)?,
+        View::new(&out.gradient)?,
+    );
+    let (x, y, g) = (x.as_slice::<T>()?, y.as_slice::<T>()?, g.as_slice::<T>()?);
+    let d = buffer::build(x.len(), CHUNK, |at, out| {
+        let to = at + out.len();
+        f(&x[at..to], &y[at..to], &g[at..to], out)
+    });
+    Tensor::from_vec(d, inputs[0].shape(), inputs[0].device()).map(|d| vec![Some(d)])
+}
+
+struct Value<'a, M>(M, &'a [f32], &'a mut [f32]);
+
+impl<M: Map> Loop for Value<'_, M> {
+    type Output = ();
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        for (o, x) in self.2.iter_mut().zip(self.1) {
+            *o = self.0.value::<FMA>(*x);
+        }
+    }
+}
+
+struct Slope<'a, M>(M, &'a [f32], &'a [f32], &'a [f32], &'a mut [f32]);
+
+impl<M: Map> Loop for Slope<'_, M> {
+    type Output = ();
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let Slope(f, x, y, g, out) = self;
+        for (((o, x), y), g) in out.iter_mut().zip(x).zip(y).zip(g) {
+            *o = f.slope::<FMA>(*x, *y) * g;
+        }
+    }
+}
+
+/// The hyperbolic tangent.
+#[derive(Clone, Copy)]
+pub(crate) struct Tanh;
+
+impl Map for Tanh {
+    const NAME: &'static str = "tanh";
+    #[inline(always)]
+    fn value<const FMA: bool>(self, x: f32) -> f32 {
+        math::tanh::<FMA>(x)
+    }
+    #[inline(always)]
+    fn slope<const FMA: bool>(self, _: f32, y: f32) -> f32 {
+        (1. - y) * (1. + y)
+    }
+}
+
+/// `1 / (1 + e^-x)`.
+#[derive(Clone, Copy)]
+pub(crate) struct Sigmoid;
+
+impl Map for Sigmoid {
+    const NAME: &'static str = "sigmoid";
+    #[inline(always)]
+    fn value<const FMA: bool>(self, x: f32) -> f32 {
+        math::sigmoid::<FMA>(x)
+    }
+    #[inline(always)]
+    fn slope<const FMA: bool>(self, _: f32, y: f32) -> f32 {
+        y * (1. - y)
+    }
+}
+
+/// `ln(1 + e^x)`.
+#[derive(Clone, Copy)]
+pub(crate) struct Softplus;
+
+impl Map for Softplus {
+    const NAME: &'static str = "softplus";
+    #[inline(always)]
+    fn value<const FMA: bool>(self, x: f32) -> f32 {
+        math::softplus::<FMA>(x)
+    }
+    /// sigmoid(x) = 1 - e^-y
+    #[inline(always)]
+    fn slope<const FMA: bool>(self, _: f32, y: f32) -> f32 {
+        -math::expm1::<FMA>(-y)
+    }
+}
+
+impl Wide for Softplus {
+    fn value_f64(self, x: f64) -> f64 {
+        // max(x, 0) would turn NaN into 0; the other term keeps it.
+        x.max(0.) + (-x.abs()).exp().ln_1p()
+    }
+    fn slope_f64(self, x: f64, _: f64) -> f64 {
+        sigmoid_f64(x)
+    }
+}
+
+fn sigmoid_f64(x: f64) -> f64 {
+    let e = (-x.abs()).exp();
+    (if x < 0. { e } else { 1. }) / (1. + e)
+}
+
+/// `ln(1 + e^x)`; the slope is the logistic function.
+pub(crate) fn softplus(x: &Tensor) -> Result<Tensor> {
+    wide(Softplus, x, composed::softplus)
+}
