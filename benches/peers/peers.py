@@ -1,0 +1,198 @@
+#!/usr/bin/env python3
+"""The workloads of `cargo bench` in PyTorch (eager) and JAX (jit), float32, for a comparison in one sitting.
+
+    python benches/peers/peers.py torch gaussian samplers mixture vae encoder
+    python benches/peers/peers.py jax gaussian mixture vae
+
+Needs torch and jax (and optax for jax's vae). Prints the median and the smallest time of each workload in milliseconds.
+THREADS sets the number of threads (2).
+"""
+import math, os, statistics, sys, time
+
+THREADS = int(os.environ.get("THREADS", "2"))
+for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, str(THREADS))
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+
+def bench(name, run, wait=lambda result: result, seconds=4.0):
+    for _ in range(3):
+        wait(run())
+    times, start = [], time.perf_counter()
+    while len(times) < 10 or (time.perf_counter() - start < seconds and len(times) < 300):
+        t = time.perf_counter()
+        wait(run())
+        times.append((time.perf_counter() - t) * 1e3)
+    print(f"{sys.argv[1]:6} {name:42} median {statistics.median(times):9.3f} ms  min {min(times):9.3f} ms", flush=True)
+
+
+def torch_peer(workloads):
+    import torch
+    from torch import nn
+    from torch.nn import functional as F
+
+    torch.set_num_threads(THREADS)
+    torch.manual_seed(0)
+
+    def backward(loss, parameters):
+        def run():
+            for p in parameters:
+                p.grad = None
+            loss().backward()
+        return run
+
+    def forward(f):
+        def run():
+            with torch.no_grad():
+                return f()
+        return run
+
+    if "gaussian" in workloads:
+        mu = torch.randn(4096, 256, requires_grad=True)
+        log_var = (0.1 * torch.randn(4096, 256)).requires_grad_()
+        for samples in (1, 12):
+            shape = (4096, 256) if samples == 1 else (samples, 4096, 256)
+
+            def both():
+                z = mu + (0.5 * log_var).exp() * torch.randn(shape)
+                return z, 0.5 * (mu * mu + log_var.exp() - 1 - log_var).sum(-1)
+
+            def loss():
+                z, kl = both()
+                return (z * z).mean() + kl.mean()
+
+            bench(f"gaussian S={samples} forward", forward(both))
+            bench(f"gaussian S={samples} forward+backward", backward(loss, (mu, log_var)))
+    if "samplers" in workloads:
+        from torch.distributions import Dirichlet, Gamma
+        bench("normal 10M", lambda: torch.randn(10_000_000))
+        a = torch.empty(1_000_000).uniform_(0.1, 10).requires_grad_()
+        d = torch.empty(100_000, 10).uniform_(0.1, 10).requires_grad_()
+        w = torch.randn(100_000, 10)
+        gamma = lambda: Gamma(a, torch.ones(()), validate_args=False).rsample()
+        dirichlet = lambda: Dirichlet(d, validate_args=False).rsample()
+        bench("gamma 1M forward", forward(gamma))
+        bench("gamma 1M forward+backward", backward(lambda: gamma().sum(), (a,)))
+        bench("dirichlet 100k x 10 forward", forward(dirichlet))
+        bench("dirichlet 100k x 10 forward+backward", backward(lambda: (w * dirichlet()).sum(), (d,)))
+    if "mixture" in workloads:
+        n, k, dim = 20000, 32, 16
+        x = torch.randn(n, dim)
+        mu = torch.randn(k, dim, requires_grad=True)
+        log_scale = (0.1 * torch.randn(k, dim)).requires_grad_()
+        logits = torch.randn(k, requires_grad=True)
+
+        def log_prob():
+            inverse = (-2 * log_scale).exp()
+            q = (x * x) @ inverse.T - 2 * (x @ (mu * inverse).T) + (mu * mu * inverse).sum(-1)
+            constant = 0.5 * dim * math.log(2 * math.pi)
+            return torch.logsumexp(torch.log_softmax(logits, 0) - log_scale.sum(-1) - constant - 0.5 * q, -1)
+
+        bench("mixture (matrix products) forward", forward(log_prob))
+        bench("mixture (matrix products) forward+backward", backward(lambda: -log_prob().mean(), (mu, log_scale, logits)))
+    if "vae" in workloads:
+        x = (torch.rand(128, 784) > 0.5).float()
+        e1, e2, d1, d2 = nn.Linear(784, 400), nn.Linear(400, 40), nn.Linear(20, 400), nn.Linear(400, 784)
+        adam = torch.optim.Adam([p for m in (e1, e2, d1, d2) for p in m.parameters()], 1e-3)
+
+        def step():
+            adam.zero_grad()
+            m, log_var = e2(F.relu(e1(x))).chunk(2, -1)
+            z = m + (0.5 * log_var).exp() * torch.randn(128, 20)
+            nll = F.binary_cross_entropy_with_logits(d2(F.relu(d1(z))), x, reduction="sum")
+            ((nll + 0.5 * (m * m + log_var.exp() - 1 - log_var).sum()) / 128).backward()
+            adam.step()
+
+        bench("vae 128 x 784-400-20-400-784 Adam step", step)
+    if "encoder" in workloads:
+        net = nn.Sequential(
+            nn.Conv2d(1, 32, 4, 2, 1), nn.ReLU(), nn.Conv2d(32, 64, 4, 2, 1), nn.ReLU(),
+            nn.Conv2d(64, 128, 4, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(128 * 8 * 8, 256))
+        adam = torch.optim.Adam(net.parameters(), 1e-3)
+        x = torch.randn(64, 1, 64, 64)
+
+        def step():
+            adam.zero_grad()
+            net(x).square().mean().backward()
+            adam.step()
+
+        bench("encoder 64 images Adam step", step)
+        a = torch.randn(64, 64, 14, 14, requires_grad=True)
+        w = torch.randn(128, 64, 4, 4, requires_grad=True)
+        bench("conv2d 64x64x14x14 k4s2 forward", forward(lambda: F.conv2d(a, w, stride=2, padding=1)))
+        bench("conv2d 64x64x14x14 k4s2 forward+backward", backward(lambda: F.conv2d(a, w, stride=2, padding=1).sum(), (a, w)))
+
+
+def jax_peer(workloads):
+    import jax
+    import jax.numpy as jnp
+
+    wait = jax.block_until_ready
+    key = jax.random.key(0)
+    if "gaussian" in workloads:
+        mu = jax.random.normal(key, (4096, 256))
+        log_var = 0.1 * jax.random.normal(key, (4096, 256))
+        for samples in (1, 12):
+            shape = (4096, 256) if samples == 1 else (samples, 4096, 256)
+
+            def both(mu, log_var, key):
+                z = mu + jnp.exp(0.5 * log_var) * jax.random.normal(key, shape)
+                return z, 0.5 * (mu * mu + jnp.exp(log_var) - 1 - log_var).sum(-1)
+
+            def loss(mu, log_var, key):
+                z, kl = both(mu, log_var, key)
+                return (z * z).mean() + kl.mean()
+
+            f, g = jax.jit(both), jax.jit(jax.value_and_grad(loss, (0, 1)))
+            bench(f"gaussian S={samples} forward", lambda: f(mu, log_var, key), wait)
+            bench(f"gaussian S={samples} forward+backward", lambda: g(mu, log_var, key), wait)
+    if "samplers" in workloads:
+        n = jax.jit(lambda k: jax.random.normal(k, (10_000_000,)))
+        bench("normal 10M", lambda: n(key), wait)
+    if "mixture" in workloads:
+        n, k, dim = 20000, 32, 16
+        keys = jax.random.split(key, 4)
+        x = jax.random.normal(keys[0], (n, dim))
+        p = (jax.random.normal(keys[1], (k, dim)), 0.1 * jax.random.normal(keys[2], (k, dim)), jax.random.normal(keys[3], (k,)))
+
+        def log_prob(p, x):
+            mu, log_scale, logits = p
+            inverse = jnp.exp(-2 * log_scale)
+            q = (x * x) @ inverse.T - 2 * (x @ (mu * inverse).T) + (mu * mu * inverse).sum(-1)
+            constant = 0.5 * dim * math.log(2 * math.pi)
+            return jax.nn.logsumexp(jax.nn.log_softmax(logits) - log_scale.sum(-1) - constant - 0.5 * q, -1)
+
+        f, g = jax.jit(log_prob), jax.jit(jax.value_and_grad(lambda p, x: -log_prob(p, x).mean()))
+        bench("mixture (matrix products) forward", lambda: f(p, x), wait)
+        bench("mixture (matrix products) forward+backward", lambda: g(p, x), wait)
+    if "vae" in workloads:
+        import optax
+        x = (jax.random.uniform(key, (128, 784)) > 0.5).astype("f4")
+        sizes = ((784, 400), (400, 40), (20, 400), (400, 784))
+        p = [(jax.random.normal(jax.random.fold_in(key, i), s) / math.sqrt(3 * s[0]), jnp.zeros(s[1])) for i, s in enumerate(sizes)]
+        adam = optax.adam(1e-3)
+        state = [p, adam.init(p)]
+        linear = lambda p, a: a @ p[0] + p[1]
+
+        def loss(p, key):
+            m, log_var = jnp.split(linear(p[1], jax.nn.relu(linear(p[0], x))), 2, -1)
+            z = m + jnp.exp(0.5 * log_var) * jax.random.normal(key, (128, 20))
+            logits = linear(p[3], jax.nn.relu(linear(p[2], z)))
+            nll = (jax.nn.softplus(logits) - x * logits).sum()
+            return (nll + 0.5 * (m * m + jnp.exp(log_var) - 1 - log_var).sum()) / 128
+
+        def step(p, s, key):
+            g = jax.grad(loss)(p, key)
+            u, s = adam.update(g, s)
+            return optax.apply_updates(p, u), s
+
+        jitted = jax.jit(step, donate_argnums=(0, 1))
+
+        def go():
+            state[0], state[1] = jitted(state[0], state[1], key)
+            return state[0]
+
+        bench("vae 128 x 784-400-20-400-784 Adam step", go, wait)
+
+
+{"torch": torch_peer, "jax": jax_peer}[sys.argv[1]](sys.argv[2:])
