@@ -3,6 +3,7 @@
 //! The rooms:
 //!
 //! - [`distribution`]: families and combinators, their traits, and KL divergences in closed form.
+//! - [`net`]: dense networks, and heads that turn features into a distribution.
 //! - [`objective`]: bottleneck objectives, returned as named parts.
 //! - [`conditional`]: from a context to a distribution.
 //! - [`rng`], [`init`]: seeded randomness and seeded parameters.
@@ -16,6 +17,7 @@ pub mod distribution;
 pub mod error;
 pub mod init;
 mod kernels;
+pub mod net;
 pub mod objective;
 pub mod rng;
 mod shape;

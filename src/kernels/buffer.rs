@@ -63,6 +63,21 @@ pub(crate) fn build<T: Copy + Send + Sync>(
     out
 }
 
+/// A new vector of `len` elements written by `f`, which must write every element and read none before.
+pub(crate) fn filled<T: Copy + Send + Sync>(
+    len: usize,
+    f: impl FnOnce(&mut [T]) -> Result<()>,
+) -> Result<Vec<T>> {
+    let mut out: Vec<T> = Vec::with_capacity(len);
+    // SAFETY: as in `build`.
+    #[allow(clippy::uninit_vec)]
+    unsafe {
+        out.set_len(len)
+    };
+    f(&mut out)?;
+    Ok(out)
+}
+
 /// Calls `f(offset, chunk)` on every chunk of `out`, in parallel from [`SERIAL`] elements on.
 pub(crate) fn chunks<T: Send>(out: &mut [T], chunk: usize, f: impl Fn(usize, &mut [T]) + Sync) {
     if out.len() < SERIAL {

@@ -4,6 +4,9 @@
 //! product on a part of a buffer. The bits of a product depend on its shape and strides, not on the number of threads.
 
 use candle_core::Result;
+use rayon::prelude::*;
+use std::marker::PhantomData;
+use std::ops::Range;
 
 /// A matrix read from a slice: element (i, j) is `data[i * row_stride + j * col_stride]`.
 #[derive(Clone, Copy)]
@@ -82,15 +85,6 @@ impl Shape {
         (inner.1 <= 1 || inner.0 >= 1)
             && (outer.1 <= 1 || outer.0 > inner.0 * inner.1.saturating_sub(1))
     }
-
-    fn t(self) -> Self {
-        Shape {
-            rows: self.cols,
-            cols: self.rows,
-            row_stride: self.col_stride,
-            col_stride: self.row_stride,
-        }
-    }
 }
 
 impl<'a> Mat<'a> {
@@ -107,10 +101,35 @@ impl<'a> Mat<'a> {
 
     /// The transpose; nothing moves.
     pub(crate) fn t(self) -> Self {
-        Mat {
-            shape: self.shape.t(),
-            ..self
+        let Shape {
+            rows,
+            cols,
+            row_stride,
+            col_stride,
+        } = self.shape;
+        let shape = Shape {
+            rows: cols,
+            cols: rows,
+            row_stride: col_stride,
+            col_stride: row_stride,
+        };
+        Mat { shape, ..self }
+    }
+
+    /// The rows of a range.
+    pub(crate) fn rows(self, range: Range<usize>) -> Result<Self> {
+        if range.start > range.end || range.end > self.shape.rows {
+            candle_core::bail!("gemm: rows {range:?} of {}", self.shape.rows)
         }
+        let start = range.start * self.shape.row_stride;
+        Ok(Mat {
+            // Past the end when no row is left.
+            data: self.data.get(start..).unwrap_or_default(),
+            shape: Shape {
+                rows: range.len(),
+                ..self.shape
+            },
+        })
     }
 }
 
@@ -132,18 +151,26 @@ impl<'a> MatMut<'a> {
         }
         Ok(MatMut { data, shape })
     }
-
-    /// The transpose; nothing moves.
-    pub(crate) fn t(self) -> Self {
-        MatMut {
-            shape: self.shape.t(),
-            ..self
-        }
-    }
 }
 
 /// `dst = a b`, or `dst += a b`, for `dst` [m, n], `a` [m, k], `b` [k, n].
 pub(crate) fn gemm(dst: MatMut, write: Write, a: Mat, b: Mat, threads: Threads) -> Result<()> {
+    let place = Place {
+        start: dst.data.as_mut_ptr(),
+        shape: dst.shape,
+    };
+    // SAFETY: a `MatMut` lies inside a slice borrowed mutably, and its elements do not share places.
+    unsafe { product(place, write, a, b, threads) }
+}
+
+struct Place {
+    start: *mut f32,
+    shape: Shape,
+}
+
+/// # Safety
+/// The elements of `dst` lie inside one allocation, are distinct, and nothing else reads or writes them meanwhile.
+unsafe fn product(dst: Place, write: Write, a: Mat, b: Mat, threads: Threads) -> Result<()> {
     let (m, k, n) = (a.shape.rows, a.shape.cols, b.shape.cols);
     if b.shape.rows != k || dst.shape.rows != m || dst.shape.cols != n {
         candle_core::bail!(
@@ -157,38 +184,34 @@ pub(crate) fn gemm(dst: MatMut, write: Write, a: Mat, b: Mat, threads: Threads) 
         return Ok(());
     }
     if k == 0 {
-        // An empty sum. The slice has no pointer into `a` or `b` to offer.
-        if write == Write::Set {
-            for i in 0..m {
-                for j in 0..n {
-                    dst.data[i * dst.shape.row_stride + j * dst.shape.col_stride] = 0.;
-                }
+        // An empty sum; `a` and `b` may have no elements to point at.
+        for i in (0..m).filter(|_| write == Write::Set) {
+            for j in 0..n {
+                let offset = i * dst.shape.row_stride + j * dst.shape.col_stride;
+                // SAFETY: an element of `dst`.
+                unsafe { dst.start.add(offset).write(0.) };
             }
         }
         return Ok(());
     }
-    let stride = |s: Shape| (s.col_stride as isize, s.row_stride as isize);
-    let (dst_cs, dst_rs) = stride(dst.shape);
-    let (a_cs, a_rs) = stride(a.shape);
-    let (b_cs, b_rs) = stride(b.shape);
-    // SAFETY: every element of the three matrices lies inside its slice and their strides fit isize (checked when they
-    // were made, for matrices that are not empty), the shapes agree, elements of `dst` do not share places, and `dst` is
-    // borrowed mutably, so it overlaps neither `a` nor `b`. Any bits are an f32, and `dst` is only read for `Write::Add`.
+    // SAFETY: the elements of `a` and `b` lie inside their slices and all strides fit isize (checked when they were made,
+    // for matrices that are not empty), the shapes agree, and the caller answers for `dst`. Any bits are an f32, and
+    // `dst` is only read for `Write::Add`.
     unsafe {
         gemm::gemm(
             m,
             n,
             k,
-            dst.data.as_mut_ptr(),
-            dst_cs,
-            dst_rs,
+            dst.start,
+            dst.shape.col_stride as isize,
+            dst.shape.row_stride as isize,
             write == Write::Add,
             a.data.as_ptr(),
-            a_cs,
-            a_rs,
+            a.shape.col_stride as isize,
+            a.shape.row_stride as isize,
             b.data.as_ptr(),
-            b_cs,
-            b_rs,
+            b.shape.col_stride as isize,
+            b.shape.row_stride as isize,
             1f32,
             1f32,
             false,
@@ -201,6 +224,93 @@ pub(crate) fn gemm(dst: MatMut, write: Write, a: Mat, b: Mat, threads: Threads) 
         )
     };
     Ok(())
+}
+
+/// A rectangle of a row-major matrix, written by one task.
+pub(crate) struct Tile<'a> {
+    start: *mut f32,
+    /// Elements from one row of the matrix to the next.
+    stride: usize,
+    /// The rectangle's rows in the matrix.
+    pub(crate) rows: Range<usize>,
+    /// The rectangle's columns in the matrix.
+    pub(crate) cols: Range<usize>,
+    matrix: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: a tile stands for a mutable borrow of its own elements.
+unsafe impl Send for Tile<'_> {}
+
+impl Tile<'_> {
+    /// Row `i` of the rectangle; empty when there is none.
+    #[inline(always)]
+    pub(crate) fn row(&mut self, i: usize) -> &mut [f32] {
+        if i >= self.rows.len() {
+            return &mut [];
+        }
+        // SAFETY: the row lies inside the matrix that `tiles` borrows for 'a, and no other tile has these columns in it.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(i * self.stride), self.cols.len()) }
+    }
+
+    /// The product of `a` and `b` into the rectangle, on this thread.
+    pub(crate) fn gemm(&mut self, write: Write, a: Mat, b: Mat) -> Result<()> {
+        let [rows, cols] = [self.rows.len(), self.cols.len()];
+        let dst = Place {
+            start: self.start,
+            shape: Shape {
+                rows,
+                cols,
+                row_stride: self.stride,
+                col_stride: 1,
+            },
+        };
+        // SAFETY: `tiles` cut the rectangle from inside a matrix, and this tile alone writes its elements.
+        unsafe { product(dst, write, a, b, Threads::One) }
+    }
+}
+
+/// Cuts the row-major `rows` x `cols` matrix `out` into tiles of at most `tile` rows and columns and calls `f` on each:
+/// in parallel, or one after the other.
+pub(crate) fn tiles(
+    out: &mut [f32],
+    [rows, cols]: [usize; 2],
+    tile: [usize; 2],
+    parallel: bool,
+    f: impl Fn(Tile) -> Result<()> + Sync,
+) -> Result<()> {
+    if rows.checked_mul(cols) != Some(out.len()) {
+        candle_core::bail!("gemm: {} elements are not {rows} x {cols}", out.len())
+    }
+    if out.is_empty() {
+        return Ok(());
+    }
+    let [tall, wide] = tile.map(|n| n.max(1));
+    let across = cols.div_ceil(wide);
+    let count = rows.div_ceil(tall) * across;
+    struct Start(*mut f32);
+    // SAFETY: the pointer is only used to make tiles, which do not overlap.
+    unsafe impl Sync for Start {}
+    let start = Start(out.as_mut_ptr());
+    let start = &start;
+    let at = |t: usize| {
+        let (row, col) = (t / across * tall, t % across * wide);
+        Tile {
+            // SAFETY: row < rows and col < cols.
+            start: unsafe { start.0.add(row * cols + col) },
+            stride: cols,
+            rows: row..(row + tall).min(rows),
+            cols: col..(col + wide).min(cols),
+            matrix: PhantomData,
+        }
+    };
+    if parallel && count > 1 {
+        (0..count)
+            .into_par_iter()
+            .with_max_len(1)
+            .try_for_each(|t| f(at(t)))
+    } else {
+        (0..count).try_for_each(|t| f(at(t)))
+    }
 }
 
 #[cfg(test)]
@@ -348,5 +458,39 @@ mod tests {
             Threads::One,
         )?;
         Ok(())
+    }
+
+    #[test]
+    fn tiles_make_the_whole_product() -> Result<()> {
+        let (m, k, n) = (37, 20, 53);
+        let (a, b) = (numbers(m * k, 5), numbers(k * n, 6));
+        let (a, b) = (Mat::new(&a, m, k)?, Mat::new(&b, k, n)?);
+        let mut want = vec![0.; m * n];
+        gemm(
+            MatMut::new(&mut want, m, n)?,
+            Write::Set,
+            a,
+            b,
+            Threads::One,
+        )?;
+        for tile in [[1, 1], [10, 7], [37, 20], [100, 100], [0, 16]] {
+            for parallel in [false, true] {
+                let mut got = vec![f32::NAN; m * n];
+                tiles(&mut got, [m, n], tile, parallel, |mut t| {
+                    let (rows, cols) = (t.rows.clone(), t.cols.clone());
+                    t.gemm(Write::Set, a.rows(rows)?, b.t().rows(cols)?.t())?;
+                    assert!(t.row(t.rows.len()).is_empty());
+                    for i in 0..t.rows.len() {
+                        t.row(i).iter_mut().for_each(|x| *x += 1.);
+                    }
+                    Ok(())
+                })?;
+                for (g, w) in got.iter().zip(&want) {
+                    assert!((g - w - 1.).abs() < 1e-5, "{tile:?}: {g} {w}");
+                }
+            }
+        }
+        assert!(tiles(&mut want, [m, n + 1], [8, 8], true, |_| Ok(())).is_err());
+        tiles(&mut [], [0, n], [8, 8], true, |_| Ok(()))
     }
 }

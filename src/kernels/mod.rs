@@ -6,6 +6,7 @@
 //!
 //! - `node`: a fused operation with any number of inputs and outputs as one place in candle's graph.
 //! - `gemm`: matrix products on slices.
+//! - `dense`: a dense layer as one node.
 //! - `simd`: run-time choice of instruction set. `math`: the vectorized elementary functions.
 //! - `activation`: activation functions. `map`: elementwise nodes. `composed`: their forms in candle operations.
 //! - `buffer`: views of tensors and parallel filling of fresh buffers. `random`: seeded streams.
@@ -13,6 +14,7 @@
 pub(crate) mod activation;
 pub(crate) mod buffer;
 mod composed;
+pub(crate) mod dense;
 pub(crate) mod gemm;
 pub(crate) mod map;
 pub(crate) mod math;

@@ -1,0 +1,139 @@
+//! The dense layer.
+
+use crate::error::{Error, Result};
+use crate::kernels;
+use crate::kernels::activation::Activation;
+use crate::shape;
+use candle_core::{Module, Tensor};
+use candle_nn::{Init, VarBuilder};
+
+/// A dense layer: an affine map and an activation, as one node of the graph.
+///
+/// Formula: `y = activation(x W^T + b)`.
+///
+/// Shapes: `W` is [out, in] and `b` [out], as in candle's and torch's linear layers; `x` is [.., in] of any rank from 1
+/// and `y` [.., out].
+///
+/// Gradients: to `x`, `W` and `b`; the activation's slope follows from the kept output, so nothing else is stored (`Silu`
+/// and `Gelu` keep their argument as well).
+///
+/// Errors: `x` of another width, dtype or device than the weight.
+///
+/// ```
+/// use candle_core::{DType, Device, Module, Tensor};
+/// use candle_nn::VarMap;
+/// use candle_prob::{Activation, net::dense};
+/// # fn main() -> candle_prob::Result<()> {
+/// let vars = VarMap::new();
+/// let vb = candle_prob::init::seeded(&vars, 1, DType::F32, &Device::Cpu);
+/// let layer = dense(3, 2, Activation::Relu, vb.pp("layer"))?;
+/// let y = layer.forward(&Tensor::ones((5, 3), DType::F32, &Device::Cpu)?)?;
+/// assert_eq!(y.dims(), &[5, 2]);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Numerics: bias and activation are applied to each tile of the product while it is in the cache. The order of all sums
+/// depends on the shapes only, not on the number of threads.
+#[derive(Debug, Clone)]
+pub struct Dense {
+    weight: Tensor,
+    bias: Option<Tensor>,
+    activation: Activation,
+}
+
+/// A dense layer with the variables `weight` and `bias`.
+///
+/// Both start uniform in `+- 1 / sqrt(inputs)`, as in torch.
+///
+/// Errors: no inputs or no outputs, and what `vb` refuses.
+pub fn dense(
+    inputs: usize,
+    outputs: usize,
+    activation: Activation,
+    vb: VarBuilder,
+) -> Result<Dense> {
+    for (arg, n) in [("inputs", inputs), ("outputs", outputs)] {
+        if n == 0 {
+            return Err(Error::value("net::dense", arg, "at least 1", n));
+        }
+    }
+    let bound = 1. / (inputs as f64).sqrt();
+    let init = Init::Uniform {
+        lo: -bound,
+        up: bound,
+    };
+    let weight = vb.get_with_hints((outputs, inputs), "weight", init)?;
+    let bias = vb.get_with_hints(outputs, "bias", init)?;
+    Dense::new(weight, Some(bias), activation)
+}
+
+impl Dense {
+    /// A layer with given tensors: `weight` [out, in] and, if any, `bias` [out].
+    ///
+    /// Errors: other shapes, an empty weight, different dtypes or devices.
+    pub fn new(weight: Tensor, bias: Option<Tensor>, activation: Activation) -> Result<Self> {
+        let op = "Dense::new";
+        shape::parameter(op, "weight", &weight)?;
+        let [outputs, _] = *weight.dims() else {
+            return Err(Error::shape(op, "weight", "[out, in]", weight.dims()));
+        };
+        if let Some(bias) = &bias {
+            shape::same_kind(op, "bias", bias, &weight)?;
+            if bias.dims() != [outputs] {
+                return Err(Error::shape(
+                    op,
+                    "bias",
+                    format!("[{outputs}]"),
+                    bias.dims(),
+                ));
+            }
+        }
+        Ok(Dense {
+            weight,
+            bias,
+            activation,
+        })
+    }
+
+    /// The weight, [out, in].
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
+    /// The bias, [out].
+    pub fn bias(&self) -> Option<&Tensor> {
+        self.bias.as_ref()
+    }
+
+    /// What follows the affine map.
+    pub fn activation(&self) -> Activation {
+        self.activation
+    }
+
+    /// The width of the inputs.
+    pub fn inputs(&self) -> usize {
+        self.weight.dims()[1]
+    }
+
+    /// The width of the outputs.
+    pub fn outputs(&self) -> usize {
+        self.weight.dims()[0]
+    }
+
+    pub(crate) fn apply(&self, x: &Tensor) -> Result<Tensor> {
+        let op = "Dense::forward";
+        shape::same_kind(op, "x", x, &self.weight)?;
+        if x.dims().last() != Some(&self.inputs()) {
+            let expected = format!("[.., {}]", self.inputs());
+            return Err(Error::shape(op, "x", expected, x.dims()));
+        }
+        kernels::dense::dense(x, &self.weight, self.bias.as_ref(), self.activation)
+    }
+}
+
+impl Module for Dense {
+    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        Ok(self.apply(x)?)
+    }
+}
