@@ -108,7 +108,11 @@ fn check_weights(weights: &Tensor, batch: &[usize]) -> Result<usize> {
 }
 
 mod independent;
+mod logistic_normal;
+mod mvn_diag;
 mod normal;
 
 pub use independent::Independent;
+pub use logistic_normal::LogisticNormal;
+pub use mvn_diag::MultivariateNormalDiag;
 pub use normal::Normal;

@@ -1,6 +1,7 @@
 //! The normal distribution.
 
 use super::*;
+use crate::kernels::gaussian::{self, Spread};
 use std::f64::consts::PI;
 
 /// Normal distribution with mean `loc` and standard deviation `scale`.
@@ -26,28 +27,136 @@ use std::f64::consts::PI;
 /// # Ok(())
 /// # }
 /// ```
+///
+/// Numerics: a distribution made [`from_log_var`](Normal::from_log_var) keeps the log-variance, and no expression takes
+/// the logarithm of an exponential. KL between near-equal distributions loses no more than the parameters' own rounding:
+/// with `r = scale_p / scale_q` it is computed as `((r - 1)^2 + t^2) / 2 + (r - 1 - ln r)`.
 #[derive(Debug, Clone)]
 pub struct Normal {
+    kind: Spread,
+    /// As given: density and divergence broadcast them on the fly.
+    given: [Tensor; 2],
+    /// Broadcast to the batch shape, without a copy.
     loc: Tensor,
-    scale: Tensor,
+    spread: Tensor,
 }
 
 impl Normal {
     /// From mean and standard deviation.
     pub fn new(loc: &Tensor, scale: &Tensor) -> Result<Self> {
-        let [loc, scale] =
-            shape::broadcast_parameters("Normal::new", [("loc", loc), ("scale", scale)])?;
-        Ok(Normal { loc, scale })
+        Self::build(
+            "Normal::new",
+            Spread::Scale,
+            [("loc", loc), ("scale", scale)],
+        )
     }
 
-    /// The mean.
+    /// From mean and logarithm of the variance: `scale = e^(log_var / 2)`.
+    pub fn from_log_var(loc: &Tensor, log_var: &Tensor) -> Result<Self> {
+        Self::build(
+            "Normal::from_log_var",
+            Spread::LogVar,
+            [("loc", loc), ("log_var", log_var)],
+        )
+    }
+
+    pub(super) fn build(
+        op: &'static str,
+        kind: Spread,
+        parameters: [(&'static str, &Tensor); 2],
+    ) -> Result<Self> {
+        let [loc, spread] = shape::broadcast_parameters(op, parameters)?;
+        Ok(Normal {
+            kind,
+            given: parameters.map(|(_, tensor)| tensor.clone()),
+            loc,
+            spread,
+        })
+    }
+
+    /// The mean, shape `batch`.
     pub fn loc(&self) -> &Tensor {
         &self.loc
     }
 
-    /// The standard deviation.
-    pub fn scale(&self) -> &Tensor {
-        &self.scale
+    /// The standard deviation, shape `batch`.
+    pub fn scale(&self) -> Result<Tensor> {
+        self.kind.scale(&self.spread)
+    }
+
+    /// The logarithm of the variance, shape `batch`.
+    pub fn log_var(&self) -> Result<Tensor> {
+        match self.kind {
+            Spread::LogVar => Ok(self.spread.clone()),
+            Spread::Scale => Ok((self.spread.log()? * 2.)?),
+        }
+    }
+
+    pub(super) fn variance_tensor(&self) -> Result<Tensor> {
+        match self.kind {
+            Spread::LogVar => Ok(self.spread.exp()?),
+            Spread::Scale => Ok(self.spread.sqr()?),
+        }
+    }
+
+    /// Draws, for this and for families that are made of it.
+    pub(super) fn draw(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
+        gaussian::sample(self.kind, &self.loc, &self.spread, shape, rng.stream())
+    }
+
+    /// Draws, and KL(self || N(0, 1)) summed over the last dim.
+    pub(super) fn draw_and_rate(&self, shape: &[usize], rng: &mut Rng) -> Result<(Tensor, Tensor)> {
+        gaussian::sample_and_rate(self.kind, &self.loc, &self.spread, shape, rng.stream())
+    }
+
+    /// KL(self || N(0, 1)) summed over the last dim.
+    pub(super) fn rate(&self) -> Result<Tensor> {
+        gaussian::rate(self.kind, &self.loc, &self.spread)
+    }
+
+    /// The log-density, summed over the last dim if `event`. `value` is checked by the caller.
+    pub(super) fn density(&self, value: &Tensor, event: bool) -> Result<Tensor> {
+        let [loc, spread] = &self.given;
+        gaussian::log_prob(self.kind, value, loc, spread, event)
+    }
+
+    /// KL(self || other), summed over the last dim if `event`.
+    pub(super) fn divergence(
+        &self,
+        op: &'static str,
+        other: &Normal,
+        event: bool,
+    ) -> Result<Tensor> {
+        shape::same_kind(op, "other", &other.loc, &self.loc)?;
+        if shape::broadcast(self.loc.dims(), other.loc.dims()).is_none() {
+            return Err(Error::shape(
+                op,
+                "other",
+                format!("a shape that broadcasts with {:?}", self.loc.dims()),
+                other.loc.dims(),
+            ));
+        }
+        // Different kinds meet as log-variances.
+        let kind = if self.kind == other.kind {
+            self.kind
+        } else {
+            Spread::LogVar
+        };
+        let spread = |normal: &Normal| match (kind, normal.kind) {
+            (Spread::LogVar, Spread::Scale) => Ok((normal.given[1].log()? * 2.)?),
+            _ => Ok::<_, Error>(normal.given[1].clone()),
+        };
+        gaussian::kl(
+            kind,
+            [&self.given[0], &spread(self)?],
+            [&other.given[0], &spread(other)?],
+            event,
+        )
+    }
+
+    /// The entropy of each element.
+    pub(super) fn entropies(&self) -> Result<Tensor> {
+        Ok((self.kind.log_scale(&self.spread)? + 0.5 * (1. + (2. * PI).ln()))?)
     }
 }
 
@@ -61,25 +170,33 @@ impl Distribution for Normal {
     }
 
     fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
-        let eps = rng.normal(
-            shape::concat(&[shape, self.batch_shape()]),
-            self.loc.dtype(),
-            self.loc.device(),
-        )?;
-        Ok(eps.broadcast_mul(&self.scale)?.broadcast_add(&self.loc)?)
+        self.draw(shape, rng)
     }
 
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
         let op = "Normal::log_prob";
         shape::same_kind(op, "value", value, &self.loc)?;
         shape::value_shape(op, value, self.batch_shape(), &[])?;
-        let z = value.broadcast_sub(&self.loc)?.broadcast_div(&self.scale)?;
-        let constant = 0.5 * (2. * PI).ln();
-        Ok((z.sqr()? * -0.5)?.broadcast_sub(&(self.scale.log()? + constant)?)?)
+        self.density(value, false)
     }
 }
 
 impl Reparameterized for Normal {}
+
+/// A weighted sum of independent normals is normal: one draw of `N(sum_k w_k loc_k, sum_k w_k^2 scale_k^2)`.
+impl WeightedSum for Normal {
+    fn sample_weighted_sum(&self, weights: &Tensor, rng: &mut Rng) -> Result<Tensor> {
+        shape::same_kind("sample_weighted_sum", "weights", weights, &self.loc)?;
+        check_weights(weights, self.batch_shape())?;
+        let last = candle_core::D::Minus1;
+        let loc = weights.broadcast_mul(&self.loc)?.sum(last)?;
+        let variance = weights
+            .sqr()?
+            .broadcast_mul(&self.variance_tensor()?)?
+            .sum(last)?;
+        Normal::new(&loc, &variance.sqrt()?)?.draw(&[], rng)
+    }
+}
 
 impl Moments for Normal {
     fn mean(&self) -> Result<Tensor> {
@@ -87,25 +204,18 @@ impl Moments for Normal {
     }
 
     fn variance(&self) -> Result<Tensor> {
-        Ok(self.scale.sqr()?)
+        self.variance_tensor()
     }
 }
 
 impl Entropy for Normal {
     fn entropy(&self) -> Result<Tensor> {
-        Ok((self.scale.log()? + 0.5 * (1. + (2. * PI).ln()))?)
+        self.entropies()
     }
 }
 
 impl Kl for Normal {
     fn kl(&self, other: &Normal) -> Result<Tensor> {
-        // With r = scale_p / scale_q: (r^2 - 1 + ((loc_p - loc_q) / scale_q)^2) / 2 - ln r
-        let r = self.scale.broadcast_div(&other.scale)?;
-        let z = self
-            .loc
-            .broadcast_sub(&other.loc)?
-            .broadcast_div(&other.scale)?;
-        let squares = ((r.sqr()? - 1.)?.broadcast_add(&z.sqr()?)? * 0.5)?;
-        Ok(squares.broadcast_sub(&r.log()?)?)
+        self.divergence("Normal::kl", other, false)
     }
 }

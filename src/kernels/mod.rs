@@ -5,6 +5,7 @@
 //! storages, rayon, SIMD features or `unsafe`.
 //!
 //! - `node`: a fused operation with any number of inputs and outputs as one place in candle's graph.
+//! - `gaussian`: draws, rates, densities and divergences of Gaussians with independent elements.
 //! - `gemm`: matrix products on slices.
 //! - `dense`: a dense layer as one node.
 //! - `simd`: run-time choice of instruction set. `math`: the vectorized elementary functions.
@@ -15,6 +16,7 @@ pub(crate) mod activation;
 pub(crate) mod buffer;
 mod composed;
 pub(crate) mod dense;
+pub(crate) mod gaussian;
 pub(crate) mod gemm;
 pub(crate) mod map;
 pub(crate) mod math;

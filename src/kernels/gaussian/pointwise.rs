@@ -1,0 +1,301 @@
+//! One number from K broadcast arguments, summed over the event: log-densities and divergences as one node.
+
+use super::super::buffer::View;
+use super::super::node::{self, Fresh, Op, Reached, fresh};
+use super::super::simd::{Loop, dispatch};
+use super::tiles::{Parts, Step, Task, Tiles, add, spread_rows, sum_rows, unwritten};
+use crate::shape;
+use candle_core::{Result, Tensor};
+
+/// An elementwise function of K arguments with its partial derivatives, branch-free.
+pub(super) trait Pointwise<const K: usize>: Copy + Send + Sync + 'static {
+    const NAME: &'static str;
+
+    fn value<const FMA: bool>(self, x: [f32; K]) -> f32;
+
+    fn partials<const FMA: bool>(self, x: [f32; K]) -> [f32; K];
+}
+
+/// `f` of the arguments broadcast together, the last dim summed if `event`. Arguments that repeat as a whole
+/// (rows, scalars, all samples) are not copied out; the others are.
+pub(super) fn apply<P: Pointwise<K>, const K: usize>(
+    f: P,
+    arguments: [&Tensor; K],
+    event: bool,
+) -> Result<Tensor> {
+    let mut full: Vec<usize> = vec![];
+    for x in arguments {
+        match shape::broadcast(&full, x.dims()) {
+            Some(shape) => full = shape,
+            None => candle_core::bail!("{}: {full:?} and {:?} do not broadcast", P::NAME, x.dims()),
+        }
+    }
+    let n: usize = full.iter().product();
+    let last = if event {
+        full.last().copied().unwrap_or(1)
+    } else {
+        1
+    };
+    let repeats = |x: &Tensor| {
+        let dims = x.dims();
+        let ones = dims.iter().take_while(|d| **d == 1).count();
+        x.elem_count() < n && full.ends_with(&dims[ones..]) && x.elem_count() % last == 0
+    };
+    // One period for all that repeat: the longest, others are expanded to it.
+    let longest = arguments
+        .iter()
+        .filter(|x| repeats(x))
+        .max_by_key(|x| x.elem_count())
+        .map(|x| x.dims().to_vec());
+    let mut inputs = arguments.map(Tensor::clone);
+    for input in &mut inputs {
+        let shape = match &longest {
+            Some(shape) if repeats(input) => shape,
+            _ => &full,
+        };
+        if input.elem_count() != shape.iter().product::<usize>() {
+            *input = input.broadcast_as(shape.as_slice())?;
+        }
+    }
+    let period = longest.map_or(n, |shape| shape.iter().product());
+    let tiles = (n > 0 && last > 0).then(|| Tiles::new(n, period, last, 1));
+    if event {
+        full.pop();
+    }
+    let op = Node::<P, K> {
+        f,
+        tiles,
+        shape: full,
+    };
+    node::apply1(op, &inputs.each_ref())
+}
+
+struct Node<P, const K: usize> {
+    f: P,
+    /// `None` when there is nothing to compute.
+    tiles: Option<Tiles>,
+    shape: Vec<usize>,
+}
+
+/// Each argument as an array of the whole length or of one tile.
+struct Arguments<'a, const K: usize> {
+    n: usize,
+    arrays: [&'a [f32]; K],
+}
+
+impl<'a, const K: usize> Arguments<'a, K> {
+    #[inline(always)]
+    fn at(&self, step: Step) -> [&'a [f32]; K] {
+        self.arrays.map(|array| {
+            let from = if array.len() == self.n {
+                step.at
+            } else {
+                step.phase
+            };
+            &array[from..from + step.len]
+        })
+    }
+}
+
+/// The inputs' views and tables, and `body` called with them.
+fn with_arguments<const K: usize, T>(
+    tiles: &Tiles,
+    inputs: &[Tensor],
+    body: impl FnOnce(Arguments<K>) -> Result<T>,
+) -> Result<T> {
+    let views = inputs.iter().map(View::new).collect::<Result<Vec<_>>>()?;
+    let values = views.iter().map(|v| v.f32()).collect::<Result<Vec<_>>>()?;
+    let tables: Vec<Option<Vec<f32>>> = values.iter().map(|v| tiles.table(v)).collect();
+    let arrays: Vec<&[f32]> = values
+        .iter()
+        .zip(&tables)
+        .map(|(value, table)| table.as_deref().unwrap_or(value))
+        .collect();
+    match arrays.try_into() {
+        Ok(arrays) => body(Arguments { n: tiles.n, arrays }),
+        Err(_) => candle_core::bail!("expected {K} arguments"),
+    }
+}
+
+impl<P: Pointwise<K>, const K: usize> Op for Node<P, K> {
+    const NAME: &'static str = P::NAME;
+
+    fn forward(&mut self, inputs: &[Tensor], _: bool) -> Result<Vec<Fresh>> {
+        let count: usize = self.shape.iter().product();
+        let Some(tiles) = self.tiles else {
+            // Sums over nothing.
+            return Ok(vec![fresh(vec![0.; count], self.shape.clone())]);
+        };
+        let mut out = unwritten(count);
+        let parts = Parts::new(&mut out);
+        with_arguments::<K, _>(&tiles, inputs, |arguments| {
+            tiles.run(|task| {
+                dispatch(Forward {
+                    f: self.f,
+                    tiles: &tiles,
+                    task,
+                    arguments: &arguments,
+                    out: &parts,
+                })
+            });
+            Ok(())
+        })?;
+        Ok(vec![fresh(out, self.shape.clone())])
+    }
+
+    fn backward(
+        &self,
+        inputs: &[Tensor],
+        outputs: &[Option<Reached>],
+        needs: &[bool],
+    ) -> Result<Vec<Option<Tensor>>> {
+        let (Some(tiles), Some(reached)) = (self.tiles, &outputs[0]) else {
+            return inputs.iter().map(|x| x.zeros_like().map(Some)).collect();
+        };
+        let gradient = View::new(&reached.gradient)?;
+        let gradient = gradient.f32()?;
+        let mut buffers: Vec<Vec<f32>> = inputs
+            .iter()
+            .zip(needs)
+            .map(|(input, needed)| match needed {
+                false => vec![],
+                true if input.elem_count() == tiles.n => unwritten(tiles.n),
+                true => tiles.sums(),
+            })
+            .collect();
+        let parts: Vec<Parts> = buffers.iter_mut().map(|b| Parts::new(b)).collect();
+        with_arguments::<K, _>(&tiles, inputs, |arguments| {
+            tiles.run(|task| {
+                dispatch(Backward {
+                    f: self.f,
+                    tiles: &tiles,
+                    task,
+                    arguments: &arguments,
+                    gradient,
+                    needs,
+                    out: &parts,
+                })
+            });
+            Ok(())
+        })?;
+        drop(parts);
+        inputs
+            .iter()
+            .zip(buffers)
+            .zip(needs)
+            .map(|((input, buffer), needed)| {
+                if !needed {
+                    return Ok(None);
+                }
+                let buffer = if input.elem_count() == tiles.n {
+                    buffer
+                } else {
+                    tiles.fold(buffer)
+                };
+                Tensor::from_vec(buffer, input.shape(), input.device()).map(Some)
+            })
+            .collect()
+    }
+}
+
+struct Forward<'a, P, const K: usize> {
+    f: P,
+    tiles: &'a Tiles,
+    task: &'a Task,
+    arguments: &'a Arguments<'a, K>,
+    out: &'a Parts<'a>,
+}
+
+impl<P: Pointwise<K>, const K: usize> Loop for Forward<'_, P, K> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let event = self.tiles.event;
+        let mut terms = vec![0.; if event == 1 { 0 } else { self.tiles.longest() }];
+        for step in self.tiles.steps(self.task) {
+            let x = self.arguments.at(step);
+            let rows = step.at / event..(step.at + step.len) / event;
+            // SAFETY: steps are disjoint and consist of whole events.
+            let out = unsafe { self.out.part(rows) };
+            if event == 1 {
+                evaluate::<P, K, FMA>(self.f, x, out);
+            } else {
+                let terms = &mut terms[..step.len];
+                evaluate::<P, K, FMA>(self.f, x, terms);
+                sum_rows(terms, event, out);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn evaluate<P: Pointwise<K>, const K: usize, const FMA: bool>(
+    f: P,
+    x: [&[f32]; K],
+    out: &mut [f32],
+) {
+    let len = out.len();
+    let x = x.map(|x| &x[..len]);
+    for (i, out) in out.iter_mut().enumerate() {
+        *out = f.value::<FMA>(x.map(|x| x[i]));
+    }
+}
+
+/// Elements per turn of the backward loop: all partials of a turn stay in L1 before they are stored or added.
+const TURN: usize = 256;
+
+struct Backward<'a, P, const K: usize> {
+    f: P,
+    tiles: &'a Tiles,
+    task: &'a Task,
+    arguments: &'a Arguments<'a, K>,
+    gradient: &'a [f32],
+    needs: &'a [bool],
+    out: &'a [Parts<'a>],
+}
+
+impl<P: Pointwise<K>, const K: usize> Loop for Backward<'_, P, K> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let (event, n) = (self.tiles.event, self.tiles.n);
+        let place = self.tiles.place(self.task);
+        let mut spread = vec![0.; if event == 1 { 0 } else { self.tiles.longest() }];
+        let mut turn = [[0f32; TURN]; K];
+        for step in self.tiles.steps(self.task) {
+            let x = self.arguments.at(step);
+            let rows = &self.gradient[step.at / event..(step.at + step.len) / event];
+            let g = if event == 1 {
+                rows
+            } else {
+                spread_rows(rows, event, &mut spread[..step.len]);
+                &spread[..step.len]
+            };
+            for from in (0..step.len).step_by(TURN) {
+                let len = TURN.min(step.len - from);
+                let x = x.map(|x| &x[from..from + len]);
+                let g = &g[from..from + len];
+                for i in 0..len {
+                    let partials = self.f.partials::<FMA>(x.map(|x| x[i]));
+                    for k in 0..K {
+                        turn[k][i] = g[i] * partials[k];
+                    }
+                }
+                for k in (0..K).filter(|k| self.needs[*k]) {
+                    let values = &turn[k][..len];
+                    if self.arguments.arrays[k].len() == n {
+                        // SAFETY: steps are disjoint.
+                        let out = unsafe { self.out[k].part(step.at + from..step.at + from + len) };
+                        out.copy_from_slice(values);
+                    } else {
+                        let start = place.start + step.phase - self.task.span.start + from;
+                        // SAFETY: each task adds within its own place.
+                        add(unsafe { self.out[k].part(start..start + len) }, values);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! How work on broadcast arguments is cut: a full array of `n` elements beside arguments that repeat with a period.
+//!
+//! The cuts depend on sizes only, never on the number of threads, so sums over them are the same everywhere.
+
+use super::super::buffer::SERIAL;
+use rayon::prelude::*;
+use std::marker::PhantomData;
+use std::ops::Range;
+
+/// Elements per step: 16 KiB of f32, so that a few streams stay in L1.
+const STEP: usize = 4096;
+
+/// Elements per task where every task has its own partial sums.
+const GROUP: usize = 64 * 1024;
+
+/// `n` elements cut into repeats of a tile. A tile is a whole number of periods and of events.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tiles {
+    pub(super) n: usize,
+    pub(super) period: usize,
+    pub(super) tile: usize,
+    pub(super) event: usize,
+    step: usize,
+    block: usize,
+    /// Repeats per task where tasks own repeats; `None` where each task owns a block of the tile in all repeats.
+    group: Option<usize>,
+}
+
+/// A task: these repeats of this part of the tile.
+#[derive(Clone, Debug)]
+pub(super) struct Task {
+    pub(super) index: usize,
+    repeats: Range<usize>,
+    pub(super) span: Range<usize>,
+}
+
+/// A run of elements: `at..at + len` of the whole array, at `phase..phase + len` in the tile.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Step {
+    pub(super) at: usize,
+    pub(super) phase: usize,
+    pub(super) len: usize,
+}
+
+impl Tiles {
+    /// `period` divides `n`, `event` divides `period`; all positive. Blocks of the tile are multiples of `steps` steps.
+    pub(super) fn new(n: usize, period: usize, event: usize, steps: usize) -> Self {
+        let step = event * (STEP / event).max(1);
+        let tile = period * (STEP / period).clamp(1, n / period);
+        let group = (tile < SERIAL).then(|| (GROUP.max(n / 32) / tile).max(1));
+        Tiles {
+            n,
+            period,
+            tile,
+            event,
+            step,
+            block: step * steps,
+            group,
+        }
+    }
+
+    /// Whether each task sees all repeats of its part of the tile, so that its sums are final.
+    pub(super) fn owns_sums(&self) -> bool {
+        self.group.is_none()
+    }
+
+    pub(super) fn tasks(&self) -> Vec<Task> {
+        let repeats = self.n.div_ceil(self.tile);
+        match self.group {
+            Some(group) => (0..repeats.div_ceil(group))
+                .map(|i| Task {
+                    index: i,
+                    repeats: i * group..repeats.min((i + 1) * group),
+                    span: 0..self.tile,
+                })
+                .collect(),
+            None => (0..self.tile.div_ceil(self.block))
+                .map(|i| Task {
+                    index: i,
+                    repeats: 0..repeats,
+                    span: i * self.block..self.tile.min((i + 1) * self.block),
+                })
+                .collect(),
+        }
+    }
+
+    /// Runs all tasks, in parallel where it pays.
+    pub(super) fn run(&self, f: impl Fn(&Task) + Sync) {
+        let tasks = self.tasks();
+        if self.n < SERIAL {
+            tasks.iter().for_each(&f);
+        } else {
+            tasks.par_iter().for_each(&f);
+        }
+    }
+
+    /// The steps of a task, repeat by repeat.
+    #[inline(always)]
+    pub(super) fn steps(&self, task: &Task) -> impl Iterator<Item = Step> {
+        let (tile, n, step, span) = (self.tile, self.n, self.step, task.span.clone());
+        task.repeats.clone().flat_map(move |repeat| {
+            let end = span.end.min(n - repeat * tile);
+            (span.start..end).step_by(step).map(move |phase| Step {
+                at: repeat * tile + phase,
+                phase,
+                len: step.min(end - phase),
+            })
+        })
+    }
+
+    /// The most elements in a step.
+    pub(super) fn longest(&self) -> usize {
+        self.step.min(self.tile)
+    }
+
+    /// One period's values, repeated to fill the tile; `None` when the tile is one period.
+    pub(super) fn table(&self, values: &[f32]) -> Option<Vec<f32>> {
+        (self.tile != self.period && values.len() == self.period)
+            .then(|| values.repeat(self.tile / self.period))
+    }
+
+    /// Room for the sums over the repeats, zeroed.
+    pub(super) fn sums(&self) -> Vec<f32> {
+        match self.group {
+            None => vec![0.; self.tile],
+            Some(_) => vec![0.; self.tile * self.tasks().len()],
+        }
+    }
+
+    /// Where a task adds: its own part of [`Tiles::sums`].
+    pub(super) fn place(&self, task: &Task) -> Range<usize> {
+        match self.group {
+            None => task.span.clone(),
+            Some(_) => task.index * self.tile..(task.index + 1) * self.tile,
+        }
+    }
+
+    /// The sums of all tasks, folded to one period.
+    pub(super) fn fold(&self, mut sums: Vec<f32>) -> Vec<f32> {
+        if self.group.is_none() {
+            return sums;
+        }
+        let (total, others) = sums.split_at_mut(self.tile);
+        for other in others.chunks_exact(self.tile) {
+            add(total, other);
+        }
+        let (total, others) = total.split_at_mut(self.period);
+        for other in others.chunks_exact(self.period) {
+            add(total, other);
+        }
+        sums.truncate(self.period);
+        sums
+    }
+}
+
+#[inline(always)]
+pub(super) fn add(total: &mut [f32], more: &[f32]) {
+    for (t, m) in total.iter_mut().zip(more) {
+        *t += m;
+    }
+}
+
+/// Sums of rows of `event` elements; 16 partial sums in a fixed order.
+#[inline(always)]
+pub(super) fn sum_rows(values: &[f32], event: usize, out: &mut [f32]) {
+    for (row, out) in values.chunks_exact(event).zip(out) {
+        let mut lanes = [0f32; 16];
+        let groups = row.chunks_exact(16);
+        let rest = groups.remainder();
+        for group in groups {
+            for l in 0..16 {
+                lanes[l] += group[l];
+            }
+        }
+        for half in [8, 4, 2, 1] {
+            for l in 0..half {
+                lanes[l] += lanes[l + half];
+            }
+        }
+        *out = rest.iter().fold(lanes[0], |sum, x| sum + x);
+    }
+}
+
+/// Rows' values handed to each of their `event` elements.
+#[inline(always)]
+pub(super) fn spread_rows(rows: &[f32], event: usize, out: &mut [f32]) {
+    for (row, out) in rows.iter().zip(out.chunks_exact_mut(event)) {
+        out.fill(*row);
+    }
+}
+
+/// A buffer that tasks write in disjoint parts.
+pub(super) struct Parts<'a> {
+    start: *mut f32,
+    len: usize,
+    buffer: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: `part` is the only access, and its contract keeps threads apart.
+unsafe impl Sync for Parts<'_> {}
+
+impl<'a> Parts<'a> {
+    pub(super) fn new(buffer: &'a mut [f32]) -> Self {
+        Parts {
+            start: buffer.as_mut_ptr(),
+            len: buffer.len(),
+            buffer: PhantomData,
+        }
+    }
+
+    /// SAFETY: no two parts that live at the same time may overlap.
+    #[allow(clippy::mut_from_ref)]
+    pub(super) unsafe fn part(&self, range: Range<usize>) -> &mut [f32] {
+        assert!(range.start <= range.end && range.end <= self.len);
+        // SAFETY: in bounds by the assertion, disjoint by the contract.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
+    }
+}
+
+/// A buffer whose every element is written before it is read: zeroing it first would touch fresh memory twice.
+pub(super) fn unwritten(len: usize) -> Vec<f32> {
+    let mut out = Vec::with_capacity(len);
+    // SAFETY: every bit pattern is an f32, and the tasks write all elements before the buffer is handed on.
+    #[allow(clippy::uninit_vec)]
+    unsafe {
+        out.set_len(len)
+    };
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_cover_every_element_once_at_its_phase() {
+        for (n, period, event) in [
+            (1, 1, 1),
+            (24, 6, 3),
+            (100_000, 10, 5),
+            (9001, 1, 1),
+            (3 * 40_000, 40_000, 8),
+            (70_000, 7000, 7000),
+            (5 * 12_345, 12_345, 5),
+        ] {
+            for steps in [1, 4] {
+                let tiles = Tiles::new(n, period, event, steps);
+                let mut seen = vec![0; n];
+                for task in tiles.tasks() {
+                    for Step { at, phase, len } in tiles.steps(&task) {
+                        assert!(len <= tiles.longest() && at % event == 0 && len % event == 0);
+                        assert!(task.span.start <= phase && phase + len <= task.span.end);
+                        assert_eq!(at % tiles.period, phase % tiles.period);
+                        seen[at..at + len].iter_mut().for_each(|s| *s += 1);
+                    }
+                }
+                assert!(seen.iter().all(|s| *s == 1), "{n} {period} {event}");
+                assert_eq!(tiles.fold(tiles.sums()).len(), period);
+            }
+        }
+    }
+}
