@@ -39,7 +39,7 @@ pub(super) fn apply<P: Pointwise<K>, const K: usize>(
     let repeats = |x: &Tensor| {
         let dims = x.dims();
         let ones = dims.iter().take_while(|d| **d == 1).count();
-        x.elem_count() < n && full.ends_with(&dims[ones..]) && x.elem_count() % last == 0
+        x.elem_count() < n && full.ends_with(&dims[ones..]) && x.elem_count().is_multiple_of(last)
     };
     // One period for all that repeat: the longest, others are expanded to it.
     let longest = arguments

@@ -36,7 +36,7 @@ impl Node {
             return None;
         }
         // Blocks of noise that straddle two tasks are drawn twice: larger tasks then, unless they never do.
-        let aligned = period % BLOCK == 0 && BLOCK % event == 0;
+        let aligned = period.is_multiple_of(BLOCK) && BLOCK.is_multiple_of(event);
         let steps = if aligned || draws == 1 && event == 1 {
             1
         } else {
