@@ -5,6 +5,7 @@
 //! - [`distribution`]: families and combinators, their traits, and KL divergences in closed form.
 //! - [`net`]: dense networks, and heads that turn features into a distribution.
 //! - [`objective`]: bottleneck objectives, returned as named parts.
+//! - [`optim`]: fused Adam and SGD, clipping, schedules, checkpoints of the whole training state.
 //! - [`conditional`]: from a context to a distribution.
 //! - [`rng`], [`init`]: seeded randomness and seeded parameters.
 //! - `testing` (feature `testing`): the conformance harness for distributions and gradients.
@@ -19,6 +20,7 @@ pub mod init;
 mod kernels;
 pub mod net;
 pub mod objective;
+pub mod optim;
 pub mod rng;
 mod shape;
 #[cfg(feature = "testing")]

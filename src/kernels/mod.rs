@@ -11,8 +11,10 @@
 //! - `simd`: run-time choice of instruction set. `math`: the vectorized elementary functions.
 //! - `activation`: activation functions. `map`: elementwise nodes. `composed`: their forms in candle operations.
 //! - `buffer`: views of tensors and parallel filling of fresh buffers. `random`: seeded streams.
+//! - `update`: a variable and its optimizer state in one in-place pass (`adam`, `sgd`). `norm`: a tensor to one number.
 
 pub(crate) mod activation;
+pub(crate) mod adam;
 pub(crate) mod buffer;
 mod composed;
 pub(crate) mod dense;
@@ -21,8 +23,11 @@ pub(crate) mod gemm;
 pub(crate) mod map;
 pub(crate) mod math;
 pub(crate) mod node;
+pub(crate) mod norm;
 pub(crate) mod random;
+pub(crate) mod sgd;
 pub(crate) mod simd;
+pub(crate) mod update;
 
 use candle_core::{DType, Tensor};
 

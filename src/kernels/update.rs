@@ -1,0 +1,365 @@
+//! In-place updates of a variable and its optimizer's state, in one pass over all of them.
+//!
+//! Like `Var::set` of candle, an update writes into the variable's storage: clones, views and detached tensors of the
+//! variable see the new values, `copy()`s made before do not.
+
+use super::buffer::{CHUNK, SERIAL, View};
+use super::simd::{Loop, dispatch};
+use candle_core::{
+    CpuStorage, DType, Device, InplaceOp2, Layout, Result, Tensor, Var, WithDType, bail,
+};
+use rayon::prelude::*;
+use std::array;
+use std::cell::RefCell;
+
+/// The element types with a fused update.
+pub(crate) trait Real: WithDType {
+    fn slice_mut(storage: &mut CpuStorage) -> Option<&mut [Self]>;
+    fn fma<const FMA: bool>(a: Self, b: Self, c: Self) -> Self;
+    fn root(self) -> Self;
+}
+
+impl Real for f32 {
+    fn slice_mut(storage: &mut CpuStorage) -> Option<&mut [f32]> {
+        match storage {
+            CpuStorage::F32(data) => Some(data),
+            _ => None,
+        }
+    }
+    #[inline(always)]
+    fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
+        if FMA { a.mul_add(b, c) } else { a * b + c }
+    }
+    #[inline(always)]
+    fn root(self) -> f32 {
+        self.sqrt()
+    }
+}
+
+impl Real for f64 {
+    fn slice_mut(storage: &mut CpuStorage) -> Option<&mut [f64]> {
+        match storage {
+            CpuStorage::F64(data) => Some(data),
+            _ => None,
+        }
+    }
+    #[inline(always)]
+    fn fma<const FMA: bool>(a: f64, b: f64, c: f64) -> f64 {
+        if FMA { a.mul_add(b, c) } else { a * b + c }
+    }
+    #[inline(always)]
+    fn root(self) -> f64 {
+        self.sqrt()
+    }
+}
+
+/// An elementwise update of a parameter from its gradient and `K` state tensors of its shape.
+pub(crate) trait Rule<const K: usize>: Copy + Send + Sync {
+    const NAME: &'static str;
+
+    /// `#[inline(always)]`; all slices have one length.
+    fn fused<T: Real, const FMA: bool>(self, p: &mut [T], g: &[T], state: [&mut [T]; K]);
+
+    /// The new parameter and the new state, as tensor expressions.
+    fn composed(self, p: &Tensor, g: &Tensor, state: &[Tensor; K])
+    -> Result<(Tensor, [Tensor; K])>;
+}
+
+/// The state of one variable: zeros to begin with.
+pub(crate) enum Buffers<const K: usize> {
+    F32([Vec<f32>; K]),
+    F64([Vec<f64>; K]),
+    // Half precision keeps its state in f32: in bf16 a decay of 0.999 rounds to one and the second moment never falls.
+    Composed([Tensor; K]),
+}
+
+impl<const K: usize> Buffers<K> {
+    pub(crate) fn new(var: &Var) -> Result<Self> {
+        let n = var.elem_count();
+        Ok(match (var.device(), var.dtype()) {
+            (Device::Cpu, DType::F32) => Buffers::F32(array::from_fn(|_| vec![0.; n])),
+            (Device::Cpu, DType::F64) => Buffers::F64(array::from_fn(|_| vec![0.; n])),
+            _ => Self::composed(var)?,
+        })
+    }
+
+    fn composed(var: &Var) -> Result<Self> {
+        let zeros = Tensor::zeros(var.shape(), compute_dtype(var), var.device())?;
+        Ok(Buffers::Composed(array::from_fn(|_| zeros.clone())))
+    }
+
+    /// Copies of the state, shaped as the variable.
+    pub(crate) fn tensors(&self, var: &Var) -> Result<Vec<Tensor>> {
+        let shape = var.shape();
+        match self {
+            Buffers::F32(data) => data
+                .iter()
+                .map(|x| Tensor::from_slice(x, shape, var.device()))
+                .collect(),
+            Buffers::F64(data) => data
+                .iter()
+                .map(|x| Tensor::from_slice(x, shape, var.device()))
+                .collect(),
+            Buffers::Composed(tensors) => Ok(tensors.to_vec()),
+        }
+    }
+
+    /// The state held by `tensors`, which have the shape and the dtype of what [`Buffers::tensors`] gave.
+    pub(crate) fn from_tensors(var: &Var, tensors: [&Tensor; K]) -> Result<Self> {
+        let mut new = Self::new(var)?;
+        for (i, tensor) in tensors.into_iter().enumerate() {
+            let tensor = tensor.to_device(var.device())?.contiguous()?;
+            if tensor.dims() != var.dims() {
+                bail!(
+                    "optimizer state: expected shape {:?}, found {:?}",
+                    var.shape(),
+                    tensor.shape()
+                )
+            }
+            match &mut new {
+                Buffers::F32(data) => data[i].copy_from_slice(View::new(&tensor)?.as_slice()?),
+                Buffers::F64(data) => data[i].copy_from_slice(View::new(&tensor)?.as_slice()?),
+                Buffers::Composed(data) => data[i] = tensor.to_dtype(compute_dtype(var))?.detach(),
+            }
+        }
+        Ok(new)
+    }
+}
+
+fn compute_dtype(var: &Var) -> DType {
+    match var.dtype() {
+        DType::F64 => DType::F64,
+        _ => DType::F32,
+    }
+}
+
+/// Which storage a tensor looks into; equal for a tensor and its views.
+pub(crate) fn storage_id(tensor: &Tensor) -> usize {
+    std::ptr::from_ref(&*tensor.storage_and_layout().0).addr()
+}
+
+/// Applies `rule`. The gradient has the variable's shape, dtype and device, and a storage of its own.
+pub(crate) fn update<R: Rule<K>, const K: usize>(
+    rule: R,
+    var: &Var,
+    gradient: &Tensor,
+    state: &mut Buffers<K>,
+) -> Result<()> {
+    if var.elem_count() == 0 {
+        return Ok(());
+    }
+    match state {
+        Buffers::F32(data) => fused(
+            rule,
+            var,
+            gradient,
+            data.each_mut().map(|x| x.as_mut_slice()),
+        ),
+        Buffers::F64(data) => fused(
+            rule,
+            var,
+            gradient,
+            data.each_mut().map(|x| x.as_mut_slice()),
+        ),
+        Buffers::Composed(tensors) => {
+            let dtype = compute_dtype(var);
+            let p = var.as_detached_tensor().to_dtype(dtype)?;
+            let g = gradient.detach().to_dtype(dtype)?;
+            let (p, next) = rule.composed(&p, &g, tensors)?;
+            var.set(&p.to_dtype(var.dtype())?)?;
+            *tensors = next.map(|t| t.detach());
+            Ok(())
+        }
+    }
+}
+
+fn fused<R: Rule<K>, T: Real, const K: usize>(
+    rule: R,
+    var: &Var,
+    gradient: &Tensor,
+    state: [&mut [T]; K],
+) -> Result<()> {
+    let gradient = gradient.detach().contiguous()?;
+    let pass = Pass {
+        rule,
+        state: RefCell::new(Some(state)),
+    };
+    var.inplace_op2(&gradient, &pass)
+}
+
+/// One pass over a variable. The in-place operation gets a shared reference to itself, hence the cell.
+struct Pass<'a, R, T, const K: usize> {
+    rule: R,
+    state: RefCell<Option<[&'a mut [T]; K]>>,
+}
+
+impl<R: Rule<K>, T: Real, const K: usize> InplaceOp2 for Pass<'_, R, T, K> {
+    fn name(&self) -> &'static str {
+        R::NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        p: &mut CpuStorage,
+        p_layout: &Layout,
+        g: &CpuStorage,
+        g_layout: &Layout,
+    ) -> Result<()> {
+        let (Some(at), Some(from)) = (p_layout.contiguous_offsets(), g_layout.contiguous_offsets())
+        else {
+            bail!(
+                "{}: the variable and its gradient must be contiguous",
+                R::NAME
+            )
+        };
+        let Some(p) = T::slice_mut(p).and_then(|p| p.get_mut(at.0..at.1)) else {
+            bail!("{}: the variable is not {:?}", R::NAME, T::DTYPE)
+        };
+        let g = &g.as_slice::<T>()?[from.0..from.1];
+        let Some(state) = self.state.borrow_mut().take() else {
+            bail!("{}: applied twice", R::NAME)
+        };
+        if g.len() != p.len() || state.iter().any(|s| s.len() != p.len()) {
+            bail!("{}: {} parameters, {} gradients", R::NAME, p.len(), g.len())
+        }
+        run(self.rule, p, g, state);
+        Ok(())
+    }
+}
+
+struct Part<'a, R, T, const K: usize> {
+    rule: R,
+    p: &'a mut [T],
+    g: &'a [T],
+    state: [&'a mut [T]; K],
+}
+
+impl<R: Rule<K>, T: Real, const K: usize> Loop for Part<'_, R, T, K> {
+    type Output = ();
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        self.rule.fused::<T, FMA>(self.p, self.g, self.state);
+    }
+}
+
+fn run<R: Rule<K>, T: Real, const K: usize>(rule: R, p: &mut [T], g: &[T], state: [&mut [T]; K]) {
+    if p.len() < SERIAL {
+        return dispatch(Part { rule, p, g, state });
+    }
+    let mut state = state.map(|s| s.chunks_mut(CHUNK));
+    let parts: Vec<_> = p
+        .chunks_mut(CHUNK)
+        .zip(g.chunks(CHUNK))
+        .map(|(p, g)| Part {
+            rule,
+            p,
+            g,
+            state: state.each_mut().map(|s| s.next().unwrap_or_default()),
+        })
+        .collect();
+    parts.into_par_iter().for_each(dispatch);
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    fn wave(n: usize, phase: f64) -> Vec<f64> {
+        (0..n).map(|i| (i as f64 * 0.37 + phase).sin()).collect()
+    }
+
+    fn largest_difference(a: &Tensor, b: &Tensor) -> Result<f64> {
+        if a.elem_count() == 0 {
+            return Ok(0.);
+        }
+        (a - b)?
+            .abs()?
+            .flatten_all()?
+            .max(0)?
+            .to_dtype(DType::F64)?
+            .to_scalar()
+    }
+
+    /// Five fused steps equal five composed ones: contiguous, strided and broadcast gradients, empty, 0-d, and sizes on
+    /// both sides of the parallel threshold.
+    pub(crate) fn fused_equals_composed<R: Rule<K>, const K: usize>(
+        rule: impl Fn(u64) -> R,
+    ) -> Result<()> {
+        let device = &Device::Cpu;
+        for (dtype, tolerance) in [(DType::F32, 2e-6), (DType::F64, 1e-14)] {
+            for dims in [
+                vec![],
+                vec![0],
+                vec![3, 0],
+                vec![7],
+                vec![5, 13],
+                vec![210, 201],
+            ] {
+                let n: usize = dims.iter().product();
+                let start =
+                    Tensor::from_vec(wave(n, 0.), dims.as_slice(), device)?.to_dtype(dtype)?;
+                let var = Var::from_tensor(&start)?;
+                let twin = Var::from_tensor(&start)?;
+                let kept = var.copy()?;
+                let mut buffers = Buffers::<K>::new(&var)?;
+                let mut composed = Buffers::<K>::composed(&twin)?;
+                assert!(!matches!(buffers, Buffers::Composed(_)));
+                for step in 1..6 {
+                    let mut g = Tensor::from_vec(wave(n, step as f64), dims.as_slice(), device)?
+                        .to_dtype(dtype)?;
+                    if dims.len() == 2 && step == 2 {
+                        g = g.t()?.contiguous()?.t()?;
+                    }
+                    if dims.len() == 2 && step == 3 && n > 0 {
+                        g = g.narrow(0, 0, 1)?.broadcast_as(dims.as_slice())?;
+                    }
+                    let before = g.copy()?;
+                    update(rule(step), &var, &g, &mut buffers)?;
+                    update(rule(step), &twin, &g, &mut composed)?;
+                    assert_eq!(largest_difference(&g, &before)?, 0.);
+                    assert!(
+                        largest_difference(&var, &twin)? <= tolerance,
+                        "{dims:?} {dtype:?}"
+                    );
+                    for (a, b) in buffers.tensors(&var)?.iter().zip(composed.tensors(&var)?) {
+                        assert!(
+                            largest_difference(a, &b)? <= tolerance,
+                            "{dims:?} {dtype:?}"
+                        );
+                    }
+                }
+                assert_eq!(largest_difference(&kept, &start)?, 0.);
+                assert!(n == 0 || largest_difference(&var, &start)? > 1e-4);
+            }
+        }
+        Ok(())
+    }
+
+    /// Half precision: the parameter moves as it does in f32, up to its own rounding.
+    pub(crate) fn half_follows_single<R: Rule<K>, const K: usize>(
+        rule: impl Fn(u64) -> R,
+    ) -> Result<()> {
+        let device = &Device::Cpu;
+        let start = Tensor::from_vec(wave(40, 0.), 40, device)?.to_dtype(DType::BF16)?;
+        let half = Var::from_tensor(&start)?;
+        let single = Var::from_tensor(&start.to_dtype(DType::F32)?)?;
+        let (mut a, mut b) = (Buffers::<K>::new(&half)?, Buffers::<K>::new(&single)?);
+        for step in 1..6 {
+            let g = Tensor::from_vec(wave(40, step as f64), 40, device)?.to_dtype(DType::BF16)?;
+            update(rule(step), &half, &g, &mut a)?;
+            update(rule(step), &single, &g.to_dtype(DType::F32)?, &mut b)?;
+        }
+        assert_eq!(half.dtype(), DType::BF16);
+        assert!(largest_difference(&half.to_dtype(DType::F32)?, &single)? < 0.02);
+        assert!(largest_difference(&half, &start)? > 0.);
+        Ok(())
+    }
+
+    #[test]
+    fn a_tensor_and_its_views_have_one_storage() -> Result<()> {
+        let x = Tensor::zeros((2, 3), DType::F32, &Device::Cpu)?;
+        assert_eq!(storage_id(&x), storage_id(&x.t()?));
+        assert_ne!(storage_id(&x), storage_id(&x.copy()?));
+        Ok(())
+    }
+}

@@ -1,0 +1,402 @@
+//! The whole training state in one file.
+
+use super::{Optimizer, State};
+use crate::error::{Error, Result};
+use crate::init::named_vars;
+use crate::kernels::random;
+use crate::rng::{Rng, RngState};
+use candle_core::{DType, Device, Tensor, safetensors};
+use candle_nn::VarMap;
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A list of the parts of a training run, to be saved into one file or loaded from it.
+///
+/// What it is: weights, optimizer states with their step counts and configurations, random number generators, and notes
+/// (texts by key: the epoch, the best loss so far). The same list saves and loads. Schedules are functions of the step
+/// and need no place. A run that is saved and loaded goes on bit for bit as one that was never interrupted, provided the
+/// data come in an order drawn from a saved [`Rng`].
+///
+/// Files: safetensors. Weights are called `part.path`, so other readers find them
+/// (`VarBuilder::from_mmaped_safetensors(..).pp("part")`); names of everything else begin with `@`. A file is written
+/// beside its final name and then renamed: a crash leaves the old file or the new one.
+///
+/// Errors: [`Error::File`] naming the file: it cannot be read or written, is cut short or damaged (there is a checksum),
+/// is no checkpoint or one of another version, or does not hold exactly the parts of the list with exactly their names,
+/// shapes and dtypes. After an error of [`load`](Checkpoint::load) nothing has changed, in any part.
+///
+/// ```
+/// use candle_core::{DType, Device};
+/// use candle_nn::VarMap;
+/// use candle_prob::optim::{Adam, AdamConfig, Checkpoint};
+/// use candle_prob::{Rng, init};
+/// # fn main() -> candle_prob::Result<()> {
+/// # let path = std::env::temp_dir().join(format!("candle-prob-doc-{}.safetensors", std::process::id()));
+/// let vars = VarMap::new();
+/// let vb = init::seeded(&vars, 1, DType::F32, &Device::Cpu);
+/// candle_nn::linear(3, 1, vb.pp("layer"))?;
+/// let mut adam = Adam::new(&vars, AdamConfig::default())?;
+/// let mut rng = Rng::new(2);
+/// Checkpoint::new()
+///     .vars("model", &vars)
+///     .optimizer("adam", &mut adam)
+///     .rng("noise", &mut rng)
+///     .note("epoch", 3)
+///     .save(&path)?;
+///
+/// let notes = Checkpoint::new()
+///     .vars("model", &vars)
+///     .optimizer("adam", &mut adam)
+///     .rng("noise", &mut rng)
+///     .load(&path)?;
+/// assert_eq!(notes["epoch"], "3");
+/// # std::fs::remove_file(&path).ok();
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Default)]
+pub struct Checkpoint<'a> {
+    vars: Vec<(String, &'a VarMap)>,
+    optimizers: Vec<(String, &'a mut dyn Optimizer)>,
+    rngs: Vec<(String, &'a mut Rng)>,
+    notes: Vec<(String, String)>,
+}
+
+const FORMAT: &str = "candle-prob checkpoint 1";
+const FORMAT_NAME: &str = "@format";
+const CHECKSUM_NAME: &str = "@checksum";
+const NOTE: &str = "@note.";
+
+/// The tensors of a file by name.
+type Tensors = BTreeMap<String, Tensor>;
+
+impl<'a> Checkpoint<'a> {
+    /// An empty list.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds the variables of a map under the name of a part.
+    pub fn vars(mut self, part: &str, vars: &'a VarMap) -> Self {
+        self.vars.push((part.into(), vars));
+        self
+    }
+
+    /// Adds an optimizer's state under a name.
+    pub fn optimizer(mut self, name: &str, optimizer: &'a mut dyn Optimizer) -> Self {
+        self.optimizers.push((name.into(), optimizer));
+        self
+    }
+
+    /// Adds a random number generator under a name.
+    pub fn rng(mut self, name: &str, rng: &'a mut Rng) -> Self {
+        self.rngs.push((name.into(), rng));
+        self
+    }
+
+    /// Adds a note; of two with one key the later counts. Notes are not part of what [`load`](Checkpoint::load) insists
+    /// on: it returns those of the file.
+    pub fn note(mut self, key: &str, value: impl ToString) -> Self {
+        self.notes.push((key.into(), value.to_string()));
+        self
+    }
+
+    /// Writes the file, replacing one that is there.
+    pub fn save(self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let mut tensors = self.tensors()?;
+        for (key, value) in &self.notes {
+            tensors.insert(format!("{NOTE}{key}"), text(value)?);
+        }
+        tensors.insert(FORMAT_NAME.into(), text(FORMAT)?);
+        let sum = checksum(&tensors)?;
+        tensors.insert(CHECKSUM_NAME.into(), words(&[sum])?);
+        write(path, &tensors.into_iter().collect())
+    }
+
+    /// Loads all parts of the list and returns the notes of the file, which must hold nothing but them.
+    pub fn load(self, path: impl AsRef<Path>) -> Result<BTreeMap<String, String>> {
+        self.read(path.as_ref(), true)
+    }
+
+    /// As [`load`](Checkpoint::load), but the file may hold further parts: the weights for sampling, say, without the
+    /// optimizer. Each part of the list must still match in full.
+    pub fn load_parts(self, path: impl AsRef<Path>) -> Result<BTreeMap<String, String>> {
+        self.read(path.as_ref(), false)
+    }
+
+    /// Everything but notes and format.
+    fn tensors(&self) -> Result<Tensors> {
+        let names = (self.vars.iter().map(|(name, _)| ("vars", name)))
+            .chain(self.optimizers.iter().map(|(name, _)| ("optimizer", name)))
+            .chain(self.rngs.iter().map(|(name, _)| ("rng", name)));
+        let mut seen = BTreeMap::new();
+        for (what, name) in names {
+            let plain = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+            if name.is_empty()
+                || !name.chars().all(plain)
+                || seen.insert((what, name), ()).is_some()
+            {
+                let expected = "distinct names of letters, digits, - and _";
+                return Err(Error::value(
+                    "Checkpoint",
+                    "name",
+                    expected,
+                    format!("{name:?}"),
+                ));
+            }
+        }
+        let mut tensors = Tensors::new();
+        for (part, vars) in &self.vars {
+            for (name, var) in named_vars(vars)? {
+                tensors.insert(format!("{part}.{name}"), var.as_detached_tensor());
+            }
+        }
+        for (name, optimizer) in &self.optimizers {
+            let State {
+                kind,
+                numbers,
+                tensors: own,
+            } = optimizer.state()?;
+            let prefix = optimizer_prefix(name);
+            tensors.insert(format!("{prefix}kind"), text(&kind)?);
+            for (key, x) in numbers {
+                tensors.insert(
+                    format!("{prefix}number.{key}"),
+                    Tensor::new(x, &Device::Cpu)?,
+                );
+            }
+            for (key, tensor) in own {
+                tensors.insert(format!("{prefix}tensor.{key}"), tensor);
+            }
+        }
+        for (name, rng) in &self.rngs {
+            let RngState { key, draws } = rng.state();
+            tensors.insert(format!("@rng.{name}"), words(&[key, draws])?);
+        }
+        Ok(tensors)
+    }
+
+    fn read(mut self, path: &Path, all: bool) -> Result<BTreeMap<String, String>> {
+        let found = open(path)?;
+        let expected = self.tensors()?;
+        let wrong = |expected: String, found: String| file(path, expected, found);
+        // Weights first: their names say more than those of the moments.
+        let (state, weights): (Vec<_>, Vec<_>) =
+            expected.iter().partition(|(name, _)| name.starts_with('@'));
+        for (name, like) in weights.into_iter().chain(state) {
+            let Some(tensor) = found.get(name) else {
+                return Err(wrong(format!("{} {name}", kind_of(like)), "none".into()));
+            };
+            // Told in words, and before the names that differ because of it ("@kind" sorts first).
+            if name.starts_with("@optimizer.") && name.ends_with("@kind") {
+                let (kind, found) = (read_text(like)?, read_text(tensor)?);
+                if kind != found {
+                    return Err(wrong(format!("{name} {kind}"), found));
+                }
+            } else if tensor.dims() != like.dims() || tensor.dtype() != like.dtype() {
+                return Err(wrong(format!("{} {name}", kind_of(like)), kind_of(tensor)));
+            }
+        }
+        let foreign = found.keys().find(|name| {
+            all && !expected.contains_key(*name)
+                && !name.starts_with(NOTE)
+                && *name != FORMAT_NAME
+                && *name != CHECKSUM_NAME
+        });
+        if let Some(name) = foreign {
+            return Err(wrong("only the parts asked for".into(), name.clone()));
+        }
+        let mut notes = BTreeMap::new();
+        for (name, tensor) in &found {
+            if let Some(key) = name.strip_prefix(NOTE) {
+                notes.insert(key.to_string(), read_text(tensor)?);
+            }
+        }
+        let mut rngs = vec![];
+        for (name, _) in &self.rngs {
+            let words = match found.get(&format!("@rng.{name}")) {
+                Some(tensor) => tensor.to_vec1::<i64>()?,
+                None => vec![],
+            };
+            let [key, draws] = words[..] else {
+                return Err(wrong(
+                    format!("two words for {name}"),
+                    words.len().to_string(),
+                ));
+            };
+            rngs.push(RngState {
+                key: key as u64,
+                draws: draws as u64,
+            });
+        }
+        let mut weights = vec![];
+        for (part, vars) in &self.vars {
+            for (name, var) in named_vars(vars)? {
+                if let Some(tensor) = found.get(&format!("{part}.{name}")) {
+                    weights.push((var.clone(), tensor.to_device(var.device())?));
+                }
+            }
+        }
+        // From here on only an optimizer can refuse; those before it are then put back.
+        let mut undo: Vec<State> = vec![];
+        let mut refusal = None;
+        for (name, optimizer) in &mut self.optimizers {
+            let before = optimizer.state()?;
+            let result = state_of(&found, name).and_then(|state| optimizer.set_state(&state));
+            if let Err(error) = result {
+                refusal = Some(wrong(format!("a state for {name}"), error.to_string()));
+                break;
+            }
+            undo.push(before);
+        }
+        if let Some(refusal) = refusal {
+            for ((_, optimizer), before) in self.optimizers.iter_mut().zip(&undo) {
+                optimizer.set_state(before)?;
+            }
+            return Err(refusal);
+        }
+        for (var, tensor) in weights {
+            var.set(&tensor)?;
+        }
+        for ((_, rng), state) in self.rngs.iter_mut().zip(rngs) {
+            **rng = Rng::from_state(state);
+        }
+        Ok(notes)
+    }
+}
+
+fn optimizer_prefix(name: &str) -> String {
+    format!("@optimizer.{name}@")
+}
+
+fn state_of(found: &Tensors, name: &str) -> Result<State> {
+    let prefix = optimizer_prefix(name);
+    let mut state = State {
+        kind: String::new(),
+        numbers: BTreeMap::new(),
+        tensors: BTreeMap::new(),
+    };
+    for (name, tensor) in found {
+        let Some(key) = name.strip_prefix(&prefix) else {
+            continue;
+        };
+        if let Some(key) = key.strip_prefix("number.") {
+            state.numbers.insert(key.into(), tensor.to_scalar::<f64>()?);
+        } else if let Some(key) = key.strip_prefix("tensor.") {
+            state.tensors.insert(key.into(), tensor.clone());
+        } else {
+            state.kind = read_text(tensor)?;
+        }
+    }
+    Ok(state)
+}
+
+/// Dtype and shape in words.
+fn kind_of(tensor: &Tensor) -> String {
+    format!("{} {:?}", tensor.dtype().as_str(), tensor.dims())
+}
+
+fn text(text: &str) -> Result<Tensor> {
+    Ok(Tensor::from_slice(
+        text.as_bytes(),
+        text.len(),
+        &Device::Cpu,
+    )?)
+}
+
+fn read_text(tensor: &Tensor) -> Result<String> {
+    let bytes = tensor.to_vec1::<u8>()?;
+    String::from_utf8(bytes)
+        .map_err(|_| Error::value("Checkpoint::load", "text", "UTF-8", "other bytes"))
+}
+
+/// Words of 64 bits as i64: the bits survive, a floating-point number would lose some.
+fn words(words: &[u64]) -> Result<Tensor> {
+    let words: Vec<i64> = words.iter().map(|w| *w as i64).collect();
+    let len = words.len();
+    Ok(Tensor::from_vec(words, len, &Device::Cpu)?)
+}
+
+/// A hash of names, dtypes, shapes and values. The format itself only notices a wrong length.
+fn checksum(tensors: &Tensors) -> Result<u64> {
+    let mut sum = 0;
+    let mut add = |word: u64| sum = random::combine(sum, word);
+    for (name, tensor) in tensors {
+        let label = format!("{name} {}", kind_of(tensor));
+        label.bytes().for_each(|b| add(u64::from(b)));
+        let flat = tensor.to_device(&Device::Cpu)?.flatten_all()?;
+        if flat.dtype() == DType::I64 {
+            flat.to_vec1::<i64>()?.iter().for_each(|x| add(*x as u64));
+        } else {
+            // Exact for every other dtype.
+            let wide = flat.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+            wide.iter().for_each(|x| add(x.to_bits()));
+        }
+    }
+    Ok(sum)
+}
+
+fn file(path: &Path, expected: impl Into<String>, found: impl ToString) -> Error {
+    Error::File {
+        path: path.display().to_string(),
+        expected: expected.into(),
+        found: found
+            .to_string()
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .to_string(),
+    }
+}
+
+fn open(path: &Path) -> Result<Tensors> {
+    let bytes = std::fs::read(path).map_err(|e| file(path, "a readable file", e))?;
+    let tensors = safetensors::load_buffer(&bytes, &Device::Cpu)
+        .map_err(|e| file(path, "a safetensors file", e))?;
+    let mut tensors: Tensors = tensors.into_iter().collect();
+    let format = tensors.get(FORMAT_NAME).map(read_text);
+    match format {
+        Some(Ok(format)) if format == FORMAT => {}
+        Some(Ok(other)) => return Err(file(path, FORMAT, other)),
+        _ => return Err(file(path, FORMAT, "no format name")),
+    }
+    let stored = tensors.remove(CHECKSUM_NAME);
+    let stored = stored.and_then(|sum| sum.to_vec1::<i64>().ok());
+    if stored != Some(vec![checksum(&tensors)? as i64]) {
+        return Err(file(
+            path,
+            "contents that match the checksum",
+            "damaged contents",
+        ));
+    }
+    Ok(tensors)
+}
+
+fn write(path: &Path, tensors: &HashMap<String, Tensor>) -> Result<()> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let Some(name) = path.file_name() else {
+        return Err(file(path, "the name of a file", "none"));
+    };
+    let mut temporary = std::ffi::OsString::from(".");
+    temporary.push(name);
+    let unique = NEXT.fetch_add(1, Ordering::Relaxed);
+    temporary.push(format!(".{}-{unique}.tmp", std::process::id()));
+    let temporary = path.with_file_name(temporary);
+    let result = safetensors::save(tensors, &temporary)
+        .map_err(|e| file(path, "a writable place", e))
+        .and_then(|()| {
+            let renamed = std::fs::OpenOptions::new()
+                .write(true)
+                .open(&temporary)
+                .and_then(|written| written.sync_all())
+                .and_then(|()| std::fs::rename(&temporary, path));
+            renamed.map_err(|e| file(path, "a writable place", e))
+        });
+    if result.is_err() {
+        // The first error is the one to tell.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    result
+}

@@ -1,0 +1,128 @@
+//! Gradient clipping.
+
+use crate::error::{Error, Result};
+use crate::kernels::norm;
+use candle_core::Var;
+use candle_core::backprop::GradStore;
+use candle_nn::VarMap;
+use std::collections::BTreeMap;
+
+/// The global norm of the variables' gradients: the root of the sum of the squares of all elements.
+///
+/// Variables without a gradient count as zero. It is infinite or NaN when a gradient is.
+///
+/// Numerics: accumulated in f64, in name order, in fixed blocks: the same bits at any number of threads.
+pub fn grad_norm(gradients: &GradStore, vars: &VarMap) -> Result<f64> {
+    norm_of(&super::trainable(vars)?, gradients)
+}
+
+/// Scales the gradients so that their global norm is at most `max_norm`; returns the norm before.
+///
+/// What it is: if the global norm exceeds `max_norm`, every gradient is multiplied by `max_norm / norm`.
+///
+/// Gradients: what is written back into the store is detached. Variables without a gradient are skipped.
+///
+/// Errors: `max_norm` is negative or NaN (infinity is allowed: it only measures); the norm is not finite, then naming the
+/// first variable at fault and leaving the store as it was. See [`clip_grad_norm_or_skip`] for runs that go on.
+///
+/// ```
+/// use candle_core::{DType, Device};
+/// use candle_nn::{Init, VarMap};
+/// use candle_prob::optim::{clip_grad_norm, grad_norm};
+/// # fn main() -> candle_prob::Result<()> {
+/// let vars = VarMap::new();
+/// let p = vars.get(4, "p", Init::Const(3.), DType::F32, &Device::Cpu)?;
+/// let mut gradients = p.sqr()?.sum_all()?.backward()?;
+/// assert_eq!(clip_grad_norm(&mut gradients, &vars, 1.)?, 12.);
+/// assert!((grad_norm(&gradients, &vars)? - 1.).abs() < 1e-6);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Numerics: as [`grad_norm`]. The scale is exactly `max_norm / norm`; torch adds 1e-6 to the norm, a difference of at
+/// most 1e-6 in any clipped element for `max_norm` up to 1.
+///
+/// Source: Pascanu, Mikolov and Bengio 2013, Algorithm 1.
+pub fn clip_grad_norm(gradients: &mut GradStore, vars: &VarMap, max_norm: f64) -> Result<f64> {
+    const OP: &str = "clip_grad_norm";
+    let vars = super::trainable(vars)?;
+    let norm = clip(OP, gradients, &vars, max_norm)?;
+    if norm.is_finite() {
+        return Ok(norm);
+    }
+    let report = super::check::of_gradients(&vars, gradients)?;
+    let found = match report.non_finite.first() {
+        Some(name) => format!("{norm}: {name} has a non-finite gradient"),
+        None => format!("{norm}: the squares overflow"),
+    };
+    Err(Error::value(OP, "gradients", "a finite norm", found))
+}
+
+/// [`clip_grad_norm`], with `None` instead of an error when the norm is not finite: the store is as it was, and the step
+/// is to be skipped.
+///
+/// Errors: `max_norm` is negative or NaN.
+pub fn clip_grad_norm_or_skip(
+    gradients: &mut GradStore,
+    vars: &VarMap,
+    max_norm: f64,
+) -> Result<Option<f64>> {
+    let vars = super::trainable(vars)?;
+    let norm = clip("clip_grad_norm_or_skip", gradients, &vars, max_norm)?;
+    Ok(norm.is_finite().then_some(norm))
+}
+
+/// Moves every element of the variables' gradients into `[-bound, bound]`; NaN stays NaN.
+///
+/// Errors: `bound` is negative or NaN.
+pub fn clip_grad_value(gradients: &mut GradStore, vars: &VarMap, bound: f64) -> Result<()> {
+    limit("clip_grad_value", "bound", bound)?;
+    for var in super::trainable(vars)?.values() {
+        if let Some(gradient) = gradients.get(var) {
+            let gradient = gradient.detach();
+            // Comparisons rather than minimum and maximum: those do not promise to keep NaN.
+            let high = gradient.ones_like()?.affine(bound, 0.)?;
+            let low = high.neg()?;
+            let clipped = gradient.gt(&high)?.where_cond(&high, &gradient)?;
+            let clipped = clipped.lt(&low)?.where_cond(&low, &clipped)?;
+            gradients.insert(var, clipped);
+        }
+    }
+    Ok(())
+}
+
+fn limit(op: &'static str, arg: &'static str, x: f64) -> Result<()> {
+    if x >= 0. {
+        return Ok(());
+    }
+    Err(Error::value(op, arg, "at least 0", x))
+}
+
+fn norm_of(vars: &BTreeMap<String, Var>, gradients: &GradStore) -> Result<f64> {
+    let mut total = 0.;
+    for var in vars.values() {
+        if let Some(gradient) = gradients.get(var) {
+            total += norm::sum_of_squares(gradient)?;
+        }
+    }
+    Ok(total.sqrt())
+}
+
+fn clip(
+    op: &'static str,
+    gradients: &mut GradStore,
+    vars: &BTreeMap<String, Var>,
+    max_norm: f64,
+) -> Result<f64> {
+    limit(op, "max_norm", max_norm)?;
+    let norm = norm_of(vars, gradients)?;
+    if norm.is_finite() && norm > max_norm {
+        for var in vars.values() {
+            if let Some(gradient) = gradients.get(var) {
+                let scaled = (gradient.detach() * (max_norm / norm))?;
+                gradients.insert(var, scaled);
+            }
+        }
+    }
+    Ok(norm)
+}

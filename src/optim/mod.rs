@@ -1,0 +1,217 @@
+//! Optimizers, gradient clipping, schedules, and checkpoints of the whole training state.
+//!
+//! Optimizers are built from a `VarMap`, visit its variables in name order and know them by name, so that runs repeat,
+//! messages say which variable they mean, and a checkpoint finds everything again.
+//!
+//! - [`Adam`], [`Sgd`]: one pass over parameter, gradient and state, in place. Both are an [`Optimizer`].
+//! - [`clip`]: global norm and value clipping. [`check`]: what is wrong with a set of gradients, by name.
+//! - [`schedule`]: learning rates and KL weights as functions of the step.
+//! - [`checkpoint`]: weights, optimizer state, random number generators and notes in one file.
+
+pub mod adam;
+pub mod check;
+pub mod checkpoint;
+pub mod clip;
+pub mod schedule;
+pub mod sgd;
+
+pub use adam::{Adam, AdamConfig};
+pub use check::{GradReport, check_grads};
+pub use checkpoint::Checkpoint;
+pub use clip::{clip_grad_norm, clip_grad_norm_or_skip, clip_grad_value, grad_norm};
+pub use schedule::Schedule;
+pub use sgd::{Sgd, SgdConfig};
+
+use crate::error::{Error, Result};
+use crate::init::named_vars;
+use crate::kernels::update::storage_id;
+use crate::shape;
+use candle_core::backprop::GradStore;
+use candle_core::{Tensor, Var};
+use candle_nn::VarMap;
+use std::collections::{BTreeMap, HashSet};
+
+/// What a step did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Update {
+    /// How many variables moved.
+    pub updated: usize,
+    /// Variables without a gradient; they and their state were left alone.
+    pub missing: Vec<String>,
+    /// Variables whose gradient has an infinite or NaN element. Only [`Optimizer::step_if_finite`] looks; when it finds
+    /// one, no variable and no state changes.
+    pub non_finite: Vec<String>,
+}
+
+impl Update {
+    /// Whether the step was not taken because of gradients that are not finite.
+    pub fn skipped(&self) -> bool {
+        !self.non_finite.is_empty()
+    }
+}
+
+/// An optimizer's state by name: everything a checkpoint needs to continue as if nothing had happened.
+#[derive(Debug, Clone)]
+pub struct State {
+    /// Which optimizer this is the state of.
+    pub kind: String,
+    /// The configuration.
+    pub numbers: BTreeMap<String, f64>,
+    /// Moments and step counts, detached and not shared with the optimizer.
+    pub tensors: BTreeMap<String, Tensor>,
+}
+
+/// What updates variables from their gradients.
+pub trait Optimizer {
+    /// The variables it updates, by name.
+    fn variables(&self) -> &BTreeMap<String, Var>;
+
+    /// Updates each variable that has a gradient. Nothing of the gradients is kept.
+    fn step(&mut self, gradients: &GradStore) -> Result<Update>;
+
+    /// The learning rate of the next step.
+    fn learning_rate(&self) -> f64;
+
+    /// Changes the learning rate, for example to what a [`Schedule`] says.
+    fn set_learning_rate(&mut self, learning_rate: f64);
+
+    /// A copy of the state.
+    fn state(&self) -> Result<State>;
+
+    /// Continues from a state; on an error nothing has changed.
+    fn set_state(&mut self, state: &State) -> Result<()>;
+
+    /// Differentiates the loss, then makes a step.
+    fn backward_step(&mut self, loss: &Tensor) -> Result<Update> {
+        self.step(&loss.backward()?)
+    }
+
+    /// A step, unless some gradient has an infinite or NaN element: then variables and state stay as they are, bit for
+    /// bit, and [`Update::non_finite`] names the variables.
+    fn step_if_finite(&mut self, gradients: &GradStore) -> Result<Update> {
+        let report = check::of_gradients(self.variables(), gradients)?;
+        if report.non_finite.is_empty() {
+            return self.step(gradients);
+        }
+        Ok(Update {
+            updated: 0,
+            missing: report.missing,
+            non_finite: report.non_finite,
+        })
+    }
+}
+
+/// The floating-point variables of a map in name order; one that has two names counts once.
+fn trainable(vars: &VarMap) -> Result<BTreeMap<String, Var>> {
+    let mut seen = HashSet::new();
+    Ok(named_vars(vars)?
+        .into_iter()
+        .filter(|(_, var)| var.dtype().is_float() && seen.insert(var.id()))
+        .collect())
+}
+
+/// The gradients in the order of the variables, checked, detached, and sharing no storage with a variable.
+fn gather(
+    op: &'static str,
+    vars: &BTreeMap<String, Var>,
+    gradients: &GradStore,
+) -> Result<Vec<Option<Tensor>>> {
+    let own: HashSet<usize> = vars.values().map(|var| storage_id(var)).collect();
+    vars.iter()
+        .map(|(name, var)| {
+            let Some(gradient) = gradients.get(var) else {
+                return Ok(None);
+            };
+            if gradient.dims() != var.dims() {
+                let expected = format!("{:?} for {name}", var.dims());
+                return Err(Error::shape(op, "gradient", expected, gradient.dims()));
+            }
+            shape::same_kind(op, "gradient", gradient, var)?;
+            let gradient = gradient.detach();
+            // A gradient inserted by hand may be a view of a variable that this very step overwrites.
+            Ok(Some(if own.contains(&storage_id(&gradient)) {
+                gradient.copy()?
+            } else {
+                gradient
+            }))
+        })
+        .collect()
+}
+
+/// Applies `apply` to each variable that has a gradient.
+fn visit<S>(
+    op: &'static str,
+    vars: &BTreeMap<String, Var>,
+    slots: &mut [S],
+    gradients: &GradStore,
+    mut apply: impl FnMut(&Var, &Tensor, &mut S) -> candle_core::Result<()>,
+) -> Result<Update> {
+    let gradients = gather(op, vars, gradients)?;
+    let mut done = Update::default();
+    for (((name, var), gradient), slot) in vars.iter().zip(gradients).zip(slots) {
+        match gradient {
+            Some(gradient) => {
+                apply(var, &gradient, slot)?;
+                done.updated += 1;
+            }
+            None => done.missing.push(name.clone()),
+        }
+    }
+    Ok(done)
+}
+
+/// A finite number that is not negative.
+fn non_negative(op: &'static str, arg: &'static str, x: f64) -> Result<()> {
+    if x.is_finite() && x >= 0. {
+        return Ok(());
+    }
+    Err(Error::value(op, arg, "a finite number, at least 0", x))
+}
+
+/// A number in [0, 1).
+fn fraction(op: &'static str, arg: &'static str, x: f64) -> Result<()> {
+    if (0. ..1.).contains(&x) {
+        return Ok(());
+    }
+    Err(Error::value(op, arg, "a number in [0, 1)", x))
+}
+
+/// The number called `name`.
+fn number(op: &'static str, state: &State, name: &'static str) -> Result<f64> {
+    state
+        .numbers
+        .get(name)
+        .copied()
+        .ok_or_else(|| Error::value(op, "state", format!("a number {name}"), "none"))
+}
+
+/// The tensor called `name`, with the shape and the dtype that an optimizer of `var` gave it.
+fn tensor<'a>(op: &'static str, state: &'a State, name: &str, like: &Tensor) -> Result<&'a Tensor> {
+    let tensor = state
+        .tensors
+        .get(name)
+        .ok_or_else(|| Error::value(op, "state", format!("a tensor {name}"), "none"))?;
+    if tensor.dims() != like.dims() {
+        let expected = format!("{:?} for {name}", like.dims());
+        return Err(Error::shape(op, "state", expected, tensor.dims()));
+    }
+    shape::dtype(op, "state", tensor, like.dtype())?;
+    Ok(tensor)
+}
+
+/// The state is of this optimizer and has as many tensors as it should.
+fn check_state(op: &'static str, kind: &str, tensors: usize, state: &State) -> Result<()> {
+    if state.kind != kind {
+        return Err(Error::value(
+            op,
+            "state",
+            format!("the state of {kind}"),
+            &state.kind,
+        ));
+    }
+    if state.tensors.len() != tensors {
+        let expected = format!("{tensors} tensors");
+        return Err(Error::value(op, "state", expected, state.tensors.len()));
+    }
+    Ok(())
+}
