@@ -138,8 +138,9 @@ fn twenty_steps_are_those_of_torch() -> Result<()> {
         ..SgdConfig::default()
     };
     let missing = [(1, 0), (1, 1), (1, 7), (0, 12)];
-    type Make<'a> = Box<dyn Fn(&VarMap) -> Result<Box<dyn Optimizer>> + 'a>;
-    let cases: Vec<(&str, Make, &[(usize, usize)])> = vec![
+    type Make = Box<dyn Fn(&VarMap) -> Result<Box<dyn Optimizer>>>;
+    type Case<'a> = (&'a str, Make, &'a [(usize, usize)]);
+    let cases: Vec<Case> = vec![
         ("adam", Box::new(adam(plain.clone())), &[]),
         ("adam_betas", Box::new(adam(betas)), &[]),
         ("adam_missing", Box::new(adam(plain)), &missing),

@@ -1,0 +1,130 @@
+//! Optimizer steps, gradient clipping and checkpoints on the parameters of a VAE 784-400-20-400-784 (654,824 in ten
+//! variables) and on one large matrix. `fused` is this crate, `candle` what one writes with candle alone.
+
+use candle_core::backprop::GradStore;
+use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_nn::{AdamW, Optimizer as _, ParamsAdamW, VarMap};
+use candle_prob::optim::{Adam, AdamConfig, Checkpoint, Optimizer, Sgd, SgdConfig};
+use candle_prob::optim::{clip_grad_norm, grad_norm};
+use candle_prob::{Rng, init};
+use criterion::{Criterion, criterion_group, criterion_main};
+use std::hint::black_box;
+use std::time::Duration;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const VAE: &[(&str, &[usize])] = &[
+    ("encoder.weight", &[400, 784]),
+    ("encoder.bias", &[400]),
+    ("loc.weight", &[20, 400]),
+    ("loc.bias", &[20]),
+    ("scale.weight", &[20, 400]),
+    ("scale.bias", &[20]),
+    ("decoder.weight", &[400, 20]),
+    ("decoder.bias", &[400]),
+    ("out.weight", &[784, 400]),
+    ("out.bias", &[784]),
+];
+const MATRIX: &[(&str, &[usize])] = &[("weight", &[2048, 2048])];
+
+fn model(shapes: &[(&str, &[usize])]) -> Result<(VarMap, GradStore)> {
+    let vars = VarMap::new();
+    let mut rng = Rng::new(1);
+    let mut gradients = Tensor::new(0f32, &Device::Cpu)?.backward()?;
+    for (name, shape) in shapes {
+        let mut draw = || rng.normal(*shape, DType::F32, &Device::Cpu);
+        let var = Var::from_tensor(&(draw()? * 0.05)?)?;
+        gradients.insert(&var, draw()?);
+        if let Ok(mut data) = vars.data().lock() {
+            data.insert((*name).into(), var);
+        }
+    }
+    Ok((vars, gradients))
+}
+
+fn sorted(vars: &VarMap) -> Result<Vec<Var>> {
+    Ok(init::named_vars(vars)?.into_values().collect())
+}
+
+fn benches(c: &mut Criterion) {
+    run(c).unwrap();
+}
+
+fn run(c: &mut Criterion) -> Result<()> {
+    for (size, shapes) in [("vae-655k", VAE), ("matrix-2048x2048", MATRIX)] {
+        let (vars, gradients) = model(shapes)?;
+        let mut adam = Adam::new(&vars, AdamConfig::default())?;
+        c.bench_function(&format!("adam/{size}/fused"), |b| {
+            b.iter(|| adam.step(&gradients).unwrap())
+        });
+        c.bench_function(&format!("adam-if-finite/{size}/fused"), |b| {
+            b.iter(|| adam.step_if_finite(&gradients).unwrap())
+        });
+        let mut adam = AdamW::new(sorted(&vars)?, ParamsAdamW::default())?;
+        c.bench_function(&format!("adam/{size}/candle"), |b| {
+            b.iter(|| adam.step(&gradients).unwrap())
+        });
+        let momentum = SgdConfig {
+            momentum: 0.9,
+            ..SgdConfig::default()
+        };
+        let mut sgd = Sgd::new(&vars, momentum)?;
+        c.bench_function(&format!("sgd-momentum/{size}/fused"), |b| {
+            b.iter(|| sgd.step(&gradients).unwrap())
+        });
+        let mut sgd = Sgd::new(&vars, SgdConfig::default())?;
+        c.bench_function(&format!("sgd/{size}/fused"), |b| {
+            b.iter(|| sgd.step(&gradients).unwrap())
+        });
+        let mut sgd = candle_nn::SGD::new(sorted(&vars)?, 1e-2)?;
+        c.bench_function(&format!("sgd/{size}/candle"), |b| {
+            b.iter(|| sgd.step(&gradients).unwrap())
+        });
+        c.bench_function(&format!("grad-norm/{size}/fused"), |b| {
+            b.iter(|| grad_norm(black_box(&gradients), &vars).unwrap())
+        });
+        let list = sorted(&vars)?;
+        c.bench_function(&format!("grad-norm/{size}/candle"), |b| {
+            b.iter(|| -> Result<f32> {
+                let mut total = 0f32;
+                for var in &list {
+                    if let Some(g) = black_box(&gradients).get(var) {
+                        total += g.sqr()?.sum_all()?.to_scalar::<f32>()?;
+                    }
+                }
+                Ok(total.sqrt())
+            })
+        });
+        // Clipping shrinks the gradients it is given, so the bound shrinks with them.
+        let (vars, mut gradients) = model(shapes)?;
+        let mut bound = 1.;
+        c.bench_function(&format!("clip-norm/{size}/fused"), |b| {
+            b.iter(|| {
+                bound *= 0.9999;
+                clip_grad_norm(&mut gradients, &vars, bound).unwrap()
+            })
+        });
+        let path = std::env::temp_dir().join(format!("candle-prob-bench-{}", std::process::id()));
+        let mut adam = Adam::new(&vars, AdamConfig::default())?;
+        c.bench_function(&format!("checkpoint-save-load/{size}/fused"), |b| {
+            b.iter(|| {
+                let mut list = || Checkpoint::new().vars("m", &vars).optimizer("o", &mut adam);
+                list().save(&path).unwrap();
+                list().load(&path).unwrap()
+            })
+        });
+        std::fs::remove_file(&path).ok();
+    }
+    Ok(())
+}
+
+criterion_group! {
+    name = group;
+    config = Criterion::default()
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_millis(1500));
+    targets = benches
+}
+criterion_main!(group);
