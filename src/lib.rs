@@ -7,6 +7,7 @@
 //! - [`objective`]: bottleneck objectives, returned as named parts.
 //! - [`optim`]: fused Adam and SGD, clipping, schedules, checkpoints of the whole training state.
 //! - [`conditional`]: from a context to a distribution.
+//! - [`net`]: layers and encoders.
 //! - [`rng`], [`init`]: seeded randomness and seeded parameters.
 //! - `testing` (feature `testing`): the conformance harness for distributions and gradients.
 //! - [`error`]: the error type.

@@ -17,6 +17,7 @@ pub(crate) mod activation;
 pub(crate) mod adam;
 pub(crate) mod buffer;
 mod composed;
+pub(crate) mod conv2d;
 pub(crate) mod dense;
 pub(crate) mod gaussian;
 pub(crate) mod gemm;

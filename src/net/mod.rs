@@ -1,10 +1,12 @@
-//! Networks: dense layers and chains of them, and heads that turn features into a distribution.
+//! Networks: dense layers and chains of them, convolutions and image encoders, and heads that turn features into a distribution.
 //!
 //! Each is built by a function that takes its sizes and, last, a `VarBuilder`; each is a candle `Module` (and with it a
 //! `ModuleT`), a head is a [`Conditional`](crate::Conditional).
 
+mod conv;
 mod dense;
 mod mlp;
 
+pub use conv::{Conv2d, Conv2dConfig, ConvEncoder, ConvEncoderConfig, conv_encoder, conv2d};
 pub use dense::{Dense, dense};
 pub use mlp::{Mlp, mlp};

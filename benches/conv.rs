@@ -1,0 +1,113 @@
+//! Convolutions: the fused layer beside candle's, alone and in an image encoder. `benches/peers/encoder.py` is the same
+//! work in PyTorch.
+
+use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_nn::{Module, VarBuilder, VarMap};
+use candle_prob::net::{Conv2dConfig, ConvEncoderConfig, conv_encoder, conv2d};
+use candle_prob::{Activation, Rng, init};
+use criterion::{Criterion, criterion_group, criterion_main};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const DEVICE: Device = Device::Cpu;
+
+fn builder(vars: &VarMap) -> VarBuilder<'static> {
+    init::seeded(vars, 0, DType::F32, &DEVICE)
+}
+
+fn normal(shape: (usize, usize, usize, usize)) -> Result<Tensor> {
+    Ok(Rng::new(0).normal(shape, DType::F32, &DEVICE)?)
+}
+
+fn both(
+    c: &mut Criterion,
+    name: &str,
+    x: &Tensor,
+    variant: &str,
+    f: impl Fn(&Tensor) -> Result<Tensor>,
+) {
+    let frozen = x.detach();
+    c.bench_function(&format!("{name}/forward/{variant}"), |b| {
+        b.iter(|| f(&frozen).unwrap())
+    });
+    c.bench_function(&format!("{name}/gradient/{variant}"), |b| {
+        b.iter(|| {
+            f(x).unwrap()
+                .sqr()
+                .unwrap()
+                .mean_all()
+                .unwrap()
+                .backward()
+                .unwrap()
+        })
+    });
+}
+
+fn layer(c: &mut Criterion) {
+    let x = Var::from_tensor(&normal((64, 64, 14, 14)).unwrap()).unwrap();
+    let name = "conv2d/64x64x14x14 k4s2";
+    let fused = |vb| {
+        let config = Conv2dConfig {
+            kernel: (4, 4),
+            stride: (2, 2),
+            padding: (1, 1),
+            activation: Activation::Relu,
+            bias: true,
+        };
+        conv2d(64, 128, config, vb).unwrap()
+    };
+    // Without tracked parameters there is no graph to record in the forward measurement; with them, all three gradients.
+    let vars = VarMap::new();
+    let layer = fused(builder(&vars));
+    both(c, name, &x, "fused", |x| layer.forward(x));
+    let config = candle_nn::Conv2dConfig {
+        stride: 2,
+        padding: 1,
+        ..Default::default()
+    };
+    let vars = VarMap::new();
+    let layer = candle_nn::conv2d(64, 128, 4, config, builder(&vars)).unwrap();
+    both(c, name, &x, "candle", |x| layer.forward(x)?.relu());
+}
+
+fn encoder(c: &mut Criterion) {
+    let x = normal((64, 1, 64, 64)).unwrap();
+    let name = "encoder/64 images 64x64, conv 32-64-128, dense 256";
+    let vars = VarMap::new();
+    let config = ConvEncoderConfig {
+        hidden: Some(256),
+        ..Default::default()
+    };
+    let fused = conv_encoder(config, (1, 64, 64), builder(&vars)).unwrap();
+    both(c, name, &x, "fused", |x| fused.forward(x));
+    let vars = VarMap::new();
+    let vb = builder(&vars);
+    let config = candle_nn::Conv2dConfig {
+        stride: 2,
+        padding: 1,
+        ..Default::default()
+    };
+    let channels = [1, 32, 64, 128];
+    let layers: Vec<candle_nn::Conv2d> = (0..3)
+        .map(|i| candle_nn::conv2d(channels[i], channels[i + 1], 4, config, vb.pp(i)).unwrap())
+        .collect();
+    let dense = candle_nn::linear(8192, 256, vb.pp("dense")).unwrap();
+    both(c, name, &x, "candle", |x| {
+        let mut y = x.clone();
+        for layer in &layers {
+            y = layer.forward(&y)?.relu()?;
+        }
+        dense.forward(&y.flatten_from(1)?)?.relu()
+    });
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .sample_size(20)
+        .warm_up_time(std::time::Duration::from_millis(500))
+        .measurement_time(std::time::Duration::from_secs(3));
+    targets = layer, encoder
+}
+criterion_main!(benches);

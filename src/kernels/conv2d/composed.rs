@@ -1,0 +1,94 @@
+//! The convolution from candle operations, for other devices and element types and for second derivatives.
+//!
+//! Candle's own gradient takes the number of unread rows from the height alone: where the kernel leaves another number of
+//! columns unread, it fails. Here the image is padded and cut to the rows and columns that the kernel reads, so
+//! that none is left over, and strides that differ between rows and columns are composed from slices.
+
+use super::{Geometry, Order, Settings};
+use crate::error::Result;
+use candle_core::Tensor;
+
+pub(super) fn conv2d(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    settings: Settings,
+    g: &Geometry,
+) -> Result<Tensor> {
+    let x = match settings.input {
+        Order::ChannelsFirst => x.clone(),
+        Order::ChannelsLast => x.permute((0, 3, 1, 2))?,
+    };
+    let mut y = if g.n == 0 {
+        // Candle has no matrix product of nothing.
+        empty(&x, weight, g)?
+    } else {
+        let (sh, sw) = g.stride;
+        let read = (
+            (g.out.0 - 1) * sh + g.kernel.0,
+            (g.out.1 - 1) * sw + g.kernel.1,
+        );
+        let mut x = x;
+        for (dim, padding, read) in [(2, g.padding.0, read.0), (3, g.padding.1, read.1)] {
+            if padding > 0 {
+                x = x.pad_with_zeros(dim, padding, padding)?;
+            }
+            if x.dim(dim)? != read {
+                x = x.narrow(dim, 0, read)?;
+            }
+        }
+        if sh == sw {
+            x.contiguous()?.conv2d(&weight.contiguous()?, 0, sh, 1, 1)?
+        } else {
+            unfolded(&x, weight, g)?
+        }
+    };
+    if let Some(bias) = bias {
+        y = y.broadcast_add(&bias.reshape((1, g.o, 1, 1))?)?;
+    }
+    let y = settings.activation.forward(&y)?;
+    Ok(match settings.output {
+        Order::ChannelsFirst => y,
+        Order::ChannelsLast => y.permute((0, 2, 3, 1))?.contiguous()?,
+    })
+}
+
+/// No images out of none; still connected to every argument.
+fn empty(x: &Tensor, weight: &Tensor, g: &Geometry) -> Result<Tensor> {
+    let rows = x.reshape((0, g.image()))?.sum(1)?.reshape((0, 1, 1, 1))?;
+    let columns = weight.sum((1, 2, 3))?.reshape((1, g.o, 1, 1))?;
+    let y = rows.broadcast_mul(&columns)?;
+    Ok(y.broadcast_as((0, g.o, g.out.0, g.out.1))?.contiguous()?)
+}
+
+/// A convolution of an image that the kernel reads to its last row and column, one slice for each tap.
+fn unfolded(x: &Tensor, weight: &Tensor, g: &Geometry) -> Result<Tensor> {
+    let ((sh, sw), (oh, ow)) = (g.stride, g.out);
+    // Rows and columns up to a whole number of strides, then split: [N, C, rows, sh, columns, sw].
+    let (h, w) = (x.dim(2)?.div_ceil(sh), x.dim(3)?.div_ceil(sw));
+    let x = x
+        .pad_with_zeros(2, 0, h * sh - x.dim(2)?)?
+        .pad_with_zeros(3, 0, w * sw - x.dim(3)?)?
+        .contiguous()?
+        .reshape(&[g.n, g.c, h, sh, w, sw])?;
+    let mut patches = vec![];
+    for i in 0..g.kernel.0 {
+        for j in 0..g.kernel.1 {
+            let tap = x
+                .narrow(3, i % sh, 1)?
+                .narrow(5, j % sw, 1)?
+                .narrow(2, i / sh, oh)?
+                .narrow(4, j / sw, ow)?;
+            patches.push(tap.reshape((g.n, g.c, 1, oh * ow))?);
+        }
+    }
+    let patches = Tensor::cat(&patches, 2)?.reshape((g.n, g.c * g.taps(), oh * ow))?;
+    let weight =
+        weight
+            .reshape((1, g.o, g.c * g.taps()))?
+            .broadcast_as((g.n, g.o, g.c * g.taps()))?;
+    Ok(weight
+        .contiguous()?
+        .matmul(&patches)?
+        .reshape((g.n, g.o, oh, ow))?)
+}

@@ -1,0 +1,184 @@
+//! Where things lie: transposition, padded channels-last images, packed weights.
+
+use super::Geometry;
+use super::tile::{self, LANES};
+use crate::kernels::simd::{Loop, dispatch};
+
+/// `to[j * to_stride + i] = from[i * from_stride + j]` for `i < rows`, `j < columns`.
+pub(super) fn transpose(
+    from: &[f32],
+    from_stride: usize,
+    rows: usize,
+    columns: usize,
+    to: &mut [f32],
+    to_stride: usize,
+) {
+    dispatch(Transpose {
+        from,
+        from_stride,
+        rows,
+        columns,
+        to,
+        to_stride,
+    })
+}
+
+struct Transpose<'a> {
+    from: &'a [f32],
+    from_stride: usize,
+    rows: usize,
+    columns: usize,
+    to: &'a mut [f32],
+    to_stride: usize,
+}
+
+impl Loop for Transpose<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        const B: usize = 8;
+        let (fs, ts) = (self.from_stride, self.to_stride);
+        let mut i = 0;
+        while i < self.rows {
+            let mut j = 0;
+            while j < self.columns {
+                if i + B <= self.rows && j + B <= self.columns {
+                    let block: [[f32; B]; B] = std::array::from_fn(|k| {
+                        let row = &self.from[(i + k) * fs + j..][..B];
+                        std::array::from_fn(|l| row[l])
+                    });
+                    let turned = turn(block);
+                    for (l, row) in turned.iter().enumerate() {
+                        self.to[(j + l) * ts + i..][..B].copy_from_slice(row);
+                    }
+                } else {
+                    for k in i..self.rows.min(i + B) {
+                        for l in j..self.columns.min(j + B) {
+                            self.to[l * ts + k] = self.from[k * fs + l];
+                        }
+                    }
+                }
+                j += B;
+            }
+            i += B;
+        }
+    }
+}
+
+/// The transpose of a block, by three rounds of exchanges between rows a power of two apart: each round is one shuffle.
+#[inline(always)]
+fn turn(mut block: [[f32; 8]; 8]) -> [[f32; 8]; 8] {
+    for step in [1, 2, 4] {
+        for i in 0..8 {
+            if i & step == 0 {
+                let (a, b) = (block[i], block[i + step]);
+                block[i] = std::array::from_fn(|l| if l & step == 0 { a[l] } else { b[l ^ step] });
+                block[i + step] =
+                    std::array::from_fn(|l| if l & step == 0 { a[l ^ step] } else { b[l] });
+            }
+        }
+    }
+    block
+}
+
+impl Geometry {
+    /// One image (channels first or last) into a zero-padded channels-last one.
+    pub(super) fn pad_image(&self, image: &[f32], last: bool, to: &mut [f32], spare: &mut [f32]) {
+        let g = self;
+        let line = g.w * g.c;
+        let image = if last || g.c == 1 {
+            image
+        } else {
+            transpose(image, g.h * g.w, g.c, g.h * g.w, spare, g.c);
+            &*spare
+        };
+        to.fill(0.);
+        for y in 0..g.h {
+            let at = ((y + g.padding.0) * g.padded_w() + g.padding.1) * g.c;
+            to[at..at + line].copy_from_slice(&image[y * line..][..line]);
+        }
+    }
+
+    /// `weight [O, C, T]` as the right side of the forward product: rows (t, c), columns o, in panels.
+    pub(super) fn pack_forward(&self, weight: &[f32], to: &mut [f32], spare: &mut [f32]) {
+        let (taps, depth) = (self.taps(), self.taps() * self.c);
+        let mut first = 0;
+        for panel in panels(self.wide_o()) {
+            let live = panel.min(self.o.saturating_sub(first));
+            let spare = &mut spare[..depth * panel];
+            spare.fill(0.);
+            transpose(&weight[first * depth..], depth, live, depth, spare, panel);
+            let to = &mut to[first * depth..][..depth * panel];
+            for (row, to) in to.chunks_exact_mut(panel).enumerate() {
+                let (t, c) = (row / self.c, row % self.c);
+                to.copy_from_slice(&spare[(c * taps + t) * panel..][..panel]);
+            }
+            first += panel;
+        }
+    }
+
+    /// `weight [O, C, T]` as the right side of the products for the input's gradient: for each class of input pixels
+    /// (row and column modulo the stride) the taps that reach it, rows (tap, o), columns c, in panels.
+    pub(super) fn pack_backward(&self, weight: &[f32], to: &mut [f32], spare: &mut [f32]) {
+        let (taps, depth) = (self.taps(), self.taps() * self.c);
+        let (wide_o, wide_c) = (self.wide_o(), self.wide_c());
+        to.fill(0.);
+        let mut start = 0;
+        let spare = &mut spare[..depth];
+        // Where the rows of each tap begin: (start of the class, rows of the class, first row).
+        let mut places = vec![(0, 0, 0); taps];
+        for class in self.classes() {
+            let rows = class.taps.len() * wide_o;
+            for (i, tap) in class.taps.iter().enumerate() {
+                places[*tap] = (start, rows, i * wide_o);
+            }
+            start += rows * wide_c;
+        }
+        for o in 0..self.o {
+            transpose(&weight[o * depth..], taps, self.c, taps, spare, self.c);
+            for (tap, (start, rows, row)) in places.iter().enumerate() {
+                let line = &spare[tap * self.c..][..self.c];
+                let mut first = 0;
+                for panel in panels(wide_c) {
+                    let live = panel.min(self.c.saturating_sub(first));
+                    let at = start + rows * first + (row + o) * panel;
+                    to[at..at + live].copy_from_slice(&line[first..first + live]);
+                    first += panel;
+                }
+            }
+        }
+    }
+}
+
+/// The widths of the panels of `columns` columns.
+fn panels(columns: usize) -> impl Iterator<Item = usize> {
+    let wide = tile::panel();
+    (0..columns.div_ceil(wide)).map(move |i| wide.min(columns - i * wide))
+}
+
+/// The next multiple of the lane count.
+pub(super) fn wide(columns: usize) -> usize {
+    columns.div_ceil(LANES) * LANES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transposes_of_every_size_and_stride() {
+        for (rows, columns) in [(1, 1), (8, 8), (3, 17), (16, 9), (23, 40), (0, 4)] {
+            let (fs, ts) = (columns + 3, rows + 2);
+            let from: Vec<f32> = (0..rows * fs).map(|i| i as f32).collect();
+            let mut to = vec![-1.; columns * ts];
+            transpose(&from, fs, rows, columns, &mut to, ts);
+            for j in 0..columns {
+                for i in 0..ts {
+                    let want = if i < rows { from[i * fs + j] } else { -1. };
+                    assert_eq!(to[j * ts + i], want, "{rows} x {columns} at {i}, {j}");
+                }
+            }
+        }
+    }
+}

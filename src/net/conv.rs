@@ -1,0 +1,361 @@
+//! Convolutional layers and image encoders.
+
+use crate::error::{Error, Result};
+use crate::kernels::activation::Activation;
+use crate::kernels::conv2d::{self, Order, Settings};
+use crate::shape;
+use candle_core::Tensor;
+use candle_nn::{Init, Linear, Module, VarBuilder};
+
+/// Options of a [`Conv2d`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Conv2dConfig {
+    /// Rows and columns of the kernel.
+    pub kernel: (usize, usize),
+    /// Steps between patches, down and across.
+    pub stride: (usize, usize),
+    /// Zeros above and below, left and right.
+    pub padding: (usize, usize),
+    /// Applied to every output.
+    pub activation: Activation,
+    /// Whether a bias is added.
+    pub bias: bool,
+}
+
+impl Default for Conv2dConfig {
+    /// A kernel of 3 x 3 that keeps the size: stride 1, padding 1, a bias, no activation.
+    fn default() -> Self {
+        Conv2dConfig {
+            kernel: (3, 3),
+            stride: (1, 1),
+            padding: (1, 1),
+            activation: Activation::Identity,
+            bias: true,
+        }
+    }
+}
+
+/// Two-dimensional convolution with bias and activation.
+///
+/// Formula: `y[n, o, i, j] = f(bias[o] + sum over c, k, l of weight[o, c, k, l] x[n, c, i s - p + k, j t - q + l])` with
+/// strides `(s, t)`, paddings `(p, q)` and `x` zero outside its borders.
+///
+/// Shapes: x `[N, C, H, W]`, weight `[O, C, kh, kw]`, bias `[O]`, y `[N, O, (H + 2p - kh) / s + 1, (W + 2q - kw) / t + 1]`
+/// (divisions rounded down).
+///
+/// Gradients: for x, weight and bias, for every image size, stride and padding; a gradient that nobody reads is not
+/// computed (the first layer of a network needs none for its images).
+///
+/// Errors: ranks, channels, dtypes or devices that do not fit; a zero stride; a kernel larger than the padded image.
+///
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use candle_nn::{Module, VarMap};
+/// use candle_prob::Activation;
+/// use candle_prob::net::{Conv2dConfig, conv2d};
+/// # fn main() -> candle_prob::Result<()> {
+/// let vars = VarMap::new();
+/// let vb = candle_prob::init::seeded(&vars, 0, DType::F32, &Device::Cpu);
+/// let config = Conv2dConfig { stride: (2, 2), activation: Activation::Relu, ..Default::default() };
+/// let layer = conv2d(3, 8, config, vb)?;
+/// let images = Tensor::ones((4, 3, 28, 20), DType::F32, &Device::Cpu)?;
+/// assert_eq!(layer.forward(&images)?.dims(), [4, 8, 14, 10]);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Numerics: f32 on the CPU is one fused operation; each output is one chain of multiply-adds, so an image gives the same
+/// bits alone and in a batch, and all gradients the same bits for any number of threads.
+#[derive(Debug, Clone)]
+pub struct Conv2d {
+    weight: Tensor,
+    bias: Option<Tensor>,
+    config: Conv2dConfig,
+}
+
+impl Conv2d {
+    /// A layer with the given parameters; `config.kernel` and `config.bias` follow from them.
+    ///
+    /// Errors: a weight that is not `[O, C, kh, kw]`, a bias that is not `[O]`, a zero stride.
+    pub fn new(weight: Tensor, bias: Option<Tensor>, config: Conv2dConfig) -> Result<Self> {
+        const OP: &str = "Conv2d::new";
+        shape::parameter(OP, "weight", &weight)?;
+        let &[o, _, kh, kw] = weight.dims() else {
+            return Err(Error::shape(OP, "weight", "[O, C, kh, kw]", weight.dims()));
+        };
+        if let Some(bias) = &bias {
+            shape::same_kind(OP, "bias", bias, &weight)?;
+            if bias.dims() != [o] {
+                return Err(Error::shape(OP, "bias", format!("[{o}]"), bias.dims()));
+            }
+        }
+        check_stride(OP, config.stride)?;
+        Ok(Conv2d {
+            config: Conv2dConfig {
+                kernel: (kh, kw),
+                bias: bias.is_some(),
+                ..config
+            },
+            weight,
+            bias,
+        })
+    }
+
+    /// `[O, C, kh, kw]`.
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
+    /// `[O]`.
+    pub fn bias(&self) -> Option<&Tensor> {
+        self.bias.as_ref()
+    }
+
+    /// The options.
+    pub fn config(&self) -> &Conv2dConfig {
+        &self.config
+    }
+
+    fn apply(&self, x: &Tensor, input: Order, output: Order) -> Result<Tensor> {
+        let settings = Settings {
+            stride: self.config.stride,
+            padding: self.config.padding,
+            activation: self.config.activation,
+            input,
+            output,
+        };
+        conv2d::conv2d(x, &self.weight, self.bias.as_ref(), settings)
+    }
+}
+
+impl Module for Conv2d {
+    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        Ok(self.apply(x, Order::ChannelsFirst, Order::ChannelsFirst)?)
+    }
+}
+
+/// A [`Conv2d`] with parameters `weight` and `bias` from `vb`.
+///
+/// The weight starts normal with variance `2 / fan_in` (He et al., 2015), the bias uniform within `1 / sqrt(fan_in)`, with
+/// `fan_in = channels_in kh kw`.
+///
+/// Errors: a zero channel count, kernel size or stride; those of `vb`.
+pub fn conv2d(
+    channels_in: usize,
+    channels_out: usize,
+    config: Conv2dConfig,
+    vb: VarBuilder,
+) -> Result<Conv2d> {
+    const OP: &str = "conv2d";
+    let (kh, kw) = config.kernel;
+    for (arg, size) in [
+        ("channels_in", channels_in),
+        ("channels_out", channels_out),
+        ("kernel", kh.min(kw)),
+    ] {
+        if size == 0 {
+            return Err(Error::value(OP, arg, "at least 1", size));
+        }
+    }
+    check_stride(OP, config.stride)?;
+    let weight = vb.get_with_hints(
+        (channels_out, channels_in, kh, kw),
+        "weight",
+        candle_nn::init::DEFAULT_KAIMING_NORMAL,
+    )?;
+    let bound = 1. / ((channels_in * kh * kw) as f64).sqrt();
+    let bias = config
+        .bias
+        .then(|| {
+            let init = Init::Uniform {
+                lo: -bound,
+                up: bound,
+            };
+            vb.get_with_hints(channels_out, "bias", init)
+        })
+        .transpose()?;
+    Conv2d::new(weight, bias, config)
+}
+
+fn check_stride(op: &'static str, stride: (usize, usize)) -> Result<()> {
+    if stride.0 == 0 || stride.1 == 0 {
+        return Err(Error::value(
+            op,
+            "stride",
+            "at least 1",
+            format!("{stride:?}"),
+        ));
+    }
+    Ok(())
+}
+
+/// Options of a [`ConvEncoder`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConvEncoderConfig {
+    /// Output channels of each convolution.
+    pub channels: Vec<usize>,
+    /// Kernel size, both ways.
+    pub kernel: usize,
+    /// Stride, both ways.
+    pub stride: usize,
+    /// Padding, on every side.
+    pub padding: usize,
+    /// After every layer.
+    pub activation: Activation,
+    /// Width of a dense layer at the end, if any.
+    pub hidden: Option<usize>,
+}
+
+impl Default for ConvEncoderConfig {
+    /// Three convolutions of 4 x 4 that halve the image, to 32, 64 and 128 channels, with ReLU and no dense layer.
+    fn default() -> Self {
+        ConvEncoderConfig {
+            channels: vec![32, 64, 128],
+            kernel: 4,
+            stride: 2,
+            padding: 1,
+            activation: Activation::Relu,
+            hidden: None,
+        }
+    }
+}
+
+/// From images to feature vectors: convolutions, then a flattening, then perhaps a dense layer.
+///
+/// Shapes: x `[N, C, H, W]` -> `[N, F]`, with `F =` [`features()`](Self::features). Without a dense layer the features are
+/// in the order (channel, row, column).
+///
+/// Gradients: for x and every parameter.
+///
+/// Errors: those of [`Conv2d`]; images of another size than the encoder was built for.
+///
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use candle_nn::{Module, VarMap};
+/// use candle_prob::net::{ConvEncoderConfig, conv_encoder};
+/// # fn main() -> candle_prob::Result<()> {
+/// let vars = VarMap::new();
+/// let vb = candle_prob::init::seeded(&vars, 0, DType::F32, &Device::Cpu);
+/// let config = ConvEncoderConfig { channels: vec![8, 16], hidden: Some(32), ..Default::default() };
+/// let encoder = conv_encoder(config, (1, 28, 28), vb)?;
+/// let images = Tensor::ones((4, 1, 28, 28), DType::F32, &Device::Cpu)?;
+/// assert_eq!(encoder.forward(&images)?.dims(), [4, encoder.features()]);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Numerics: between the convolutions the images lie channels-last, which saves their transposition.
+#[derive(Debug, Clone)]
+pub struct ConvEncoder {
+    layers: Vec<Conv2d>,
+    hidden: Option<(Linear, Activation)>,
+    image: (usize, usize, usize),
+    features: usize,
+}
+
+/// A [`ConvEncoder`] for images of shape `(C, H, W)`, with parameters `conv0.weight`, `conv0.bias`, ... and
+/// `hidden.weight`, `hidden.bias` from `vb`.
+///
+/// Errors: no convolution; a zero size; an image that becomes smaller than the kernel.
+pub fn conv_encoder(
+    config: ConvEncoderConfig,
+    (c, h, w): (usize, usize, usize),
+    vb: VarBuilder,
+) -> Result<ConvEncoder> {
+    const OP: &str = "conv_encoder";
+    if config.channels.is_empty() {
+        return Err(Error::value(
+            OP,
+            "channels",
+            "at least one convolution",
+            "none",
+        ));
+    }
+    let options = Conv2dConfig {
+        kernel: (config.kernel, config.kernel),
+        stride: (config.stride, config.stride),
+        padding: (config.padding, config.padding),
+        activation: config.activation,
+        bias: true,
+    };
+    let mut layers = vec![];
+    let mut shape = (c, h, w);
+    for (i, &channels) in config.channels.iter().enumerate() {
+        layers.push(conv2d(
+            shape.0,
+            channels,
+            options,
+            vb.pp(format!("conv{i}")),
+        )?);
+        let after = |size: usize| {
+            let padded = config.padding.checked_mul(2)?.checked_add(size)?;
+            Some(padded.checked_sub(config.kernel)? / config.stride + 1)
+        };
+        let (Some(rows), Some(columns)) = (after(shape.1), after(shape.2)) else {
+            return Err(Error::value(
+                OP,
+                "image",
+                format!("at least the kernel's size {} after padding", config.kernel),
+                format!("{shape:?} before convolution {i}"),
+            ));
+        };
+        shape = (channels, rows, columns);
+    }
+    let flat = shape.0 * shape.1 * shape.2;
+    let hidden = match config.hidden {
+        None => None,
+        Some(0) => return Err(Error::value(OP, "hidden", "at least 1", 0)),
+        Some(width) => {
+            let layer = candle_nn::linear(flat, width, vb.pp("hidden"))?;
+            Some((layer, config.activation))
+        }
+    };
+    Ok(ConvEncoder {
+        layers,
+        hidden,
+        image: (c, h, w),
+        features: config.hidden.unwrap_or(flat),
+    })
+}
+
+impl ConvEncoder {
+    /// The length of a feature vector.
+    pub fn features(&self) -> usize {
+        self.features
+    }
+
+    /// The convolutions.
+    pub fn layers(&self) -> &[Conv2d] {
+        &self.layers
+    }
+
+    fn encode(&self, x: &Tensor) -> Result<Tensor> {
+        let (c, h, w) = self.image;
+        if x.rank() != 4 || x.dims()[1..] != [c, h, w] {
+            let expected = format!("[N, {c}, {h}, {w}]");
+            return Err(Error::shape("ConvEncoder", "x", expected, x.dims()));
+        }
+        let mut y = x.clone();
+        let mut input = Order::ChannelsFirst;
+        for (i, layer) in self.layers.iter().enumerate() {
+            let output = if i + 1 == self.layers.len() {
+                Order::ChannelsFirst
+            } else {
+                Order::ChannelsLast
+            };
+            y = layer.apply(&y, input, output)?;
+            input = output;
+        }
+        let y = y.flatten_from(1)?;
+        match &self.hidden {
+            None => Ok(y),
+            Some((layer, activation)) => activation.forward(&layer.forward(&y)?),
+        }
+    }
+}
+
+impl Module for ConvEncoder {
+    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        Ok(self.encode(x)?)
+    }
+}
