@@ -65,7 +65,7 @@ struct ClassPlan {
     out_rows: Vec<usize>,
 }
 
-fn class_plans(g: &Geometry, frame: &Frame, stride: usize) -> Vec<ClassPlan> {
+fn class_plans(g: &Geometry, frame: &Frame, images: usize, stride: usize) -> Vec<ClassPlan> {
     let (wide_o, wide_c) = (g.wide_o(), g.wide_c());
     let mut packed = 0;
     let mut plans = vec![];
@@ -79,18 +79,17 @@ fn class_plans(g: &Geometry, frame: &Frame, stride: usize) -> Vec<ClassPlan> {
             })
             .collect();
         let (mut rows, mut out_rows) = (vec![], vec![]);
-        for y in 0..g.h {
-            for x in 0..g.w {
-                let (py, px) = (y + g.padding.0, x + g.padding.1);
-                if (py % g.stride.0, px % g.stride.1) != class.remainder {
-                    continue;
-                }
-                // The last output pixel that reaches this one, and from there back to the first.
-                let top = py / g.stride.0 + frame.before.0 + 1 - class.reach.0.max(1);
-                let left = px / g.stride.1 + frame.before.1 + 1 - class.reach.1.max(1);
-                rows.push((top * frame.width + left) * wide_o);
-                out_rows.push((y * g.w + x) * stride);
+        for pixel in 0..images * g.h * g.w {
+            let (image, y, x) = (pixel / (g.h * g.w), pixel / g.w % g.h, pixel % g.w);
+            let (py, px) = (y + g.padding.0, x + g.padding.1);
+            if (py % g.stride.0, px % g.stride.1) != class.remainder {
+                continue;
             }
+            // The last output pixel that reaches this one, and from there back to the first.
+            let top = py / g.stride.0 + frame.before.0 + 1 - class.reach.0.max(1);
+            let left = px / g.stride.1 + frame.before.1 + 1 - class.reach.1.max(1);
+            rows.push((image * frame.pixels + top * frame.width + left) * wide_o);
+            out_rows.push(pixel * stride);
         }
         plans.push(ClassPlan {
             packed: (packed, depth * wide_c),
@@ -108,12 +107,9 @@ pub(super) fn run(
     g: &Geometry,
     settings: &Settings,
     inputs: &[Tensor],
-    outputs: &[Option<Reached>],
+    reached: &Reached,
     needs: &[bool],
 ) -> Result<Vec<Option<Tensor>>> {
-    let Some(Some(reached)) = outputs.first() else {
-        return Ok(vec![None; needs.len()]);
-    };
     let (need_x, need_w) = (needs[0], needs[1]);
     let need_b = needs.get(2).copied().unwrap_or(false);
     let x = View::new(&inputs[0])?;
@@ -150,11 +146,12 @@ pub(super) fn run(
         .collect();
     let stride_x = if in_last { g.c } else { g.wide_c() };
     let plans = if need_x {
-        class_plans(g, &frame, stride_x)
+        class_plans(g, &frame, batch, stride_x)
     } else {
         vec![]
     };
-    let scratch_x = if in_last { 0 } else { g.h * g.w * stride_x };
+    let plane = g.h * g.w;
+    let scratch_x = if in_last { 0 } else { batch * plane * stride_x };
 
     // One group of images: sums into `sums` (rows of the weight's gradient, then one of the bias's) and gradients into `gx`.
     let group = |first: usize, sums: &mut [f32], gx: &mut [f32], packed: &[f32]| -> Result<()> {
@@ -227,28 +224,28 @@ pub(super) fn run(
                     .run(sums_w, &out_rows, wide_o)?;
                 }
                 if need_x {
-                    for i in 0..live {
-                        let to = &mut gx[(at + i) * g.image()..][..g.image()];
-                        let framed = &frames[i * frame.pixels * wide_o..][..frame.pixels * wide_o];
-                        let target = if in_last { &mut *to } else { &mut *scratch_x };
-                        for plan in &plans {
-                            let (start, len) = plan.packed;
-                            Product {
-                                a: framed,
-                                a_step: 1,
-                                rows: &plan.rows,
-                                runs: &plan.runs,
-                                b: &packed[start..start + len],
-                                depth: plan.depth,
-                                columns: g.wide_c(),
-                                panels: true,
-                                start: Start::Zero,
-                            }
-                            .run(target, &plan.out_rows, stride_x)?;
+                    let to = &mut gx[at * g.image()..][..live * g.image()];
+                    let target = if in_last { &mut *to } else { &mut *scratch_x };
+                    for plan in &plans {
+                        let (start, len) = plan.packed;
+                        let rows = plan.rows.len() / batch * live;
+                        Product {
+                            a: frames,
+                            a_step: 1,
+                            rows: &plan.rows[..rows],
+                            runs: &plan.runs,
+                            b: &packed[start..start + len],
+                            depth: plan.depth,
+                            columns: g.wide_c(),
+                            panels: true,
+                            start: Start::Zero,
                         }
-                        if !in_last {
-                            let plane = g.h * g.w;
-                            layout::transpose(scratch_x, stride_x, plane, g.c, to, plane);
+                        .run(target, &plan.out_rows[..rows], g.c)?;
+                    }
+                    if !in_last {
+                        let images = scratch_x.chunks_exact(plane * stride_x);
+                        for (to, from) in to.chunks_exact_mut(g.image()).zip(images) {
+                            layout::transpose(from, stride_x, plane, g.c, to, plane);
                         }
                     }
                 }

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 /// Output pixels of one group of images, about: enough to fill tiles, few enough to stay in cache.
 const GROUP: usize = 128;
 
-pub(super) fn run(g: &Geometry, settings: &Settings, inputs: &[Tensor]) -> Result<Vec<Fresh>> {
+pub(super) fn run(g: &Geometry, settings: &Settings, inputs: &[Tensor]) -> Result<Fresh> {
     let x = View::new(&inputs[0])?;
     let weight = View::new(&inputs[1])?;
     let bias = inputs.get(2).map(View::new).transpose()?;
@@ -103,5 +103,5 @@ pub(super) fn run(g: &Geometry, settings: &Settings, inputs: &[Tensor]) -> Resul
                 .try_for_each(|(i, out)| group(i * images, out, packed, start))
         }
     })?;
-    Ok(vec![fresh(out, g.out_dims(settings.output).as_slice())])
+    Ok(fresh(out, g.out_dims(settings.output).as_slice()))
 }

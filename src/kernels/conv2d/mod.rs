@@ -6,10 +6,13 @@
 //! output's gradient. Nothing is scattered, so all sums have a fixed order.
 
 mod backward;
+mod chain;
 mod composed;
 mod forward;
 mod layout;
 mod tile;
+
+pub(crate) use chain::{Layer, chain};
 
 use super::activation::Activation;
 use super::node::{self, Fresh, Op, Reached};
@@ -50,7 +53,7 @@ pub(crate) fn conv2d(
     bias: Option<&Tensor>,
     settings: Settings,
 ) -> Result<Tensor> {
-    let geometry = Geometry::new(x, weight, bias, settings)?;
+    let geometry = Geometry::new(x, x.dims(), weight, bias, settings)?;
     let inputs: Vec<&Tensor> = [x, weight].into_iter().chain(bias).collect();
     if !super::fused(&inputs) {
         return composed::conv2d(x, weight, bias, settings, &geometry);
@@ -95,7 +98,14 @@ struct Class {
 }
 
 impl Geometry {
-    fn new(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, settings: Settings) -> Result<Self> {
+    /// For images of shape `dims`, of the kind of `x`.
+    fn new(
+        x: &Tensor,
+        dims: &[usize],
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        settings: Settings,
+    ) -> Result<Self> {
         const OP: &str = "conv2d";
         shape::float(OP, "x", x)?;
         shape::parameter(OP, "weight", weight)?;
@@ -104,19 +114,23 @@ impl Geometry {
             Order::ChannelsFirst => "[N, C, H, W]",
             Order::ChannelsLast => "[N, H, W, C]",
         };
-        let (n, c, h, w) = match (settings.input, x.dims()) {
+        let (n, c, h, w) = match (settings.input, dims) {
             (Order::ChannelsFirst, &[n, c, h, w]) => (n, c, h, w),
             (Order::ChannelsLast, &[n, h, w, c]) => (n, c, h, w),
-            _ => return Err(Error::shape(OP, "x", order, x.dims())),
+            _ => return Err(Error::shape(OP, "x", order, dims)),
         };
         let [o, wc, kh, kw] = *weight.dims() else {
             return Err(Error::shape(OP, "weight", "[O, C, kh, kw]", weight.dims()));
         };
+        if h == 0 || w == 0 {
+            let expected = format!("{order} with at least one row and column");
+            return Err(Error::shape(OP, "x", expected, dims));
+        }
         if wc != c {
             return Err(Error::shape(
                 OP,
                 "weight",
-                format!("[O, {c}, kh, kw] for x {:?}", x.dims()),
+                format!("[O, {c}, kh, kw] for x {:?}", dims),
                 weight.dims(),
             ));
         }
@@ -149,7 +163,7 @@ impl Geometry {
                     "padded by {padding:?} at least as large as the kernel {:?}",
                     (kh, kw)
                 ),
-                x.dims(),
+                dims,
             )
         };
         let oh = out(h, padding.0, kh, stride.0).ok_or_else(small)?;
@@ -256,7 +270,7 @@ impl Op for Conv {
     const NAME: &'static str = "conv2d";
 
     fn forward(&mut self, inputs: &[Tensor], _: bool) -> candle_core::Result<Vec<Fresh>> {
-        forward::run(&self.geometry, &self.settings, inputs)
+        Ok(vec![forward::run(&self.geometry, &self.settings, inputs)?])
     }
 
     fn backward(
@@ -265,7 +279,10 @@ impl Op for Conv {
         outputs: &[Option<Reached>],
         needs: &[bool],
     ) -> candle_core::Result<Vec<Option<Tensor>>> {
-        backward::run(&self.geometry, &self.settings, inputs, outputs, needs)
+        let Some(Some(reached)) = outputs.first() else {
+            return Ok(vec![None; needs.len()]);
+        };
+        backward::run(&self.geometry, &self.settings, inputs, reached, needs)
     }
 }
 
