@@ -3,11 +3,10 @@
 //! The rooms:
 //!
 //! - [`distribution`]: families and combinators, their traits, and KL divergences in closed form.
-//! - [`net`]: dense networks, and heads that turn features into a distribution.
+//! - [`net`]: dense networks, convolutions and image encoders, and heads that turn features into a distribution.
 //! - [`objective`]: bottleneck objectives, returned as named parts.
 //! - [`optim`]: fused Adam and SGD, clipping, schedules, checkpoints of the whole training state.
 //! - [`conditional`]: from a context to a distribution.
-//! - [`net`]: layers and encoders.
 //! - [`rng`], [`init`]: seeded randomness and seeded parameters.
 //! - `testing` (feature `testing`): the conformance harness for distributions and gradients.
 //! - [`error`]: the error type.

@@ -1,11 +1,12 @@
 //! Convolutional layers and image encoders.
 
+use super::dense::{Dense, dense};
 use crate::error::{Error, Result};
 use crate::kernels::activation::Activation;
-use crate::kernels::conv2d::{self, Order, Settings};
+use crate::kernels::conv2d::{self, Layer, Order, Settings};
 use crate::shape;
 use candle_core::Tensor;
-use candle_nn::{Init, Linear, Module, VarBuilder};
+use candle_nn::{Init, Module, VarBuilder};
 
 /// Options of a [`Conv2d`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -116,28 +117,32 @@ impl Conv2d {
         &self.config
     }
 
-    fn apply(&self, x: &Tensor, input: Order, output: Order) -> Result<Tensor> {
-        let settings = Settings {
+    fn settings(&self, input: Order, output: Order) -> Settings {
+        Settings {
             stride: self.config.stride,
             padding: self.config.padding,
             activation: self.config.activation,
             input,
             output,
-        };
-        conv2d::conv2d(x, &self.weight, self.bias.as_ref(), settings)
+        }
     }
 }
 
 impl Module for Conv2d {
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        Ok(self.apply(x, Order::ChannelsFirst, Order::ChannelsFirst)?)
+        let settings = self.settings(Order::ChannelsFirst, Order::ChannelsFirst);
+        Ok(conv2d::conv2d(
+            x,
+            &self.weight,
+            self.bias.as_ref(),
+            settings,
+        )?)
     }
 }
 
 /// A [`Conv2d`] with parameters `weight` and `bias` from `vb`.
 ///
-/// The weight starts normal with variance `2 / fan_in` (He et al., 2015), the bias uniform within `1 / sqrt(fan_in)`, with
-/// `fan_in = channels_in kh kw`.
+/// Both start uniform in `+- 1 / sqrt(channels_in kh kw)`, as in torch.
 ///
 /// Errors: a zero channel count, kernel size or stride; those of `vb`.
 pub fn conv2d(
@@ -158,21 +163,15 @@ pub fn conv2d(
         }
     }
     check_stride(OP, config.stride)?;
-    let weight = vb.get_with_hints(
-        (channels_out, channels_in, kh, kw),
-        "weight",
-        candle_nn::init::DEFAULT_KAIMING_NORMAL,
-    )?;
     let bound = 1. / ((channels_in * kh * kw) as f64).sqrt();
+    let init = Init::Uniform {
+        lo: -bound,
+        up: bound,
+    };
+    let weight = vb.get_with_hints((channels_out, channels_in, kh, kw), "weight", init)?;
     let bias = config
         .bias
-        .then(|| {
-            let init = Init::Uniform {
-                lo: -bound,
-                up: bound,
-            };
-            vb.get_with_hints(channels_out, "bias", init)
-        })
+        .then(|| vb.get_with_hints(channels_out, "bias", init))
         .transpose()?;
     Conv2d::new(weight, bias, config)
 }
@@ -244,11 +243,12 @@ impl Default for ConvEncoderConfig {
 /// # }
 /// ```
 ///
-/// Numerics: between the convolutions the images lie channels-last, which saves their transposition.
+/// Numerics: in f32 on the CPU all convolutions are one node of the graph, and between them the images lie channels-last,
+/// which saves their transposition. An activation whose slope needs its argument (`Silu`, `Gelu`) makes them one each.
 #[derive(Debug, Clone)]
 pub struct ConvEncoder {
     layers: Vec<Conv2d>,
-    hidden: Option<(Linear, Activation)>,
+    hidden: Option<Dense>,
     image: (usize, usize, usize),
     features: usize,
 }
@@ -302,14 +302,10 @@ pub fn conv_encoder(
         shape = (channels, rows, columns);
     }
     let flat = shape.0 * shape.1 * shape.2;
-    let hidden = match config.hidden {
-        None => None,
-        Some(0) => return Err(Error::value(OP, "hidden", "at least 1", 0)),
-        Some(width) => {
-            let layer = candle_nn::linear(flat, width, vb.pp("hidden"))?;
-            Some((layer, config.activation))
-        }
-    };
+    let hidden = config
+        .hidden
+        .map(|width| dense(flat, width, config.activation, vb.pp("hidden")))
+        .transpose()?;
     Ok(ConvEncoder {
         layers,
         hidden,
@@ -335,22 +331,32 @@ impl ConvEncoder {
             let expected = format!("[N, {c}, {h}, {w}]");
             return Err(Error::shape("ConvEncoder", "x", expected, x.dims()));
         }
-        let mut y = x.clone();
-        let mut input = Order::ChannelsFirst;
-        for (i, layer) in self.layers.iter().enumerate() {
-            let output = if i + 1 == self.layers.len() {
-                Order::ChannelsFirst
-            } else {
-                Order::ChannelsLast
-            };
-            y = layer.apply(&y, input, output)?;
-            input = output;
-        }
-        let y = y.flatten_from(1)?;
+        // Channels-last between the convolutions, so that nothing is transposed there.
+        let order = |first_or_last: bool| match first_or_last {
+            true => Order::ChannelsFirst,
+            false => Order::ChannelsLast,
+        };
+        let count = self.layers.len();
+        let layers: Vec<Layer> = self
+            .layers
+            .iter()
+            .enumerate()
+            .map(|(i, layer)| Layer {
+                weight: &layer.weight,
+                bias: layer.bias.as_ref(),
+                settings: layer.settings(order(i == 0), order(i + 1 == count)),
+            })
+            .collect();
+        let y = conv2d::chain(x, &layers)?.flatten_from(1)?;
         match &self.hidden {
             None => Ok(y),
-            Some((layer, activation)) => activation.forward(&layer.forward(&y)?),
+            Some(layer) => layer.apply(&y),
         }
+    }
+
+    /// The dense layer at the end, if any.
+    pub fn hidden(&self) -> Option<&Dense> {
+        self.hidden.as_ref()
     }
 }
 
