@@ -1,4 +1,5 @@
-//! Networks: dense layers and chains of them, convolutions and image encoders, and heads that turn features into a distribution.
+//! Networks: dense layers and chains of them, convolutions and image encoders, and heads that turn features into a
+//! distribution.
 //!
 //! Each is built by a function that takes its sizes and, last, a `VarBuilder`; each is a candle `Module` (and with it a
 //! `ModuleT`), a head is a [`Conditional`](crate::Conditional).
