@@ -109,9 +109,10 @@ fn run(c: &mut Criterion) -> Result<()> {
         let mut adam = Adam::new(&vars, AdamConfig::default())?;
         c.bench_function(&format!("checkpoint-save-load/{size}/fused"), |b| {
             b.iter(|| {
-                let mut list = || Checkpoint::new().vars("m", &vars).optimizer("o", &mut adam);
-                list().save(&path).unwrap();
-                list().load(&path).unwrap()
+                let list = Checkpoint::new().vars("m", &vars);
+                list.optimizer("o", &mut adam).save(&path).unwrap();
+                let list = Checkpoint::new().vars("m", &vars);
+                list.optimizer("o", &mut adam).load(&path).unwrap()
             })
         });
         std::fs::remove_file(&path).ok();
