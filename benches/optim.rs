@@ -123,6 +123,7 @@ fn run(c: &mut Criterion) -> Result<()> {
 criterion_group! {
     name = group;
     config = Criterion::default()
+        .without_plots()
         .sample_size(20)
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_millis(1500));
