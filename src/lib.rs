@@ -9,6 +9,7 @@
 //! - [`conditional`]: from a context to a distribution.
 //! - [`rng`], [`init`]: seeded randomness and seeded parameters.
 //! - `testing` (feature `testing`): the conformance harness for distributions and gradients.
+//! - [`special`]: special functions of tensors.
 //! - [`error`]: the error type.
 
 #![deny(missing_docs)]
@@ -23,6 +24,7 @@ pub mod objective;
 pub mod optim;
 pub mod rng;
 mod shape;
+pub mod special;
 #[cfg(feature = "testing")]
 pub mod testing;
 

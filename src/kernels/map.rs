@@ -12,10 +12,22 @@ use candle_core::{CpuStorage, DType, Tensor, WithDType};
 pub(crate) trait Map: Copy + Send + Sync + 'static {
     const NAME: &'static str;
 
+    /// Whether `value` and `slope` hold for positive arguments only; others then go to the functions `_elsewhere`,
+    /// one at a time.
+    const POSITIVE: bool = false;
+
     fn value<const FMA: bool>(self, x: f32) -> f32;
 
     /// The derivative, from argument and value; what is not used is not read.
     fn slope<const FMA: bool>(self, x: f32, y: f32) -> f32;
+
+    fn value_elsewhere(self, x: f32) -> f32 {
+        x
+    }
+
+    fn slope_elsewhere(self, _: f32) -> f32 {
+        f32::NAN
+    }
 }
 
 /// An elementwise function with an f64 form, called one element at a time.
@@ -123,6 +135,17 @@ fn gradient<T: WithDType + Copy + Send + Sync>(
     Tensor::from_vec(d, inputs[0].shape(), inputs[0].device()).map(|d| vec![Some(d)])
 }
 
+/// False for NaN.
+#[inline(always)]
+fn positive(x: f32) -> bool {
+    x > 0.
+}
+
+#[inline(always)]
+fn all_positive(x: &[f32]) -> bool {
+    x.iter().fold(true, |all, x| all & positive(*x))
+}
+
 struct Value<'a, M>(M, &'a [f32], &'a mut [f32]);
 
 impl<M: Map> Loop for Value<'_, M> {
@@ -131,6 +154,13 @@ impl<M: Map> Loop for Value<'_, M> {
     fn run<const FMA: bool>(self) {
         for (o, x) in self.2.iter_mut().zip(self.1) {
             *o = self.0.value::<FMA>(*x);
+        }
+        if M::POSITIVE && !all_positive(self.1) {
+            for (o, x) in self.2.iter_mut().zip(self.1) {
+                if !positive(*x) {
+                    *o = self.0.value_elsewhere(*x);
+                }
+            }
         }
     }
 }
@@ -144,6 +174,13 @@ impl<M: Map> Loop for Slope<'_, M> {
         let Slope(f, x, y, g, out) = self;
         for (((o, x), y), g) in out.iter_mut().zip(x).zip(y).zip(g) {
             *o = f.slope::<FMA>(*x, *y) * g;
+        }
+        if M::POSITIVE && !all_positive(x) {
+            for ((o, x), g) in out.iter_mut().zip(x).zip(g) {
+                if !positive(*x) {
+                    *o = f.slope_elsewhere(*x) * g;
+                }
+            }
         }
     }
 }
@@ -207,6 +244,110 @@ impl Wide for Softplus {
     }
 }
 
+/// `-ln(1 + e^-x)`
+#[derive(Clone, Copy)]
+struct LogSigmoid;
+
+impl Map for LogSigmoid {
+    const NAME: &'static str = "log-sigmoid";
+    #[inline(always)]
+    fn value<const FMA: bool>(self, x: f32) -> f32 {
+        -math::softplus::<FMA>(-x)
+    }
+    /// sigmoid(-x) = 1 - e^y
+    #[inline(always)]
+    fn slope<const FMA: bool>(self, _: f32, y: f32) -> f32 {
+        -math::expm1::<FMA>(y)
+    }
+}
+
+impl Wide for LogSigmoid {
+    fn value_f64(self, x: f64) -> f64 {
+        -Softplus.value_f64(-x)
+    }
+    fn slope_f64(self, x: f64, _: f64) -> f64 {
+        sigmoid_f64(-x)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Log1p;
+
+impl Map for Log1p {
+    const NAME: &'static str = "log1p";
+    #[inline(always)]
+    fn value<const FMA: bool>(self, x: f32) -> f32 {
+        math::log1p::<FMA>(x)
+    }
+    #[inline(always)]
+    fn slope<const FMA: bool>(self, x: f32, _: f32) -> f32 {
+        1. / (1. + x)
+    }
+}
+
+impl Wide for Log1p {
+    fn value_f64(self, x: f64) -> f64 {
+        x.ln_1p()
+    }
+    fn slope_f64(self, x: f64, _: f64) -> f64 {
+        1. / (1. + x)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Expm1;
+
+impl Map for Expm1 {
+    const NAME: &'static str = "expm1";
+    #[inline(always)]
+    fn value<const FMA: bool>(self, x: f32) -> f32 {
+        math::expm1::<FMA>(x)
+    }
+    #[inline(always)]
+    fn slope<const FMA: bool>(self, x: f32, _: f32) -> f32 {
+        math::exp::<FMA>(x)
+    }
+}
+
+impl Wide for Expm1 {
+    fn value_f64(self, x: f64) -> f64 {
+        x.exp_m1()
+    }
+    fn slope_f64(self, x: f64, _: f64) -> f64 {
+        x.exp()
+    }
+}
+
+/// `ln(1 - e^-x)` for positive x
+#[derive(Clone, Copy)]
+struct Log1mexp;
+
+impl Map for Log1mexp {
+    const NAME: &'static str = "log1mexp";
+    #[inline(always)]
+    fn value<const FMA: bool>(self, x: f32) -> f32 {
+        math::log1mexp::<FMA>(x)
+    }
+    #[inline(always)]
+    fn slope<const FMA: bool>(self, x: f32, _: f32) -> f32 {
+        // As e^-x / (1 - e^-x): the denominator of 1 / (e^x - 1) overflows where the slope does not underflow.
+        math::exp::<FMA>(-x) / -math::expm1::<FMA>(-x)
+    }
+}
+
+impl Wide for Log1mexp {
+    fn value_f64(self, x: f64) -> f64 {
+        if x < std::f64::consts::LN_2 {
+            (-(-x).exp_m1()).ln()
+        } else {
+            (-(-x).exp()).ln_1p()
+        }
+    }
+    fn slope_f64(self, x: f64, _: f64) -> f64 {
+        (-x).exp() / -(-x).exp_m1()
+    }
+}
+
 fn sigmoid_f64(x: f64) -> f64 {
     let e = (-x.abs()).exp();
     (if x < 0. { e } else { 1. }) / (1. + e)
@@ -215,4 +356,24 @@ fn sigmoid_f64(x: f64) -> f64 {
 /// `ln(1 + e^x)`; the slope is the logistic function.
 pub(crate) fn softplus(x: &Tensor) -> Result<Tensor> {
     wide(Softplus, x, composed::softplus)
+}
+
+/// `-ln(1 + e^-x)`
+pub(crate) fn log_sigmoid(x: &Tensor) -> Result<Tensor> {
+    wide(LogSigmoid, x, |x| Ok(composed::softplus(&x.neg()?)?.neg()?))
+}
+
+/// `ln(1 + x)`
+pub(crate) fn log1p(x: &Tensor) -> Result<Tensor> {
+    wide(Log1p, x, composed::log1p)
+}
+
+/// `e^x - 1`
+pub(crate) fn expm1(x: &Tensor) -> Result<Tensor> {
+    wide(Expm1, x, composed::expm1)
+}
+
+/// `ln(1 - e^-x)` for positive x
+pub(crate) fn log1mexp(x: &Tensor) -> Result<Tensor> {
+    wide(Log1mexp, x, composed::log1mexp)
 }

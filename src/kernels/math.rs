@@ -94,6 +94,54 @@ fn log1p_unit<const FMA: bool>(x: f32) -> f32 {
     ln_core::<FMA>(e, m, fma::<FMA>(-low, m, low))
 }
 
+/// ln x: -inf at 0, NaN below.
+#[inline(always)]
+pub(crate) fn ln<const FMA: bool>(x: f32) -> f32 {
+    // Subnormal numbers are scaled by 2^23 first.
+    let tiny = x < f32::MIN_POSITIVE;
+    let scaled = if tiny { x * 8_388_608. } else { x };
+    let bits = scaled.to_bits().wrapping_sub(0x3F35_04F3);
+    let e = ((bits as i32) >> 23) as f32 - if tiny { 23. } else { 0. };
+    let m = f32::from_bits((bits & 0x007F_FFFF).wrapping_add(0x3F35_04F3)) - 1.;
+    edges(ln_core::<FMA>(e, m, 0.), x)
+}
+
+/// `y`, except where ln x is infinite or NaN.
+#[inline(always)]
+fn edges(y: f32, x: f32) -> f32 {
+    let y = if x == 0. { f32::NEG_INFINITY } else { y };
+    let y = if x < f32::INFINITY { y } else { x };
+    if x < 0. { f32::NAN } else { y }
+}
+
+/// ln(1 + x): -inf at -1, NaN below.
+#[inline(always)]
+pub(crate) fn log1p<const FMA: bool>(x: f32) -> f32 {
+    let u = 1. + x;
+    let bits = u.to_bits().wrapping_sub(0x3F35_04F3);
+    let e = (bits as i32) >> 23;
+    let near = bits < 0x0080_0000;
+    let m = f32::from_bits((bits & 0x007F_FFFF).wrapping_add(0x3F35_04F3)) - 1.;
+    let m = if near { x } else { m };
+    // What rounding 1 + x lost; from 2^25 on it is less than half a unit.
+    let lost = if x > 1. { 1. - (u - x) } else { x - (u - 1.) };
+    let lost = if near || x > 33_554_432. { 0. } else { lost };
+    let low = lost * f32::from_bits(((127 - e) as u32) << 23);
+    edges(ln_core::<FMA>(e as f32, m, fma::<FMA>(-low, m, low)), u)
+}
+
+/// ln(1 - e^-x) for positive x (Maechler 2012).
+#[inline(always)]
+pub(crate) fn log1mexp<const FMA: bool>(x: f32) -> f32 {
+    let near = ln::<FMA>(-expm1::<FMA>(-x));
+    let far = log1p::<FMA>(-exp::<FMA>(-x));
+    if x < std::f32::consts::LN_2 {
+        near
+    } else {
+        far
+    }
+}
+
 /// The hyperbolic tangent.
 #[inline(always)]
 pub(crate) fn tanh<const FMA: bool>(x: f32) -> f32 {

@@ -26,8 +26,10 @@ pub(crate) mod math;
 pub(crate) mod node;
 pub(crate) mod norm;
 pub(crate) mod random;
+pub(crate) mod reduce;
 pub(crate) mod sgd;
 pub(crate) mod simd;
+pub(crate) mod special;
 pub(crate) mod update;
 
 use candle_core::{DType, Tensor};

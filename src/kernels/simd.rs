@@ -50,3 +50,9 @@ pub(crate) fn dispatch<L: Loop>(l: L) -> L::Output {
 pub(crate) fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FMA { a.mul_add(b, c) } else { a * b + c }
 }
+
+/// `a * b + c` in double precision, fused where that is one instruction.
+#[inline(always)]
+pub(crate) fn fma64<const FMA: bool>(a: f64, b: f64, c: f64) -> f64 {
+    if FMA { a.mul_add(b, c) } else { a * b + c }
+}

@@ -1,0 +1,473 @@
+//! Reductions over the last dimension (logsumexp and the softmax family) and over leading dimensions (column sums).
+//!
+//! Sums run over 16 lanes in a fixed order and tasks are cut by the shape alone, so results depend neither on the
+//! instruction set's width nor on the number of threads.
+
+use super::buffer::{CHUNK, SERIAL, View};
+use super::math;
+use super::node::{self, Fresh, Op, Reached};
+use super::simd::{Loop, dispatch};
+use super::{composed, second_derivatives};
+use crate::error::Result;
+use candle_core::{CpuStorage, D, DType, Tensor, WithDType};
+use rayon::prelude::*;
+
+const LANES: usize = 16;
+
+/// What the row loops need of a number.
+trait Real:
+    WithDType + std::ops::Neg<Output = Self> + Send + Sync + std::ops::AddAssign + std::ops::SubAssign
+{
+    const ZERO: Self;
+    const ONE: Self;
+    const INFINITY: Self;
+    fn exp<const FMA: bool>(self) -> Self;
+    fn ln(self) -> Self;
+    fn storage(v: Vec<Self>) -> CpuStorage;
+}
+
+impl Real for f32 {
+    const ZERO: f32 = 0.;
+    const ONE: f32 = 1.;
+    const INFINITY: f32 = f32::INFINITY;
+    #[inline(always)]
+    fn exp<const FMA: bool>(self) -> f32 {
+        math::exp::<FMA>(self)
+    }
+    #[inline(always)]
+    fn ln(self) -> f32 {
+        f32::ln(self)
+    }
+    fn storage(v: Vec<f32>) -> CpuStorage {
+        CpuStorage::F32(v)
+    }
+}
+
+impl Real for f64 {
+    const ZERO: f64 = 0.;
+    const ONE: f64 = 1.;
+    const INFINITY: f64 = f64::INFINITY;
+    #[inline(always)]
+    fn exp<const FMA: bool>(self) -> f64 {
+        f64::exp(self)
+    }
+    #[inline(always)]
+    fn ln(self) -> f64 {
+        f64::ln(self)
+    }
+    fn storage(v: Vec<f64>) -> CpuStorage {
+        CpuStorage::F64(v)
+    }
+}
+
+/// The sum of f(i) for i below n: 16 sums side by side, added up in order.
+#[inline(always)]
+fn lane_sum<T: Real>(n: usize, f: impl Fn(usize) -> T) -> T {
+    let mut sums = [T::ZERO; LANES];
+    let whole = n - n % LANES;
+    let mut at = 0;
+    while at < whole {
+        for (l, s) in sums.iter_mut().enumerate() {
+            *s += f(at + l);
+        }
+        at += LANES;
+    }
+    for (l, s) in sums.iter_mut().enumerate().take(n - whole) {
+        *s += f(whole + l);
+    }
+    let mut total = T::ZERO;
+    for s in sums {
+        total += s;
+    }
+    total
+}
+
+/// The largest element; NaN is passed over.
+#[inline(always)]
+fn lane_max<T: Real>(x: &[T]) -> T {
+    let mut best = [-T::INFINITY; LANES];
+    let mut groups = x.chunks_exact(LANES);
+    for group in &mut groups {
+        for (b, x) in best.iter_mut().zip(group) {
+            *b = if *x > *b { *x } else { *b };
+        }
+    }
+    for (b, x) in best.iter_mut().zip(groups.remainder()) {
+        *b = if *x > *b { *x } else { *b };
+    }
+    let mut most = -T::INFINITY;
+    for b in best {
+        most = if b > most { b } else { most };
+    }
+    most
+}
+
+/// (what is taken off before exponentials, the sum of exponentials) of a row.
+///
+/// An infinite maximum is not taken off: then the sum is 0, infinite or NaN, as it should be.
+#[inline(always)]
+fn shifted_sum<T: Real, const FMA: bool>(x: &[T]) -> (T, T) {
+    let most = lane_max(x);
+    let shift = if most == T::INFINITY || most == -T::INFINITY {
+        T::ZERO
+    } else {
+        most
+    };
+    (shift, lane_sum(x.len(), |i| (x[i] - shift).exp::<FMA>()))
+}
+
+/// How many elements are +infinity.
+fn infinities<T: Real>(x: &[T]) -> T {
+    lane_sum(
+        x.len(),
+        |i| if x[i] == T::INFINITY { T::ONE } else { T::ZERO },
+    )
+}
+
+/// A reduction of rows, or a function of each row.
+trait Rows: Copy + Send + Sync + 'static {
+    const NAME: &'static str;
+    /// One output for each row instead of one for each element.
+    const REDUCES: bool;
+
+    fn forward<T: Real, const FMA: bool>(x: &[T], y: &mut [T]);
+
+    /// `d` from a row of inputs, of outputs and of output gradients.
+    fn backward<T: Real, const FMA: bool>(x: &[T], y: &[T], g: &[T], d: &mut [T]);
+}
+
+#[derive(Clone, Copy)]
+struct LogSumExp;
+
+impl Rows for LogSumExp {
+    const NAME: &'static str = "logsumexp";
+    const REDUCES: bool = true;
+
+    #[inline(always)]
+    fn forward<T: Real, const FMA: bool>(x: &[T], y: &mut [T]) {
+        let (shift, sum) = shifted_sum::<T, FMA>(x);
+        y[0] = shift + sum.ln();
+    }
+
+    #[inline(always)]
+    fn backward<T: Real, const FMA: bool>(x: &[T], y: &[T], g: &[T], d: &mut [T]) {
+        let (y, g) = (y[0], g[0]);
+        if y == -T::INFINITY {
+            d.fill(T::ZERO);
+        } else if y == T::INFINITY {
+            let share = g / infinities(x);
+            for (d, x) in d.iter_mut().zip(x) {
+                *d = if *x == T::INFINITY { share } else { T::ZERO };
+            }
+        } else {
+            for (d, x) in d.iter_mut().zip(x) {
+                *d = (*x - y).exp::<FMA>() * g;
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct LogSoftmax;
+
+impl Rows for LogSoftmax {
+    const NAME: &'static str = "log-softmax";
+    const REDUCES: bool = false;
+
+    #[inline(always)]
+    fn forward<T: Real, const FMA: bool>(x: &[T], y: &mut [T]) {
+        let (shift, sum) = shifted_sum::<T, FMA>(x);
+        if sum == T::INFINITY {
+            let share = -infinities(x).ln();
+            for (y, x) in y.iter_mut().zip(x) {
+                *y = if *x == T::INFINITY {
+                    share
+                } else {
+                    -T::INFINITY
+                };
+            }
+        } else if sum == T::ZERO {
+            y.fill(-T::INFINITY);
+        } else {
+            let ln = sum.ln();
+            for (y, x) in y.iter_mut().zip(x) {
+                *y = (*x - shift) - ln;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn backward<T: Real, const FMA: bool>(_: &[T], y: &[T], g: &[T], d: &mut [T]) {
+        // NaN rows have no maximum either, but their exponentials are NaN.
+        let total = lane_sum(g.len(), |i| g[i]);
+        for ((d, y), g) in d.iter_mut().zip(y).zip(g) {
+            *d = *g - y.exp::<FMA>() * total;
+        }
+        if lane_max(y) == -T::INFINITY && y.iter().all(|y| *y == -T::INFINITY) {
+            d.fill(T::ZERO);
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Softmax;
+
+impl Rows for Softmax {
+    const NAME: &'static str = "softmax";
+    const REDUCES: bool = false;
+
+    #[inline(always)]
+    fn forward<T: Real, const FMA: bool>(x: &[T], y: &mut [T]) {
+        let (shift, sum) = shifted_sum::<T, FMA>(x);
+        if sum == T::INFINITY {
+            let share = T::ONE / infinities(x);
+            for (y, x) in y.iter_mut().zip(x) {
+                *y = if *x == T::INFINITY { share } else { T::ZERO };
+            }
+        } else if sum == T::ZERO {
+            y.fill(T::ZERO);
+        } else {
+            let scale = T::ONE / sum;
+            for (y, x) in y.iter_mut().zip(x) {
+                *y = (*x - shift).exp::<FMA>() * scale;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn backward<T: Real, const FMA: bool>(_: &[T], y: &[T], g: &[T], d: &mut [T]) {
+        let mean = lane_sum(g.len(), |i| g[i] * y[i]);
+        for ((d, y), g) in d.iter_mut().zip(y).zip(g) {
+            *d = *y * (*g - mean);
+        }
+    }
+}
+
+struct Node<R>(R);
+
+/// Calls `f(row range, outputs of these rows)` on tasks of whole rows; `row` and `out` are the elements in a row of
+/// the input and of the output.
+fn over_rows<T: Real>(
+    rows: usize,
+    row: usize,
+    out: usize,
+    f: impl Fn(std::ops::Range<usize>, &mut [T]) + Sync,
+) -> Vec<T> {
+    let mut result = vec![T::ZERO; rows * out];
+    let per_task = (4 * CHUNK / row.max(1)).max(1);
+    let task = |(i, o): (usize, &mut [T])| f(i * per_task..i * per_task + o.len() / out, o);
+    if out == 0 {
+    } else if rows * row < SERIAL {
+        result.chunks_mut(per_task * out).enumerate().for_each(task);
+    } else {
+        result
+            .par_chunks_mut(per_task * out)
+            .enumerate()
+            .for_each(task);
+    }
+    result
+}
+
+struct Forward<'a, R, T>(R, &'a [T], usize, &'a mut [T]);
+
+impl<R: Rows, T: Real> Loop for Forward<'_, R, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let Forward(_, x, n, y) = self;
+        let out = if R::REDUCES { 1 } else { n };
+        for (x, y) in x.chunks_exact(n).zip(y.chunks_exact_mut(out)) {
+            R::forward::<T, FMA>(x, y);
+        }
+    }
+}
+
+struct Backward<'a, R, T>(R, &'a [T], &'a [T], &'a [T], usize, &'a mut [T]);
+
+impl<R: Rows, T: Real> Loop for Backward<'_, R, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let Backward(_, x, y, g, n, d) = self;
+        let out = if R::REDUCES { 1 } else { n };
+        let rows = x.chunks_exact(n).zip(y.chunks_exact(out));
+        let rows = rows.zip(g.chunks_exact(out)).zip(d.chunks_exact_mut(n));
+        for (((x, y), g), d) in rows {
+            R::backward::<T, FMA>(x, y, g, d);
+        }
+    }
+}
+
+impl<R: Rows> Node<R> {
+    fn forward_as<T: Real>(&self, x: &Tensor) -> candle_core::Result<Fresh> {
+        let n = x.dim(D::Minus1)?;
+        let mut shape = x.dims().to_vec();
+        if R::REDUCES {
+            shape.pop();
+        }
+        let rows: usize = x.dims()[..x.rank() - 1].iter().product();
+        let view = View::new(x)?;
+        let x = view.as_slice::<T>()?;
+        let out = if R::REDUCES { 1 } else { n };
+        let y = if n == 0 {
+            // The empty sum is 0, its logarithm -inf.
+            vec![-T::INFINITY; rows * out]
+        } else {
+            over_rows(rows, n, out, |rows, y| {
+                dispatch(Forward(self.0, &x[rows.start * n..rows.end * n], n, y))
+            })
+        };
+        Ok((T::storage(y), shape.into()))
+    }
+
+    fn backward_as<T: Real>(&self, x: &Tensor, out: &Reached) -> candle_core::Result<Tensor> {
+        let n = x.dim(D::Minus1)?;
+        let per = if R::REDUCES { 1 } else { n };
+        let (shape, device) = (x.shape(), x.device());
+        let (x, y, g) = (
+            View::new(x)?,
+            View::new(&out.value)?,
+            View::new(&out.gradient)?,
+        );
+        let (x, y, g) = (x.as_slice::<T>()?, y.as_slice::<T>()?, g.as_slice::<T>()?);
+        let rows = x.len() / n.max(1);
+        let d = over_rows(rows, n, n, |rows, d| {
+            let (x, y, g) = (
+                &x[rows.start * n..rows.end * n],
+                &y[rows.start * per..rows.end * per],
+                &g[rows.start * per..rows.end * per],
+            );
+            dispatch(Backward(self.0, x, y, g, n, d))
+        });
+        Tensor::from_vec(d, shape, device)
+    }
+}
+
+impl<R: Rows> Op for Node<R> {
+    const NAME: &'static str = R::NAME;
+
+    fn forward(&mut self, inputs: &[Tensor], _: bool) -> candle_core::Result<Vec<Fresh>> {
+        let x = &inputs[0];
+        Ok(vec![match x.dtype() {
+            DType::F64 => self.forward_as::<f64>(x)?,
+            _ => self.forward_as::<f32>(x)?,
+        }])
+    }
+
+    fn backward(
+        &self,
+        inputs: &[Tensor],
+        outputs: &[Option<Reached>],
+        _: &[bool],
+    ) -> candle_core::Result<Vec<Option<Tensor>>> {
+        let Some(out) = &outputs[0] else {
+            return Ok(vec![None]);
+        };
+        Ok(vec![Some(match inputs[0].dtype() {
+            DType::F64 => self.backward_as::<f64>(&inputs[0], out)?,
+            _ => self.backward_as::<f32>(&inputs[0], out)?,
+        })])
+    }
+}
+
+fn applies(x: &Tensor) -> bool {
+    x.device().is_cpu() && matches!(x.dtype(), DType::F32 | DType::F64) && !second_derivatives()
+}
+
+/// ln sum e^x over the last dimension, which is removed. -inf where all are, with gradient 0.
+pub(crate) fn logsumexp(x: &Tensor) -> Result<Tensor> {
+    if applies(x) {
+        Ok(node::apply1(Node(LogSumExp), &[x])?)
+    } else {
+        composed::logsumexp(x)
+    }
+}
+
+/// x - logsumexp(x) over the last dimension. -inf where all are, with gradient 0.
+pub(crate) fn log_softmax(x: &Tensor) -> Result<Tensor> {
+    if applies(x) {
+        Ok(node::apply1(Node(LogSoftmax), &[x])?)
+    } else {
+        composed::log_softmax(x)
+    }
+}
+
+/// e^(x - logsumexp(x)) over the last dimension. 0 where all x are -inf.
+pub(crate) fn softmax(x: &Tensor) -> Result<Tensor> {
+    if applies(x) {
+        Ok(node::apply1(Node(Softmax), &[x])?)
+    } else {
+        Ok(composed::log_softmax(x)?.exp()?)
+    }
+}
+
+/// Column sums of a row-major matrix with `n` columns: the gradient of a row that was broadcast.
+///
+/// Blocks of rows are summed apart and added up in order.
+pub(crate) fn sum_to_suffix(x: &[f32], n: usize) -> Vec<f32> {
+    /// Columns and rows of a block.
+    const WIDTH: usize = 2048;
+    const ELEMENTS: usize = 16 * 4096;
+    if n == 0 {
+        return vec![];
+    }
+    let rows = x.len() / n;
+    let width = n.min(WIDTH);
+    let per_block = (ELEMENTS / width).max(64);
+    let (down, across) = (rows.div_ceil(per_block), n.div_ceil(width));
+    let block = |i: usize| {
+        let (top, left) = (i / across * per_block, i % across * width);
+        let (bottom, right) = ((top + per_block).min(rows), (left + width).min(n));
+        dispatch(Columns(&x[top * n..bottom * n], n, left, right))
+    };
+    let partial: Vec<Vec<f32>> = if x.len() < SERIAL {
+        (0..down * across).map(block).collect()
+    } else {
+        (0..down * across).into_par_iter().map(block).collect()
+    };
+    let mut out = vec![0.; n];
+    for (i, sums) in partial.iter().enumerate() {
+        let left = i % across * width;
+        for (o, s) in out[left..].iter_mut().zip(sums) {
+            *o += s;
+        }
+    }
+    out
+}
+
+/// Sums of the columns from the third to the fourth number.
+struct Columns<'a>(&'a [f32], usize, usize, usize);
+
+impl Loop for Columns<'_> {
+    type Output = Vec<f32>;
+    #[inline(always)]
+    fn run<const FMA: bool>(self) -> Vec<f32> {
+        let Columns(x, n, left, right) = self;
+        // Short rows are taken several at a time, so that the inner loop is long enough for vectors.
+        let group = if right - left == n {
+            (128 / n).max(1)
+        } else {
+            1
+        };
+        let mut wide = vec![0.; if group > 1 { group * n } else { right - left }];
+        let step = group * n;
+        let mut rows = x.chunks_exact(step);
+        for row in &mut rows {
+            let row = if group > 1 { row } else { &row[left..right] };
+            for (w, x) in wide.iter_mut().zip(row) {
+                *w += x;
+            }
+        }
+        // Only groups leave a rest; it is whole rows.
+        for (w, x) in wide.iter_mut().zip(rows.remainder()) {
+            *w += x;
+        }
+        let mut out = wide[..right - left].to_vec();
+        for row in wide.chunks_exact(right - left).skip(1) {
+            for (o, w) in out.iter_mut().zip(row) {
+                *o += w;
+            }
+        }
+        out
+    }
+}

@@ -1,0 +1,184 @@
+//! Special functions of tensors, with gradients.
+//!
+//! All of them take f32 and f64 (fused on the CPU) and half precision, keep the shape unless they reduce a dimension,
+//! return NaN for NaN, and refuse dtypes that are not floating point with an error.
+
+use crate::error::{Error, Result};
+use crate::kernels::{map, reduce, special};
+use crate::shape;
+use candle_core::Tensor;
+
+/// `ln(1 + e^x)`, the softplus function.
+///
+/// Gradients: the logistic function of x. Errors: a dtype that is not floating point.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_prob::special;
+/// # fn main() -> candle_prob::Result<()> {
+/// let x = Tensor::new(&[-1000f64, 0., 1000.], &Device::Cpu)?;
+/// assert_eq!(special::softplus(&x)?.to_vec1::<f64>()?, [0., 2f64.ln(), 1000.]);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Numerics: full relative precision in the left tail.
+pub fn softplus(x: &Tensor) -> Result<Tensor> {
+    shape::float("special::softplus", "x", x)?;
+    map::softplus(x)
+}
+
+/// `-ln(1 + e^-x)`, the logarithm of the logistic function.
+///
+/// Gradients: the logistic function of -x. Errors: a dtype that is not floating point.
+///
+/// Numerics: full relative precision in the right tail.
+pub fn log_sigmoid(x: &Tensor) -> Result<Tensor> {
+    shape::float("special::log_sigmoid", "x", x)?;
+    map::log_sigmoid(x)
+}
+
+/// `ln(1 + x)`; -inf at -1, NaN below.
+///
+/// Gradients: `1 / (1 + x)`. Errors: a dtype that is not floating point.
+///
+/// Numerics: full relative precision near 0.
+pub fn log1p(x: &Tensor) -> Result<Tensor> {
+    shape::float("special::log1p", "x", x)?;
+    map::log1p(x)
+}
+
+/// `e^x - 1`.
+///
+/// Gradients: `e^x`. Errors: a dtype that is not floating point.
+///
+/// Numerics: full relative precision near 0.
+pub fn expm1(x: &Tensor) -> Result<Tensor> {
+    shape::float("special::expm1", "x", x)?;
+    map::expm1(x)
+}
+
+/// `ln(1 - e^-x)` for positive x; -inf at 0, NaN below.
+///
+/// Gradients: `1 / (e^x - 1)`. Errors: a dtype that is not floating point.
+///
+/// Numerics: full relative precision at both ends.
+///
+/// Source: M. Maechler, "Accurately computing log(1 - exp(-|a|))" (2012), eq. 7.
+pub fn log1mexp(x: &Tensor) -> Result<Tensor> {
+    shape::float("special::log1mexp", "x", x)?;
+    map::log1mexp(x)
+}
+
+/// `ln |Gamma(x)|`; infinite at 0, at negative whole numbers and at both infinities.
+///
+/// Gradients: [`digamma`]. Errors: a dtype that is not floating point.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_prob::special;
+/// # fn main() -> candle_prob::Result<()> {
+/// let x = Tensor::new(&[1f64, 5.], &Device::Cpu)?;
+/// assert_eq!(special::lgamma(&x)?.to_vec1::<f64>()?[0], 0.);
+/// assert!((special::lgamma(&x)?.to_vec1::<f64>()?[1] - 24f64.ln()).abs() < 1e-14);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Source: Abramowitz and Stegun, "Handbook of Mathematical Functions" (1964), eqs. 6.1.17, 6.1.33, 6.1.40.
+pub fn lgamma(x: &Tensor) -> Result<Tensor> {
+    shape::float("special::lgamma", "x", x)?;
+    special::lgamma_tensor(x)
+}
+
+/// The derivative of [`lgamma`], also called psi; NaN at negative whole numbers.
+///
+/// Gradients: [`trigamma`]. Errors: a dtype that is not floating point.
+///
+/// Source: Abramowitz and Stegun, "Handbook of Mathematical Functions" (1964), eqs. 6.3.5, 6.3.7, 6.3.18.
+pub fn digamma(x: &Tensor) -> Result<Tensor> {
+    shape::float("special::digamma", "x", x)?;
+    special::digamma_tensor(x)
+}
+
+/// The derivative of [`digamma`]; infinite at 0 and at negative whole numbers.
+///
+/// Gradients: its derivative, the tetragamma function. Errors: a dtype that is not floating point.
+///
+/// Source: Abramowitz and Stegun, "Handbook of Mathematical Functions" (1964), eqs. 6.4.6, 6.4.7, 6.4.12.
+pub fn trigamma(x: &Tensor) -> Result<Tensor> {
+    shape::float("special::trigamma", "x", x)?;
+    special::trigamma_tensor(x)
+}
+
+/// `ln sum e^x` over dimension `dim`, which is removed.
+///
+/// Shapes: `[.., n, ..]` to `[.., ..]`. An empty sum and a sum of nothing but `e^-inf` are -inf.
+///
+/// Gradients: [`softmax`]; zero where the value is -inf; where it is +inf, shared among the elements that are.
+///
+/// Errors: a dtype that is not floating point, no such dimension.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_prob::special;
+/// # fn main() -> candle_prob::Result<()> {
+/// let x = Tensor::new(&[[1000f64, 1000.], [f64::NEG_INFINITY, f64::NEG_INFINITY]], &Device::Cpu)?;
+/// let y = special::logsumexp(&x, 1)?.to_vec1::<f64>()?;
+/// assert_eq!(y, [1000. + 2f64.ln(), f64::NEG_INFINITY]);
+/// # Ok(())
+/// # }
+/// ```
+pub fn logsumexp(x: &Tensor, dim: usize) -> Result<Tensor> {
+    let op = "special::logsumexp";
+    shape::float(op, "x", x)?;
+    reduce::logsumexp(&last(op, x, dim)?)
+}
+
+/// `x - logsumexp(x)` over dimension `dim`.
+///
+/// Where all elements are -inf the result is -inf; where some are +inf, these share the probability equally.
+///
+/// Gradients: of the finite case; zero where all elements are -inf.
+///
+/// Errors: a dtype that is not floating point, no such dimension.
+pub fn log_softmax(x: &Tensor, dim: usize) -> Result<Tensor> {
+    let op = "special::log_softmax";
+    shape::float(op, "x", x)?;
+    back(reduce::log_softmax(&last(op, x, dim)?)?, dim)
+}
+
+/// `e^(x - logsumexp(x))` over dimension `dim`: positive numbers that add up to 1.
+///
+/// Where all elements are -inf the result is 0; where some are +inf, these share the probability equally.
+///
+/// Errors: a dtype that is not floating point, no such dimension.
+pub fn softmax(x: &Tensor, dim: usize) -> Result<Tensor> {
+    let op = "special::softmax";
+    shape::float(op, "x", x)?;
+    back(reduce::softmax(&last(op, x, dim)?)?, dim)
+}
+
+/// Dimension `dim` moved to the end, the others in their order.
+fn last(op: &'static str, x: &Tensor, dim: usize) -> Result<Tensor> {
+    if dim >= x.rank() {
+        let expected = format!("a dimension {dim}");
+        return Err(Error::shape(op, "x", expected, x.dims()));
+    }
+    if dim + 1 == x.rank() {
+        return Ok(x.clone());
+    }
+    let mut order: Vec<usize> = (0..x.rank()).filter(|d| *d != dim).collect();
+    order.push(dim);
+    Ok(x.permute(order)?)
+}
+
+/// Undoes [`last`].
+fn back(x: Tensor, dim: usize) -> Result<Tensor> {
+    if dim + 1 == x.rank() {
+        return Ok(x);
+    }
+    let mut order: Vec<usize> = (0..x.rank() - 1).collect();
+    order.insert(dim, x.rank() - 1);
+    Ok(x.permute(order)?)
+}

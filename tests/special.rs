@@ -1,0 +1,290 @@
+//! Are the special functions right, in value and gradient, at ordinary and at awkward arguments?
+
+use candle_core::{DType, Device, Tensor, Var};
+use candle_prob::{Result, special};
+use serde_json::Value;
+
+type Unary = fn(&Tensor) -> Result<Tensor>;
+
+const UNARY: [(&str, Unary); 8] = [
+    ("softplus", special::softplus),
+    ("log_sigmoid", special::log_sigmoid),
+    ("log1p", special::log1p),
+    ("expm1", special::expm1),
+    ("log1mexp", special::log1mexp),
+    ("lgamma", special::lgamma),
+    ("digamma", special::digamma),
+    ("trigamma", special::trigamma),
+];
+
+fn golden() -> Value {
+    serde_json::from_str(include_str!("golden/special.json")).unwrap()
+}
+
+fn number(v: &Value) -> Option<f64> {
+    match v {
+        Value::Null => None,
+        Value::String(s) => s.parse().ok(),
+        v => v.as_f64(),
+    }
+}
+
+fn numbers(v: &Value) -> Vec<Option<f64>> {
+    v.as_array().unwrap().iter().map(number).collect()
+}
+
+/// Both precisions with their tolerance.
+const PRECISIONS: [(DType, f64); 2] = [(DType::F64, 1e-12), (DType::F32, 5e-6)];
+
+fn rounded(x: f64, dtype: DType) -> f64 {
+    if dtype == DType::F32 {
+        x as f32 as f64
+    } else {
+        x
+    }
+}
+
+fn tensor(x: &[f64], dtype: DType) -> Tensor {
+    Tensor::new(x, &Device::Cpu)
+        .unwrap()
+        .to_dtype(dtype)
+        .unwrap()
+}
+
+fn values(x: &Tensor) -> Vec<f64> {
+    let x = x.to_dtype(DType::F64).unwrap().flatten_all().unwrap();
+    x.to_vec1().unwrap()
+}
+
+/// What is wrong with `got`, by the rule |got - want| <= tolerance * scale.
+fn wrong(got: f64, want: f64, scale: Option<f64>, tolerance: f64, dtype: DType) -> bool {
+    let want = rounded(want, dtype);
+    if want.is_nan() {
+        return !got.is_nan();
+    }
+    if want.is_infinite() {
+        return got != want;
+    }
+    // Below the smallest normal f32 there are fewer digits.
+    let floor = if dtype == DType::F32 { 1e-44 } else { 0. };
+    let error = (got - want).abs();
+    !(error <= tolerance * scale.unwrap_or(want.abs()) + floor)
+}
+
+#[test]
+fn values_meet_the_reference() -> Result<()> {
+    let mut compared = 0;
+    for case in golden()["cases"].as_array().unwrap() {
+        let name = case["function"].as_str().unwrap();
+        let Some((_, f)) = UNARY.iter().find(|(n, _)| *n == name) else {
+            continue;
+        };
+        let x: Vec<f64> = numbers(&case["args"]["x"]).into_iter().flatten().collect();
+        let (want, scale) = (numbers(&case["value"]), numbers(&case["value_scale"]));
+        assert_eq!(x.len(), want.len());
+        for (dtype, tolerance) in PRECISIONS {
+            let got = values(&f(&tensor(&x, dtype))?);
+            for i in 0..x.len() {
+                let Some(want) = want[i] else { continue };
+                assert!(
+                    !wrong(got[i], want, scale[i], tolerance, dtype),
+                    "{name}({}) {dtype:?}: {}, want {want}",
+                    x[i],
+                    got[i]
+                );
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > 400, "{compared}");
+    Ok(())
+}
+
+#[test]
+fn logsumexp_meets_the_reference() -> Result<()> {
+    let golden = golden();
+    let case = golden["cases"].as_array().unwrap();
+    let case = case.iter().find(|c| c["function"] == "logsumexp").unwrap();
+    for (i, x) in case["args"]["x"].as_array().unwrap().iter().enumerate() {
+        let x: Vec<f64> = numbers(x).into_iter().flatten().collect();
+        let want = number(&case["value"][i]).unwrap();
+        let scale = number(&case["value_scale"][i]);
+        for (dtype, tolerance) in PRECISIONS {
+            let var = Var::from_tensor(&tensor(&x, dtype))?;
+            let y = special::logsumexp(&var, 0)?;
+            let got = values(&y)[0];
+            assert!(
+                !wrong(got, want, scale, tolerance, dtype),
+                "{x:?}: {got}, want {want}"
+            );
+            let gradients = y.sum_all()?.backward()?;
+            let gradient = values(gradients.get(&var).unwrap());
+            if let Some(want) = case["gradient"][i].as_array() {
+                for (g, w) in gradient.iter().zip(want) {
+                    // The rounding of x - y is absolute.
+                    let scale = scale.unwrap_or(1.).max(1.);
+                    assert!(
+                        !wrong(*g, number(w).unwrap(), Some(scale), tolerance, dtype),
+                        "{x:?}"
+                    );
+                }
+            } else if !x.iter().any(|x| x.is_nan()) {
+                assert!(
+                    gradient.iter().all(|g| g.is_finite()),
+                    "{x:?}: {gradient:?}"
+                );
+            }
+            let p = values(&special::softmax(&var, 0)?);
+            let l = values(&special::log_softmax(&var, 0)?);
+            for (p, l) in p.iter().zip(&l) {
+                assert_eq!(p.is_nan(), l.is_nan());
+                assert!(
+                    p.is_nan() || (p - l.exp()).abs() <= tolerance,
+                    "{x:?}: {p} {l}"
+                );
+            }
+            let total: f64 = p.iter().sum();
+            if want.is_finite() || want == f64::INFINITY {
+                assert!((total - 1.).abs() < tolerance);
+            } else if want == f64::NEG_INFINITY {
+                assert_eq!(total, 0.);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Arguments inside the domain, away from poles.
+fn inside(name: &str) -> Vec<f64> {
+    let mut x: Vec<f64> = (1..60).map(|i| 0.05 + i as f64 * 0.23).collect();
+    match name {
+        "softplus" | "log_sigmoid" | "expm1" => x.extend((1..60).map(|i| -0.3 * i as f64)),
+        "log1p" => x.extend([-0.9, -0.5, -0.1]),
+        "lgamma" | "digamma" | "trigamma" => x.extend([-0.4, -1.3, -2.7, -5.45]),
+        _ => {}
+    }
+    x
+}
+
+#[test]
+fn gradients_meet_central_differences() -> Result<()> {
+    let h = 1e-4;
+    for (name, f) in UNARY {
+        let x = tensor(&inside(name), DType::F64);
+        let at = |d: f64| -> Result<Tensor> { f(&(&x + d)?) };
+        // Richardson's extrapolation: the error is of order h^4.
+        let narrow = ((at(h)? - at(-h)?)? / (2. * h))?;
+        let wide = ((at(2. * h)? - at(-2. * h)?)? / (4. * h))?;
+        let want = values(&((narrow * 4.)? - wide)?.affine(1. / 3., 0.)?);
+        for (dtype, tolerance) in [(DType::F64, 2e-8), (DType::F32, 3e-5)] {
+            let var = Var::from_tensor(&x.to_dtype(dtype)?)?;
+            let gradients = f(&var)?.sum_all()?.backward()?;
+            let got = values(gradients.get(&var).unwrap());
+            for (i, (g, w)) in got.iter().zip(&want).enumerate() {
+                assert!(
+                    (g - w).abs() <= tolerance * (1. + w.abs()),
+                    "{name} {dtype:?} at {}: {g}, want {w}",
+                    inside(name)[i]
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_gradient_is_nan_only_where_the_value_is() -> Result<()> {
+    let x = [
+        f64::NEG_INFINITY,
+        -1e30,
+        -200.,
+        -1.,
+        -0.,
+        0.,
+        1e-30,
+        1e-38,
+        1.,
+        90.,
+        1e30,
+        f64::INFINITY,
+        f64::NAN,
+    ];
+    for (name, f) in UNARY {
+        for dtype in [DType::F32, DType::F64] {
+            let var = Var::from_tensor(&tensor(&x, dtype))?;
+            let y = f(&var)?;
+            let gradients = y.sum_all()?.backward()?;
+            let (y, g) = (values(&y), values(gradients.get(&var).unwrap()));
+            for i in 0..x.len() {
+                assert!(
+                    !y[i].is_finite() || !g[i].is_nan(),
+                    "{name} {dtype:?} at {}: {} slope {}",
+                    x[i],
+                    y[i],
+                    g[i]
+                );
+            }
+            assert!(y[12].is_nan(), "{name}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_dimension_can_be_reduced() -> Result<()> {
+    let x: Vec<f64> = (0..2 * 3 * 4)
+        .map(|i| ((i * 7) % 11) as f64 * 0.3 - 1.)
+        .collect();
+    let x = Tensor::from_vec(x, (2, 3, 4), &Device::Cpu)?;
+    for dtype in [DType::F32, DType::F64, DType::BF16] {
+        let x = x.to_dtype(dtype)?;
+        let tolerance = if dtype == DType::BF16 { 0.03 } else { 1e-6 };
+        for dim in 0..3 {
+            let want = x.to_dtype(DType::F64)?.exp()?.sum(dim)?.log()?;
+            let got = special::logsumexp(&x, dim)?;
+            assert_eq!((got.dims(), got.dtype()), (want.dims(), dtype));
+            for (g, w) in values(&got).iter().zip(values(&want)) {
+                assert!((g - w).abs() < tolerance, "{g} {w}");
+            }
+            let want = x
+                .to_dtype(DType::F64)?
+                .broadcast_sub(&want.unsqueeze(dim)?)?;
+            let got = special::log_softmax(&x, dim)?;
+            assert_eq!(got.dims(), x.dims());
+            for (g, w) in values(&got).iter().zip(values(&want)) {
+                assert!((g - w).abs() < tolerance, "{g} {w}");
+            }
+            let total = special::softmax(&x, dim)?.sum(dim)?;
+            assert!(values(&total).iter().all(|t| (t - 1.).abs() < tolerance));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_does_not_fit_is_an_error() -> Result<()> {
+    let x = Tensor::new(&[1f32, 2.], &Device::Cpu)?;
+    let error = special::logsumexp(&x, 1).unwrap_err().to_string();
+    assert!(
+        error.contains("logsumexp") && error.contains("dimension 1"),
+        "{error}"
+    );
+    assert!(special::softmax(&x.get(0)?, 0).is_err());
+    let whole = Tensor::new(&[1u32], &Device::Cpu)?;
+    for (name, f) in UNARY {
+        assert!(f(&whole).unwrap_err().to_string().contains(name));
+    }
+    Ok(())
+}
+
+#[test]
+fn empty_tensors_stay_empty() -> Result<()> {
+    let x = Tensor::zeros((0, 3), DType::F32, &Device::Cpu)?;
+    for (_, f) in UNARY {
+        assert_eq!(f(&x)?.dims(), &[0, 3]);
+    }
+    assert_eq!(special::logsumexp(&x, 1)?.dims(), &[0]);
+    assert_eq!(values(&special::logsumexp(&x, 0)?), [f64::NEG_INFINITY; 3]);
+    assert_eq!(special::softmax(&x, 0)?.dims(), &[0, 3]);
+    Ok(())
+}
