@@ -1,7 +1,7 @@
 //! The normal distribution on vectors with independent elements.
 
 use super::*;
-use crate::kernels::gaussian::Spread;
+use crate::kernels::gaussian::{self, Spread};
 use candle_core::{DType, Device};
 
 /// Normal distribution on vectors of D independent elements.
@@ -59,7 +59,7 @@ impl MultivariateNormalDiag {
     }
 
     /// The standard normal on vectors of `dims` elements. KL to it takes the fused path of
-    /// [`sample_with_kl`](Self::sample_with_kl).
+    /// [`sample_with_kl`](Self::sample_with_kl), and its density reads nothing but the value.
     ///
     /// Errors: `dims` is zero, or `dtype` is not a floating-point type.
     pub fn standard(dims: usize, dtype: DType, device: &Device) -> Result<Self> {
@@ -147,6 +147,9 @@ impl Distribution for MultivariateNormalDiag {
         let op = "MultivariateNormalDiag::log_prob";
         shape::same_kind(op, "value", value, self.loc())?;
         shape::value_shape(op, value, self.batch_shape(), self.event_shape())?;
+        if self.standard {
+            return gaussian::standard_log_prob(value);
+        }
         self.elements.density(value, true)
     }
 }

@@ -119,6 +119,14 @@ pub(crate) fn log_prob(
     composed_log_prob(kind, value, loc, spread, event)
 }
 
+/// The log-density of N(0, I), summed over the last dim.
+pub(crate) fn standard_log_prob(value: &Tensor) -> Result<Tensor> {
+    if super::fused(&[value]) {
+        return Ok(pointwise::apply(DensityStandard, [value], true)?);
+    }
+    total(((value.sqr()? * -0.5)? - HALF_LN_TAU)?, true)
+}
+
 /// KL(N(loc, scale^2) || N(other_loc, other_scale^2)), all arguments broadcast; summed over the last dim if `event`.
 pub(crate) fn kl(kind: Spread, p: [&Tensor; 2], q: [&Tensor; 2], event: bool) -> Result<Tensor> {
     if super::fused(&[p[0], p[1], q[0], q[1]]) {
@@ -135,6 +143,23 @@ fn first(outputs: Vec<Tensor>) -> Result<Tensor> {
     match outputs.into_iter().next() {
         Some(output) => Ok(output),
         None => Err(candle_core::Error::Msg("gaussian-sample returned no output".into()).into()),
+    }
+}
+
+#[derive(Clone, Copy)]
+struct DensityStandard;
+
+impl Pointwise<1> for DensityStandard {
+    const NAME: &'static str = "gaussian-log-prob";
+
+    #[inline(always)]
+    fn value<const FMA: bool>(self, [x]: [f32; 1]) -> f32 {
+        fma::<FMA>(-0.5 * x, x, -HALF_LN_TAU as f32)
+    }
+
+    #[inline(always)]
+    fn partials<const FMA: bool>(self, [x]: [f32; 1]) -> [f32; 1] {
+        [-x]
     }
 }
 

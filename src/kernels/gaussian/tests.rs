@@ -186,6 +186,24 @@ fn densities() {
         }
     }
     same(&[&[], &[], &[]], &[2], scale[0], scale[1], "log_prob");
+    for s in [&[6, 5][..], &[0, 5], &[300, 130], &[2, 5000]] {
+        same(
+            &[s],
+            &[],
+            |x| Ok(vec![standard_log_prob(&x[0])?]),
+            |x| {
+                let zero = x[0].detach().zeros_like()?;
+                Ok(vec![composed_log_prob(
+                    Spread::LogVar,
+                    &x[0],
+                    &zero,
+                    &zero,
+                    true,
+                )?])
+            },
+            "standard log_prob",
+        );
+    }
 }
 
 #[test]
