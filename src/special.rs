@@ -6,7 +6,7 @@
 use crate::error::{Error, Result};
 use crate::kernels::{map, reduce, special};
 use crate::shape;
-use candle_core::Tensor;
+use candle_core::{Tensor, shape::Dim};
 
 /// `ln(1 + e^x)`, the softplus function.
 ///
@@ -129,10 +129,11 @@ pub fn trigamma(x: &Tensor) -> Result<Tensor> {
 /// # Ok(())
 /// # }
 /// ```
-pub fn logsumexp(x: &Tensor, dim: usize) -> Result<Tensor> {
+pub fn logsumexp(x: &Tensor, dim: impl Dim) -> Result<Tensor> {
     let op = "special::logsumexp";
     shape::float(op, "x", x)?;
-    reduce::logsumexp(&last(op, x, dim)?)
+    let dim = index(op, x, dim)?;
+    reduce::logsumexp(&last(x, dim)?)
 }
 
 /// `x - logsumexp(x)` over dimension `dim`.
@@ -142,10 +143,11 @@ pub fn logsumexp(x: &Tensor, dim: usize) -> Result<Tensor> {
 /// Gradients: of the finite case; zero where all elements are -inf.
 ///
 /// Errors: a dtype that is not floating point, no such dimension.
-pub fn log_softmax(x: &Tensor, dim: usize) -> Result<Tensor> {
+pub fn log_softmax(x: &Tensor, dim: impl Dim) -> Result<Tensor> {
     let op = "special::log_softmax";
     shape::float(op, "x", x)?;
-    back(reduce::log_softmax(&last(op, x, dim)?)?, dim)
+    let dim = index(op, x, dim)?;
+    back(reduce::log_softmax(&last(x, dim)?)?, dim)
 }
 
 /// `e^(x - logsumexp(x))` over dimension `dim`: positive numbers that add up to 1.
@@ -153,18 +155,20 @@ pub fn log_softmax(x: &Tensor, dim: usize) -> Result<Tensor> {
 /// Where all elements are -inf the result is 0; where some are +inf, these share the probability equally.
 ///
 /// Errors: a dtype that is not floating point, no such dimension.
-pub fn softmax(x: &Tensor, dim: usize) -> Result<Tensor> {
+pub fn softmax(x: &Tensor, dim: impl Dim) -> Result<Tensor> {
     let op = "special::softmax";
     shape::float(op, "x", x)?;
-    back(reduce::softmax(&last(op, x, dim)?)?, dim)
+    let dim = index(op, x, dim)?;
+    back(reduce::softmax(&last(x, dim)?)?, dim)
+}
+
+fn index(op: &'static str, x: &Tensor, dim: impl Dim) -> Result<usize> {
+    dim.to_index(x.shape(), op)
+        .map_err(|_| Error::shape(op, "x", "a shape with the dimension asked for", x.dims()))
 }
 
 /// Dimension `dim` moved to the end, the others in their order.
-fn last(op: &'static str, x: &Tensor, dim: usize) -> Result<Tensor> {
-    if dim >= x.rank() {
-        let expected = format!("a dimension {dim}");
-        return Err(Error::shape(op, "x", expected, x.dims()));
-    }
+fn last(x: &Tensor, dim: usize) -> Result<Tensor> {
     if dim + 1 == x.rank() {
         return Ok(x.clone());
     }

@@ -1,0 +1,124 @@
+//! Faults of candle 0.11 that would be blamed on this crate. Each test shows the fault, so that a fixed candle is noticed,
+//! and what this crate does instead. The list with explanations: `docs/candle-notes.md`.
+
+use candle_core::{D, DType, Device, Tensor, Var};
+use candle_nn::VarMap;
+use candle_prob::{Result, Rng, init, special};
+
+fn var(values: &[f32]) -> Result<Var> {
+    Ok(Var::from_tensor(&Tensor::new(values, &Device::Cpu)?)?)
+}
+
+fn gradient(loss: &Tensor, of: &Var) -> Result<Option<Vec<f32>>> {
+    let gradients = loss.sum_all()?.backward()?;
+    Ok(match gradients.get(of) {
+        Some(g) => Some(g.flatten_all()?.to_vec1()?),
+        None => None,
+    })
+}
+
+#[test]
+fn the_cpu_generator_cannot_be_seeded() -> Result<()> {
+    assert!(Device::Cpu.set_seed(1).is_err());
+    let draw = || Rng::new(1).normal(8, DType::F32, &Device::Cpu);
+    assert_eq!(draw()?.to_vec1::<f32>()?, draw()?.to_vec1::<f32>()?);
+    Ok(())
+}
+
+#[test]
+fn fused_softmax_loses_the_gradient() -> Result<()> {
+    let x = var(&[0., 1., 2.])?;
+    let theirs = candle_nn::ops::softmax_last_dim(&x)?;
+    assert_eq!(gradient(&theirs.sqr()?, &x)?, None);
+    let ours = special::softmax(&x, D::Minus1)?;
+    let got = gradient(&ours.sqr()?, &x)?.unwrap_or_default();
+    let p: Vec<f32> = ours.to_vec1()?;
+    let mean: f32 = p.iter().map(|p| 2. * p * p).sum();
+    for (got, p) in got.iter().zip(&p) {
+        assert!((got - p * (2. * p - mean)).abs() < 1e-6);
+    }
+    Ok(())
+}
+
+#[test]
+fn log_of_sigmoid_overflows() -> Result<()> {
+    let logit = var(&[20.])?;
+    let loss = candle_nn::loss::binary_cross_entropy_with_logit(
+        &logit,
+        &Tensor::new(&[1f32], &Device::Cpu)?,
+    )?;
+    assert!(!loss.to_scalar::<f32>()?.is_finite());
+    let logits = var(&[-1e4, -20., 20., 1e4])?;
+    let ours = special::log_sigmoid(&logits)?;
+    let values = ours.to_vec1::<f32>()?;
+    assert_eq!((values[0], values[3]), (-1e4, 0.));
+    let slopes = gradient(&ours, &logits)?.unwrap_or_default();
+    assert!((slopes[0] - 1.).abs() < 1e-6 && slopes[3].abs() < 1e-6);
+    Ok(())
+}
+
+#[test]
+fn a_row_of_minus_infinity_is_nan() -> Result<()> {
+    let x = var(&[f32::NEG_INFINITY; 3])?;
+    assert!(x.log_sum_exp(0)?.to_scalar::<f32>()?.is_nan());
+    let ours = special::logsumexp(&x, 0)?;
+    assert_eq!(ours.to_scalar::<f32>()?, f32::NEG_INFINITY);
+    assert_eq!(gradient(&ours, &x)?, Some(vec![0.; 3]));
+    Ok(())
+}
+
+#[test]
+fn selection_leaks_nan_from_the_other_branch() -> Result<()> {
+    let x = var(&[-1., 4.])?;
+    let theirs = x.gt(0f32)?.where_cond(&x.sqrt()?, &x.zeros_like()?)?;
+    let slopes = gradient(&theirs, &x)?.unwrap_or_default();
+    assert!(slopes[0].is_nan());
+    Ok(())
+}
+
+#[test]
+fn the_slope_of_relu_at_zero_is_one() -> Result<()> {
+    let x = var(&[0.])?;
+    assert_eq!(gradient(&x.relu()?, &x)?, Some(vec![1.]));
+    let ours = candle_prob::Activation::Relu.forward(&x)?;
+    assert_eq!(gradient(&ours, &x)?, Some(vec![0.]));
+    Ok(())
+}
+
+#[test]
+fn a_path_used_twice_shares_its_weights() -> Result<()> {
+    let vars = VarMap::new();
+    let vb = candle_nn::VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
+    let (a, b) = (
+        candle_nn::linear(2, 2, vb.pp("layer"))?,
+        candle_nn::linear(2, 2, vb.pp("layer"))?,
+    );
+    assert_eq!(a.weight().to_vec2::<f32>()?, b.weight().to_vec2::<f32>()?);
+    let vars = VarMap::new();
+    let vb = init::seeded(&vars, 0, DType::F32, &Device::Cpu);
+    candle_nn::linear(2, 2, vb.pp("layer"))?;
+    let error = candle_nn::linear(2, 2, vb.pp("layer")).map(|_| ());
+    let text = format!("{error:?}");
+    assert!(text.contains("layer.weight"), "{text}");
+    Ok(())
+}
+
+#[test]
+fn multiplying_by_zero_cuts_the_graph() -> Result<()> {
+    let x = var(&[3.])?;
+    assert_eq!(gradient(&(x.as_tensor() * 0.)?, &x)?, None);
+    Ok(())
+}
+
+#[test]
+fn second_derivatives_are_silently_wrong() -> Result<()> {
+    // d2/dx2 of x^3 at 2 is 12. Everything in this crate needs first derivatives only.
+    let x = var(&[2.])?;
+    let first = ((x.as_tensor() * x.as_tensor())? * x.as_tensor())?.backward()?;
+    let slope = match first.get(&x) {
+        Some(slope) => slope.clone(),
+        None => return Ok(()),
+    };
+    assert_ne!(gradient(&slope, &x)?, Some(vec![12.]));
+    Ok(())
+}
