@@ -107,11 +107,15 @@ fn check_weights(weights: &Tensor, batch: &[usize]) -> Result<usize> {
     }
 }
 
+mod dirichlet;
+mod gamma;
 mod independent;
 mod logistic_normal;
 mod mvn_diag;
 mod normal;
 
+pub use dirichlet::Dirichlet;
+pub use gamma::Gamma;
 pub use independent::Independent;
 pub use logistic_normal::LogisticNormal;
 pub use mvn_diag::MultivariateNormalDiag;

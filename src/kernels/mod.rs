@@ -10,6 +10,7 @@
 //! - `dense`: a dense layer as one node.
 //! - `simd`: run-time choice of instruction set. `math`: the vectorized elementary functions.
 //! - `activation`: activation functions. `map`: elementwise nodes. `composed`: their forms in candle operations.
+//! - `gamma`: gamma and Dirichlet draws with implicit gradients.
 //! - `buffer`: views of tensors and parallel filling of fresh buffers. `random`: seeded streams.
 //! - `update`: a variable and its optimizer state in one in-place pass (`adam`, `sgd`). `norm`: a tensor to one number.
 
@@ -19,6 +20,7 @@ pub(crate) mod buffer;
 mod composed;
 pub(crate) mod conv2d;
 pub(crate) mod dense;
+pub(crate) mod gamma;
 pub(crate) mod gaussian;
 pub(crate) mod gemm;
 pub(crate) mod map;

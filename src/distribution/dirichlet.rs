@@ -1,0 +1,203 @@
+//! The Dirichlet distribution.
+
+use super::*;
+use crate::kernels::gamma::{self as kernel, digamma, lgamma, wide};
+use candle_core::{D, DType};
+
+/// Dirichlet distribution on the simplex, with parameter `concentration`.
+///
+/// Formula: `log p(x) = ln Gamma(sum_i a_i) - sum_i ln Gamma(a_i) + sum_i (a_i - 1) ln x_i`, a density with respect to
+/// `dx_1 .. dx_{K-1}`.
+///
+/// Shapes: `concentration` is `batch ++ [K]`; the event is `[K]`. Units: nats.
+///
+/// Gradients: pathwise; a draw is a normalised vector of gamma draws, which move with their concentrations by implicit
+/// reparameterization. First derivatives only.
+///
+/// Errors: a concentration that is a scalar, empty, or not floating point.
+///
+/// ```
+/// use candle_core::{D, Device, Tensor};
+/// use candle_prob::{Rng, distribution::{Dirichlet, Distribution}};
+/// # fn main() -> candle_prob::Result<()> {
+/// let sparse = Dirichlet::new(&Tensor::new(&[0.001f32, 0.001, 0.001], &Device::Cpu)?)?;
+/// let x = sparse.sample(&[4], &mut Rng::new(0))?;
+/// assert_eq!(x.dims(), &[4, 3]);
+/// for total in x.sum(D::Minus1)?.to_vec1::<f32>()? {
+///     assert!((total - 1.).abs() < 1e-6);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Numerics: draws are made as logarithms of gammas and normalised by their largest, so that no row is lost to underflow;
+/// [`sample_log`](Dirichlet::sample_log) keeps coordinates that underflow. Concentrations from 1e-6 to 1e6 give finite
+/// draws and gradients. `log_prob` accepts values whose sum is 1 within `1e-6 + K eps` (eps of the dtype).
+///
+/// Source: Devroye (1986), Non-Uniform Random Variate Generation, ch. XI.4; Figurnov, Mohamed and Mnih (2018), Implicit
+/// Reparameterization Gradients, section 3.
+#[derive(Debug, Clone)]
+pub struct Dirichlet {
+    concentration: Tensor,
+}
+
+impl Dirichlet {
+    /// From the concentrations, categories last.
+    pub fn new(concentration: &Tensor) -> Result<Self> {
+        let op = "Dirichlet::new";
+        shape::parameter(op, "concentration", concentration)?;
+        if concentration.rank() == 0 {
+            return Err(Error::shape(op, "concentration", "batch ++ [K]", &[]));
+        }
+        Ok(Dirichlet {
+            concentration: concentration.clone(),
+        })
+    }
+
+    /// The concentrations.
+    pub fn concentration(&self) -> &Tensor {
+        &self.concentration
+    }
+
+    /// Logarithms of draws, shape `shape ++ batch ++ [K]`: finite where a coordinate itself underflows.
+    ///
+    /// Gradients: pathwise, as for [`sample`](Distribution::sample).
+    pub fn sample_log(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
+        kernel::dirichlet(&self.concentration, shape, rng.stream(), true)
+    }
+
+    /// Log-density at `exp(log_value)`, with respect to the same measure as [`log_prob`](Distribution::log_prob); finite
+    /// where coordinates underflow. `log_value` has shape `S ++ batch ++ [K]`.
+    pub fn log_prob_of_log(&self, log_value: &Tensor) -> Result<Tensor> {
+        self.check("Dirichlet::log_prob_of_log", "log_value", log_value)?;
+        let powers = kernel::power_law_of_log(&(&self.concentration - 1.)?, log_value)?;
+        self.density(powers, &log_value.detach().exp()?)
+    }
+
+    fn check(&self, op: &'static str, arg: &'static str, value: &Tensor) -> Result<()> {
+        shape::same_kind(op, arg, value, &self.concentration)?;
+        shape::value_shape(op, value, self.batch_shape(), self.event_shape())?;
+        Ok(())
+    }
+
+    /// Sums the powers of the coordinates, adds the norm, and sends sums other than 1 to -inf.
+    fn density(&self, powers: Tensor, value: &Tensor) -> Result<Tensor> {
+        let norm = self.log_norm()?.to_dtype(powers.dtype())?;
+        let epsilon = match value.dtype() {
+            DType::F64 => f64::EPSILON,
+            DType::F32 => f64::from(f32::EPSILON),
+            DType::F16 => 2f64.powi(-10),
+            _ => 2f64.powi(-7),
+        };
+        let categories = self.event_shape().iter().product::<usize>() as f64;
+        let tolerance = 1e-6 + categories * epsilon;
+        let miss = (value.detach().sum(D::Minus1)? - 1.)?.abs()?;
+        let minus = Tensor::new(f64::NEG_INFINITY, value.device())?.to_dtype(value.dtype())?;
+        let outside = minus.broadcast_as(miss.shape())?;
+        let support = miss
+            .gt(tolerance)?
+            .where_cond(&outside, &miss.zeros_like()?)?;
+        let support = miss.ne(&miss)?.where_cond(&miss, &support)?;
+        let total = powers.sum(D::Minus1)?.broadcast_sub(&norm)?;
+        // One coordinate at zero may attract where another repels: there is no limit, and -inf wins.
+        let repelled = powers.detach().min(D::Minus1)?.le(f64::NEG_INFINITY)?;
+        let outside = minus.broadcast_as(total.shape())?;
+        let total = repelled.where_cond(&outside, &total)?;
+        Ok(total.broadcast_add(&support)?)
+    }
+
+    /// `sum_i ln Gamma(a_i) - ln Gamma(sum_i a_i)`, wide.
+    fn log_norm(&self) -> Result<Tensor> {
+        let a = wide(&self.concentration)?;
+        Ok((lgamma(&a)?.sum(D::Minus1)? - lgamma(&a.sum(D::Minus1)?)?)?)
+    }
+
+    fn split(&self) -> (&[usize], &[usize]) {
+        let dims = self.concentration.dims();
+        dims.split_at(dims.len().saturating_sub(1))
+    }
+}
+
+impl Distribution for Dirichlet {
+    fn batch_shape(&self) -> &[usize] {
+        self.split().0
+    }
+
+    fn event_shape(&self) -> &[usize] {
+        self.split().1
+    }
+
+    fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
+        kernel::dirichlet(&self.concentration, shape, rng.stream(), false)
+    }
+
+    /// A coordinate at zero contributes the limit: nothing at concentration 1, +inf below, -inf above.
+    fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
+        self.check("Dirichlet::log_prob", "value", value)?;
+        let powers = kernel::power_law(&(&self.concentration - 1.)?, value)?;
+        self.density(powers, value)
+    }
+}
+
+impl Reparameterized for Dirichlet {}
+
+impl Moments for Dirichlet {
+    fn mean(&self) -> Result<Tensor> {
+        let total = self.concentration.sum_keepdim(D::Minus1)?;
+        Ok(self.concentration.broadcast_div(&total)?)
+    }
+
+    fn variance(&self) -> Result<Tensor> {
+        let a = wide(&self.concentration)?;
+        let total = a.sum_keepdim(D::Minus1)?;
+        // 1 - mean cancels where one coordinate has nearly all.
+        let rest = total.broadcast_sub(&a)?.broadcast_div(&total)?;
+        let variance = (a.broadcast_div(&total)? * rest)?.broadcast_div(&(total + 1.)?)?;
+        Ok(variance.to_dtype(self.concentration.dtype())?)
+    }
+}
+
+impl Entropy for Dirichlet {
+    /// `ln B(a) + (a_0 - K) digamma(a_0) - sum_i (a_i - 1) digamma(a_i)` with a_0 the sum, in double precision inside.
+    fn entropy(&self) -> Result<Tensor> {
+        let a = wide(&self.concentration)?;
+        let total = a.sum_keepdim(D::Minus1)?;
+        let gaps = digamma(&a)?.broadcast_sub(&digamma(&total)?)?;
+        let weighted = ((a - 1.)? * gaps)?.sum(D::Minus1)?;
+        Ok((self.log_norm()? - weighted)?.to_dtype(self.concentration.dtype())?)
+    }
+}
+
+impl Kl for Dirichlet {
+    /// `ln B(b) - ln B(a) + sum_i (a_i - b_i) (digamma(a_i) - digamma(a_0))`, in double precision inside.
+    fn kl(&self, other: &Dirichlet) -> Result<Tensor> {
+        let op = "Dirichlet::kl";
+        shape::same_kind(op, "other", &other.concentration, &self.concentration)?;
+        if self.event_shape() != other.event_shape() {
+            return Err(Error::shape(
+                op,
+                "other",
+                format!("event shape {:?}", self.event_shape()),
+                other.event_shape(),
+            ));
+        }
+        if shape::broadcast(self.batch_shape(), other.batch_shape()).is_none() {
+            return Err(Error::shape(
+                op,
+                "other",
+                format!(
+                    "a batch shape that broadcasts with {:?}",
+                    self.batch_shape()
+                ),
+                other.batch_shape(),
+            ));
+        }
+        let (a, b) = (wide(&self.concentration)?, wide(&other.concentration)?);
+        let total = a.sum_keepdim(D::Minus1)?;
+        let gaps = digamma(&a)?.broadcast_sub(&digamma(&total)?)?;
+        let weighted = a.broadcast_sub(&b)?.broadcast_mul(&gaps)?.sum(D::Minus1)?;
+        let norms = other.log_norm()?.broadcast_sub(&self.log_norm()?)?;
+        let kl = norms.broadcast_add(&weighted)?;
+        Ok(kl.to_dtype(self.concentration.dtype())?)
+    }
+}

@@ -1,0 +1,492 @@
+//! What the draws need from a floating-point type, for f32 (vectorized) and f64 (scalar), and sums over samples.
+
+use super::{implicit, sample};
+use crate::kernels::buffer;
+use crate::kernels::math;
+use crate::kernels::random::Stream;
+use crate::kernels::simd::{Loop, dispatch};
+use candle_core::WithDType;
+use rayon::prelude::*;
+use std::borrow::Cow;
+
+/// The numbers of a draw, one block at a time. `log` tells whether values are logarithms.
+pub(super) trait Element: WithDType {
+    /// Draws of concentration `a` and rate `rate` (1 without).
+    fn draws(
+        stream: Stream,
+        block: u64,
+        a: &[Self],
+        rate: Option<&[Self]>,
+        log: bool,
+        out: &mut [Self],
+    );
+
+    /// Gradient of each draw's concentration: `gradient * dx/da`.
+    fn concentration_gradient(
+        a: &[Self],
+        rate: Option<&[Self]>,
+        log: bool,
+        value: &[Self],
+        gradient: &[Self],
+        out: &mut [Self],
+    );
+
+    /// Replaces rows of `k` logarithms by log-softmax or, unless `log`, softmax; `norms[row]` gets the log of the sum.
+    fn normalise(k: usize, log: bool, rows: &mut [Self], norms: &mut [Self]);
+
+    /// Gradient of each concentration of rows that [`normalise`](Element::normalise) made.
+    fn simplex_gradient(
+        k: usize,
+        log: bool,
+        a: &[Self],
+        value: &[Self],
+        norms: &[Self],
+        gradient: &[Self],
+        out: &mut [Self],
+    );
+}
+
+/// `len` elements of `values` repeated without end, from `offset` on; without a copy where they lie together.
+pub(super) fn cycle<T: Copy>(values: &[T], offset: usize, len: usize) -> Cow<'_, [T]> {
+    let n = values.len();
+    let start = offset % n.max(1);
+    if start + len <= n {
+        return Cow::Borrowed(&values[start..start + len]);
+    }
+    if n == 1 {
+        return Cow::Owned(vec![values[0]; len]);
+    }
+    let mut out = Vec::with_capacity(len);
+    out.extend_from_slice(&values[start..]);
+    while out.len() < len {
+        let more = n.min(len - out.len());
+        out.extend_from_slice(&values[..more]);
+    }
+    Cow::Owned(out)
+}
+
+/// Sums over samples: element `i` of the result is the sum of the elements `i`, `i + n`, ... of a sequence of `len`.
+///
+/// `f(offset, out)` writes a part of the sequence; offsets are multiples of `chunk` from a multiple of `n`. Sums are in
+/// double precision, in an order that depends on `len`, `n` and `chunk` only.
+pub(super) fn reduce<T: WithDType>(
+    len: usize,
+    n: usize,
+    chunk: usize,
+    f: impl Fn(usize, &mut [T]) + Sync,
+) -> Vec<T> {
+    const PARTS: usize = 16;
+    let samples = len / n.max(1);
+    if samples == 1 {
+        return buffer::build(len, chunk, f);
+    }
+    // Enough samples in a part to make it worth a task.
+    let per_part = samples
+        .div_ceil(PARTS)
+        .max(buffer::SERIAL.div_ceil(4 * n.max(1)));
+    let parts = samples.div_ceil(per_part.max(1));
+    let mut sums: Vec<Vec<f64>> = vec![vec![]; parts];
+    let work = |part: usize, sums: &mut Vec<f64>| {
+        *sums = vec![0.; n];
+        let end = ((part + 1) * per_part).min(samples) * n;
+        let mut scratch = vec![T::zero(); chunk];
+        let mut offset = part * per_part * n;
+        while offset < end {
+            let scratch = &mut scratch[..chunk.min(end - offset)];
+            f(offset, scratch);
+            let mut values = &scratch[..];
+            let mut column = offset % n;
+            while !values.is_empty() {
+                let (now, later) = values.split_at(values.len().min(n - column));
+                for (sum, value) in sums[column..].iter_mut().zip(now) {
+                    *sum += value.to_f64();
+                }
+                values = later;
+                column = 0;
+            }
+            offset += scratch.len();
+        }
+    };
+    if len < buffer::SERIAL {
+        for (part, sums) in sums.iter_mut().enumerate() {
+            work(part, sums);
+        }
+    } else {
+        sums.par_iter_mut()
+            .enumerate()
+            .for_each(|(part, sums)| work(part, sums));
+    }
+    (0..n)
+        .map(|i| T::from_f64(sums.iter().map(|part| part[i]).sum()))
+        .collect()
+}
+
+/// `count` rows of `k` elements and one number for each row, `group` rows at a time by `f(first row, rows, numbers)`.
+pub(super) fn build_rows<T: WithDType>(
+    count: usize,
+    k: usize,
+    group: usize,
+    f: impl Fn(usize, &mut [T], &mut [T]) + Sync,
+) -> (Vec<T>, Vec<T>) {
+    let mut out = vec![T::zero(); count * k];
+    let mut numbers = vec![T::zero(); count];
+    if out.len() < buffer::SERIAL {
+        let groups = out.chunks_mut(group * k).zip(numbers.chunks_mut(group));
+        for (i, (rows, numbers)) in groups.enumerate() {
+            f(i * group, rows, numbers);
+        }
+    } else {
+        out.par_chunks_mut(group * k)
+            .zip(numbers.par_chunks_mut(group))
+            .enumerate()
+            .for_each(|(i, (rows, numbers))| f(i * group, rows, numbers));
+    }
+    (out, numbers)
+}
+
+/// ln x of any x: -inf at zero, NaN below, infinity and NaN stay.
+#[inline(always)]
+fn ln<const FMA: bool>(x: f32) -> f32 {
+    let subnormal = x < f32::MIN_POSITIVE;
+    // 2^32, and 32 ln 2.
+    let y = math::ln_positive::<FMA>(if subnormal { x * 4_294_967_296. } else { x });
+    let y = if subnormal { y - 22.180_71 } else { y };
+    let y = if x == 0. { f32::NEG_INFINITY } else { y };
+    let y = if x < 0. { f32::NAN } else { y };
+    if x <= f32::MAX { y } else { x }
+}
+
+/// `factor * derivative`, where a factor of zero means a draw that underflowed: its derivative is lost, its share is 0.
+#[inline(always)]
+fn times<T: WithDType>(factor: T, derivative: T) -> T {
+    if factor == T::zero() {
+        factor
+    } else {
+        factor * derivative
+    }
+}
+
+struct Draws<'a> {
+    stream: Stream,
+    block: u64,
+    a: &'a [f32],
+    rate: Option<&'a [f32]>,
+    log: bool,
+    out: &'a mut [f32],
+}
+
+impl Loop for Draws<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        sample::logs::<FMA>(self.stream, self.block, self.a, self.out);
+        if let Some(rate) = self.rate {
+            for (y, rate) in self.out.iter_mut().zip(rate) {
+                *y -= ln::<FMA>(*rate);
+            }
+        }
+        if !self.log {
+            for y in self.out.iter_mut() {
+                *y = math::exp::<FMA>(*y);
+            }
+        }
+    }
+}
+
+struct ConcentrationGradient<'a> {
+    a: &'a [f32],
+    rate: Option<&'a [f32]>,
+    log: bool,
+    value: &'a [f32],
+    gradient: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl Loop for ConcentrationGradient<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let mut y = [0.; crate::kernels::random::BLOCK];
+        let y = &mut y[..self.out.len()];
+        y.copy_from_slice(self.value);
+        if !self.log {
+            for y in y.iter_mut() {
+                *y = ln::<FMA>(*y);
+            }
+        }
+        if let Some(rate) = self.rate {
+            for (y, rate) in y.iter_mut().zip(rate) {
+                *y += ln::<FMA>(*rate);
+            }
+        }
+        implicit::derivatives::<FMA>(self.a, y, self.out);
+        for ((out, gradient), x) in self.out.iter_mut().zip(self.gradient).zip(self.value) {
+            let factor = if self.log { *gradient } else { gradient * x };
+            *out = times(factor, *out);
+        }
+    }
+}
+
+struct Normalise<'a> {
+    k: usize,
+    log: bool,
+    rows: &'a mut [f32],
+    norms: &'a mut [f32],
+}
+
+impl Loop for Normalise<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let mut shifted = self.rows.to_vec();
+        let mut peaks = vec![0.; self.norms.len()];
+        for (row, peak) in shifted.chunks_mut(self.k).zip(peaks.iter_mut()) {
+            *peak = row
+                .iter()
+                .fold(f32::NEG_INFINITY, |m, y| if *y > m { *y } else { m });
+            for y in row {
+                *y -= *peak;
+            }
+        }
+        for y in shifted.iter_mut() {
+            *y = math::exp::<FMA>(*y);
+        }
+        for (row, norm) in shifted.chunks(self.k).zip(self.norms.iter_mut()) {
+            *norm = row.iter().sum();
+        }
+        if !self.log {
+            for ((row, e), sum) in self
+                .rows
+                .chunks_mut(self.k)
+                .zip(shifted.chunks(self.k))
+                .zip(self.norms.iter())
+            {
+                let inverse = 1. / sum;
+                for (x, e) in row.iter_mut().zip(e) {
+                    *x = e * inverse;
+                }
+            }
+        }
+        for norm in self.norms.iter_mut() {
+            *norm = ln::<FMA>(*norm);
+        }
+        for ((row, norm), peak) in self
+            .rows
+            .chunks_mut(self.k)
+            .zip(self.norms.iter_mut())
+            .zip(&peaks)
+        {
+            if self.log {
+                // The peak apart: added to the norm it would round away what makes the row sum to 1.
+                for y in row {
+                    *y = (*y - peak) - *norm;
+                }
+            }
+            *norm += peak;
+        }
+    }
+}
+
+struct SimplexGradient<'a> {
+    k: usize,
+    log: bool,
+    a: &'a [f32],
+    value: &'a [f32],
+    norms: &'a [f32],
+    gradient: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl Loop for SimplexGradient<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let mut y = self.value.to_vec();
+        let mut x = self.value.to_vec();
+        if self.log {
+            for x in x.iter_mut() {
+                *x = math::exp::<FMA>(*x);
+            }
+        } else {
+            for y in y.iter_mut() {
+                *y = ln::<FMA>(*y);
+            }
+        }
+        for (row, norm) in y.chunks_mut(self.k).zip(self.norms) {
+            for y in row {
+                *y += norm;
+            }
+        }
+        implicit::derivatives::<FMA>(self.a, &y, self.out);
+        for ((out, x), gradient) in self
+            .out
+            .chunks_mut(self.k)
+            .zip(x.chunks(self.k))
+            .zip(self.gradient.chunks(self.k))
+        {
+            pull_back(self.log, x, gradient, out);
+        }
+    }
+}
+
+/// Multiplies derivatives of log-gammas by the gradient that reaches them through log-softmax or softmax.
+#[inline(always)]
+fn pull_back<T: WithDType>(log: bool, x: &[T], gradient: &[T], out: &mut [T]) {
+    let mut total = T::zero();
+    for (x, g) in x.iter().zip(gradient) {
+        total += if log { *g } else { times(*x, *g) };
+    }
+    for ((out, x), g) in out.iter_mut().zip(x).zip(gradient) {
+        let factor = if log {
+            *g - *x * total
+        } else {
+            times(*x, *g - total)
+        };
+        *out = times(factor, *out);
+    }
+}
+
+impl Element for f32 {
+    fn draws(
+        stream: Stream,
+        block: u64,
+        a: &[f32],
+        rate: Option<&[f32]>,
+        log: bool,
+        out: &mut [f32],
+    ) {
+        dispatch(Draws {
+            stream,
+            block,
+            a,
+            rate,
+            log,
+            out,
+        })
+    }
+
+    fn concentration_gradient(
+        a: &[f32],
+        rate: Option<&[f32]>,
+        log: bool,
+        value: &[f32],
+        gradient: &[f32],
+        out: &mut [f32],
+    ) {
+        dispatch(ConcentrationGradient {
+            a,
+            rate,
+            log,
+            value,
+            gradient,
+            out,
+        })
+    }
+
+    fn normalise(k: usize, log: bool, rows: &mut [f32], norms: &mut [f32]) {
+        dispatch(Normalise {
+            k,
+            log,
+            rows,
+            norms,
+        })
+    }
+
+    fn simplex_gradient(
+        k: usize,
+        log: bool,
+        a: &[f32],
+        value: &[f32],
+        norms: &[f32],
+        gradient: &[f32],
+        out: &mut [f32],
+    ) {
+        dispatch(SimplexGradient {
+            k,
+            log,
+            a,
+            value,
+            norms,
+            gradient,
+            out,
+        })
+    }
+}
+
+impl Element for f64 {
+    fn draws(
+        stream: Stream,
+        block: u64,
+        a: &[f64],
+        rate: Option<&[f64]>,
+        log: bool,
+        out: &mut [f64],
+    ) {
+        let mut rng = stream.scalar(block);
+        for (i, (out, a)) in out.iter_mut().zip(a).enumerate() {
+            let y = sample::log_f64(&mut rng, *a) - rate.map_or(0., |rate| rate[i].ln());
+            *out = if log { y } else { y.exp() };
+        }
+    }
+
+    fn concentration_gradient(
+        a: &[f64],
+        rate: Option<&[f64]>,
+        log: bool,
+        value: &[f64],
+        gradient: &[f64],
+        out: &mut [f64],
+    ) {
+        for i in 0..out.len() {
+            let y = if log { value[i] } else { value[i].ln() };
+            let y = y + rate.map_or(0., |rate| rate[i].ln());
+            let factor = if log {
+                gradient[i]
+            } else {
+                gradient[i] * value[i]
+            };
+            out[i] = times(factor, implicit::derivative(a[i], y));
+        }
+    }
+
+    fn normalise(k: usize, log: bool, rows: &mut [f64], norms: &mut [f64]) {
+        for (row, norm) in rows.chunks_mut(k).zip(norms) {
+            let peak = row
+                .iter()
+                .fold(f64::NEG_INFINITY, |m, y| if *y > m { *y } else { m });
+            let sum: f64 = row.iter().map(|y| (y - peak).exp()).sum();
+            let rest = sum.ln();
+            *norm = peak + rest;
+            for y in row {
+                let l = (*y - peak) - rest;
+                *y = if log { l } else { l.exp() };
+            }
+        }
+    }
+
+    fn simplex_gradient(
+        k: usize,
+        log: bool,
+        a: &[f64],
+        value: &[f64],
+        norms: &[f64],
+        gradient: &[f64],
+        out: &mut [f64],
+    ) {
+        let mut x = value.to_vec();
+        for i in 0..out.len() {
+            let y = if log { value[i] } else { value[i].ln() };
+            if log {
+                x[i] = value[i].exp();
+            }
+            out[i] = implicit::derivative(a[i], y + norms[i / k]);
+        }
+        for ((out, x), gradient) in out.chunks_mut(k).zip(x.chunks(k)).zip(gradient.chunks(k)) {
+            pull_back(log, x, gradient, out);
+        }
+    }
+}
