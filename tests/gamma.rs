@@ -360,6 +360,14 @@ fn edges_are_limits_and_nan_stays() {
         assert!(nan.iter().all(|l| l.is_nan()));
         let nan = flat(&gamma.log_prob_of_log(&tensor(&[f64::NAN], dtype)).unwrap());
         assert!(nan.iter().all(|l| l.is_nan()));
+        // Parameters without meaning.
+        for (a, b) in [(-0.5, 1.), (0., 1.), (1.5, -1.)] {
+            let wrong = Gamma::new(&tensor(&[a], dtype), &tensor(&[b], dtype)).unwrap();
+            let log_prob = wrong.log_prob(&tensor(&[1.], dtype)).unwrap();
+            assert!(flat(&log_prob)[0].is_nan());
+            assert!(flat(&wrong.entropy().unwrap())[0].is_nan());
+            assert!(flat(&wrong.sample(&[], &mut Rng::new(0)).unwrap())[0].is_nan());
+        }
         // The rate's gradient at zero is a / b, though d ln x / dx is infinite there.
         let rate = Var::from_tensor(&tensor(&[3.], dtype)).unwrap();
         let one = Gamma::new(&tensor(&[1.], dtype), &rate).unwrap();

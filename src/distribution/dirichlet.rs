@@ -1,7 +1,8 @@
 //! The Dirichlet distribution.
 
 use super::*;
-use crate::kernels::gamma::{self as kernel, digamma, lgamma, wide};
+use crate::kernels::gamma::{self as kernel, wide};
+use crate::special::{digamma, lgamma};
 use candle_core::{D, DType};
 
 /// Dirichlet distribution on the simplex, with parameter `concentration`.

@@ -1,7 +1,8 @@
 //! The gamma distribution.
 
 use super::*;
-use crate::kernels::gamma::{self as kernel, digamma, lgamma, wide};
+use crate::kernels::gamma::{self as kernel, wide};
+use crate::special::{digamma, lgamma};
 
 /// Gamma distribution with shape parameter `concentration` and inverse scale `rate`.
 ///

@@ -16,7 +16,7 @@
 
 use crate::kernels::math;
 use crate::kernels::simd::fma;
-use statrs::function::gamma::digamma;
+use crate::kernels::special::digamma;
 
 /// Nodes and weights of the Gauss-Legendre rule with 24 points, the positive half.
 const RULE: [(f64, f64); 12] = [

@@ -7,7 +7,6 @@
 
 mod dirichlet;
 mod element;
-mod functions;
 mod implicit;
 mod power;
 mod sample;
@@ -15,7 +14,6 @@ mod sample;
 mod tests;
 
 pub(crate) use dirichlet::dirichlet;
-pub(crate) use functions::{digamma, lgamma};
 pub(crate) use power::{power_law, power_law_of_log};
 
 use super::buffer::{self, View};
@@ -48,12 +46,17 @@ pub(crate) fn gamma(
     })
 }
 
-/// Parameters in double precision where the device has it, for closed forms whose terms cancel.
+/// Parameters in double precision where the device has it, for closed forms whose terms cancel; NaN where they are not
+/// positive (ln Gamma would go on below zero).
 pub(crate) fn wide(tensor: &Tensor) -> Result<Tensor> {
-    Ok(match tensor.device() {
+    let wide = match tensor.device() {
         Device::Metal(_) => tensor.clone(),
         _ => tensor.to_dtype(DType::F64)?,
-    })
+    };
+    let nan = Tensor::new(f64::NAN, wide.device())?.to_dtype(wide.dtype())?;
+    Ok(wide
+        .gt(0f64)?
+        .where_cond(&wide, &nan.broadcast_as(wide.shape())?)?)
 }
 
 /// Calls `f` with the tensors as f32 or f64 on the CPU and brings the result back.
