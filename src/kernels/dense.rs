@@ -177,6 +177,7 @@ impl Op for Dense {
 }
 
 type Buffer = Option<Vec<f32>>;
+type Part<'a> = Option<&'a mut [f32]>;
 
 impl Dense {
     /// The gradient before the activation (`None` when it is `g` itself), and its sums over the batch.
@@ -194,7 +195,7 @@ impl Dense {
         }
         let chunks = rows.div_ceil(ROWS);
         let mut sums = vec![0.; if bias { chunks * out } else { 0 }];
-        let task = |i: usize, d: Option<&mut [f32]>, sums: &mut [f32]| {
+        let task = |i: usize, d: Part, sums: &mut [f32]| {
             let range = i * ROWS * out..((i + 1) * ROWS * out).min(g.len());
             dispatch(Slope {
                 y: &y[range.clone()],
@@ -209,19 +210,17 @@ impl Dense {
         let d = filled(len, |d| {
             // Chunks of nothing where one of the two is not asked for, so that both have `chunks` items.
             let nothing = || (0..chunks).map(|_| None);
-            let d: Vec<Option<&mut [f32]>> = if slope {
+            let d: Vec<Part> = if slope {
                 d.chunks_mut(ROWS * out).map(Some).collect()
             } else {
                 nothing().collect()
             };
-            let sums: Vec<Option<&mut [f32]>> = if bias {
+            let sums: Vec<Part> = if bias {
                 sums.chunks_mut(out).map(Some).collect()
             } else {
                 nothing().collect()
             };
-            let run = |(i, (d, sums)): (usize, (Option<&mut [f32]>, Option<&mut [f32]>))| {
-                task(i, d, sums.unwrap_or_default())
-            };
+            let run = |(i, (d, sums)): (usize, (Part, Part))| task(i, d, sums.unwrap_or_default());
             if g.len() < super::buffer::SERIAL {
                 d.into_iter().zip(sums).enumerate().for_each(run);
             } else {

@@ -6,8 +6,10 @@
 
 mod conv;
 mod dense;
+mod head;
 mod mlp;
 
 pub use conv::{Conv2d, Conv2dConfig, ConvEncoder, ConvEncoderConfig, conv_encoder, conv2d};
 pub use dense::{Dense, dense};
+pub use head::{LogisticNormalHead, NormalComponentsHead, NormalHead, Scale};
 pub use mlp::{Mlp, mlp};

@@ -1,0 +1,289 @@
+//! Heads: a dense layer whose outputs parametrize a distribution.
+
+use super::dense::{Dense, dense};
+use crate::conditional::Conditional;
+use crate::distribution::{LogisticNormal, MultivariateNormalDiag};
+use crate::error::{Error, Result};
+use crate::kernels::activation::Activation;
+use candle_core::{D, Tensor};
+use candle_nn::VarBuilder;
+
+/// The bound of the soft clamp of [`Scale::LogVar`] and [`Scale::LogScale`].
+const CLAMP: f64 = 15.;
+
+/// How a Gaussian head turns a raw output `r` into a standard deviation.
+///
+/// The logarithmic forms pass through the soft clamp `15 tanh(r / 15)`: slope 1 at zero, never outside of -15 and 15, and
+/// smooth, so that an untrained or diverging network gives finite densities, divergences and gradients. Within +- 3 it
+/// moves `r` by less than 0.04. Raw outputs far beyond the bounds have a gradient of zero.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Scale {
+    /// `ln scale^2 = 15 tanh(r / 15)`.
+    LogVar,
+    /// `ln scale = 15 tanh(r / 15)`.
+    LogScale,
+    /// `scale = floor + softplus(r + shift)`. A floor of zero lets the scale underflow, and with it the KL overflow.
+    Softplus {
+        /// Added to the raw output: negative values start with small scales.
+        shift: f64,
+        /// The smallest scale.
+        floor: f64,
+    },
+}
+
+impl Scale {
+    /// `Softplus` as the information bottleneck uses it: shift -5, here with a floor of 1e-6.
+    ///
+    /// Source: Alemi, Fischer, Dillon and Murphy (2017), section 4.1, for the shift.
+    pub fn bottleneck() -> Self {
+        Scale::Softplus {
+            shift: -5.,
+            floor: 1e-6,
+        }
+    }
+
+    fn check(self, op: &'static str) -> Result<()> {
+        if let Scale::Softplus { shift, floor } = self {
+            if !shift.is_finite() {
+                return Err(Error::value(op, "shift", "a finite number", shift));
+            }
+            if !(floor >= 0. && floor.is_finite()) {
+                return Err(Error::value(op, "floor", "at least 0", floor));
+            }
+        }
+        Ok(())
+    }
+
+    fn distribution<T>(self, loc: &Tensor, raw: &Tensor, build: Build<T>) -> Result<T> {
+        let clamped = |bound: f64| -> Result<Tensor> {
+            Ok((Activation::Tanh.forward(&(raw / CLAMP)?)? * bound)?)
+        };
+        match self {
+            Scale::LogVar => (build.from_log_var)(loc, &clamped(CLAMP)?),
+            Scale::LogScale => (build.from_log_var)(loc, &clamped(2. * CLAMP)?),
+            Scale::Softplus { shift, floor } => {
+                let scale = Activation::Softplus.forward(&(raw + shift)?)?;
+                (build.from_scale)(loc, &(scale + floor)?)
+            }
+        }
+    }
+}
+
+/// The two constructors of a family.
+struct Build<T> {
+    from_log_var: fn(&Tensor, &Tensor) -> Result<T>,
+    from_scale: fn(&Tensor, &Tensor) -> Result<T>,
+}
+
+const NORMAL: Build<MultivariateNormalDiag> = Build {
+    from_log_var: MultivariateNormalDiag::from_log_var,
+    from_scale: MultivariateNormalDiag::new,
+};
+
+const LOGISTIC_NORMAL: Build<LogisticNormal> = Build {
+    from_log_var: LogisticNormal::from_log_var,
+    from_scale: LogisticNormal::new,
+};
+
+/// The layer of the Gaussian heads: the first half of its outputs are means, the second raw scales.
+#[derive(Debug, Clone)]
+struct Gaussian {
+    layer: Dense,
+    /// Shape of each half.
+    shape: Vec<usize>,
+    scale: Scale,
+}
+
+impl Gaussian {
+    fn new(
+        op: &'static str,
+        inputs: usize,
+        shape: &[(&'static str, usize)],
+        scale: Scale,
+        vb: VarBuilder,
+    ) -> Result<Self> {
+        scale.check(op)?;
+        for (arg, n) in shape {
+            if *n == 0 {
+                return Err(Error::value(op, arg, "at least 1", n));
+            }
+        }
+        let shape: Vec<usize> = shape.iter().map(|(_, n)| *n).collect();
+        let outputs = 2 * shape.iter().product::<usize>();
+        Ok(Gaussian {
+            layer: dense(inputs, outputs, Activation::Identity, vb)?,
+            shape,
+            scale,
+        })
+    }
+
+    fn given<T>(&self, features: &Tensor, build: Build<T>) -> Result<T> {
+        let raw = self.layer.apply(features)?;
+        let half = self.layer.outputs() / 2;
+        let mut shape = raw.dims().to_vec();
+        shape.pop();
+        shape.extend(&self.shape);
+        let part = |start: usize| -> Result<Tensor> {
+            Ok(raw.narrow(D::Minus1, start, half)?.reshape(&*shape)?)
+        };
+        self.scale.distribution(&part(0)?, &part(half)?, build)
+    }
+}
+
+/// From features to a normal distribution on vectors with independent elements.
+///
+/// Formula: `loc, r = split(features W^T + b)`, `scale` from `r` as [`Scale`] says.
+///
+/// Shapes: features [.., inputs]; the distribution has batch [..] and event [dims]. `W` is [2 dims, inputs].
+///
+/// Gradients: to the features and the layer. Finite wherever the raw outputs are, the slope of the soft clamp included.
+///
+/// Errors: no inputs or dims, a softplus shift that is not finite, a negative floor; later, features of another width.
+///
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use candle_nn::{Module, VarMap};
+/// use candle_prob::net::{NormalHead, Scale, mlp};
+/// use candle_prob::{Activation, Conditional, Rng, init};
+/// # fn main() -> candle_prob::Result<()> {
+/// let vars = VarMap::new();
+/// let vb = init::seeded(&vars, 1, DType::F32, &Device::Cpu);
+/// let features = mlp(&[784, 400], Activation::Relu, vb.pp("features"))?;
+/// let head = NormalHead::new(400, 20, Scale::LogVar, vb.pp("head"))?;
+/// let encoder = |x: &Tensor| head.given(&features.forward(x)?);
+/// let posterior = encoder.given(&Tensor::zeros((16, 784), DType::F32, &Device::Cpu)?)?;
+/// let (z, rate) = posterior.sample_with_kl(&[], &mut Rng::new(2))?;
+/// assert_eq!((z.dims(), rate.dims()), (&[16, 20][..], &[16][..]));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct NormalHead(Gaussian);
+
+impl NormalHead {
+    /// A head with the variables `weight` and `bias`, which start as those of [`dense`](super::dense).
+    pub fn new(inputs: usize, dims: usize, scale: Scale, vb: VarBuilder) -> Result<Self> {
+        let shape = [("dims", dims)];
+        Ok(NormalHead(Gaussian::new(
+            "NormalHead::new",
+            inputs,
+            &shape,
+            scale,
+            vb,
+        )?))
+    }
+
+    /// The layer that computes means and raw scales.
+    pub fn layer(&self) -> &Dense {
+        &self.0.layer
+    }
+}
+
+impl Conditional for NormalHead {
+    type Output = MultivariateNormalDiag;
+
+    fn given(&self, features: &Tensor) -> Result<MultivariateNormalDiag> {
+        self.0.given(features, NORMAL)
+    }
+}
+
+/// From features to the components of a Gaussian mixture: K normal distributions on vectors.
+///
+/// Formula: that of [`NormalHead`], with K times its outputs.
+///
+/// Shapes: features [.., inputs]; the distribution has batch [.., K] and event [dims]. `W` is [2 K dims, inputs].
+///
+/// Gradients and errors: as [`NormalHead`]; also an error for no components.
+///
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use candle_nn::VarMap;
+/// use candle_prob::net::{NormalComponentsHead, Scale};
+/// use candle_prob::{Conditional, distribution::Distribution, init};
+/// # fn main() -> candle_prob::Result<()> {
+/// let vars = VarMap::new();
+/// let vb = init::seeded(&vars, 1, DType::F32, &Device::Cpu);
+/// let head = NormalComponentsHead::new(64, 10, 32, Scale::bottleneck(), vb)?;
+/// let components = head.given(&Tensor::zeros((16, 64), DType::F32, &Device::Cpu)?)?;
+/// assert_eq!((components.batch_shape(), components.event_shape()), (&[16, 10][..], &[32][..]));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct NormalComponentsHead(Gaussian);
+
+impl NormalComponentsHead {
+    /// A head for `components` distributions on `dims` elements each.
+    pub fn new(
+        inputs: usize,
+        components: usize,
+        dims: usize,
+        scale: Scale,
+        vb: VarBuilder,
+    ) -> Result<Self> {
+        let (op, shape) = (
+            "NormalComponentsHead::new",
+            [("components", components), ("dims", dims)],
+        );
+        Ok(NormalComponentsHead(Gaussian::new(
+            op, inputs, &shape, scale, vb,
+        )?))
+    }
+
+    /// The layer that computes means and raw scales: all means first, component by component.
+    pub fn layer(&self) -> &Dense {
+        &self.0.layer
+    }
+}
+
+impl Conditional for NormalComponentsHead {
+    type Output = MultivariateNormalDiag;
+
+    fn given(&self, features: &Tensor) -> Result<MultivariateNormalDiag> {
+        self.0.given(features, NORMAL)
+    }
+}
+
+/// From features to a distribution on the simplex: a Gaussian through the softmax.
+///
+/// Formula, shapes, gradients and errors: those of [`NormalHead`], for the logits; the event is [classes].
+///
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use candle_nn::VarMap;
+/// use candle_prob::net::{LogisticNormalHead, Scale};
+/// use candle_prob::{Conditional, Rng, distribution::Distribution, init};
+/// # fn main() -> candle_prob::Result<()> {
+/// let vars = VarMap::new();
+/// let vb = init::seeded(&vars, 1, DType::F32, &Device::Cpu);
+/// let head = LogisticNormalHead::new(64, 10, Scale::LogVar, vb)?;
+/// let weight = head.given(&Tensor::zeros((16, 64), DType::F32, &Device::Cpu)?)?;
+/// assert_eq!(weight.sample(&[3], &mut Rng::new(2))?.dims(), &[3, 16, 10]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct LogisticNormalHead(Gaussian);
+
+impl LogisticNormalHead {
+    /// A head for weights of `classes` classes.
+    pub fn new(inputs: usize, classes: usize, scale: Scale, vb: VarBuilder) -> Result<Self> {
+        let (op, shape) = ("LogisticNormalHead::new", [("classes", classes)]);
+        Ok(LogisticNormalHead(Gaussian::new(
+            op, inputs, &shape, scale, vb,
+        )?))
+    }
+
+    /// The layer that computes the logits' means and raw scales.
+    pub fn layer(&self) -> &Dense {
+        &self.0.layer
+    }
+}
+
+impl Conditional for LogisticNormalHead {
+    type Output = LogisticNormal;
+
+    fn given(&self, features: &Tensor) -> Result<LogisticNormal> {
+        self.0.given(features, LOGISTIC_NORMAL)
+    }
+}
