@@ -161,7 +161,7 @@ pub(crate) fn trigamma(x: &Tensor) -> Result<Tensor> {
 /// ln sum e^x over the last dimension, which is removed.
 pub(crate) fn logsumexp(x: &Tensor) -> Result<Tensor> {
     let shape = &x.dims()[..x.rank() - 1];
-    if x.dim(D::Minus1)? == 0 {
+    if x.elem_count() == 0 {
         return Ok((Tensor::zeros(shape, x.dtype(), x.device())? + f64::NEG_INFINITY)?);
     }
     let most = x.detach().max_keepdim(D::Minus1)?;
@@ -176,7 +176,7 @@ pub(crate) fn logsumexp(x: &Tensor) -> Result<Tensor> {
 
 /// x - logsumexp(x) over the last dimension.
 pub(crate) fn log_softmax(x: &Tensor) -> Result<Tensor> {
-    if x.dim(D::Minus1)? == 0 {
+    if x.elem_count() == 0 {
         return Ok(x.clone());
     }
     let total = logsumexp(x)?.unsqueeze(D::Minus1)?;
