@@ -2,9 +2,13 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
-use candle_prob::distribution::{Distribution, Kl, MultivariateNormalDiag, Reparameterized};
+use candle_prob::distribution::{
+    Dirichlet, Distribution, Kl, MultivariateNormalDiag, Reparameterized,
+};
 use candle_prob::init::{named_vars, seeded};
-use candle_prob::net::{LogisticNormalHead, NormalComponentsHead, NormalHead, Scale};
+use candle_prob::net::{
+    DirichletHead, LogisticNormalHead, NormalComponentsHead, NormalHead, Scale,
+};
 use candle_prob::{Conditional, Result, Rng};
 
 const SCALES: [Scale; 3] = [
@@ -142,6 +146,38 @@ fn scales_are_the_stated_functions_of_raw_outputs() -> Result<()> {
 }
 
 #[test]
+fn a_dirichlet_head_has_gradients_and_stays_above_its_floor() -> Result<()> {
+    for dtype in [DType::F32, DType::F64] {
+        let x = Var::from_tensor(&Rng::new(2).normal((7, 6), dtype, &Device::Cpu)?)?;
+        let vars = VarMap::new();
+        let head = DirichletHead::new(6, 3, DirichletHead::FLOOR, builder(&vars, dtype))?;
+        let p = head.given(&x)?;
+        assert_eq!((p.batch_shape(), p.event_shape()), (&[7][..], &[3][..]));
+        let prior = Dirichlet::new(&Tensor::ones((7, 3), dtype, &Device::Cpu)?)?;
+        check_gradients(&p.kl(&prior)?.sum_all()?, &vars, &x)?;
+        for raw in [-1e4, 1e4] {
+            let weight = Tensor::full(raw, (3, 6), &Device::Cpu)?.to_dtype(dtype)?;
+            named_vars(&vars)?["weight"].set(&weight)?;
+            let p = head.given(&Tensor::ones((7, 6), dtype, &Device::Cpu)?)?;
+            let smallest = p.concentration().min_all()?.to_dtype(DType::F64)?;
+            let smallest: f64 = smallest.to_scalar()?;
+            assert!(
+                smallest >= DirichletHead::FLOOR * (1. - 1e-6),
+                "{raw}: {smallest}"
+            );
+            let rate = p.kl(&prior)?.sum_all()?;
+            let gradients = rate.backward()?;
+            assert!(largest(&rate)?.is_finite(), "{raw}");
+            for (name, var) in named_vars(&vars)? {
+                let g = gradients.get(&var).map(largest).transpose()?;
+                assert!(g.is_some_and(f64::is_finite), "{raw} {name}: {g:?}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn misuse_is_refused() {
     let vars = VarMap::new();
     let vb = builder(&vars, DType::F32);
@@ -155,6 +191,8 @@ fn misuse_is_refused() {
         let scale = Scale::Softplus { shift, floor };
         assert!(NormalHead::new(2, 2, scale, vb.pp("f")).is_err());
     }
+    assert!(DirichletHead::new(2, 0, 0.1, vb.pp("h")).is_err());
+    assert!(DirichletHead::new(2, 2, -0.1, vb.pp("i")).is_err());
     let head = NormalHead::new(3, 2, scale, vb.pp("g")).unwrap();
     let wrong = head.given(&Tensor::zeros((4, 2), DType::F32, &Device::Cpu).unwrap());
     assert!(wrong.is_err_and(|e| e.to_string().contains("[.., 3]")));

@@ -2,7 +2,7 @@
 
 use super::dense::{Dense, dense};
 use crate::conditional::Conditional;
-use crate::distribution::{LogisticNormal, MultivariateNormalDiag};
+use crate::distribution::{Dirichlet, LogisticNormal, MultivariateNormalDiag};
 use crate::error::{Error, Result};
 use crate::kernels::activation::Activation;
 use candle_core::{D, Tensor};
@@ -285,5 +285,71 @@ impl Conditional for LogisticNormalHead {
 
     fn given(&self, features: &Tensor) -> Result<LogisticNormal> {
         self.0.given(features, LOGISTIC_NORMAL)
+    }
+}
+
+/// From features to a Dirichlet distribution.
+///
+/// Formula: `concentration = floor + softplus(features W^T + b)`.
+///
+/// Shapes: features [.., inputs]; the distribution has batch [..] and event [classes]. `W` is [classes, inputs].
+///
+/// Gradients: to the features and the layer; zero in effect where the softplus is far below the floor.
+///
+/// Errors: no inputs or classes, a negative floor; later, features of another width.
+///
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use candle_nn::VarMap;
+/// use candle_prob::net::DirichletHead;
+/// use candle_prob::{Conditional, Rng, distribution::Distribution, init};
+/// # fn main() -> candle_prob::Result<()> {
+/// let vars = VarMap::new();
+/// let vb = init::seeded(&vars, 1, DType::F32, &Device::Cpu);
+/// let head = DirichletHead::new(64, 10, DirichletHead::FLOOR, vb)?;
+/// let weight = head.given(&Tensor::zeros((16, 64), DType::F32, &Device::Cpu)?)?;
+/// assert_eq!(weight.sample(&[3], &mut Rng::new(2))?.dims(), &[3, 16, 10]);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Numerics: without a floor a raw output of -104 makes the concentration zero in f32, where the density has no meaning
+/// and its logarithm is infinite. The floor is a part of the model: it bounds how sparse the weights can be.
+#[derive(Debug, Clone)]
+pub struct DirichletHead {
+    layer: Dense,
+    floor: f64,
+}
+
+impl DirichletHead {
+    /// A floor that leaves sparse weights possible: [`Dirichlet`] draws and differentiates well from 1e-6 on.
+    pub const FLOOR: f64 = 1e-4;
+
+    /// A head with the variables `weight` and `bias`, which start as those of [`dense`](super::dense).
+    pub fn new(inputs: usize, classes: usize, floor: f64, vb: VarBuilder) -> Result<Self> {
+        let op = "DirichletHead::new";
+        if classes == 0 {
+            return Err(Error::value(op, "classes", "at least 1", classes));
+        }
+        if !(floor >= 0. && floor.is_finite()) {
+            return Err(Error::value(op, "floor", "at least 0", floor));
+        }
+        Ok(DirichletHead {
+            layer: dense(inputs, classes, Activation::Softplus, vb)?,
+            floor,
+        })
+    }
+
+    /// The layer that computes the concentrations less the floor.
+    pub fn layer(&self) -> &Dense {
+        &self.layer
+    }
+}
+
+impl Conditional for DirichletHead {
+    type Output = Dirichlet;
+
+    fn given(&self, features: &Tensor) -> Result<Dirichlet> {
+        Dirichlet::new(&(self.layer.apply(features)? + self.floor)?)
     }
 }

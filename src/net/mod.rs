@@ -11,5 +11,5 @@ mod mlp;
 
 pub use conv::{Conv2d, Conv2dConfig, ConvEncoder, ConvEncoderConfig, conv_encoder, conv2d};
 pub use dense::{Dense, dense};
-pub use head::{LogisticNormalHead, NormalComponentsHead, NormalHead, Scale};
+pub use head::{DirichletHead, LogisticNormalHead, NormalComponentsHead, NormalHead, Scale};
 pub use mlp::{Mlp, mlp};
