@@ -93,7 +93,17 @@ impl<D: Distribution> Distribution for Independent<D> {
             self.batch_shape(),
             &self.event_shape,
         )?;
-        self.sum(self.base.log_prob(value)?)
+        self.base.log_prob_sum(value, self.dims)
+    }
+
+    fn log_prob_sum(&self, value: &Tensor, dims: usize) -> Result<Tensor> {
+        shape::value_shape(
+            "Independent::log_prob",
+            value,
+            self.batch_shape(),
+            &self.event_shape,
+        )?;
+        self.base.log_prob_sum(value, self.dims + dims)
     }
 }
 

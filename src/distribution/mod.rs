@@ -25,6 +25,12 @@ pub trait Distribution {
     /// and NaN in gives NaN out.
     fn log_prob(&self, value: &Tensor) -> Result<Tensor>;
 
+    /// [`log_prob`](Distribution::log_prob) summed over the last `dims` dimensions of the batch, as
+    /// [`Independent`] needs it. Families that can sum in the same pass override it.
+    fn log_prob_sum(&self, value: &Tensor, dims: usize) -> Result<Tensor> {
+        independent::sum_last(self.log_prob(value)?, dims)
+    }
+
     /// A sample and its log-probability in one pass.
     fn sample_and_log_prob(&self, shape: &[usize], rng: &mut Rng) -> Result<(Tensor, Tensor)> {
         let value = self.sample(shape, rng)?;
@@ -107,16 +113,22 @@ fn check_weights(weights: &Tensor, batch: &[usize]) -> Result<usize> {
     }
 }
 
+mod bernoulli;
+mod categorical;
 mod dirichlet;
 mod gamma;
 mod independent;
 mod logistic_normal;
+mod mixture;
 mod mvn_diag;
 mod normal;
 
+pub use bernoulli::Bernoulli;
+pub use categorical::Categorical;
 pub use dirichlet::Dirichlet;
 pub use gamma::Gamma;
 pub use independent::Independent;
 pub use logistic_normal::LogisticNormal;
+pub use mixture::{MixtureComponent, MixtureSameFamily, select_component};
 pub use mvn_diag::MultivariateNormalDiag;
 pub use normal::Normal;

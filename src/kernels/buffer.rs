@@ -85,8 +85,13 @@ pub(crate) fn chunks<T: Send>(out: &mut [T], chunk: usize, f: impl Fn(usize, &mu
             f(i * chunk, c);
         }
     } else {
-        out.par_chunks_mut(chunk)
-            .enumerate()
-            .for_each(|(i, c)| f(i * chunk, c));
+        parallel(out, chunk, f);
     }
+}
+
+/// Calls `f(offset, chunk)` on every chunk of `out` in parallel: for few outputs that take much work each.
+pub(crate) fn parallel<T: Send>(out: &mut [T], chunk: usize, f: impl Fn(usize, &mut [T]) + Sync) {
+    out.par_chunks_mut(chunk)
+        .enumerate()
+        .for_each(|(i, c)| f(i * chunk, c));
 }

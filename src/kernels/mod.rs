@@ -8,6 +8,8 @@
 //! - `gaussian`: draws, rates, densities and divergences of Gaussians with independent elements.
 //! - `gemm`: matrix products on slices.
 //! - `dense`: a dense layer as one node.
+//! - `logits`: log-masses of discrete families. `mixture`: mixtures of diagonal normals.
+//! - `lanes`: sixteen f32 that stay in registers.
 //! - `simd`: run-time choice of instruction set. `math`: the vectorized elementary functions.
 //! - `activation`: activation functions. `map`: elementwise nodes. `composed`: their forms in candle operations.
 //! - `gamma`: gamma and Dirichlet draws with implicit gradients.
@@ -23,8 +25,11 @@ pub(crate) mod dense;
 pub(crate) mod gamma;
 pub(crate) mod gaussian;
 pub(crate) mod gemm;
+pub(crate) mod lanes;
+pub(crate) mod logits;
 pub(crate) mod map;
 pub(crate) mod math;
+pub(crate) mod mixture;
 pub(crate) mod node;
 pub(crate) mod norm;
 pub(crate) mod random;

@@ -1,0 +1,158 @@
+//! The Bernoulli distribution.
+
+use super::*;
+use crate::kernels::logits::bernoulli_log_prob;
+
+/// Bernoulli distribution of values 0 and 1, from logits `l = ln(p / (1 - p))`.
+///
+/// Formula: `log p(x) = x l - softplus(l)`.
+///
+/// Shapes: `logits` is the batch shape; the event is scalar. Samples and values have the dtype of the logits, so that they
+/// go into the next layer as they are. Under [`to_event`](Distribution::to_event) the sum over the event is part of the
+/// same pass. Units: nats.
+///
+/// Gradients: `x - sigmoid(l)` for the logits, to about 1e-7 at any logit. Samples have none: not [`Reparameterized`].
+///
+/// Errors: logits that are empty or not floating point.
+///
+/// A value outside {0, 1} has log-probability -inf. Grey values between 0 and 1 are scored only by
+/// [`Bernoulli::soft`].
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_prob::{Rng, distribution::{Bernoulli, Distribution}};
+/// # fn main() -> candle_prob::Result<()> {
+/// let pixels = Bernoulli::new(&Tensor::new(&[[0f32, 200.], [-200., 1.]], &Device::Cpu)?)?.to_event(1)?;
+/// let image = Tensor::new(&[[1f32, 1.], [0., 0.]], &Device::Cpu)?;
+/// let log_prob = pixels.log_prob(&image)?.to_vec1::<f32>()?;
+/// assert!((log_prob[0] + 0.6931472).abs() < 1e-6 && (log_prob[1] + 1.3132617).abs() < 1e-6);
+/// assert_eq!(pixels.sample(&[5], &mut Rng::new(0))?.dims(), &[5, 2, 2]);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Numerics: everything is computed from `|l|` and `e^-|l|`, so that entropy and KL keep all digits where a probability
+/// would round to 0 or 1.
+#[derive(Debug, Clone)]
+pub struct Bernoulli {
+    logits: Tensor,
+    grey: bool,
+}
+
+impl Bernoulli {
+    /// From logits; values are 0 or 1.
+    pub fn new(logits: &Tensor) -> Result<Self> {
+        shape::parameter("Bernoulli::new", "logits", logits)?;
+        Ok(Bernoulli {
+            logits: logits.clone(),
+            grey: false,
+        })
+    }
+
+    /// From logits; values anywhere in [0, 1] are scored by the cross-entropy `x l - softplus(l)`.
+    ///
+    /// This is the usual reconstruction loss of grey pixels. It is not a density: over [0, 1] it does not integrate to 1.
+    pub fn soft(logits: &Tensor) -> Result<Self> {
+        shape::parameter("Bernoulli::soft", "logits", logits)?;
+        Ok(Bernoulli {
+            logits: logits.clone(),
+            grey: true,
+        })
+    }
+
+    /// The logits.
+    pub fn logits(&self) -> &Tensor {
+        &self.logits
+    }
+
+    pub(super) fn with_logits(&self, logits: Tensor) -> Self {
+        Bernoulli {
+            logits,
+            grey: self.grey,
+        }
+    }
+
+    fn sigmoid(&self, sign: f64) -> Result<Tensor> {
+        // exp overflows to infinity and the quotient to 0, as it should.
+        Ok(((&self.logits * -sign)?.exp()? + 1.)?.recip()?)
+    }
+}
+
+/// (`e^-a`, `ln(1 + e^-a)`) for `a >= 0`.
+fn log1p_exp_neg(a: &Tensor) -> Result<(Tensor, Tensor)> {
+    let e = a.neg()?.exp()?;
+    let u = (&e + 1.)?;
+    // ln(1 + e) = ln u + (e - (u - 1)) / u: the last term is what rounding u lost.
+    let lost = ((&e - (&u - 1.)?)? / &u)?;
+    Ok((e, (u.log()? + lost)?))
+}
+
+impl Distribution for Bernoulli {
+    fn batch_shape(&self) -> &[usize] {
+        self.logits.dims()
+    }
+
+    fn event_shape(&self) -> &[usize] {
+        &[]
+    }
+
+    fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
+        let dims = shape::concat(&[shape, self.batch_shape()]);
+        let p = self.sigmoid(1.)?.detach();
+        let u = rng.uniform(dims.as_slice(), p.dtype(), p.device())?;
+        let p = p.broadcast_as(dims)?;
+        // u - u is 0, and NaN - NaN keeps a NaN logit visible.
+        Ok((u.lt(&p)?.to_dtype(p.dtype())? + (&p - &p)?)?)
+    }
+
+    fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
+        self.log_prob_sum(value, 0)
+    }
+
+    fn log_prob_sum(&self, value: &Tensor, dims: usize) -> Result<Tensor> {
+        let op = "Bernoulli::log_prob";
+        shape::same_kind(op, "value", value, &self.logits)?;
+        shape::value_shape(op, value, self.batch_shape(), &[])?;
+        bernoulli_log_prob(&self.logits, value, self.grey, dims)
+    }
+}
+
+impl Moments for Bernoulli {
+    fn mean(&self) -> Result<Tensor> {
+        self.sigmoid(1.)
+    }
+
+    fn variance(&self) -> Result<Tensor> {
+        Ok((self.sigmoid(1.)? * self.sigmoid(-1.)?)?)
+    }
+}
+
+impl Entropy for Bernoulli {
+    fn entropy(&self) -> Result<Tensor> {
+        // ln(1 + e^-a) + a sigmoid(-a) with a = |l|: two positive terms. Both are 0 in f64 from a = 746 on, and stopping a
+        // there keeps infinity from becoming inf * 0.
+        let a = self.logits.abs()?.minimum(1e4)?;
+        let (e, log1p) = log1p_exp_neg(&a)?;
+        Ok((log1p + (a * (&e / (&e + 1.)?)?)?)?)
+    }
+}
+
+impl Kl for Bernoulli {
+    fn kl(&self, other: &Bernoulli) -> Result<Tensor> {
+        let op = "Bernoulli::kl";
+        let [a, b] =
+            shape::broadcast_parameters(op, [("self", &self.logits), ("other", &other.logits)])?;
+        // Swapping 0 and 1 leaves the divergence alone; done where self prefers 1, its logit is a = -|l| and its
+        // probability of 1 small and exact: KL = softplus(b) - softplus(a) - (b - a) sigmoid(a).
+        let one = a.ones_like()?.detach();
+        let sign = a.gt(0.)?.where_cond(&one.neg()?, &one)?;
+        let (a, b) = ((a.abs()? * -1.)?, (b * sign)?);
+        let (e, softplus_a) = log1p_exp_neg(&a.neg()?)?;
+        let (_, log1p_b) = log1p_exp_neg(&b.abs()?)?;
+        let softplus_b = (b.relu()? + log1p_b)?;
+        let p = (&e / (&e + 1.)?)?;
+        // A side that cannot happen counts 0, also where b - a is infinite.
+        let rest = p.eq(0.)?.where_cond(&p.zeros_like()?, &(b - a)?)?;
+        Ok(((softplus_b - softplus_a)? - (rest * p)?)?)
+    }
+}

@@ -1,0 +1,232 @@
+//! Mixtures of one family.
+
+use super::*;
+use crate::kernels::logits::log_sum_exp;
+use crate::kernels::mixture::mixture_log_prob;
+use candle_core::D;
+
+/// A distribution that can be the component of a [`MixtureSameFamily`].
+pub trait MixtureComponent: Distribution + Sized {
+    /// One component for each element of `index`.
+    ///
+    /// The batch is `B ++ [K] ++ A`, with A of rank `after`; `index` is u32 and has shape `S ++ B`. The result has batch
+    /// `S ++ B ++ A`. Implement it with [`select_component`] on each parameter.
+    fn select(&self, index: &Tensor, after: usize) -> Result<Self>;
+
+    /// (mean, standard deviation) if this is a normal distribution with independent coordinates: such mixtures are
+    /// scored in one pass over the points.
+    fn diagonal_normal(&self) -> Result<Option<(Tensor, Tensor)>> {
+        Ok(None)
+    }
+}
+
+/// The rows of a component parameter that `index` names: from `B ++ [K] ++ A` to `S ++ B ++ A`, where `index` is
+/// `S ++ B` and A has rank `after`. Detached.
+///
+/// Errors: ranks or dims of B that do not fit.
+pub fn select_component(parameter: &Tensor, index: &Tensor, after: usize) -> Result<Tensor> {
+    let op = "select_component";
+    let dims = parameter.dims();
+    let wrong = || Error::shape(op, "parameter", "B ++ [K] ++ A", dims);
+    let at = dims.len().checked_sub(after + 1).ok_or_else(wrong)?;
+    let (batch, classes, rest) = (&dims[..at], dims[at], &dims[at + 1..]);
+    if !index.dims().ends_with(batch) {
+        return Err(Error::shape(
+            op,
+            "index",
+            format!("S ++ {batch:?}"),
+            index.dims(),
+        ));
+    }
+    let count: usize = batch.iter().product();
+    let table = parameter.detach();
+    let table = table.reshape((count * classes, rest.iter().product::<usize>()))?;
+    // Row b of the batch starts at b K.
+    let starts: Vec<u32> = (0..count).map(|b| (b * classes) as u32).collect();
+    let starts = Tensor::from_vec(starts, batch, index.device())?;
+    let rows = index.broadcast_add(&starts)?.flatten_all()?;
+    let dims = [index.dims(), rest].concat();
+    Ok(table.contiguous()?.index_select(&rows, 0)?.reshape(dims)?)
+}
+
+impl MixtureComponent for Normal {
+    fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
+        let loc = select_component(self.loc(), index, after)?;
+        Normal::new(&loc, &select_component(&self.scale()?, index, after)?)
+    }
+
+    fn diagonal_normal(&self) -> Result<Option<(Tensor, Tensor)>> {
+        Ok(Some((self.loc().clone(), self.scale()?)))
+    }
+}
+
+impl MixtureComponent for MultivariateNormalDiag {
+    fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
+        let loc = select_component(self.loc(), index, after + 1)?;
+        let scale = select_component(&self.scale()?, index, after + 1)?;
+        MultivariateNormalDiag::new(&loc, &scale)
+    }
+
+    fn diagonal_normal(&self) -> Result<Option<(Tensor, Tensor)>> {
+        Ok(Some((self.loc().clone(), self.scale()?)))
+    }
+}
+
+impl MixtureComponent for Bernoulli {
+    fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
+        Ok(self.with_logits(select_component(self.logits(), index, after)?))
+    }
+}
+
+impl MixtureComponent for Categorical {
+    fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
+        Categorical::new(&select_component(self.logits(), index, after + 1)?)
+    }
+}
+
+impl<D: MixtureComponent> MixtureComponent for Independent<D> {
+    fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
+        let dims = self.event_shape().len() - self.base().event_shape().len();
+        Independent::new(self.base().select(index, after + dims)?, dims)
+    }
+
+    fn diagonal_normal(&self) -> Result<Option<(Tensor, Tensor)>> {
+        self.base().diagonal_normal()
+    }
+}
+
+/// A mixture of K components of one family.
+///
+/// Formula: `log p(x) = ln sum_k w_k p_k(x)`, `w = softmax(logits)`.
+///
+/// Shapes: `mixing` has batch B and K classes, `components` batch `B ++ [K]` and event E; the mixture has batch B and
+/// event E. Units: nats.
+///
+/// Gradients: through `log_prob` to the value, the logits and the components. Samples have none, because the choice of a
+/// component is discrete: not [`Reparameterized`], although the components may be. The weights times the components' own
+/// `log_prob` or samples give an estimator where one is wanted.
+///
+/// Errors: batch shapes that do not fit.
+///
+/// There is no closed-form KL divergence between mixtures, so [`Kl`] is not implemented: estimate it from samples.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_prob::Rng;
+/// use candle_prob::distribution::{Categorical, Distribution, MixtureSameFamily, Moments, Normal};
+/// # fn main() -> candle_prob::Result<()> {
+/// let new = |x: &[f32]| Tensor::new(x, &Device::Cpu);
+/// let loc = new(&[-2., 0., 2., 0.])?.reshape((2, 2))?;
+/// let components = Normal::new(&loc, &new(&[0.5])?)?.to_event(1)?;
+/// let mixture = MixtureSameFamily::new(Categorical::new(&new(&[0., 0.])?)?, components)?;
+/// let x = mixture.sample(&[100], &mut Rng::new(0))?;
+/// assert_eq!(mixture.log_prob(&x)?.dims(), &[100]);
+/// assert_eq!(mixture.variance()?.to_vec1::<f32>()?, [4.25, 0.25]);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Numerics: a sample draws one component and then once from it, so memory does not grow with K beyond the parameters. The
+/// diagonal normal with one batch of components is one fused pass, in which the squares are of differences: means a
+/// thousand standard deviations away lose no digits.
+#[derive(Debug, Clone)]
+pub struct MixtureSameFamily<C> {
+    mixing: Categorical,
+    components: C,
+}
+
+impl<C: MixtureComponent> MixtureSameFamily<C> {
+    /// From the distribution over components and the components.
+    pub fn new(mixing: Categorical, components: C) -> Result<Self> {
+        if mixing.logits().dims() != components.batch_shape() {
+            return Err(Error::shape(
+                "MixtureSameFamily::new",
+                "components",
+                format!("batch shape {:?}", mixing.logits().dims()),
+                components.batch_shape(),
+            ));
+        }
+        Ok(MixtureSameFamily { mixing, components })
+    }
+
+    /// The distribution over components.
+    pub fn mixing(&self) -> &Categorical {
+        &self.mixing
+    }
+
+    /// The components.
+    pub fn components(&self) -> &C {
+        &self.components
+    }
+
+    /// `ln w_k p_k(value)`, shape `S ++ batch ++ [K]`: normalized over the last dimension it is the posterior of the
+    /// component.
+    pub fn joint_log_prob(&self, value: &Tensor) -> Result<Tensor> {
+        let op = "MixtureSameFamily::log_prob";
+        let event = self.event_shape();
+        shape::value_shape(op, value, self.batch_shape(), event)?;
+        let value = value.unsqueeze(value.rank() - event.len())?;
+        let log_prob = self.components.log_prob(&value)?;
+        Ok(log_prob.broadcast_add(&self.mixing.log_probs()?)?)
+    }
+
+    /// Sums `B ++ [K] ++ E` over K with the weights.
+    fn average(&self, x: &Tensor) -> Result<Tensor> {
+        let at = self.batch_shape().len();
+        let mut weights = self.mixing.probs()?;
+        for _ in 0..self.event_shape().len() {
+            weights = weights.unsqueeze(D::Minus1)?;
+        }
+        Ok(x.broadcast_mul(&weights)?.sum(at)?)
+    }
+}
+
+impl<C: MixtureComponent> Distribution for MixtureSameFamily<C> {
+    fn batch_shape(&self) -> &[usize] {
+        self.mixing.batch_shape()
+    }
+
+    fn event_shape(&self) -> &[usize] {
+        self.components.event_shape()
+    }
+
+    fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
+        let index = self.mixing.sample(shape, rng)?;
+        Ok(self
+            .components
+            .select(&index, 0)?
+            .sample(&[], rng)?
+            .detach())
+    }
+
+    fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
+        if let (Some((loc, scale)), &[k]) = (
+            self.components.diagonal_normal()?,
+            self.components.batch_shape(),
+        ) {
+            let op = "MixtureSameFamily::log_prob";
+            shape::same_kind(op, "value", value, &loc)?;
+            let event = self.event_shape();
+            let out = shape::value_shape(op, value, &[], event)?;
+            let d: usize = event.iter().product();
+            let x = value.reshape([out.as_slice(), &[d]].concat())?;
+            let (loc, scale) = (loc.reshape((k, d))?, scale.reshape((k, d))?);
+            return mixture_log_prob(&x, self.mixing.logits(), &loc, &scale);
+        }
+        log_sum_exp(&self.joint_log_prob(value)?)
+    }
+}
+
+impl<C: MixtureComponent + Moments> Moments for MixtureSameFamily<C> {
+    fn mean(&self) -> Result<Tensor> {
+        self.average(&self.components.mean()?)
+    }
+
+    fn variance(&self) -> Result<Tensor> {
+        // Within plus between, both sums of squares: nothing cancels.
+        let mean = self.components.mean()?;
+        let between =
+            mean.broadcast_sub(&self.average(&mean)?.unsqueeze(self.batch_shape().len())?)?;
+        self.average(&(self.components.variance()? + between.sqr()?)?)
+    }
+}

@@ -1,0 +1,435 @@
+//! `x l - softplus(l)`, elementwise or summed over trailing dimensions.
+
+use super::periodic;
+use crate::error::{Error, Result};
+use crate::kernels::buffer::{self, CHUNK, SERIAL, View};
+use crate::kernels::math;
+use crate::kernels::node::{self, Fresh, Op, Reached, fresh};
+use crate::kernels::simd::{Loop, dispatch};
+use crate::shape;
+use candle_core::{D, Tensor};
+
+/// Log-mass of `value` under Bernoulli variables with these logits, summed over the last `dims` dimensions of the
+/// broadcast shape. Outside the support, {0, 1} or with `grey` all of [0, 1], it is -inf and the gradient 0.
+pub(crate) fn bernoulli_log_prob(
+    logits: &Tensor,
+    value: &Tensor,
+    grey: bool,
+    dims: usize,
+) -> Result<Tensor> {
+    let op = "bernoulli_log_prob";
+    let out = shape::broadcast(logits.dims(), value.dims()).ok_or_else(|| {
+        let expected = format!("a shape that broadcasts with {:?}", logits.dims());
+        Error::shape(op, "value", expected, value.dims())
+    })?;
+    let Some(split) = out.len().checked_sub(dims) else {
+        let expected = format!("a rank of at least {dims}");
+        return Err(Error::shape(op, "value", expected, value.dims()));
+    };
+    let n: usize = out.iter().product();
+    if n == 0 || !crate::kernels::fused(&[logits, value]) {
+        return composed(logits, value, grey, dims);
+    }
+    let event: usize = out[split..].iter().product();
+    // Repeating less than a cache line is slower than a copy.
+    let smallest = event.max(64.min(n));
+    let logits = periodic(logits, &out, smallest)?;
+    let value = periodic(value, &out, smallest)?;
+    let shape = out[..split].to_vec();
+    Ok(if grey {
+        node::apply1(Bernoulli::<true> { shape, event }, &[&logits, &value])?
+    } else {
+        node::apply1(Bernoulli::<false> { shape, event }, &[&logits, &value])?
+    })
+}
+
+fn composed(logits: &Tensor, value: &Tensor, grey: bool, dims: usize) -> Result<Tensor> {
+    let out = shape::broadcast(logits.dims(), value.dims()).unwrap_or_default();
+    let (l, x) = (
+        logits.broadcast_as(out.as_slice())?,
+        value.broadcast_as(out.as_slice())?,
+    );
+    let inside = if grey {
+        (x.ge(0.)? * x.le(1.)?)?
+    } else {
+        (x.eq(0.)? + x.eq(1.)?)?
+    };
+    let zero = x.zeros_like()?;
+    let regular = (&inside + x.ne(&x)?)?;
+    let (l, x) = (
+        regular.where_cond(&l, &zero)?,
+        regular.where_cond(&x, &zero)?,
+    );
+    // Candle's slope of abs at 0 is 1, so zero counts as positive.
+    let y = l.ge(0.)?.where_cond(&(1. - &x)?, &x)?;
+    let a = l.abs()?;
+    let e = a.neg()?.exp()?;
+    // An infinite logit that is right costs nothing, not 0 * inf.
+    let right = (y.eq(0.)? * a.eq(f64::INFINITY)?)?;
+    let cost = (y * right.where_cond(&zero, &a)?)?;
+    let u = (&e + 1.)?;
+    // ln(1 + e) = ln u + (e - (u - 1)) / u: the last term is what rounding u lost.
+    let log1p = (u.log()? + ((&e - (&u - 1.)?)? / &u)?)?;
+    let log_prob = (cost + log1p)?.neg()?;
+    let outside = inside.where_cond(&zero, &(zero.ones_like()? * f64::NEG_INFINITY)?)?;
+    let log_prob = (log_prob + outside)?;
+    Ok(match dims {
+        0 => log_prob,
+        _ => log_prob.flatten_from(out.len() - dims)?.sum(D::Minus1)?,
+    })
+}
+
+/// (log-mass, its derivative by the logit).
+///
+/// With y = 1 - x for positive and x for negative logits, `x l - softplus(l) = -y |l| - ln(1 + e^-|l|)`: no term cancels
+/// another, and neither do y and `sigmoid(-|l|)` in the derivative when y is 0.
+#[inline(always)]
+fn log_mass<const FMA: bool, const GREY: bool>(l: f32, x: f32) -> (f32, f32) {
+    let a = l.abs();
+    let y = if l > 0. { 1. - x } else { x };
+    // An infinite logit that is right costs nothing.
+    let cost = if y == 0. { 0. } else { y * a };
+    let e = math::exp::<FMA>(-a);
+    let u = 1. + e;
+    // What rounding u lost comes back to first order.
+    let log1p = math::ln_positive::<FMA>(u) + (e - (u - 1.)) / u;
+    let slope = e / u - y;
+    let slope = if l > 0. { slope } else { -slope };
+    let inside = if GREY {
+        (x >= 0.) & (x <= 1.)
+    } else {
+        (x == 0.) | (x == 1.)
+    };
+    let outside = if x.is_nan() { x } else { f32::NEG_INFINITY };
+    (
+        if inside { -(cost + log1p) } else { outside },
+        if inside | x.is_nan() { slope } else { 0. },
+    )
+}
+
+/// Elementwise log-masses.
+struct Each<'a, const GREY: bool>(&'a [f32], &'a [f32], &'a mut [f32]);
+
+impl<const GREY: bool> Loop for Each<'_, GREY> {
+    type Output = ();
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        for ((l, x), out) in self.0.iter().zip(self.1).zip(self.2) {
+            *out = log_mass::<FMA, GREY>(*l, *x).0;
+        }
+    }
+}
+
+/// The sum of the log-masses of a row.
+struct Total<'a, const GREY: bool>(&'a [f32], &'a [f32]);
+
+impl<const GREY: bool> Loop for Total<'_, GREY> {
+    type Output = f32;
+    #[inline(always)]
+    fn run<const FMA: bool>(self) -> f32 {
+        let mut sums = [0f32; 16];
+        let (l, l_rest) = self.0.as_chunks::<16>();
+        let (x, x_rest) = self.1.as_chunks::<16>();
+        for (l, x) in l.iter().zip(x) {
+            for i in 0..16 {
+                sums[i] += log_mass::<FMA, GREY>(l[i], x[i]).0;
+            }
+        }
+        if !l_rest.is_empty() {
+            let mut rest = [0f32; 16];
+            for ((out, l), x) in rest.iter_mut().zip(l_rest).zip(x_rest) {
+                *out = log_mass::<FMA, GREY>(*l, *x).0;
+            }
+            for i in 0..16 {
+                sums[i] += rest[i];
+            }
+        }
+        for width in [8, 4, 2, 1] {
+            for i in 0..width {
+                sums[i] += sums[i + width];
+            }
+        }
+        sums[0]
+    }
+}
+
+/// Adds upstream gradient times slope, one upstream element per element or one for all.
+struct Slopes<'a, const GREY: bool> {
+    logits: &'a [f32],
+    value: &'a [f32],
+    upstream: &'a [f32],
+    /// The gradient of the value, which is the logit, instead of the logits' own.
+    of_value: bool,
+    out: &'a mut [f32],
+}
+
+impl<const GREY: bool> Loop for Slopes<'_, GREY> {
+    type Output = ();
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let pairs = self.logits.iter().zip(self.value).zip(self.out);
+        if self.of_value {
+            for (i, ((l, x), out)) in pairs.enumerate() {
+                let g = self.upstream[i % self.upstream.len()];
+                let (log_prob, _) = log_mass::<FMA, GREY>(*l, *x);
+                *out += if log_prob == f32::NEG_INFINITY {
+                    0.
+                } else {
+                    g * l
+                };
+            }
+        } else if let &[g] = self.upstream {
+            for ((l, x), out) in pairs {
+                *out += g * log_mass::<FMA, GREY>(*l, *x).1;
+            }
+        } else {
+            for (((l, x), out), g) in pairs.zip(self.upstream) {
+                *out += g * log_mass::<FMA, GREY>(*l, *x).1;
+            }
+        }
+    }
+}
+
+struct Bernoulli<const GREY: bool> {
+    shape: Vec<usize>,
+    /// Elements summed into one output.
+    event: usize,
+}
+
+/// Cuts `start..end` where a multiple of `period` lies between.
+fn segments(start: usize, end: usize, period: usize, mut f: impl FnMut(usize, usize)) {
+    let mut at = start;
+    while at < end {
+        let next = end.min((at / period + 1) * period);
+        f(at, next);
+        at = next;
+    }
+}
+
+impl<const GREY: bool> Op for Bernoulli<GREY> {
+    const NAME: &'static str = "bernoulli-log-prob";
+
+    fn forward(&mut self, inputs: &[Tensor], _: bool) -> candle_core::Result<Vec<Fresh>> {
+        let (l, x) = (View::new(&inputs[0])?, View::new(&inputs[1])?);
+        let (l, x) = (l.f32()?, x.f32()?);
+        let rows: usize = self.shape.iter().product();
+        let out = if self.event == 1 {
+            let period = l.len().min(x.len());
+            buffer::build(rows, CHUNK, |offset, out| {
+                segments(offset, offset + out.len(), period, |a, b| {
+                    let (i, j, n) = (a % l.len(), a % x.len(), b - a);
+                    let out = &mut out[a - offset..b - offset];
+                    dispatch(Each::<GREY>(&l[i..i + n], &x[j..j + n], out));
+                })
+            })
+        } else {
+            let n = self.event;
+            let row = |r: usize| {
+                let (i, j) = (r * n % l.len(), r * n % x.len());
+                dispatch(Total::<GREY>(&l[i..i + n], &x[j..j + n]))
+            };
+            let mut out = vec![0.; rows];
+            let fill = |offset: usize, out: &mut [f32]| {
+                for (r, out) in out.iter_mut().enumerate() {
+                    *out = row(offset + r);
+                }
+            };
+            if rows * n < SERIAL {
+                fill(0, &mut out);
+            } else {
+                buffer::parallel(&mut out, CHUNK.div_ceil(n), fill);
+            }
+            out
+        };
+        Ok(vec![fresh(out, self.shape.as_slice())])
+    }
+
+    fn backward(
+        &self,
+        inputs: &[Tensor],
+        outputs: &[Option<Reached>],
+        needs: &[bool],
+    ) -> candle_core::Result<Vec<Option<Tensor>>> {
+        let Some(Some(reached)) = outputs.first() else {
+            candle_core::bail!("bernoulli-log-prob: no upstream gradient")
+        };
+        let (l, x) = (View::new(&inputs[0])?, View::new(&inputs[1])?);
+        let (l, x) = (l.f32()?, x.f32()?);
+        let upstream = View::new(&reached.gradient)?;
+        let upstream = upstream.f32()?;
+        let n = upstream.len() * self.event;
+        let smaller = l.len().min(x.len());
+        // The gradient of an operand that was repeated sums over the repeats, in at most 16 groups so that few rows that
+        // repeat often keep all threads busy.
+        let gradient = |of_value: bool| {
+            let period = if of_value { x.len() } else { l.len() };
+            let repeats = n / period;
+            let groups = if period < SERIAL { repeats.min(16) } else { 1 };
+            let each = repeats.div_ceil(groups);
+            let fill = |offset: usize, out: &mut [f32]| {
+                out.fill(0.);
+                segments(offset, offset + out.len(), smaller, |a, b| {
+                    let (group, within) = (a / period, a % period);
+                    let out = &mut out[a - offset..b - offset];
+                    for repeat in group * each..repeats.min((group + 1) * each) {
+                        let from = repeat * period + within;
+                        // Without a sum each element has its own upstream gradient, and rows do not cut.
+                        let (own, row) = match self.event {
+                            1 => (true, n),
+                            event => (false, event),
+                        };
+                        segments(from, from + b - a, row, |c, d| {
+                            let (i, j, m) = (c % l.len(), c % x.len(), d - c);
+                            dispatch(Slopes::<GREY> {
+                                logits: &l[i..i + m],
+                                value: &x[j..j + m],
+                                upstream: &upstream[c / self.event..][..if own { m } else { 1 }],
+                                of_value,
+                                out: &mut out[c - from..d - from],
+                            });
+                        });
+                    }
+                });
+            };
+            let parts = buffer::build(groups * period, CHUNK, fill);
+            if groups == 1 {
+                return parts;
+            }
+            let mut total = vec![0.; period];
+            for part in parts.chunks_exact(period) {
+                for (t, p) in total.iter_mut().zip(part) {
+                    *t += p;
+                }
+            }
+            total
+        };
+        (0..2)
+            .map(|i| {
+                if !needs[i] {
+                    return Ok(None);
+                }
+                let shape = inputs[i].shape();
+                Tensor::from_vec(gradient(i == 1), shape, inputs[i].device()).map(Some)
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{agree, numbers, tensor};
+    use super::*;
+    use candle_core::{Device, Var};
+
+    #[test]
+    fn fused_is_composed() -> Result<()> {
+        let cases: &[(&[usize], &[usize])] = &[
+            (&[37, 50], &[37, 50]),
+            (&[3, 20, 50], &[20, 50]),
+            (&[20, 50], &[3, 20, 50]),
+            (&[70], &[6, 9, 70]),
+            (&[1, 70], &[600, 70]),
+            (&[4, 1, 5], &[3, 5]),
+            (&[1], &[3, 5]),
+            (&[3, 5], &[]),
+            (&[0, 5], &[0, 5]),
+            (&[200, 300], &[200, 300]),
+            (&[2, 40_000], &[2, 40_000]),
+        ];
+        for (l, x) in cases {
+            let binary = tensor(x, 1, 1.)?
+                .ge(0.)?
+                .to_dtype(candle_core::DType::F32)?;
+            let mixed = (tensor(x, 2, 0.7)? + 0.5)?;
+            for (grey, value) in [
+                (false, &binary),
+                (true, &binary),
+                (true, &mixed),
+                (false, &mixed),
+            ] {
+                let inputs = [tensor(l, 3, 12.)?, value.clone()];
+                for dims in 0..=l.len().max(x.len()) {
+                    agree(
+                        &format!("{l:?} {x:?} {grey} {dims}"),
+                        &inputs,
+                        |t| bernoulli_log_prob(&t[0], &t[1], grey, dims),
+                        |t| composed(&t[0], &t[1], grey, dims),
+                        2e-5,
+                    )?;
+                }
+            }
+        }
+        let inputs = [
+            tensor(&[30, 40], 1, 5.)?.t()?,
+            (tensor(&[60, 30], 2, 0.5)? + 0.5)?.narrow(0, 7, 40)?,
+        ];
+        let run = |t: &[Tensor], fused: bool| match fused {
+            true => bernoulli_log_prob(&t[0], &t[1], true, 1),
+            false => composed(&t[0], &t[1], true, 1),
+        };
+        agree(
+            "strided",
+            &inputs,
+            |t| run(t, true),
+            |t| run(t, false),
+            2e-5,
+        )
+    }
+
+    #[test]
+    fn finite_and_exact_up_to_large_logits() -> Result<()> {
+        let mut logits: Vec<f32> = numbers(4000, 5, 1e4);
+        logits.extend(numbers(4000, 6, 20.));
+        logits.extend([
+            0.,
+            -0.,
+            20.,
+            -20.,
+            1e4,
+            -1e4,
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+        ]);
+        for x in [0f32, 1.] {
+            let var = Var::from_slice(&logits, logits.len(), &Device::Cpu)?;
+            let value = Tensor::full(x, logits.len(), &Device::Cpu)?;
+            let out = bernoulli_log_prob(&var, &value, false, 0)?;
+            let got = out.to_vec1::<f32>()?;
+            let gradient = out.sum_all()?.backward()?;
+            let gradient = gradient.get(&var).map(|g| g.to_vec1::<f32>()).transpose()?;
+            for ((l, got), g) in logits.iter().zip(got).zip(gradient.unwrap_or_default()) {
+                let l = f64::from(*l);
+                let wrong = if x == 1. { -l } else { l };
+                let want = -(wrong.max(0.) + (-wrong.abs()).exp().ln_1p());
+                let slope = f64::from(x) - 1. / (1. + (-l).exp());
+                assert!((f64::from(g) - slope).abs() < 1e-6, "{l}: {g} {slope}");
+                let error = (f64::from(got) - want).abs();
+                // Relative: the mass of the unlikely outcome keeps its digits.
+                let tiny = f64::from(f32::MIN_POSITIVE);
+                assert!(
+                    f64::from(got) == want || error < 3e-7 * want.abs() + tiny,
+                    "{l}: {got} {want}"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn outside_and_nan() -> Result<()> {
+        let x = [0.5f32, -1., 2., f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+        let value = Tensor::new(&x, &Device::Cpu)?;
+        for f in [bernoulli_log_prob, composed] {
+            let zero = value.zeros_like()?;
+            let strict = f(&zero, &value, false, 0)?.to_vec1::<f32>()?;
+            assert!(strict[3].is_nan());
+            for i in [0, 1, 2, 4, 5] {
+                assert_eq!(strict[i], f32::NEG_INFINITY);
+            }
+            let soft = f(&zero, &value, true, 0)?.to_vec1::<f32>()?;
+            assert!((soft[0] + 2f32.ln()).abs() < 1e-7);
+            assert_eq!(soft[1], f32::NEG_INFINITY);
+        }
+        Ok(())
+    }
+}

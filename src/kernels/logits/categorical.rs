@@ -1,0 +1,358 @@
+//! `l_i - ln sum exp l`, gathered in one pass, and seeded draws of classes.
+
+use super::periodic;
+use crate::error::{Error, Result};
+use crate::kernels::buffer::{self, CHUNK, View};
+use crate::kernels::math;
+use crate::kernels::node::{self, Fresh, Op, Reached, fresh};
+use crate::kernels::random::{self, Stream};
+use crate::kernels::simd::{Loop, dispatch};
+use crate::shape;
+use candle_core::{D, DType, Device, Tensor};
+
+/// Log-mass of class `index` under logits `[.., K]`; the dims of the index broadcast with those before K.
+///
+/// An index that is no class has log-mass -inf and gradient 0. The dtype of `index` is a whole number's.
+pub(crate) fn categorical_log_prob(logits: &Tensor, index: &Tensor) -> Result<Tensor> {
+    let op = "categorical_log_prob";
+    let (classes, batch) = match logits.dims() {
+        [batch @ .., classes] if *classes > 0 => (*classes, batch),
+        found => return Err(Error::shape(op, "logits", "[.., K], K >= 1", found)),
+    };
+    let out = shape::broadcast(batch, index.dims()).ok_or_else(|| {
+        let expected = format!("a shape that broadcasts with {batch:?}");
+        Error::shape(op, "index", expected, index.dims())
+    })?;
+    let index = index.broadcast_as(out.as_slice())?;
+    if out.contains(&0) || !crate::kernels::fused(&[logits]) {
+        return composed(logits, &index, &out, classes);
+    }
+    let index = match index.dtype() {
+        DType::U32 => index.flatten_all()?.to_vec1::<u32>()?,
+        _ => {
+            let wide = index
+                .to_dtype(DType::I64)?
+                .flatten_all()?
+                .to_vec1::<i64>()?;
+            let narrow = |i| u32::try_from(i).unwrap_or(u32::MAX);
+            wide.into_iter().map(narrow).collect()
+        }
+    };
+    let logits = periodic(logits, &[out.as_slice(), &[classes]].concat(), classes)?;
+    let op = Categorical {
+        shape: out,
+        classes,
+        index,
+        rows: vec![],
+    };
+    Ok(node::apply1(op, &[&logits])?)
+}
+
+fn composed(logits: &Tensor, index: &Tensor, out: &[usize], classes: usize) -> Result<Tensor> {
+    if out.contains(&0) {
+        return Ok(logits.sum(D::Minus1)?.broadcast_as(out)?);
+    }
+    let max = logits.max_keepdim(D::Minus1)?.detach();
+    let shifted = logits.broadcast_sub(&max.maximum(f64::from(f32::MIN))?)?;
+    let log_probs = shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(D::Minus1)?.log()?)?;
+    let index = index.to_dtype(DType::I64)?;
+    let inside = (index.ge(0i64)? * index.lt(classes as i64)?)?;
+    let safe = inside.where_cond(&index, &index.zeros_like()?)?;
+    let all = log_probs
+        .broadcast_as([out, &[classes]].concat())?
+        .contiguous()?;
+    let picked = all
+        .gather(&safe.unsqueeze(D::Minus1)?.contiguous()?, D::Minus1)?
+        .squeeze(D::Minus1)?;
+    let zero = picked.zeros_like()?;
+    let outside = (zero.ones_like()? * f64::NEG_INFINITY)?;
+    // Selected first, so that no gradient flows from an index that is no class.
+    Ok((inside.where_cond(&picked, &zero)? + inside.where_cond(&zero, &outside)?)?)
+}
+
+/// (largest logit or 0 where all are -inf, `ln sum exp` of the rest) of each row.
+struct Rows<'a>(&'a [f32], usize, &'a mut [(f32, f32)]);
+
+impl Loop for Rows<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let Rows(logits, classes, out) = self;
+        for (row, out) in logits.chunks_exact(classes).zip(out) {
+            let (tiles, rest) = row.as_chunks::<16>();
+            let mut last = [f32::NEG_INFINITY; 16];
+            last[..rest.len()].copy_from_slice(rest);
+            let mut maxima = last;
+            for tile in tiles {
+                for i in 0..16 {
+                    maxima[i] = if tile[i] > maxima[i] {
+                        tile[i]
+                    } else {
+                        maxima[i]
+                    };
+                }
+            }
+            let mut sums = [0f32; 16];
+            for width in [8, 4, 2, 1] {
+                for i in 0..width {
+                    let other = maxima[i + width];
+                    maxima[i] = if other > maxima[i] { other } else { maxima[i] };
+                }
+            }
+            // Where every logit is -inf there is nothing to shift by; NaN comes back through the sum.
+            let shift = if maxima[0] > f32::NEG_INFINITY {
+                maxima[0]
+            } else {
+                0.
+            };
+            for i in 0..16 {
+                sums[i] = math::exp::<FMA>(last[i] - shift);
+            }
+            for tile in tiles {
+                for i in 0..16 {
+                    sums[i] += math::exp::<FMA>(tile[i] - shift);
+                }
+            }
+            for width in [8, 4, 2, 1] {
+                for i in 0..width {
+                    sums[i] += sums[i + width];
+                }
+            }
+            let ln = math::ln_positive::<FMA>(sums[0]);
+            let ln = if sums[0] == 0. { f32::NEG_INFINITY } else { ln };
+            *out = (shift, if sums[0] < f32::MAX { ln } else { sums[0] });
+        }
+    }
+}
+
+/// `-weight * softmax(row)`.
+struct Softmax<'a>(&'a [f32], (f32, f32), f32, &'a mut [f32]);
+
+impl Loop for Softmax<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let Softmax(row, (shift, ln), weight, out) = self;
+        for (l, out) in row.iter().zip(out) {
+            *out = -weight * math::exp::<FMA>(l - shift - ln);
+        }
+    }
+}
+
+struct Categorical {
+    shape: Vec<usize>,
+    classes: usize,
+    index: Vec<u32>,
+    rows: Vec<(f32, f32)>,
+}
+
+impl Op for Categorical {
+    const NAME: &'static str = "categorical-log-prob";
+
+    fn forward(&mut self, inputs: &[Tensor], keep: bool) -> candle_core::Result<Vec<Fresh>> {
+        let logits = View::new(&inputs[0])?;
+        let (logits, k) = (logits.f32()?, self.classes);
+        let count = logits.len() / k;
+        let mut rows = vec![(0., 0.); count];
+        let fill = |offset: usize, rows: &mut [(f32, f32)]| {
+            dispatch(Rows(&logits[offset * k..][..rows.len() * k], k, rows));
+        };
+        if logits.len() < buffer::SERIAL {
+            fill(0, &mut rows);
+        } else {
+            buffer::parallel(&mut rows, CHUNK.div_ceil(k), fill);
+        }
+        let out = buffer::build(self.index.len(), CHUNK, |offset, out| {
+            for (i, out) in out.iter_mut().enumerate() {
+                let row = (offset + i) % count;
+                let (shift, ln) = rows[row];
+                let class = self.index[offset + i] as usize;
+                *out = if class < k {
+                    logits[row * k + class] - shift - ln
+                } else {
+                    f32::NEG_INFINITY
+                };
+            }
+        });
+        if keep {
+            self.rows = rows;
+        }
+        Ok(vec![fresh(out, self.shape.as_slice())])
+    }
+
+    fn backward(
+        &self,
+        inputs: &[Tensor],
+        outputs: &[Option<Reached>],
+        _: &[bool],
+    ) -> candle_core::Result<Vec<Option<Tensor>>> {
+        let Some(Some(reached)) = outputs.first() else {
+            candle_core::bail!("categorical-log-prob: no upstream gradient")
+        };
+        let (logits, upstream) = (View::new(&inputs[0])?, View::new(&reached.gradient)?);
+        let (logits, upstream, k) = (logits.f32()?, upstream.f32()?, self.classes);
+        let count = self.rows.len();
+        let out = buffer::build(logits.len(), k * CHUNK.div_ceil(k), |offset, out| {
+            let mut counts = vec![0f64; k];
+            for (i, out) in out.chunks_exact_mut(k).enumerate() {
+                let row = offset / k + i;
+                let draws = (row..self.index.len()).step_by(count);
+                let draws = draws.map(|i| (self.index[i] as usize, f64::from(upstream[i])));
+                let draws = draws.filter(|(class, _)| *class < k);
+                let weight: f64 = draws.clone().map(|(_, g)| g).sum();
+                let logits = &logits[row * k..][..k];
+                dispatch(Softmax(logits, self.rows[row], weight as f32, out));
+                // Many small gradients of one class: added up in f64 first.
+                for (class, g) in draws.clone() {
+                    counts[class] += g;
+                }
+                for (class, _) in draws {
+                    out[class] += std::mem::take(&mut counts[class]) as f32;
+                }
+            }
+        });
+        Tensor::from_vec(out, inputs[0].shape(), inputs[0].device()).map(|g| vec![Some(g)])
+    }
+}
+
+/// `repeats` classes for each row of `logits` `[.., K]`, by inversion of the distribution function in f64: shape
+/// `[repeats, ..]` flattened, u32. A class of logit -inf is never drawn.
+pub(crate) fn categorical_sample(
+    logits: &Tensor,
+    repeats: usize,
+    stream: Stream,
+) -> Result<Vec<u32>> {
+    let k = logits.dim(D::Minus1)?;
+    let logits = logits.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
+    let logits = logits.flatten_all()?.to_vec1::<f64>()?;
+    let count = logits.len() / k.max(1);
+    let table = cumulative(&logits, k);
+    let total = |row: usize| table[row * k + k - 1];
+    if let Some(row) = (0..count).find(|row| !(total(*row) > 0. && total(*row) < f64::INFINITY)) {
+        return Err(Error::value(
+            "Categorical::sample",
+            "logits",
+            "a finite largest logit in each row",
+            format!("row {row} without one"),
+        ));
+    }
+    let uniforms = random::uniforms_f64(stream, count * repeats);
+    Ok(buffer::build(uniforms.len(), CHUNK, |offset, out| {
+        for (i, out) in out.iter_mut().enumerate() {
+            let row = (offset + i) % count;
+            let mass = &table[row * k..][..k];
+            let target = uniforms[offset + i] * mass[k - 1];
+            // The product may round up to the total: then the last class with any mass.
+            let class = mass.partition_point(|m| *m <= target);
+            *out = class.min(mass.partition_point(|m| *m < mass[k - 1])) as u32;
+        }
+    }))
+}
+
+/// Running sums of `exp(l - max)` along rows of `k`.
+fn cumulative(logits: &[f64], k: usize) -> Vec<f64> {
+    let chunk = k * CHUNK.div_ceil(k);
+    buffer::build(logits.len(), chunk, |offset, out| {
+        for (row, out) in logits[offset..]
+            .chunks_exact(k)
+            .zip(out.chunks_exact_mut(k))
+        {
+            let max = row.iter().fold(f64::NEG_INFINITY, |m, l| m.max(*l));
+            let mut sum = 0.;
+            for (l, out) in row.iter().zip(out) {
+                sum += (l - max).exp();
+                *out = sum;
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{agree, tensor};
+    use super::*;
+
+    fn indices(dims: &[usize], classes: usize) -> Result<Tensor> {
+        let n = dims.iter().product::<usize>();
+        let list: Vec<i64> = (0..n)
+            .map(|i| (i * 31 % (classes + 2)) as i64 - 1)
+            .collect();
+        Ok(Tensor::from_vec(list, dims, &Device::Cpu)?)
+    }
+
+    #[test]
+    fn fused_is_composed() -> Result<()> {
+        let cases: &[(&[usize], &[usize])] = &[
+            (&[40, 10], &[40]),
+            (&[40, 17], &[7, 40]),
+            (&[5, 4, 33], &[4]),
+            (&[3, 1, 16], &[6]),
+            (&[7], &[1000]),
+            (&[7], &[]),
+            (&[0, 7], &[0]),
+            (&[3000, 20], &[3000]),
+        ];
+        for (l, i) in cases {
+            let k = l[l.len() - 1];
+            let index = indices(i, k)?;
+            let mut logits = tensor(l, 3, 8.)?;
+            for masked in [false, true] {
+                if masked {
+                    // Every fifth class or so.
+                    let mask = tensor(l, 9, 1.)?.lt(-0.6)?;
+                    let low = (logits.ones_like()? * f64::NEG_INFINITY)?;
+                    logits = mask.where_cond(&low, &logits)?;
+                }
+                agree(
+                    &format!("{l:?} {i:?} {masked}"),
+                    &[logits.clone()],
+                    |t| finite(categorical_log_prob(&t[0], &index)?),
+                    |t| {
+                        let out = shape::broadcast(&l[..l.len() - 1], i).unwrap_or_default();
+                        finite(composed(
+                            &t[0],
+                            &index.broadcast_as(out.as_slice())?,
+                            &out,
+                            k,
+                        )?)
+                    },
+                    1e-5,
+                )?;
+            }
+        }
+        let index = indices(&[20], 30)?;
+        agree(
+            "strided",
+            &[tensor(&[30, 20], 1, 3.)?.t()?],
+            |t| finite(categorical_log_prob(&t[0], &index)?),
+            |t| finite(composed(&t[0], &index, &[20], 30)?),
+            1e-5,
+        )
+    }
+
+    /// -inf replaced: the weighted sum of the comparison would be NaN.
+    fn finite(t: Tensor) -> Result<Tensor> {
+        let low = (t.ones_like()? * -1e4)?;
+        Ok(t.eq(f64::NEG_INFINITY)?.where_cond(&low, &t)?)
+    }
+
+    #[test]
+    fn no_class_and_no_mass() -> Result<()> {
+        let logits = Tensor::new(
+            &[[0f32, f32::NEG_INFINITY], [f32::NEG_INFINITY; 2]],
+            &Device::Cpu,
+        )?;
+        let index = Tensor::new(&[[0u32, 0], [1, 1], [2, 2], [u32::MAX, 7]], &Device::Cpu)?;
+        let got = categorical_log_prob(&logits, &index)?.to_vec2::<f32>()?;
+        assert_eq!(
+            [got[0][0], got[1][0], got[2][0], got[3][0]],
+            [0., f32::NEG_INFINITY, f32::NEG_INFINITY, f32::NEG_INFINITY]
+        );
+        assert!(got[0][1].is_nan() && got[1][1].is_nan());
+        let stream = crate::kernels::random::Stream { key: 1, draw: 0 };
+        assert!(categorical_sample(&logits, 3, stream).is_err());
+        let one = categorical_sample(&logits.narrow(0, 0, 1)?, 1000, stream)?;
+        assert!(one.iter().all(|c| *c == 0));
+        Ok(())
+    }
+}

@@ -1,0 +1,283 @@
+//! Mixtures against reference values, central differences, the generic path and frequencies.
+
+use candle_core::{DType, Device, Tensor, Var};
+use candle_prob::distribution::{
+    Bernoulli, Categorical, Distribution, Independent, MixtureSameFamily, Moments,
+    MultivariateNormalDiag, Normal,
+};
+use candle_prob::{Result, Rng};
+use serde_json::Value;
+
+fn numbers(v: &Value) -> Vec<f64> {
+    match v {
+        Value::Array(a) => a.iter().flat_map(numbers).collect(),
+        Value::Object(o) => numbers(&o["data"]),
+        Value::String(s) => vec![s.parse().unwrap()],
+        v => vec![v.as_f64().unwrap()],
+    }
+}
+
+fn array(v: &Value, dtype: DType) -> Result<Tensor> {
+    let data = numbers(v);
+    let dims = match v.get("shape") {
+        Some(s) => numbers(s).iter().map(|d| *d as usize).collect(),
+        None => vec![data.len()],
+    };
+    Ok(Tensor::from_vec(data, dims, &Device::Cpu)?.to_dtype(dtype)?)
+}
+
+fn values(t: &Tensor) -> Vec<f64> {
+    let t = t.to_dtype(DType::F64).unwrap().flatten_all().unwrap();
+    t.to_vec1().unwrap()
+}
+
+type Rows = MixtureSameFamily<Independent<Normal>>;
+
+fn mixture(logits: &Tensor, loc: &Tensor, scale: &Tensor) -> Result<Rows> {
+    MixtureSameFamily::new(
+        Categorical::new(logits)?,
+        Normal::new(loc, scale)?.to_event(1)?,
+    )
+}
+
+#[test]
+fn densities_moments_and_gradients_are_the_reference() -> Result<()> {
+    let golden: Value = serde_json::from_str(include_str!("golden/mixture.json")).unwrap();
+    for case in golden["cases"].as_array().unwrap() {
+        for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::F64, 1e-11)] {
+            let params = ["logits", "loc", "scale"]
+                .map(|p| Var::from_tensor(&array(&case["params"][p], dtype).unwrap()).unwrap());
+            let [logits, loc, scale] = &params;
+            let x = Var::from_tensor(&array(&case["x"], dtype)?)?;
+            let d = mixture(logits, loc, scale)?;
+            let out = d.log_prob(&x)?;
+            let cond = numbers(&case["log_prob_cond"]);
+            let close = |name: &str, got: f64, want: f64, cond: f64| {
+                let limit = tolerance * want.abs().max(1.).max(cond);
+                assert!(
+                    (got - want).abs() <= limit,
+                    "{name} {dtype:?}: {got} is not {want}"
+                );
+            };
+            for ((got, want), cond) in values(&out)
+                .iter()
+                .zip(numbers(&case["log_prob"]))
+                .zip(&cond)
+            {
+                close("log_prob", *got, want, *cond);
+            }
+            for (name, got) in [("mean", d.mean()?), ("variance", d.variance()?)] {
+                for (got, want) in values(&got).iter().zip(numbers(&case[name])) {
+                    close(name, *got, want, 1.);
+                }
+            }
+            for (i, cond) in cond.iter().enumerate() {
+                let store = out.get(i)?.backward()?;
+                for (name, var) in ["logits", "loc", "scale", "x"]
+                    .iter()
+                    .zip(params.iter().chain([&x]))
+                {
+                    let got = store.get(var).unwrap();
+                    let got = if *name == "x" {
+                        got.get(i)?
+                    } else {
+                        got.clone()
+                    };
+                    let n = got.elem_count();
+                    let want = &numbers(&case["grad"][name])[i * n..][..n];
+                    for (got, want) in values(&got).iter().zip(want) {
+                        close(name, *got, *want, *cond);
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn wave(dims: &[usize], seed: f64, dtype: DType) -> Result<Tensor> {
+    let n: usize = dims.iter().product();
+    let data: Vec<f64> = (0..n)
+        .map(|i| ((i as f64 + seed) * 12.9898).sin() * 2.)
+        .collect();
+    Ok(Tensor::from_vec(data, dims, &Device::Cpu)?.to_dtype(dtype)?)
+}
+
+#[test]
+fn gradients_are_central_differences() -> Result<()> {
+    let start = [
+        wave(&[3, 2], 1., DType::F64)?,
+        wave(&[3], 2., DType::F64)?,
+        wave(&[3, 2], 3., DType::F64)?,
+        wave(&[3, 2], 4., DType::F64)?.exp()?,
+    ];
+    let f = |t: &[Tensor]| -> Result<Tensor> {
+        let w = Tensor::new(&[0.3, -1., 2.], &Device::Cpu)?;
+        Ok((mixture(&t[1], &t[2], &t[3])?.log_prob(&t[0])? * w)?.sum_all()?)
+    };
+    let vars = start
+        .iter()
+        .map(Var::from_tensor)
+        .collect::<candle_core::Result<Vec<_>>>()?;
+    let tensors: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
+    let store = f(&tensors)?.backward()?;
+    for (a, var) in vars.iter().enumerate() {
+        for (i, got) in values(store.get(var).unwrap()).into_iter().enumerate() {
+            let at = |h: f64| -> Result<f64> {
+                let mut moved = start.to_vec();
+                let mut data = values(&moved[a]);
+                data[i] += h;
+                moved[a] = Tensor::from_vec(data, moved[a].dims(), &Device::Cpu)?;
+                Ok(values(&f(&moved)?)[0])
+            };
+            let want = (at(1e-5)? - at(-1e-5)?) / 2e-5;
+            assert!(
+                (got - want).abs() < 1e-7 * want.abs().max(1.),
+                "{a} {i}: {got} {want}"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The fused pass, the vector family and the generic sum over components are the same density.
+#[test]
+fn the_paths_agree() -> Result<()> {
+    for dtype in [DType::F32, DType::F64] {
+        let (logits, loc) = (wave(&[5], 1., dtype)?, wave(&[5, 3], 2., dtype)?);
+        let scale = wave(&[5, 3], 3., dtype)?.exp()?;
+        let x = wave(&[2, 7, 3], 4., dtype)?;
+        let rows = mixture(&logits, &loc, &scale)?;
+        let fused = values(&rows.log_prob(&x)?);
+        let joint = values(&rows.joint_log_prob(&x)?);
+        let vectors = MultivariateNormalDiag::new(&loc, &scale)?;
+        let vectors = MixtureSameFamily::new(Categorical::new(&logits)?, vectors)?;
+        // A batch of two equal mixtures goes the generic way.
+        let pair = |t: &Tensor| Tensor::stack(&[t, t], 0);
+        let batch = mixture(&pair(&logits)?, &pair(&loc)?, &pair(&scale)?)?;
+        let generic = batch.log_prob(&x.unsqueeze(2)?)?;
+        assert_eq!(generic.dims(), &[2, 7, 2]);
+        let generic = values(&generic.narrow(2, 1, 1)?);
+        for (i, want) in joint
+            .chunks(5)
+            .map(|j| j.iter().map(|l| l.exp()).sum::<f64>().ln())
+            .enumerate()
+        {
+            for got in [fused[i], values(&vectors.log_prob(&x)?)[i], generic[i]] {
+                assert!(
+                    (got - want).abs() < 1e-5 * want.abs().max(1.),
+                    "{got} {want}"
+                );
+            }
+        }
+        assert_eq!(rows.log_prob(&x.narrow(0, 0, 0)?)?.dims(), &[0, 7]);
+        assert_eq!(
+            batch.log_prob(&x.narrow(0, 0, 0)?.unsqueeze(2)?)?.dims(),
+            &[0, 7, 2]
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn discrete_components() -> Result<()> {
+    let logits = wave(&[4, 6], 1., DType::F64)?;
+    let d = MixtureSameFamily::new(
+        Categorical::new(&wave(&[4], 2., DType::F64)?)?,
+        Bernoulli::new(&logits)?.to_event(1)?,
+    )?;
+    let mut total = 0.;
+    for code in 0..64u32 {
+        let x: Vec<f64> = (0..6).map(|b| f64::from(code >> b & 1)).collect();
+        total += values(&d.log_prob(&Tensor::new(x.as_slice(), &Device::Cpu)?)?)[0].exp();
+    }
+    assert!((total - 1.).abs() < 1e-12);
+    // Outside the support of every component.
+    let outside = (Tensor::ones(6, DType::F64, &Device::Cpu)? * 0.5)?;
+    assert_eq!(values(&d.log_prob(&outside)?), [f64::NEG_INFINITY]);
+    let x = d.sample(&[3, 2], &mut Rng::new(1))?;
+    assert_eq!(x.dims(), &[3, 2, 6]);
+    Ok(())
+}
+
+/// The frequencies of 5 components far apart, with 4 degrees of freedom: above 23.5 once in 10^4 seeds. The seed is fixed.
+#[test]
+fn samples_come_from_the_right_components() -> Result<()> {
+    let logits = Tensor::new(
+        &[
+            [0f32, 1., -1., 0.5, 0.],
+            [0., 0., 0., f32::NEG_INFINITY, 3.],
+        ],
+        &Device::Cpu,
+    )?;
+    // The mean tells the batch row, the component and the coordinate.
+    let loc: Vec<f32> = (0..20).map(|i| (i * 100) as f32).collect();
+    let loc = Tensor::from_vec(loc, (2, 5, 2), &Device::Cpu)?;
+    let d = mixture(&logits, &loc, &loc.ones_like()?)?;
+    let n = 50_000;
+    let x = d.sample(&[n], &mut Rng::new(3))?;
+    assert_eq!(x.dims(), &[n, 2, 2]);
+    let probs = d.mixing().probs()?.to_vec2::<f32>()?;
+    let x = x.to_vec3::<f32>()?;
+    for row in 0..2 {
+        let mut counts = [0f64; 5];
+        let mut squares = 0f64;
+        for x in &x {
+            let component = (f64::from(x[row][0]) / 200.).round() as usize;
+            counts[component - 5 * row] += 1.;
+            let deviation = f64::from(x[row][1]) - component as f64 * 200. - 100.;
+            squares += deviation * deviation;
+        }
+        let n = n as f64;
+        // The variance of n unit normals: 4 standard errors, exceeded once in 16000 seeds.
+        assert!((squares / n - 1.).abs() < 4. * (2. / n).sqrt());
+        let chi = counts.iter().zip(&probs[row]).filter(|(_, p)| **p > 0.);
+        let chi: f64 = chi
+            .map(|(c, p)| (c - n * f64::from(*p)).powi(2) / (n * f64::from(*p)))
+            .sum();
+        assert!(chi < 23.5, "{chi}");
+        assert!(row == 0 || counts[3] == 0.);
+    }
+    Ok(())
+}
+
+/// Were all components drawn, this would be 10^5 * 10^4 * 4 numbers: 16 GB.
+#[test]
+fn many_components_cost_no_memory() -> Result<()> {
+    let k = 100_000;
+    let loc: Vec<f32> = (0..4 * k).map(|i| (i / 4) as f32).collect();
+    let loc = Tensor::from_vec(loc, (k, 4), &Device::Cpu)?;
+    let logits = Tensor::zeros(k, DType::F32, &Device::Cpu)?;
+    let x = mixture(&logits, &loc, &loc.ones_like()?)?.sample(&[10_000], &mut Rng::new(2))?;
+    // Uniform on 0..k: mean k / 2, 4 standard errors of k / sqrt(12 n).
+    let mean = f64::from(x.narrow(1, 0, 1)?.mean_all()?.to_scalar::<f32>()?);
+    assert!(
+        (mean / k as f64 - 0.5).abs() < 4. / (12f64 * 1e4).sqrt(),
+        "{mean}"
+    );
+    Ok(())
+}
+
+#[test]
+fn errors_name_the_argument() -> Result<()> {
+    let loc = wave(&[4, 2], 1., DType::F32)?;
+    let normal = || Normal::new(&loc, &loc.ones_like()?)?.to_event(1);
+    let three = Categorical::new(&wave(&[3], 1., DType::F32)?)?;
+    let error = MixtureSameFamily::new(three, normal()?)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("components"), "{error}");
+    let four = Categorical::new(&wave(&[4], 1., DType::F32)?)?;
+    let d = MixtureSameFamily::new(four, normal()?)?;
+    for bad in [
+        wave(&[5, 3], 1., DType::F32)?,
+        wave(&[5, 2], 1., DType::F64)?,
+    ] {
+        let error = d.log_prob(&bad).unwrap_err().to_string();
+        assert!(
+            error.contains("MixtureSameFamily::log_prob: value"),
+            "{error}"
+        );
+    }
+    Ok(())
+}
