@@ -1,6 +1,6 @@
 //! The command line: flags all examples share, and errors as one line.
 
-use super::report::Output;
+use super::{file_error, report::Output};
 use candle_prob::Result;
 use clap::{Args, Parser};
 use std::path::PathBuf;
@@ -35,6 +35,9 @@ impl Common {
             Some(folder) => folder.clone(),
             None => PathBuf::from("out").join(name),
         };
+        if self.resume && !folder.is_dir() {
+            return Err(file_error(&folder, "the folder of an earlier run", "none"));
+        }
         Output::create(folder)
     }
 }

@@ -1,0 +1,165 @@
+//! The command line and what it amounts to.
+
+use crate::common::cli::{self, Common};
+use crate::common::multi::{self, Protocol};
+use clap::{Parser, ValueEnum};
+
+/// Basic, VIB and GMVIB (Zuo, 2023) side by side on images of several digits.
+///
+/// The label of an image is the set of its classes. Basic has a deterministic code, VIB a Gaussian one, GMVIB a weighted
+/// sum of ten Gaussian components. Writes metrics.json, samples.png, curves.png, information_plane.png and a checkpoint
+/// per model.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "gmvib")]
+pub struct Arguments {
+    #[command(flatten)]
+    pub common: Common,
+    /// Which model to train
+    #[arg(long, value_enum, default_value_t = Choice::All)]
+    pub model: Choice,
+    /// Digits in an image
+    #[arg(long, default_value_t = 2, value_parser = digits)]
+    pub digits: usize,
+    /// Images composed in total, four fifths for training [default: 20000 with --data, 8000 without]
+    #[arg(long, value_parser = cli::count)]
+    pub images: Option<usize>,
+    /// Where the sources of test images come from
+    #[arg(long, value_enum, default_value_t = Protocol::Disjoint)]
+    pub protocol: Protocol,
+    /// Compose new training images every epoch, from the training sources
+    #[arg(long)]
+    pub fresh: bool,
+    /// Weight of the rate in the objective
+    #[arg(long, default_value_t = 1e-3, value_parser = cli::not_negative, allow_negative_numbers = true)]
+    pub beta: f64,
+    /// Monte-Carlo samples of the code, in training and in prediction [default: 12]
+    #[arg(long, value_parser = cli::count)]
+    pub samples: Option<usize>,
+    /// Dimensions of the code
+    #[arg(long, default_value_t = 256, value_parser = cli::count)]
+    pub latent: usize,
+    /// Images in a step
+    #[arg(long, default_value_t = 64, value_parser = cli::count)]
+    pub batch: usize,
+    /// Highest learning rate; it falls to zero along a half cosine
+    #[arg(long, default_value_t = 1e-3, value_parser = cli::positive, allow_negative_numbers = true)]
+    pub lr: f64,
+    /// Posterior of GMVIB's weights
+    #[arg(long, value_enum, default_value_t = Weight::Dirichlet)]
+    pub weight: Weight,
+    /// Channels of the encoder's convolutions, each of which halves the image
+    #[arg(long, value_delimiter = ',', default_value = "32,64,128", value_parser = cli::count)]
+    pub channels: Vec<usize>,
+    /// Pause each model after this many epochs, to be continued with --resume
+    #[arg(long, value_name = "EPOCHS", value_parser = cli::count)]
+    pub pause_after: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Choice {
+    Basic,
+    Vib,
+    Gmvib,
+    All,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Basic,
+    Vib,
+    Gmvib,
+}
+
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Basic => "basic",
+            Kind::Vib => "vib",
+            Kind::Gmvib => "gmvib",
+        }
+    }
+
+    pub fn title(self) -> &'static str {
+        match self {
+            Kind::Basic => "Basic",
+            Kind::Vib => "VIB",
+            Kind::Gmvib => "GMVIB",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Weight {
+    /// A Dirichlet distribution, with implicit gradients
+    Dirichlet,
+    /// A Gaussian through softmax, as the paper computes it
+    Gaussian,
+}
+
+impl Arguments {
+    pub fn kinds(&self) -> Vec<Kind> {
+        match self.model {
+            Choice::Basic => vec![Kind::Basic],
+            Choice::Vib => vec![Kind::Vib],
+            Choice::Gmvib => vec![Kind::Gmvib],
+            Choice::All => vec![Kind::Basic, Kind::Vib, Kind::Gmvib],
+        }
+    }
+
+    pub fn epochs(&self) -> usize {
+        let default = match (self.common.quick, &self.common.data) {
+            (true, _) => 3,
+            (false, None) => 15,
+            (false, Some(_)) => 50,
+        };
+        self.common.epochs.map_or(default, |epochs| epochs as usize)
+    }
+
+    pub fn samples(&self) -> usize {
+        self.samples
+            .unwrap_or(if self.common.quick { 4 } else { 12 })
+    }
+
+    pub fn composition(&self) -> multi::Config {
+        let images = match (self.common.quick, &self.common.data) {
+            (true, _) => 1500,
+            (false, None) => 8000,
+            (false, Some(_)) => 20_000,
+        };
+        multi::Config {
+            digits: self.digits,
+            images: self.images.unwrap_or(images),
+            protocol: self.protocol,
+        }
+    }
+
+    /// Everything that decides the result, as one line: a checkpoint of other settings cannot be continued.
+    pub fn fingerprint(&self) -> String {
+        let data = match &self.common.data {
+            Some(folder) => folder.display().to_string(),
+            None => "digits".into(),
+        };
+        format!(
+            "seed {} epochs {} samples {} data {data} {:?} fresh {} beta {} latent {} batch {} lr {} weight {:?} channels {:?}",
+            self.common.seed,
+            self.epochs(),
+            self.samples(),
+            self.composition(),
+            self.fresh,
+            self.beta,
+            self.latent,
+            self.batch,
+            self.lr,
+            self.weight,
+            self.channels,
+        )
+    }
+}
+
+fn digits(text: &str) -> Result<usize, String> {
+    match text {
+        "2" => Ok(2),
+        "3" => Ok(3),
+        _ => Err("expected 2 or 3".into()),
+    }
+}

@@ -1,0 +1,237 @@
+//! The three models: one convolutional encoder and one decoder, with three kinds of code between them.
+
+use crate::common::images::CLASSES;
+use crate::config::{Arguments, Kind, Weight};
+use candle_core::{DType, Device, Tensor};
+use candle_nn::{Module, VarBuilder};
+use candle_prob::distribution::{
+    Bernoulli, Dirichlet, Distribution, Independent, LogisticNormal, MultivariateNormalDiag,
+    WeightedSum,
+};
+use candle_prob::net::{ConvEncoder, ConvEncoderConfig, Dense, Mlp, conv_encoder, dense, mlp};
+use candle_prob::objective::bottleneck::{self, Config, gmvib, vib};
+use candle_prob::{Activation, Result, Rng};
+
+/// Width of the layer between the convolutions and the code, and of the decoder's hidden layer.
+const HIDDEN: usize = 256;
+
+pub struct Model {
+    encoder: ConvEncoder,
+    head: Head,
+    decoder: Mlp,
+    config: Config,
+    latent: usize,
+}
+
+enum Head {
+    Point(Dense),
+    Gaussian(Gaussian),
+    Mixture {
+        components: Gaussian,
+        weight: WeightHead,
+    },
+}
+
+struct Gaussian {
+    loc: Dense,
+    log_var: Dense,
+}
+
+enum WeightHead {
+    Dirichlet(Dense),
+    Gaussian(Gaussian),
+}
+
+/// What the encoder says about the code of each image.
+pub enum Posterior {
+    Point(Tensor),
+    Gaussian(MultivariateNormalDiag),
+    Dirichlet(MultivariateNormalDiag, Dirichlet),
+    LogisticNormal(MultivariateNormalDiag, LogisticNormal),
+}
+
+/// The objective's parts, one value for each image, in nats.
+pub struct Parts {
+    pub distortion: Tensor,
+    pub rate: Option<Tensor>,
+    pub total: Tensor,
+}
+
+impl Model {
+    pub fn new(
+        kind: Kind,
+        arguments: &Arguments,
+        (height, width): (usize, usize),
+        vb: VarBuilder,
+    ) -> Result<Self> {
+        let config = ConvEncoderConfig {
+            channels: arguments.channels.clone(),
+            hidden: Some(HIDDEN),
+            ..ConvEncoderConfig::default()
+        };
+        let encoder = conv_encoder(config, (1, height, width), vb.pp("encoder"))?;
+        let latent = arguments.latent;
+        let gaussian = |width: usize, vb: VarBuilder| Gaussian::new(encoder.features(), width, vb);
+        let vb_head = vb.pp("head");
+        let head = match kind {
+            Kind::Basic => Head::Point(dense(
+                encoder.features(),
+                latent,
+                Activation::Identity,
+                vb_head,
+            )?),
+            Kind::Vib => Head::Gaussian(gaussian(latent, vb_head)?),
+            Kind::Gmvib => Head::Mixture {
+                components: gaussian(CLASSES * latent, vb_head.pp("components"))?,
+                weight: match arguments.weight {
+                    Weight::Dirichlet => WeightHead::Dirichlet(dense(
+                        encoder.features(),
+                        CLASSES,
+                        Activation::Softplus,
+                        vb_head.pp("weight"),
+                    )?),
+                    Weight::Gaussian => {
+                        WeightHead::Gaussian(gaussian(CLASSES, vb_head.pp("weight"))?)
+                    }
+                },
+            },
+        };
+        Ok(Model {
+            head,
+            decoder: mlp(
+                &[latent, HIDDEN, CLASSES],
+                Activation::Relu,
+                vb.pp("decoder"),
+            )?,
+            encoder,
+            config: Config {
+                beta: arguments.beta,
+                samples: arguments.samples(),
+            },
+            latent,
+        })
+    }
+
+    pub fn posterior(&self, images: &Tensor) -> Result<Posterior> {
+        let features = self.encoder.forward(images)?;
+        Ok(match &self.head {
+            Head::Point(layer) => Posterior::Point(layer.forward(&features)?),
+            Head::Gaussian(head) => Posterior::Gaussian(head.given(&features, &[self.latent])?),
+            Head::Mixture { components, weight } => {
+                let components = components.given(&features, &[CLASSES, self.latent])?;
+                match weight {
+                    WeightHead::Dirichlet(layer) => {
+                        let concentration = layer.forward(&features)?;
+                        Posterior::Dirichlet(components, Dirichlet::new(&concentration)?)
+                    }
+                    WeightHead::Gaussian(head) => {
+                        let (loc, log_var) = head.parameters(&features, &[CLASSES])?;
+                        let weight = LogisticNormal::from_log_var(&loc, &log_var)?;
+                        Posterior::LogisticNormal(components, weight)
+                    }
+                }
+            }
+        })
+    }
+
+    /// The distribution of the label set given the code.
+    fn labels(&self, code: &Tensor) -> Result<Independent<Bernoulli>> {
+        Bernoulli::from_logits(&self.decoder.forward(code)?)?.to_event(1)
+    }
+
+    /// Basic: the negative log-likelihood. VIB and GMVIB: their objectives, with the prior N(0, I) for each Gaussian and
+    /// the uniform distribution on the simplex for a Dirichlet weight.
+    pub fn objective(
+        &self,
+        posterior: &Posterior,
+        target: &Tensor,
+        rng: &mut Rng,
+    ) -> Result<Parts> {
+        let decoder = |code: &Tensor| self.labels(code);
+        let normal = MultivariateNormalDiag::standard(self.latent, DType::F32, &Device::Cpu)?;
+        let mixture = |parts: bottleneck::Gmvib| Parts {
+            distortion: parts.distortion,
+            rate: Some(parts.rate),
+            total: parts.total,
+        };
+        Ok(match posterior {
+            Posterior::Point(code) => {
+                let distortion = self.labels(code)?.log_prob(target)?.neg()?;
+                Parts {
+                    total: distortion.clone(),
+                    distortion,
+                    rate: None,
+                }
+            }
+            Posterior::Gaussian(posterior) => {
+                let parts = vib(posterior, &normal, &decoder, target, &self.config, rng)?;
+                Parts {
+                    distortion: parts.distortion,
+                    rate: Some(parts.rate),
+                    total: parts.total,
+                }
+            }
+            Posterior::Dirichlet(components, weight) => {
+                let uniform = Dirichlet::new(&Tensor::ones(CLASSES, DType::F32, &Device::Cpu)?)?;
+                mixture(gmvib(
+                    (components, &normal),
+                    (weight, &uniform),
+                    &decoder,
+                    target,
+                    &self.config,
+                    rng,
+                )?)
+            }
+            Posterior::LogisticNormal(components, weight) => {
+                let standard = LogisticNormal::standard(CLASSES, DType::F32, &Device::Cpu)?;
+                mixture(gmvib(
+                    (components, &normal),
+                    (weight, &standard),
+                    &decoder,
+                    target,
+                    &self.config,
+                    rng,
+                )?)
+            }
+        })
+    }
+
+    /// The probability of each label, the mean over the Monte-Carlo samples of the code.
+    pub fn probabilities(&self, posterior: &Posterior, rng: &mut Rng) -> Result<Tensor> {
+        let samples = &[self.config.samples];
+        let codes = match posterior {
+            Posterior::Point(code) => code.unsqueeze(0)?,
+            Posterior::Gaussian(posterior) => posterior.sample(samples, rng)?,
+            Posterior::Dirichlet(components, weight) => {
+                components.sample_weighted_sum(&weight.sample(samples, rng)?, rng)?
+            }
+            Posterior::LogisticNormal(components, weight) => {
+                components.sample_weighted_sum(&weight.sample(samples, rng)?, rng)?
+            }
+        };
+        let logits = self.decoder.forward(&codes)?;
+        Ok(candle_nn::ops::sigmoid(&logits)?.mean(0)?)
+    }
+}
+
+impl Gaussian {
+    fn new(features: usize, width: usize, vb: VarBuilder) -> Result<Self> {
+        Ok(Gaussian {
+            loc: dense(features, width, Activation::Identity, vb.pp("loc"))?,
+            log_var: dense(features, width, Activation::Identity, vb.pp("log_var"))?,
+        })
+    }
+
+    /// Mean and log-variance, each `[batch] ++ shape`.
+    fn parameters(&self, features: &Tensor, shape: &[usize]) -> Result<(Tensor, Tensor)> {
+        let shape = [&[features.dim(0)?], shape].concat();
+        let loc = self.loc.forward(features)?.reshape(shape.as_slice())?;
+        let log_var = self.log_var.forward(features)?.reshape(shape.as_slice())?;
+        Ok((loc, log_var))
+    }
+
+    fn given(&self, features: &Tensor, shape: &[usize]) -> Result<MultivariateNormalDiag> {
+        let (loc, log_var) = self.parameters(features, shape)?;
+        MultivariateNormalDiag::from_log_var(&loc, &log_var)
+    }
+}
