@@ -65,7 +65,7 @@ impl Model {
         vb: VarBuilder,
     ) -> Result<Self> {
         let config = ConvEncoderConfig {
-            channels: arguments.channels.clone(),
+            channels: arguments.channels(),
             hidden: Some(HIDDEN),
             ..ConvEncoderConfig::default()
         };
@@ -136,7 +136,7 @@ impl Model {
 
     /// The distribution of the label set given the code.
     fn labels(&self, code: &Tensor) -> Result<Independent<Bernoulli>> {
-        Bernoulli::from_logits(&self.decoder.forward(code)?)?.to_event(1)
+        Bernoulli::new(&self.decoder.forward(code)?)?.to_event(1)
     }
 
     /// Basic: the negative log-likelihood. VIB and GMVIB: their objectives, with the prior N(0, I) for each Gaussian and
