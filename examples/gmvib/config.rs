@@ -109,7 +109,7 @@ impl Arguments {
 
     pub fn epochs(&self) -> usize {
         let default = match (self.common.quick, &self.common.data) {
-            (true, _) => 6,
+            (true, _) => 4,
             (false, None) => 12,
             (false, Some(_)) => 50,
         };
@@ -139,7 +139,7 @@ impl Arguments {
     }
 
     pub fn composition(&self) -> multi::Config {
-        let images = if self.common.quick { 10_000 } else { 20_000 };
+        let images = if self.common.quick { 5000 } else { 20_000 };
         multi::Config {
             digits: self.digits,
             images: self.images.unwrap_or(images),
