@@ -8,7 +8,9 @@ use candle_prob::distribution::{
     Bernoulli, Dirichlet, Distribution, Independent, LogisticNormal, MultivariateNormalDiag,
     WeightedSum,
 };
-use candle_prob::net::{ConvEncoder, ConvEncoderConfig, Dense, Mlp, conv_encoder, dense, mlp};
+use candle_prob::net::{
+    ConvEncoder, ConvEncoderConfig, Dense, Mlp, Positions, conv_encoder, dense, mlp,
+};
 use candle_prob::objective::bottleneck::{self, Config, gmvib, vib};
 use candle_prob::{Activation, Result, Rng};
 
@@ -66,6 +68,8 @@ impl Model {
     ) -> Result<Self> {
         let config = ConvEncoderConfig {
             channels: arguments.channels(),
+            // A label says that a digit is there, not where.
+            positions: Positions::Max,
             hidden: Some(HIDDEN),
             ..ConvEncoderConfig::default()
         };

@@ -11,6 +11,7 @@
 //! - `logits`: log-masses of discrete families. `mixture`: mixtures of diagonal normals.
 //! - `lanes`: sixteen f32 that stay in registers.
 //! - `simd`: run-time choice of instruction set. `math`: the vectorized elementary functions.
+//! - `max_positions`: the largest value of each channel over an image.
 //! - `activation`: activation functions. `map`: elementwise nodes. `composed`: their forms in candle operations.
 //! - `gamma`: gamma and Dirichlet draws with implicit gradients.
 //! - `buffer`: views of tensors and parallel filling of fresh buffers. `random`: seeded streams.
@@ -29,6 +30,7 @@ pub(crate) mod lanes;
 pub(crate) mod logits;
 pub(crate) mod map;
 pub(crate) mod math;
+pub(crate) mod max_positions;
 pub(crate) mod mixture;
 pub(crate) mod node;
 pub(crate) mod norm;

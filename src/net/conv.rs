@@ -1,12 +1,14 @@
 //! Convolutional layers and image encoders.
 
 use super::dense::{Dense, dense};
+use super::start;
 use crate::error::{Error, Result};
 use crate::kernels::activation::Activation;
 use crate::kernels::conv2d::{self, Layer, Order, Settings};
+use crate::kernels::max_positions::max_positions;
 use crate::shape;
 use candle_core::Tensor;
-use candle_nn::{Init, Module, VarBuilder};
+use candle_nn::{Module, VarBuilder};
 
 /// Options of a [`Conv2d`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -142,7 +144,8 @@ impl Module for Conv2d {
 
 /// A [`Conv2d`] with parameters `weight` and `bias` from `vb`.
 ///
-/// Both start uniform in `+- 1 / sqrt(channels_in kh kw)`, as in torch.
+/// Weights start normal with standard deviation `gain / sqrt(channels_in kh kw)`, the gain that of the activation (sqrt 2
+/// for ReLU), biases uniform in `+- 1 / sqrt(channels_in kh kw)`: candle's defaults.
 ///
 /// Errors: a zero channel count, kernel size or stride; those of `vb`.
 pub fn conv2d(
@@ -163,15 +166,14 @@ pub fn conv2d(
         }
     }
     check_stride(OP, config.stride)?;
-    let bound = 1. / ((channels_in * kh * kw) as f64).sqrt();
-    let init = Init::Uniform {
-        lo: -bound,
-        up: bound,
-    };
-    let weight = vb.get_with_hints((channels_out, channels_in, kh, kw), "weight", init)?;
+    let weight = vb.get_with_hints(
+        (channels_out, channels_in, kh, kw),
+        "weight",
+        start::weight(config.activation),
+    )?;
     let bias = config
         .bias
-        .then(|| vb.get_with_hints(channels_out, "bias", init))
+        .then(|| vb.get_with_hints(channels_out, "bias", start::bias(channels_in * kh * kw)))
         .transpose()?;
     Conv2d::new(weight, bias, config)
 }
@@ -201,8 +203,20 @@ pub struct ConvEncoderConfig {
     pub padding: usize,
     /// After every layer.
     pub activation: Activation,
+    /// What becomes of the positions after the last convolution.
+    pub positions: Positions,
     /// Width of a dense layer at the end, if any.
     pub hidden: Option<usize>,
+}
+
+/// What an encoder does with the positions of its last feature map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Positions {
+    /// Keep all: the features are in the order (channel, row, column).
+    Flatten,
+    /// The largest value of each channel: what is in the image, wherever it is. Of equal values the first gets the
+    /// gradient.
+    Max,
 }
 
 impl Default for ConvEncoderConfig {
@@ -214,15 +228,16 @@ impl Default for ConvEncoderConfig {
             stride: 2,
             padding: 1,
             activation: Activation::Relu,
+            positions: Positions::Flatten,
             hidden: None,
         }
     }
 }
 
-/// From images to feature vectors: convolutions, then a flattening, then perhaps a dense layer.
+/// From images to feature vectors: convolutions, then a flattening or the maximum over positions, then perhaps a dense
+/// layer.
 ///
-/// Shapes: x `[N, C, H, W]` -> `[N, F]`, with `F =` [`features()`](Self::features). Without a dense layer the features are
-/// in the order (channel, row, column).
+/// Shapes: x `[N, C, H, W]` -> `[N, F]`, with `F =` [`features()`](Self::features).
 ///
 /// Gradients: for x and every parameter.
 ///
@@ -248,6 +263,7 @@ impl Default for ConvEncoderConfig {
 #[derive(Debug, Clone)]
 pub struct ConvEncoder {
     layers: Vec<Conv2d>,
+    positions: Positions,
     hidden: Option<Dense>,
     image: (usize, usize, usize),
     features: usize,
@@ -301,13 +317,17 @@ pub fn conv_encoder(
         };
         shape = (channels, rows, columns);
     }
-    let flat = shape.0 * shape.1 * shape.2;
+    let flat = match config.positions {
+        Positions::Flatten => shape.0 * shape.1 * shape.2,
+        Positions::Max => shape.0,
+    };
     let hidden = config
         .hidden
         .map(|width| dense(flat, width, config.activation, vb.pp("hidden")))
         .transpose()?;
     Ok(ConvEncoder {
         layers,
+        positions: config.positions,
         hidden,
         image: (c, h, w),
         features: config.hidden.unwrap_or(flat),
@@ -337,6 +357,8 @@ impl ConvEncoder {
             false => Order::ChannelsLast,
         };
         let count = self.layers.len();
+        // The maximum reads channels-last maps, so then the last convolution leaves them so.
+        let flatten = self.positions == Positions::Flatten;
         let layers: Vec<Layer> = self
             .layers
             .iter()
@@ -344,10 +366,14 @@ impl ConvEncoder {
             .map(|(i, layer)| Layer {
                 weight: &layer.weight,
                 bias: layer.bias.as_ref(),
-                settings: layer.settings(order(i == 0), order(i + 1 == count)),
+                settings: layer.settings(order(i == 0), order(i + 1 == count && flatten)),
             })
             .collect();
-        let y = conv2d::chain(x, &layers)?.flatten_from(1)?;
+        let y = conv2d::chain(x, &layers)?;
+        let y = match self.positions {
+            Positions::Flatten => y.flatten_from(1)?,
+            Positions::Max => max_positions(&y.flatten(1, 2)?)?,
+        };
         match &self.hidden {
             None => Ok(y),
             Some(layer) => layer.apply(&y),

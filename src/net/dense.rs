@@ -1,11 +1,12 @@
 //! The dense layer.
 
+use super::start;
 use crate::error::{Error, Result};
 use crate::kernels;
 use crate::kernels::activation::Activation;
 use crate::shape;
 use candle_core::{Module, Tensor};
-use candle_nn::{Init, VarBuilder};
+use candle_nn::VarBuilder;
 
 /// A dense layer: an affine map and an activation, as one node of the graph.
 ///
@@ -44,7 +45,8 @@ pub struct Dense {
 
 /// A dense layer with the variables `weight` and `bias`.
 ///
-/// Both start uniform in `+- 1 / sqrt(inputs)`, as in torch.
+/// Weights start normal with standard deviation `gain / sqrt(inputs)`, the gain that of the activation (sqrt 2 for ReLU),
+/// biases uniform in `+- 1 / sqrt(inputs)`: candle's defaults.
 ///
 /// Errors: no inputs or no outputs, and what `vb` refuses.
 pub fn dense(
@@ -58,13 +60,8 @@ pub fn dense(
             return Err(Error::value("net::dense", arg, "at least 1", n));
         }
     }
-    let bound = 1. / (inputs as f64).sqrt();
-    let init = Init::Uniform {
-        lo: -bound,
-        up: bound,
-    };
-    let weight = vb.get_with_hints((outputs, inputs), "weight", init)?;
-    let bias = vb.get_with_hints(outputs, "bias", init)?;
+    let weight = vb.get_with_hints((outputs, inputs), "weight", start::weight(activation))?;
+    let bias = vb.get_with_hints(outputs, "bias", start::bias(inputs))?;
     Dense::new(weight, Some(bias), activation)
 }
 

@@ -8,8 +8,11 @@ mod conv;
 mod dense;
 mod head;
 mod mlp;
+mod start;
 
-pub use conv::{Conv2d, Conv2dConfig, ConvEncoder, ConvEncoderConfig, conv_encoder, conv2d};
+pub use conv::{
+    Conv2d, Conv2dConfig, ConvEncoder, ConvEncoderConfig, Positions, conv_encoder, conv2d,
+};
 pub use dense::{Dense, dense};
 pub use head::{DirichletHead, LogisticNormalHead, NormalComponentsHead, NormalHead, Scale};
 pub use mlp::{Mlp, mlp};
