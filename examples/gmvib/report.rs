@@ -5,7 +5,7 @@ use crate::common::multi::MultiImages;
 use crate::common::plot::{self, Caption, Curve, Panel, Path, Sample};
 use crate::common::report::{self, Output};
 use crate::config::{Arguments, Kind};
-use crate::evaluate::values;
+use crate::evaluate::{Score, values};
 use crate::model::Model;
 use crate::train::History;
 use candle_prob::{Result, Rng};
@@ -16,6 +16,8 @@ pub struct Run {
     pub kind: Kind,
     pub model: Model,
     pub history: History,
+    /// On new arrangements of the training sources.
+    pub known: Score,
 }
 
 const SHOWN: usize = 18;
@@ -68,7 +70,8 @@ fn title(arguments: &Arguments) -> String {
     format!("{data}, {} to an image", arguments.digits)
 }
 
-/// The last epoch under `model.metric`, every epoch under `model.epoch_NNN.metric`.
+/// The last epoch under `model.metric`, every epoch under `model.epoch_NNN.metric`; `model.known_sources.metric` on new
+/// arrangements of the training sources.
 fn metrics(runs: &[Run], entropy: f64) -> BTreeMap<String, f64> {
     let mut all = BTreeMap::from([("label_entropy_nats".to_string(), entropy)]);
     for run in runs {
@@ -79,6 +82,12 @@ fn metrics(runs: &[Run], entropy: f64) -> BTreeMap<String, f64> {
                 all.insert(format!("{name}.{metric}"), *value);
             }
         }
+        for (metric, value) in [
+            ("exact_match", run.known.exact_match()),
+            ("label_accuracy", run.known.label_accuracy()),
+        ] {
+            all.insert(format!("{name}.known_sources.{metric}"), value);
+        }
     }
     all
 }
@@ -87,6 +96,7 @@ fn table(runs: &[Run]) -> String {
     let header = [
         "test",
         "exact match",
+        "known sources",
         "per label",
         "micro-F1",
         "I(Z;X) <= nats",
@@ -94,13 +104,14 @@ fn table(runs: &[Run]) -> String {
     ];
     let rows: Vec<Vec<String>> = runs
         .iter()
-        .filter_map(|run| Some((run.kind, run.history.last()?)))
-        .map(|(kind, last)| {
+        .filter_map(|run| Some((run, run.history.last()?)))
+        .map(|(run, last)| {
             let share = |metric: &str| format!("{:.4}", last[metric]);
             let rate = last.get("information_x_nats");
             vec![
-                kind.title().into(),
+                run.kind.title().into(),
                 share("exact_match"),
+                format!("{:.4}", run.known.exact_match()),
                 share("label_accuracy"),
                 share("micro_f1"),
                 rate.map_or("-".into(), |rate| format!("{rate:.2}")),

@@ -126,10 +126,17 @@ pub fn train(
             .save(&path)?;
     }
     bar.finish_and_clear();
+    // What the paper's protocol measures: new arrangements of sources that training has seen.
+    let count = data.test.len();
+    let known = data
+        .train_pool
+        .compose(count, arguments.digits, &rng.fork("known"))?;
+    let known = score(&model, &known, arguments.batch, &rng.fork("test"))?;
     Ok(Run {
         kind,
         model,
         history,
+        known,
     })
 }
 
