@@ -39,16 +39,16 @@ pub struct Arguments {
     #[arg(long, default_value_t = 256, value_parser = cli::count)]
     pub latent: usize,
     /// Images in a step
-    #[arg(long, default_value_t = 64, value_parser = cli::count)]
+    #[arg(long, default_value_t = 32, value_parser = cli::count)]
     pub batch: usize,
-    /// Highest learning rate; it falls to zero along a half cosine [default: 1e-3 with --data, 3e-3 without]
-    #[arg(long, value_parser = cli::positive, allow_negative_numbers = true)]
-    pub lr: Option<f64>,
+    /// Highest learning rate; it falls to zero along a half cosine
+    #[arg(long, default_value_t = 3e-3, value_parser = cli::positive, allow_negative_numbers = true)]
+    pub lr: f64,
     /// Posterior of GMVIB's weights
     #[arg(long, value_enum, default_value_t = Weight::Dirichlet)]
     pub weight: Weight,
-    /// Channels of the encoder's convolutions, each of which halves the image [default: 32,64,128 with --data,
-    /// 16,32,64 without]
+    /// Channels of the encoder's convolutions, each of which halves the image [default: 16,32,64,128 with
+    /// --data, 16,32,64 without]
     #[arg(long, value_delimiter = ',', value_parser = cli::count)]
     pub channels: Vec<usize>,
     /// Pause each model after this many epochs, to be continued with --resume
@@ -121,19 +121,10 @@ impl Arguments {
             .unwrap_or(if self.common.quick { 4 } else { 12 })
     }
 
-    pub fn lr(&self) -> f64 {
-        let default = if self.common.data.is_some() {
-            1e-3
-        } else {
-            3e-3
-        };
-        self.lr.unwrap_or(default)
-    }
-
     pub fn channels(&self) -> Vec<usize> {
         match (self.channels.is_empty(), &self.common.data) {
             (false, _) => self.channels.clone(),
-            (true, Some(_)) => vec![32, 64, 128],
+            (true, Some(_)) => vec![16, 32, 64, 128],
             (true, None) => vec![16, 32, 64],
         }
     }
@@ -163,7 +154,7 @@ impl Arguments {
             self.beta,
             self.latent,
             self.batch,
-            self.lr(),
+            self.lr,
             self.weight,
             self.channels(),
         )

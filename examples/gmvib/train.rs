@@ -40,7 +40,7 @@ pub fn train(
     let mut adam = Adam::new(
         &vars,
         AdamConfig {
-            lr: arguments.lr(),
+            lr: arguments.lr,
             ..AdamConfig::default()
         },
     )?;
@@ -59,7 +59,7 @@ pub fn train(
     let all = arguments.epochs() * steps;
     let warm_up = WARM_UP.min(all / 10);
     let schedule = Schedule::Cosine {
-        from: arguments.lr(),
+        from: arguments.lr,
         to: 0.,
         steps: all - warm_up,
     }
