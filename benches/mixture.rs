@@ -119,5 +119,9 @@ fn categorical(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, mixture, bernoulli, categorical);
+criterion_group! {
+    name = benches;
+    config = Criterion::default().without_plots();
+    targets = mixture, bernoulli, categorical
+}
 criterion_main!(benches);

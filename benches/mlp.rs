@@ -197,5 +197,9 @@ fn networks(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, autoencoder, networks);
+criterion_group! {
+    name = benches;
+    config = Criterion::default().without_plots();
+    targets = autoencoder, networks
+}
 criterion_main!(benches);

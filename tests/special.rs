@@ -68,7 +68,7 @@ fn wrong(got: f64, want: f64, scale: Option<f64>, tolerance: f64, dtype: DType) 
     // Below the smallest normal f32 there are fewer digits.
     let floor = if dtype == DType::F32 { 1e-44 } else { 0. };
     let error = (got - want).abs();
-    !(error <= tolerance * scale.unwrap_or(want.abs()) + floor)
+    error.is_nan() || error > tolerance * scale.unwrap_or(want.abs()) + floor
 }
 
 #[test]

@@ -101,8 +101,10 @@ impl Distribution for Bernoulli {
         let p = self.sigmoid(1.)?.detach();
         let u = rng.uniform(dims.as_slice(), p.dtype(), p.device())?;
         let p = p.broadcast_as(dims)?;
-        // u - u is 0, and NaN - NaN keeps a NaN logit visible.
-        Ok((u.lt(&p)?.to_dtype(p.dtype())? + (&p - &p)?)?)
+        // 0, and NaN where the logit is NaN, which a comparison alone would hide.
+        #[allow(clippy::eq_op)]
+        let zero = (&p - &p)?;
+        Ok((u.lt(&p)?.to_dtype(p.dtype())? + zero)?)
     }
 
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {

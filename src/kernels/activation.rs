@@ -72,7 +72,7 @@ impl Activation {
     }
 
     /// Whether the slope follows from the output alone.
-    pub(crate) fn from_output(self) -> bool {
+    pub(crate) fn slope_from_output(self) -> bool {
         match self {
             // With a negative slope an output does not tell the sign of its argument.
             Activation::LeakyRelu(a) => a >= 0.,
@@ -97,7 +97,7 @@ impl Activation {
         }
     }
 
-    /// Multiplies gradients by the slope at outputs `y`, in place. Only where [`Self::from_output`] holds: elsewhere
+    /// Multiplies gradients by the slope at outputs `y`, in place. Only where [`Self::slope_from_output`] holds: elsewhere
     /// the gradients become NaN.
     #[inline(always)]
     pub(crate) fn backprop_slice<const FMA: bool>(self, y: &[f32], g: &mut [f32]) {
@@ -422,7 +422,7 @@ mod tests {
                     1e-6,
                     &what,
                 )?;
-                if !f.from_output() {
+                if !f.slope_from_output() {
                     assert!(g.iter().all(|g| g.is_nan()));
                 } else if f != Activation::Identity {
                     close(

@@ -32,7 +32,7 @@ pub(crate) fn dense(
     if !super::fused(&inputs) {
         return composed(x, w, b, activation);
     }
-    if activation.from_output() {
+    if activation.slope_from_output() {
         return Ok(node::apply1(Dense { activation }, &inputs)?);
     }
     // The slope needs the argument of the activation, so that is kept as a tensor of its own.

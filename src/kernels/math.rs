@@ -281,7 +281,7 @@ mod tests {
 
         fn domain(self, x: f32) -> bool {
             match self {
-                F::LnPositive => x >= f32::MIN_POSITIVE && x < f32::INFINITY,
+                F::LnPositive => (f32::MIN_POSITIVE..f32::INFINITY).contains(&x),
                 F::SinTurns | F::CosTurns => (0. ..1.).contains(&x),
                 _ => true,
             }

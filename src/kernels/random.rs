@@ -60,16 +60,17 @@ pub(crate) struct Lanes {
 impl Lanes {
     #[inline(always)]
     fn new(seed: u64) -> Self {
-        let mut s = [[0; 16]; 4];
-        for l in 0..16 {
-            let a = combine(seed, 2 * l as u64 + 2);
-            let b = combine(seed, 2 * l as u64 + 3);
-            s[0][l] = a as u32;
-            s[1][l] = (a >> 32) as u32;
-            s[2][l] = b as u32;
+        let words = |start: u64| -> [u64; 16] {
+            std::array::from_fn(|l| combine(seed, 2 * l as u64 + start))
+        };
+        let (a, b) = (words(2), words(3));
+        let s = [
+            a.map(|a| a as u32),
+            a.map(|a| (a >> 32) as u32),
+            b.map(|b| b as u32),
             // The all-zero state is the one that xoshiro never leaves.
-            s[3][l] = (b >> 32) as u32 | 1;
-        }
+            b.map(|b| (b >> 32) as u32 | 1),
+        ];
         Lanes { s }
     }
 

@@ -401,77 +401,6 @@ pub(crate) fn softmax(x: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// Column sums of a row-major matrix with `n` columns: the gradient of a row that was broadcast.
-///
-/// Blocks of rows are summed apart and added up in order.
-pub(crate) fn sum_to_suffix(x: &[f32], n: usize) -> Vec<f32> {
-    /// Columns and rows of a block.
-    const WIDTH: usize = 2048;
-    const ELEMENTS: usize = 16 * 4096;
-    if n == 0 {
-        return vec![];
-    }
-    let rows = x.len() / n;
-    let width = n.min(WIDTH);
-    let per_block = (ELEMENTS / width).max(64);
-    let (down, across) = (rows.div_ceil(per_block), n.div_ceil(width));
-    let block = |i: usize| {
-        let (top, left) = (i / across * per_block, i % across * width);
-        let (bottom, right) = ((top + per_block).min(rows), (left + width).min(n));
-        dispatch(Columns(&x[top * n..bottom * n], n, left, right))
-    };
-    let partial: Vec<Vec<f32>> = if x.len() < SERIAL {
-        (0..down * across).map(block).collect()
-    } else {
-        (0..down * across).into_par_iter().map(block).collect()
-    };
-    let mut out = vec![0.; n];
-    for (i, sums) in partial.iter().enumerate() {
-        let left = i % across * width;
-        for (o, s) in out[left..].iter_mut().zip(sums) {
-            *o += s;
-        }
-    }
-    out
-}
-
-/// Sums of the columns from the third to the fourth number.
-struct Columns<'a>(&'a [f32], usize, usize, usize);
-
-impl Loop for Columns<'_> {
-    type Output = Vec<f32>;
-    #[inline(always)]
-    fn run<const FMA: bool>(self) -> Vec<f32> {
-        let Columns(x, n, left, right) = self;
-        // Short rows are taken several at a time, so that the inner loop is long enough for vectors.
-        let group = if right - left == n {
-            (128 / n).max(1)
-        } else {
-            1
-        };
-        let mut wide = vec![0.; if group > 1 { group * n } else { right - left }];
-        let step = group * n;
-        let mut rows = x.chunks_exact(step);
-        for row in &mut rows {
-            let row = if group > 1 { row } else { &row[left..right] };
-            for (w, x) in wide.iter_mut().zip(row) {
-                *w += x;
-            }
-        }
-        // Only groups leave a rest; it is whole rows.
-        for (w, x) in wide.iter_mut().zip(rows.remainder()) {
-            *w += x;
-        }
-        let mut out = wide[..right - left].to_vec();
-        for row in wide.chunks_exact(right - left).skip(1) {
-            for (o, w) in out.iter_mut().zip(row) {
-                *o += w;
-            }
-        }
-        out
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -556,34 +485,5 @@ mod tests {
             assert_eq!(gradient[..3], [0., 0., 0.]);
         }
         Ok(())
-    }
-
-    #[test]
-    fn column_sums_meet_plain_sums() {
-        for (rows, n) in [
-            (0, 3),
-            (1, 1),
-            (5, 0),
-            (1000, 1),
-            (777, 3),
-            (70_001, 2),
-            (300, 129),
-            (65, 5000),
-            (2100, 64),
-        ] {
-            let x: Vec<f32> = (0..rows * n)
-                .map(|i| ((i * 31) % 97) as f32 * 0.25 - 7.)
-                .collect();
-            let got = sum_to_suffix(&x, n);
-            assert_eq!(got.len(), n);
-            for (j, got) in got.iter().enumerate() {
-                let want: f64 = (0..rows).map(|i| x[i * n + j] as f64).sum();
-                let size: f64 = (0..rows).map(|i| x[i * n + j].abs() as f64).sum();
-                assert!(
-                    (*got as f64 - want).abs() <= 1e-6 * size,
-                    "{rows} {n} {j}: {got} {want}"
-                );
-            }
-        }
     }
 }

@@ -12,8 +12,8 @@ use candle_nn::VarBuilder;
 ///
 /// Formula: `y = activation(x W^T + b)`.
 ///
-/// Shapes: `W` is [out, in] and `b` [out], as in candle's and torch's linear layers; `x` is [.., in] of any rank from 1
-/// and `y` [.., out].
+/// Shapes: `W` is `[out, in]` and `b` `[out]`, as in candle's and torch's linear layers; `x` is `[.., in]` of any rank from 1
+/// and `y` `[.., out]`.
 ///
 /// Gradients: to `x`, `W` and `b`; the activation's slope follows from the kept output, so nothing else is stored (`Silu`
 /// and `Gelu` keep their argument as well).
@@ -66,7 +66,7 @@ pub fn dense(
 }
 
 impl Dense {
-    /// A layer with given tensors: `weight` [out, in] and, if any, `bias` [out].
+    /// A layer with given tensors: `weight` `[out, in]` and, if any, `bias` `[out]`.
     ///
     /// Errors: other shapes, an empty weight, different dtypes or devices.
     pub fn new(weight: Tensor, bias: Option<Tensor>, activation: Activation) -> Result<Self> {
@@ -93,12 +93,12 @@ impl Dense {
         })
     }
 
-    /// The weight, [out, in].
+    /// The weight, `[out, in]`.
     pub fn weight(&self) -> &Tensor {
         &self.weight
     }
 
-    /// The bias, [out].
+    /// The bias, `[out]`.
     pub fn bias(&self) -> Option<&Tensor> {
         self.bias.as_ref()
     }

@@ -134,7 +134,7 @@ impl Gaussian {
 ///
 /// Formula: `loc, r = split(features W^T + b)`, `scale` from `r` as [`Scale`] says.
 ///
-/// Shapes: features [.., inputs]; the distribution has batch [..] and event [dims]. `W` is [2 dims, inputs].
+/// Shapes: features `[.., inputs]`; the distribution has batch `[..]` and event `[dims]`. `W` is `[2 dims, inputs]`.
 ///
 /// Gradients: to the features and the layer. Finite wherever the raw outputs are, the slope of the soft clamp included.
 ///
@@ -191,7 +191,7 @@ impl Conditional for NormalHead {
 ///
 /// Formula: that of [`NormalHead`], with K times its outputs.
 ///
-/// Shapes: features [.., inputs]; the distribution has batch [.., K] and event [dims]. `W` is [2 K dims, inputs].
+/// Shapes: features `[.., inputs]`; the distribution has batch `[.., K]` and event `[dims]`. `W` is `[2 K dims, inputs]`.
 ///
 /// Gradients and errors: as [`NormalHead`]; also an error for no components.
 ///
@@ -246,7 +246,7 @@ impl Conditional for NormalComponentsHead {
 
 /// From features to a distribution on the simplex: a Gaussian through the softmax.
 ///
-/// Formula, shapes, gradients and errors: those of [`NormalHead`], for the logits; the event is [classes].
+/// Formula, shapes, gradients and errors: those of [`NormalHead`], for the logits; the event is `[classes]`.
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
@@ -292,7 +292,7 @@ impl Conditional for LogisticNormalHead {
 ///
 /// Formula: `concentration = floor + softplus(features W^T + b)`.
 ///
-/// Shapes: features [.., inputs]; the distribution has batch [..] and event [classes]. `W` is [classes, inputs].
+/// Shapes: features `[.., inputs]`; the distribution has batch `[..]` and event `[classes]`. `W` is `[classes, inputs]`.
 ///
 /// Gradients: to the features and the layer; zero in effect where the softplus is far below the floor.
 ///

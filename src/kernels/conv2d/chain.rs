@@ -21,7 +21,9 @@ pub(crate) fn chain(x: &Tensor, layers: &[Layer]) -> Result<Tensor> {
         inputs.push(layer.weight);
         inputs.extend(layer.bias);
     }
-    let slopes = layers.iter().all(|l| l.settings.activation.from_output());
+    let slopes = layers
+        .iter()
+        .all(|l| l.settings.activation.slope_from_output());
     if layers.is_empty() || !slopes || !crate::kernels::fused(&inputs) {
         let mut y = x.clone();
         for layer in layers {

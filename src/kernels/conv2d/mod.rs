@@ -60,7 +60,7 @@ pub(crate) fn conv2d(
     }
     // Where the slope needs the argument, the activation is a node of its own.
     let (inside, after) = match settings.activation {
-        f if f.from_output() => (f, Activation::Identity),
+        f if f.slope_from_output() => (f, Activation::Identity),
         f => (Activation::Identity, f),
     };
     let op = Conv {

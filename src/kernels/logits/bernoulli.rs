@@ -95,6 +95,8 @@ fn log_mass<const FMA: bool, const GREY: bool>(l: f32, x: f32) -> (f32, f32) {
     let log1p = math::ln_positive::<FMA>(u) + (e - (u - 1.)) / u;
     let slope = e / u - y;
     let slope = if l > 0. { slope } else { -slope };
+    // Both comparisons always, so that no branch keeps the loops from becoming vectors.
+    #[allow(clippy::manual_range_contains)]
     let inside = if GREY {
         (x >= 0.) & (x <= 1.)
     } else {
