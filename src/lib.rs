@@ -33,3 +33,8 @@ pub use conditional::Conditional;
 pub use error::{Error, Result};
 pub use kernels::activation::Activation;
 pub use rng::Rng;
+
+// The README's example is a doctest.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
