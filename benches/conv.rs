@@ -1,9 +1,10 @@
-//! Convolutions: the fused layer beside candle's, alone and in an image encoder. `benches/peers/encoder.py` is the same
-//! work in PyTorch.
+//! Convolutions: the fused layer beside candle's, alone and in an image encoder with its Adam step.
+//! `benches/peers/peers.py torch encoder` is the same work in PyTorch.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::{Module, VarBuilder, VarMap};
 use candle_prob::net::{Conv2dConfig, ConvEncoderConfig, conv_encoder, conv2d};
+use candle_prob::optim::{Adam, AdamConfig, Optimizer};
 use candle_prob::{Activation, Rng, init};
 use criterion::{Criterion, criterion_group, criterion_main};
 
@@ -81,6 +82,13 @@ fn encoder(c: &mut Criterion) {
     };
     let fused = conv_encoder(config, (1, 64, 64), builder(&vars)).unwrap();
     both(c, name, &x, "fused", |x| fused.forward(x));
+    let mut adam = Adam::new(&vars, AdamConfig::default()).unwrap();
+    c.bench_function(&format!("{name}/step/fused"), |b| {
+        b.iter(|| {
+            let loss = fused.forward(&x).unwrap().sqr().unwrap().mean_all();
+            adam.backward_step(&loss.unwrap()).unwrap()
+        })
+    });
     let vars = VarMap::new();
     let vb = builder(&vars);
     let config = candle_nn::Conv2dConfig {
@@ -93,12 +101,20 @@ fn encoder(c: &mut Criterion) {
         .map(|i| candle_nn::conv2d(channels[i], channels[i + 1], 4, config, vb.pp(i)).unwrap())
         .collect();
     let dense = candle_nn::linear(8192, 256, vb.pp("dense")).unwrap();
-    both(c, name, &x, "candle", |x| {
+    let plain = |x: &Tensor| {
         let mut y = x.clone();
         for layer in &layers {
             y = layer.forward(&y)?.relu()?;
         }
         dense.forward(&y.flatten_from(1)?)?.relu()
+    };
+    both(c, name, &x, "candle", plain);
+    let mut adam = candle_nn::AdamW::new(vars.all_vars(), Default::default()).unwrap();
+    c.bench_function(&format!("{name}/step/candle"), |b| {
+        b.iter(|| {
+            let loss = plain(&x).unwrap().sqr().unwrap().mean_all();
+            candle_nn::Optimizer::backward_step(&mut adam, &loss.unwrap()).unwrap()
+        })
     });
 }
 

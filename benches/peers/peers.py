@@ -107,7 +107,7 @@ def torch_peer(workloads):
     if "encoder" in workloads:
         net = nn.Sequential(
             nn.Conv2d(1, 32, 4, 2, 1), nn.ReLU(), nn.Conv2d(32, 64, 4, 2, 1), nn.ReLU(),
-            nn.Conv2d(64, 128, 4, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(128 * 8 * 8, 256))
+            nn.Conv2d(64, 128, 4, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(128 * 8 * 8, 256), nn.ReLU())
         adam = torch.optim.Adam(net.parameters(), 1e-3)
         x = torch.randn(64, 1, 64, 64)
 
@@ -119,8 +119,10 @@ def torch_peer(workloads):
         bench("encoder 64 images Adam step", step)
         a = torch.randn(64, 64, 14, 14, requires_grad=True)
         w = torch.randn(128, 64, 4, 4, requires_grad=True)
-        bench("conv2d 64x64x14x14 k4s2 forward", forward(lambda: F.conv2d(a, w, stride=2, padding=1)))
-        bench("conv2d 64x64x14x14 k4s2 forward+backward", backward(lambda: F.conv2d(a, w, stride=2, padding=1).sum(), (a, w)))
+        b = torch.zeros(128, requires_grad=True)
+        layer = lambda: F.relu(F.conv2d(a, w, b, stride=2, padding=1))
+        bench("conv2d 64x64x14x14 k4s2 forward", forward(layer))
+        bench("conv2d 64x64x14x14 k4s2 forward+backward", backward(lambda: layer().square().mean(), (a, w, b)))
 
 
 def jax_peer(workloads):
