@@ -109,7 +109,7 @@ fn encoder(c: &mut Criterion) {
         dense.forward(&y.flatten_from(1)?)?.relu()
     };
     both(c, name, &x, "candle", plain);
-    let mut adam = candle_nn::AdamW::new(vars.all_vars(), Default::default()).unwrap();
+    let mut adam = candle_nn::AdamW::new_lr(vars.all_vars(), 1e-3).unwrap();
     c.bench_function(&format!("{name}/step/candle"), |b| {
         b.iter(|| {
             let loss = plain(&x).unwrap().sqr().unwrap().mean_all();
