@@ -1,7 +1,7 @@
 //! Activation functions: as fused nodes, and as in-place loops for the kernels that end in one.
 
 use super::composed;
-use super::map::{self, Map};
+use super::map::{self, Map, Wide};
 use super::math;
 use crate::error::Result;
 use candle_core::Tensor;
@@ -54,6 +54,9 @@ impl Activation {
         crate::shape::float("Activation::forward", "x", x)?;
         if self == Activation::Identity {
             return Ok(x.clone());
+        }
+        if self == Activation::Gelu {
+            return map::wide(Gelu, x, |x| self.composed(x));
         }
         if !super::fused(&[x]) {
             return self.composed(x);
@@ -247,6 +250,24 @@ impl Map for Gelu {
     }
 }
 
+/// `(1 + erf(x / sqrt 2)) / 2` loses the digits of the left tail in f64; erfc keeps them.
+fn normal_cdf(x: f64) -> f64 {
+    0.5 * statrs::function::erf::erfc(-x * std::f64::consts::FRAC_1_SQRT_2)
+}
+
+impl Wide for Gelu {
+    fn value_f64(self, x: f64) -> f64 {
+        // Beyond, the cdf is 0 and the product with -inf would be NaN.
+        if x < -40. { -0. } else { x * normal_cdf(x) }
+    }
+
+    fn slope_f64(self, x: f64, _: f64) -> f64 {
+        let density = (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt();
+        let tail = if x.is_infinite() { 0. } else { x * density };
+        normal_cdf(x) + tail
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -433,6 +454,24 @@ mod tests {
                     )?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Values by erfc of the C library; the crate behind `normal_cdf` keeps ten digits there, `1 + erf` none.
+    #[test]
+    fn gelu_in_f64_keeps_its_tail() -> Result<()> {
+        let x = Tensor::new(&[-10f64, -3., 0., 2., f64::NEG_INFINITY], &Device::Cpu)?;
+        let y = Activation::Gelu.forward(&x)?.to_vec1::<f64>()?;
+        let want = [
+            -7.619_853_024_160_593e-23,
+            -4.049_694_094_890_287e-3,
+            0.,
+            1.954_499_736_103_641_6,
+            0.,
+        ];
+        for (y, want) in y.iter().zip(want) {
+            assert!((y - want).abs() <= 1e-10 * want.abs(), "{y} {want}");
         }
         Ok(())
     }
