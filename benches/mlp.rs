@@ -7,7 +7,7 @@
 
 use candle_core::{D, DType, Device, Module, Tensor};
 use candle_nn::{AdamW, Linear, Optimizer as _, ParamsAdamW, VarBuilder, VarMap, linear};
-use candle_prob::distribution::MultivariateNormalDiag;
+use candle_prob::distribution::{Bernoulli, Distribution, MultivariateNormalDiag};
 use candle_prob::net::{Mlp, mlp};
 use candle_prob::optim::{Adam, AdamConfig, Optimizer as _};
 use candle_prob::{Activation, Result, Rng, init};
@@ -22,11 +22,6 @@ const ROWS: usize = 128;
 fn images() -> Result<Tensor> {
     let gray = Rng::new(0).uniform((ROWS, 784), DType::F32, &CPU)?;
     Ok(gray.gt(0.5)?.to_dtype(DType::F32)?)
-}
-
-/// `-ln p(x | z)` of a Bernoulli decoder, summed over everything.
-fn distortion(logits: &Tensor, x: &Tensor) -> Result<Tensor> {
-    Ok((Activation::Softplus.forward(logits)? - (x * logits)?)?.sum_all()?)
 }
 
 struct Vae {
@@ -52,8 +47,9 @@ impl Vae {
         let (loc, log_var) = (code.narrow(1, 0, 20)?, code.narrow(1, 20, 20)?);
         let posterior = MultivariateNormalDiag::from_log_var(&loc, &log_var)?;
         let (z, rate) = posterior.sample_with_kl(&[], &mut self.rng)?;
-        let distortion = distortion(&self.decoder.forward(&z)?, &self.x)?;
-        Ok(((distortion + rate.sum_all()?)? / ROWS as f64)?)
+        let decoder = Bernoulli::new(&self.decoder.forward(&z)?)?.to_event(1)?;
+        let evidence = (decoder.log_prob(&self.x)? - rate)?;
+        Ok(evidence.mean_all()?.neg()?)
     }
 }
 
@@ -110,19 +106,21 @@ fn faults() -> u64 {
 }
 
 fn bench(c: &mut Criterion, op: &str, variant: &str, mut step: impl FnMut() -> Result<()>) {
-    for _ in 0..20 {
-        step().unwrap();
-    }
-    let before = faults();
-    for _ in 0..20 {
-        step().unwrap();
-    }
-    println!(
-        "{op}/{variant}: {} page faults a step",
-        (faults() - before) / 20
-    );
     let mut group = c.benchmark_group("mlp");
+    let mut told = false;
+    // Called for the variants that the filter lets through only.
     group.bench_function(BenchmarkId::new(op, variant), |b| {
+        if !told {
+            told = true;
+            for _ in 0..20 {
+                step().unwrap();
+            }
+            let before = faults();
+            for _ in 0..20 {
+                step().unwrap();
+            }
+            println!("{} page faults a step", (faults() - before) / 20);
+        }
         b.iter(|| step().unwrap())
     });
     group.finish();

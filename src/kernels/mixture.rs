@@ -4,8 +4,8 @@
 //! (two matrix products) saves one instruction in three and loses all digits when `loc / scale` is large, so the
 //! difference is taken directly. Components fill the lanes: their parameters are packed once per call in tiles of 16.
 //!
-//! The backward pass computes the responsibilities again from the log-densities it has: writing them in the forward pass
-//! and reading them back costs more than the second pass over points that are still in cache.
+//! The backward pass computes the responsibilities again from the log-densities it has, so that nothing of the size points
+//! times components is ever kept.
 
 use super::buffer::{SERIAL, View};
 use super::lanes::{Lanes, Tile, Wide, dispatch};
