@@ -2,7 +2,6 @@
 
 use candle_core::{D, DType, Device, Tensor, Var};
 use candle_prob::distribution::{Dirichlet, Distribution, Entropy, Kl, Moments};
-use candle_prob::testing::Conformance;
 use candle_prob::{Result, Rng};
 use statrs::function::gamma::{digamma, ln_gamma};
 
@@ -150,15 +149,6 @@ const FIRST_F64: [f64; 4] = [
     -3.988_534_981_019_153_5,
     -0.019_099_639_375_128_16,
 ];
-
-#[test]
-fn moments_and_entropy_meet_draws() -> Result<()> {
-    let a = Tensor::new(&[[0.7f64, 3., 2.], [5., 0.5, 1.]], &CPU)?;
-    let family = Conformance::new(|p: &[Tensor]| Dirichlet::new(&p[0]), vec![a]);
-    family.moments()?;
-    family.entropy()?;
-    family.kl(&Dirichlet::new(&Tensor::new(&[2f64, 1., 1.5], &CPU)?)?)
-}
 
 fn num(v: &serde_json::Value) -> Option<f64> {
     match v {

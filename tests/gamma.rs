@@ -2,7 +2,6 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 use candle_prob::distribution::{Distribution, Entropy, Gamma, Kl, Moments};
-use candle_prob::testing::Conformance;
 use candle_prob::{Result, Rng};
 use statrs::function::gamma::{digamma, gamma_lr, ln_gamma};
 
@@ -191,22 +190,6 @@ const FIRST_F64: [f64; 5] = [
     0.704_483_458_270_272_9,
     6.895_644_692_896_432,
 ];
-
-#[test]
-fn conforms() -> Result<()> {
-    let a = tensor(&[0.7, 3., 12.], DType::F64);
-    let b = tensor(&[0.5, 2., 1.], DType::F64);
-    let gamma = Conformance::new(|p: &[Tensor]| Gamma::new(&p[0], &p[1]), vec![a, b]);
-    gamma.distribution()?;
-    gamma.moments()?;
-    gamma.entropy()?;
-    gamma.reparameterized()?;
-    let other = Gamma::new(
-        &tensor(&[2., 1., 10.], DType::F64),
-        &tensor(&[1.], DType::F64),
-    )?;
-    gamma.kl(&other)
-}
 
 fn num(v: &serde_json::Value) -> Option<f64> {
     match v {

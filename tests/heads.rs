@@ -1,13 +1,14 @@
 //! Heads: every variable gets a gradient, extreme raw outputs stay finite, and the scales are what they are said to be.
 
 use candle_core::{DType, Device, Tensor, Var};
-use candle_nn::{VarBuilder, VarMap};
+use candle_nn::{Module, VarBuilder, VarMap};
 use candle_prob::distribution::{
     Dirichlet, Distribution, Kl, MultivariateNormalDiag, Reparameterized,
 };
 use candle_prob::init::{named_vars, seeded};
 use candle_prob::net::{
-    DirichletHead, LogisticNormalHead, NormalComponentsHead, NormalHead, Scale,
+    BernoulliHead, CategoricalHead, DirichletHead, LogisticNormalHead, NormalComponentsHead,
+    NormalHead, Scale,
 };
 use candle_prob::{Conditional, Result, Rng};
 
@@ -178,6 +179,32 @@ fn a_dirichlet_head_has_gradients_and_stays_above_its_floor() -> Result<()> {
 }
 
 #[test]
+fn heads_of_logits_have_gradients_and_the_layers_logits() -> Result<()> {
+    for dtype in [DType::F32, DType::F64] {
+        let x = Var::from_tensor(&Rng::new(2).normal((2, 7, 6), dtype, &Device::Cpu)?)?;
+        let vars = VarMap::new();
+        let head = BernoulliHead::new(6, 5, builder(&vars, dtype))?;
+        let p = head.given(&x)?;
+        assert_eq!((p.batch_shape(), p.event_shape()), (&[2, 7][..], &[5][..]));
+        let affine = head.layer().forward(&x)?;
+        assert_eq!(largest(&(p.base().logits() - &affine)?)?, 0.);
+        let value = p.sample(&[3], &mut Rng::new(3))?;
+        check_gradients(&p.log_prob(&value)?.sum_all()?, &vars, &x)?;
+
+        let vars = VarMap::new();
+        let head = CategoricalHead::new(6, 5, builder(&vars, dtype))?;
+        let p = head.given(&x)?;
+        assert_eq!((p.batch_shape(), p.event_shape()), (&[2, 7][..], &[][..]));
+        assert_eq!(p.classes(), 5);
+        let affine = head.layer().forward(&x)?;
+        assert_eq!(largest(&(p.logits() - &affine)?)?, 0.);
+        let value = p.sample(&[3], &mut Rng::new(3))?;
+        check_gradients(&p.log_prob(&value)?.sum_all()?, &vars, &x)?;
+    }
+    Ok(())
+}
+
+#[test]
 fn misuse_is_refused() {
     let vars = VarMap::new();
     let vb = builder(&vars, DType::F32);
@@ -196,4 +223,12 @@ fn misuse_is_refused() {
     let head = NormalHead::new(3, 2, scale, vb.pp("g")).unwrap();
     let wrong = head.given(&Tensor::zeros((4, 2), DType::F32, &Device::Cpu).unwrap());
     assert!(wrong.is_err_and(|e| e.to_string().contains("[.., 3]")));
+    assert!(BernoulliHead::new(0, 2, vb.pp("j")).is_err());
+    assert!(BernoulliHead::new(2, 0, vb.pp("k")).is_err());
+    assert!(CategoricalHead::new(2, 0, vb.pp("l")).is_err());
+    let features = Tensor::zeros((4, 2), DType::F32, &Device::Cpu).unwrap();
+    let head = BernoulliHead::new(3, 2, vb.pp("m")).unwrap();
+    assert!(head.given(&features).is_err());
+    let head = CategoricalHead::new(3, 2, vb.pp("n")).unwrap();
+    assert!(head.given(&features).is_err());
 }

@@ -5,6 +5,7 @@ use candle_prob::distribution::{
     Bernoulli, Categorical, Distribution, Independent, MixtureSameFamily, Moments,
     MultivariateNormalDiag, Normal,
 };
+use candle_prob::testing::check_gradient;
 use candle_prob::{Result, Rng};
 use serde_json::Value;
 
@@ -111,33 +112,11 @@ fn gradients_are_central_differences() -> Result<()> {
         wave(&[3, 2], 3., DType::F64)?,
         wave(&[3, 2], 4., DType::F64)?.exp()?,
     ];
-    let f = |t: &[Tensor]| -> Result<Tensor> {
-        let w = Tensor::new(&[0.3, -1., 2.], &Device::Cpu)?;
-        Ok((mixture(&t[1], &t[2], &t[3])?.log_prob(&t[0])? * w)?.sum_all()?)
-    };
-    let vars = start
-        .iter()
-        .map(Var::from_tensor)
-        .collect::<candle_core::Result<Vec<_>>>()?;
-    let tensors: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
-    let store = f(&tensors)?.backward()?;
-    for (a, var) in vars.iter().enumerate() {
-        for (i, got) in values(store.get(var).unwrap()).into_iter().enumerate() {
-            let at = |h: f64| -> Result<f64> {
-                let mut moved = start.to_vec();
-                let mut data = values(&moved[a]);
-                data[i] += h;
-                moved[a] = Tensor::from_vec(data, moved[a].dims(), &Device::Cpu)?;
-                Ok(values(&f(&moved)?)[0])
-            };
-            let want = (at(1e-5)? - at(-1e-5)?) / 2e-5;
-            assert!(
-                (got - want).abs() < 1e-7 * want.abs().max(1.),
-                "{a} {i}: {got} {want}"
-            );
-        }
-    }
-    Ok(())
+    check_gradient(
+        &|t| mixture(&t[1], &t[2], &t[3])?.log_prob(&t[0]),
+        &start,
+        1e-7,
+    )
 }
 
 /// The fused pass, the vector family and the generic sum over components are the same density.

@@ -510,11 +510,11 @@ fn laplace_approximation_of_a_dirichlet() -> Result<()> {
     Ok(())
 }
 
-/// Conformance: see `candle_prob::testing`.
+/// Central differences: see `candle_prob::testing`.
 #[cfg(feature = "testing")]
-mod conformance {
+mod gradients {
     use super::*;
-    use candle_prob::testing::{Conformance, check_gradient};
+    use candle_prob::testing::check_gradient;
 
     fn parameters(shapes: &[&[usize]]) -> Vec<Tensor> {
         shapes
@@ -522,43 +522,6 @@ mod conformance {
             .enumerate()
             .map(|(i, s)| Rng::new(i as u64).normal(*s, DType::F64, &CPU).unwrap())
             .collect()
-    }
-
-    #[test]
-    fn every_family_and_form() -> Result<()> {
-        // Of one rank: the harness puts a sample dim before each parameter.
-        let shapes: [&[usize]; 2] = [&[2, 3], &[1, 3]];
-        let mut p = parameters(&shapes);
-        let of_log_var = |p: &[Tensor]| MultivariateNormalDiag::from_log_var(&p[0], &p[1]);
-        let log_vars = Conformance::new(of_log_var, p.clone());
-        let normal_of_log_var =
-            Conformance::new(|p: &[Tensor]| Normal::from_log_var(&p[0], &p[1]), p.clone());
-        p[1] = p[1].exp()?;
-        let diag = Conformance::new(
-            |p: &[Tensor]| MultivariateNormalDiag::new(&p[0], &p[1]),
-            p.clone(),
-        );
-        let normal = Conformance::new(|p: &[Tensor]| Normal::new(&p[0], &p[1]), p.clone());
-        normal.distribution()?;
-        normal.moments()?;
-        normal.entropy()?;
-        normal.reparameterized()?;
-        normal_of_log_var.distribution()?;
-        normal_of_log_var.reparameterized()?;
-        diag.distribution()?;
-        diag.moments()?;
-        diag.entropy()?;
-        diag.reparameterized()?;
-        log_vars.distribution()?;
-        log_vars.moments()?;
-        log_vars.entropy()?;
-        log_vars.reparameterized()?;
-        let q = parameters(&[&[3], &[3], &[3]]);
-        diag.kl(&MultivariateNormalDiag::from_log_var(&q[2], &q[1])?)?;
-        log_vars.kl(&MultivariateNormalDiag::from_log_var(&q[2], &q[1])?)?;
-        log_vars.kl(&MultivariateNormalDiag::standard(3, DType::F64, &CPU)?)?;
-        normal.kl(&Normal::from_log_var(&q[2], &q[1])?)?;
-        Ok(())
     }
 
     #[test]

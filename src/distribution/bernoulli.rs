@@ -148,7 +148,8 @@ impl Kl for Bernoulli {
         // probability of 1 small and exact: KL = softplus(b) - softplus(a) - (b - a) sigmoid(a).
         let one = a.ones_like()?.detach();
         let sign = a.gt(0.)?.where_cond(&one.neg()?, &one)?;
-        let (a, b) = ((a.abs()? * -1.)?, (b * sign)?);
+        // Both by the same sign: abs would choose its own slope at 0.
+        let (a, b) = ((a * &sign)?, (b * sign)?);
         let (e, softplus_a) = log1p_exp_neg(&a.neg()?)?;
         let (_, log1p_b) = log1p_exp_neg(&b.abs()?)?;
         let softplus_b = (b.relu()? + log1p_b)?;

@@ -100,6 +100,10 @@ impl Dirichlet {
             .where_cond(&outside, &miss.zeros_like()?)?;
         let support = miss.ne(&miss)?.where_cond(&miss, &support)?;
         let total = powers.sum(D::Minus1)?.broadcast_sub(&norm)?;
+        if total.elem_count() == 0 {
+            // A minimum over no rows is an error in candle.
+            return Ok(total);
+        }
         // One coordinate at zero may attract where another repels: there is no limit, and -inf wins.
         let repelled = powers.detach().min(D::Minus1)?.le(f64::NEG_INFINITY)?;
         let outside = minus.broadcast_as(total.shape())?;

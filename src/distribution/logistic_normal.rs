@@ -1,8 +1,8 @@
 //! The softmax of a Gaussian.
 
 use super::*;
+use crate::special::{log_softmax, softmax};
 use candle_core::{D, DType, Device};
-use candle_nn::ops::{log_softmax, softmax};
 use std::f64::consts::PI;
 
 /// Logistic-normal distribution on the simplex: `y = softmax(x)`, `x ~ N(loc, diag(scale^2))` on K logits.
@@ -130,7 +130,7 @@ impl Distribution for LogisticNormal {
     }
 
     fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
-        Ok(softmax(&self.logits.sample(shape, rng)?, D::Minus1)?)
+        softmax(&self.logits.sample(shape, rng)?, D::Minus1)
     }
 
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {

@@ -1,4 +1,4 @@
-//! Heads: a dense layer whose outputs parametrize a distribution.
+//! Heads: a dense layer whose outputs parametrize a continuous distribution.
 
 use super::dense::{Dense, dense};
 use crate::conditional::Conditional;

@@ -7,6 +7,7 @@
 mod conv;
 mod dense;
 mod head;
+mod logits_head;
 mod mlp;
 mod start;
 
@@ -15,4 +16,5 @@ pub use conv::{
 };
 pub use dense::{Dense, dense};
 pub use head::{DirichletHead, LogisticNormalHead, NormalComponentsHead, NormalHead, Scale};
+pub use logits_head::{BernoulliHead, CategoricalHead};
 pub use mlp::{Mlp, mlp};

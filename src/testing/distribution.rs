@@ -4,7 +4,8 @@ use super::gradient::check_gradient;
 use crate::distribution::{Distribution, Entropy, Kl, Moments, Reparameterized};
 use crate::error::{Error, Result};
 use crate::rng::Rng;
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{D, DType, Device, Tensor, Var};
+use candle_nn::ops::softmax;
 
 /// The conformance harness for a distribution.
 ///
@@ -37,6 +38,9 @@ pub struct Conformance<F> {
     pub tolerance: f64,
     /// Whether `log_prob` is differentiated with respect to the value too; set to false for discrete families.
     pub continuous: bool,
+    /// Whether values lie on the simplex, in the last event dimension: they are then differentiated along it, in
+    /// coordinates `u` with `x = softmax(u)`.
+    pub simplex: bool,
 }
 
 const OP: &str = "Conformance";
@@ -82,7 +86,7 @@ fn agree(arg: &'static str, what: &str, got: &Tensor, want: &[(f64, f64)]) -> Re
     Ok(())
 }
 
-impl<D: Distribution, F: Fn(&[Tensor]) -> Result<D>> Conformance<F> {
+impl<P: Distribution, F: Fn(&[Tensor]) -> Result<P>> Conformance<F> {
     /// A family and example parameters (f64).
     pub fn new(build: F, parameters: Vec<Tensor>) -> Self {
         Conformance {
@@ -92,14 +96,15 @@ impl<D: Distribution, F: Fn(&[Tensor]) -> Result<D>> Conformance<F> {
             seed: 0,
             tolerance: 1e-5,
             continuous: true,
+            simplex: false,
         }
     }
 
-    fn example(&self) -> Result<D> {
+    fn example(&self) -> Result<P> {
         (self.build)(&self.parameters)
     }
 
-    fn draws(&self) -> Result<(D, Tensor)> {
+    fn draws(&self) -> Result<(P, Tensor)> {
         let d = self.example()?;
         let x = d.sample(&[self.samples], &mut Rng::new(self.seed))?;
         Ok((d, x))
@@ -151,14 +156,14 @@ impl<D: Distribution, F: Fn(&[Tensor]) -> Result<D>> Conformance<F> {
         self.gradients()
     }
 
-    fn values(&self, d: &D, batch: &[usize], event: &[usize]) -> Result<()> {
+    fn values(&self, d: &P, batch: &[usize], event: &[usize]) -> Result<()> {
         let x = d.sample(&[64], &mut Rng::new(self.seed))?;
         let log_prob = d.log_prob(&x)?.flatten_all()?.to_vec1::<f64>()?;
         if let Some(bad) = log_prob.iter().find(|p| !p.is_finite()) {
             return Err(fail("log_prob", "a finite value at every own sample", bad));
         }
         let shape = [batch, event].concat();
-        if self.continuous {
+        if x.dtype().is_float() {
             let nan = Tensor::full(f64::NAN, shape.as_slice(), x.device())?;
             let out = d.log_prob(&nan)?.flatten_all()?.to_vec1::<f64>()?;
             if let Some(bad) = out.iter().find(|p| !p.is_nan()) {
@@ -185,7 +190,7 @@ impl<D: Distribution, F: Fn(&[Tensor]) -> Result<D>> Conformance<F> {
             DType::F64
         };
         let value = Tensor::zeros(shape.as_slice(), other, x.device())?;
-        if d.log_prob(&value).is_ok() && x.dtype().is_float() {
+        if d.log_prob(&value).is_ok() {
             return Err(fail(
                 "log_prob",
                 format!("an error for dtype {other:?}"),
@@ -241,10 +246,17 @@ impl<D: Distribution, F: Fn(&[Tensor]) -> Result<D>> Conformance<F> {
         let mut inputs = self.parameters.clone();
         let count = inputs.len();
         if self.continuous {
-            inputs.push(x.clone());
+            inputs.push(if self.simplex { x.log()? } else { x.clone() });
         }
         check_gradient(
-            &|t| (self.build)(&t[..count])?.log_prob(t.get(count).unwrap_or(&x)),
+            &|t| {
+                let d = (self.build)(&t[..count])?;
+                match t.get(count) {
+                    Some(u) if self.simplex => d.log_prob(&softmax(u, D::Minus1)?),
+                    Some(x) => d.log_prob(x),
+                    None => d.log_prob(&x),
+                }
+            },
             &inputs,
             self.tolerance,
         )
@@ -255,7 +267,7 @@ impl<D: Distribution, F: Fn(&[Tensor]) -> Result<D>> Conformance<F> {
     /// Errors: a moment further than 5 standard errors from the samples'.
     pub fn moments(&self) -> Result<()>
     where
-        D: Moments,
+        P: Moments,
     {
         let (d, x) = self.draws()?;
         let (x, mean) = (x.detach(), d.mean()?.detach());
@@ -274,7 +286,7 @@ impl<D: Distribution, F: Fn(&[Tensor]) -> Result<D>> Conformance<F> {
     /// Errors: an entropy further than 5 standard errors from the samples'.
     pub fn entropy(&self) -> Result<()>
     where
-        D: Entropy,
+        P: Entropy,
     {
         let (d, x) = self.draws()?;
         let information = d.log_prob(&x)?.neg()?.detach();
@@ -296,7 +308,7 @@ impl<D: Distribution, F: Fn(&[Tensor]) -> Result<D>> Conformance<F> {
     /// Errors: a divergence further than 5 standard errors from the samples', or not zero to itself.
     pub fn kl<Q: Distribution>(&self, other: &Q) -> Result<()>
     where
-        D: Kl<Q> + Kl<D>,
+        P: Kl<Q> + Kl<P>,
     {
         let (d, x) = self.draws()?;
         let ratio = d
@@ -326,7 +338,7 @@ impl<D: Distribution, F: Fn(&[Tensor]) -> Result<D>> Conformance<F> {
     /// Errors: a parameter without a gradient, or estimates further than 5 joint standard errors apart.
     pub fn reparameterized(&self) -> Result<()>
     where
-        D: Reparameterized,
+        P: Reparameterized,
     {
         for (i, parameter) in self.parameters.iter().enumerate() {
             let copies = Var::from_tensor(&repeat(parameter, self.samples)?)?;
