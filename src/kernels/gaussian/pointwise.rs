@@ -36,21 +36,28 @@ pub(super) fn apply<P: Pointwise<K>, const K: usize>(
     } else {
         1
     };
-    let repeats = |x: &Tensor| {
+    // Without leading ones, which may be more than another argument's rank.
+    let own = |x: &Tensor| {
         let dims = x.dims();
         let ones = dims.iter().take_while(|d| **d == 1).count();
-        x.elem_count() < n && full.ends_with(&dims[ones..]) && x.elem_count().is_multiple_of(last)
+        dims[ones..].to_vec()
+    };
+    let repeats = |x: &Tensor| {
+        x.elem_count() < n && full.ends_with(&own(x)) && x.elem_count().is_multiple_of(last)
     };
     // One period for all that repeat: the longest, others are expanded to it.
     let longest = arguments
         .iter()
         .filter(|x| repeats(x))
         .max_by_key(|x| x.elem_count())
-        .map(|x| x.dims().to_vec());
+        .map(|x| own(x));
     let mut inputs = arguments.map(Tensor::clone);
     for input in &mut inputs {
         let shape = match &longest {
-            Some(shape) if repeats(input) => shape,
+            Some(shape) if repeats(input) => {
+                *input = input.reshape(own(input))?;
+                shape
+            }
             _ => &full,
         };
         if input.elem_count() != shape.iter().product::<usize>() {
