@@ -10,7 +10,7 @@ use crate::report::Run;
 use candle_core::{DType, Device};
 use candle_nn::VarMap;
 use candle_prob::optim::{
-    Adam, AdamConfig, Checkpoint, Optimizer, Schedule, clip_grad_norm_or_skip,
+    Adam, AdamConfig, Checkpoint, Optimizer, Schedule, backward, clip_grad_norm_or_skip,
 };
 use candle_prob::{Result, Rng, init};
 use std::collections::BTreeMap;
@@ -87,7 +87,7 @@ pub fn train(
             let (x, y) = images.batch(indices)?;
             let mut noise = rng.fork(&format!("step {k}"));
             let parts = model.objective(&model.posterior(&x)?, &y, &mut noise)?;
-            let mut gradients = parts.total.mean_all()?.backward()?;
+            let mut gradients = backward(&parts.total.mean_all()?)?;
             adam.set_learning_rate(schedule.at(epoch * steps + k));
             if clip_grad_norm_or_skip(&mut gradients, &vars, MAX_NORM)?.is_some() {
                 adam.step(&gradients)?;

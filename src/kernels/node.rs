@@ -11,7 +11,9 @@
 //! The arrows between collector, core and outputs carry a scalar that nobody reads; they exist so that candle visits the
 //! nodes in the right order. In the backward pass each output leaves its gradient in a thread-local table, the core takes
 //! them, calls [`Op::backward`] once and leaves the input gradients for the collectors, which hand them to candle.
+//! Candle adds each of them to a buffer of zeros that it fills first; [`backward`] spares the variables' gradients both.
 
+use candle_core::backprop::GradStore;
 use candle_core::op::BackpropOp;
 use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Device, Layout, Result, Shape, Storage,
@@ -127,6 +129,32 @@ thread_local! {
     static PENDING: RefCell<HashMap<u64, Pending>> = RefCell::default();
 }
 
+thread_local! {
+    /// Variables and their gradients, in the order of arrival, while [`backward`] runs.
+    static LEAVES: RefCell<Option<Vec<(Tensor, Tensor)>>> = const { RefCell::new(None) };
+}
+
+/// What `loss.backward()` returns.
+pub(crate) fn backward(loss: &Tensor) -> Result<GradStore> {
+    /// Ends the collection also when a backward pass panics.
+    struct Collection(Option<Vec<(Tensor, Tensor)>>);
+    impl Drop for Collection {
+        fn drop(&mut self) {
+            LEAVES.set(self.0.take());
+        }
+    }
+    let _outer = Collection(LEAVES.replace(Some(vec![])));
+    let mut gradients = loss.backward()?;
+    for (variable, gradient) in LEAVES.take().unwrap_or_default() {
+        let gradient = match gradients.remove(&variable) {
+            Some(other) => (other + gradient)?,
+            None => gradient,
+        };
+        gradients.insert(&variable, gradient);
+    }
+    Ok(gradients)
+}
+
 fn token() -> (CpuStorage, Shape) {
     (CpuStorage::F32(vec![0.]), Shape::from(()))
 }
@@ -218,19 +246,29 @@ struct Collector {
 }
 
 impl Collector {
-    fn gradient(&self, slot: usize) -> Result<Option<Tensor>> {
-        match self.slots[slot] {
-            None => token_gradient(),
-            Some(input) => Ok(PENDING.with(|all| {
-                let mut all = all.borrow_mut();
-                let pending = all.get_mut(&self.id)?;
-                let gradient = pending.inputs.remove(&input);
-                if pending.inputs.is_empty() {
-                    all.remove(&self.id);
-                }
-                gradient
-            })),
+    fn gradient(&self, slot: usize, argument: &Tensor) -> Result<Option<Tensor>> {
+        let Some(input) = self.slots[slot] else {
+            return token_gradient();
+        };
+        let gradient = PENDING.with(|all| {
+            let mut all = all.borrow_mut();
+            let pending = all.get_mut(&self.id)?;
+            let gradient = pending.inputs.remove(&input);
+            if pending.inputs.is_empty() {
+                all.remove(&self.id);
+            }
+            gradient
+        });
+        if !argument.is_variable() {
+            return Ok(gradient);
         }
+        Ok(LEAVES.with_borrow_mut(|leaves| match (leaves, gradient) {
+            (Some(leaves), Some(gradient)) => {
+                leaves.push((argument.clone(), gradient));
+                None
+            }
+            (_, gradient) => gradient,
+        }))
     }
 }
 
@@ -263,8 +301,8 @@ impl CustomOp1 for Collector {
         Ok(token())
     }
 
-    fn bwd(&self, _: &Tensor, _: &Tensor, _: &Tensor) -> Result<Option<Tensor>> {
-        self.gradient(0)
+    fn bwd(&self, a: &Tensor, _: &Tensor, _: &Tensor) -> Result<Option<Tensor>> {
+        self.gradient(0, a)
     }
 }
 
@@ -279,12 +317,12 @@ impl CustomOp2 for Collector {
 
     fn bwd(
         &self,
-        _: &Tensor,
-        _: &Tensor,
+        a: &Tensor,
+        b: &Tensor,
         _: &Tensor,
         _: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        Ok((self.gradient(0)?, self.gradient(1)?))
+        Ok((self.gradient(0, a)?, self.gradient(1, b)?))
     }
 }
 
@@ -307,13 +345,17 @@ impl CustomOp3 for Collector {
 
     fn bwd(
         &self,
-        _: &Tensor,
-        _: &Tensor,
-        _: &Tensor,
+        a: &Tensor,
+        b: &Tensor,
+        c: &Tensor,
         _: &Tensor,
         _: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        Ok((self.gradient(0)?, self.gradient(1)?, self.gradient(2)?))
+        Ok((
+            self.gradient(0, a)?,
+            self.gradient(1, b)?,
+            self.gradient(2, c)?,
+        ))
     }
 }
 
@@ -387,22 +429,40 @@ mod tests {
                 if b != 0. {
                     loss = (loss + (outputs[1].sum_all()? * b)?)?;
                 }
-                let gradients = loss.backward()?;
-                for (i, var) in vars.iter().enumerate() {
-                    let got = gradients.get(var).map(|g| g.to_vec1::<f32>()).transpose()?;
-                    let other = |j: usize| vars[1 - j].to_vec1::<f32>();
-                    let mut want = vec![a as f32; 2];
-                    if i < 2 {
-                        for (w, o) in want.iter_mut().zip(other(i)?) {
-                            *w += b as f32 * o;
+                for gradients in [loss.backward()?, backward(&loss)?] {
+                    for (i, var) in vars.iter().enumerate() {
+                        let got = gradients.get(var).map(|g| g.to_vec1::<f32>()).transpose()?;
+                        let other = |j: usize| vars[1 - j].to_vec1::<f32>();
+                        let mut want = vec![a as f32; 2];
+                        if i < 2 {
+                            for (w, o) in want.iter_mut().zip(other(i)?) {
+                                *w += b as f32 * o;
+                            }
                         }
+                        assert_eq!(got, Some(want), "input {i} of {inputs}, weights {a} {b}");
                     }
-                    assert_eq!(got, Some(want), "input {i} of {inputs}, weights {a} {b}");
+                    assert!(gradients.get(&frozen).is_none());
                 }
-                assert!(gradients.get(&frozen).is_none());
             }
             PENDING.with(|p| assert!(p.borrow().is_empty()));
+            LEAVES.with_borrow(|l| assert!(l.is_none()));
         }
+        Ok(())
+    }
+
+    /// A variable that several nodes, one node twice, and candle's own operations use.
+    #[test]
+    fn gradients_of_a_shared_variable_add_up() -> Result<()> {
+        let x = Var::from_vec(vec![1f32, 2.], 2, &Device::Cpu)?;
+        let y = Var::from_vec(vec![3f32, 4.], 2, &Device::Cpu)?;
+        let twice = apply(SumAndProduct, &[&x, &x])?;
+        let both = apply(SumAndProduct, &[&x, &twice[0], &y])?;
+        let loss = ((&both[0] + &both[1])? + x.sqr()?)?.sum_all()?;
+        // 3 x + y + 2 x^2 + x^2
+        let gradients = backward(&loss)?;
+        let gradient = |var: &Var| gradients.get(var).map(|g| g.to_vec1::<f32>()).transpose();
+        assert_eq!(gradient(&x)?, Some(vec![9., 15.]));
+        assert_eq!(gradient(&y)?, Some(vec![1., 1.]));
         Ok(())
     }
 }

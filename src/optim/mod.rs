@@ -4,11 +4,13 @@
 //! messages say which variable they mean, and a checkpoint finds everything again.
 //!
 //! - [`Adam`], [`Sgd`]: one pass over parameter, gradient and state, in place. Both are an [`Optimizer`].
+//! - [`backward`]: a loss's gradients.
 //! - [`clip`]: global norm and value clipping. [`check`]: what is wrong with a set of gradients, by name.
 //! - [`schedule`]: learning rates and KL weights as functions of the step.
 //! - [`checkpoint`]: weights, optimizer state, random number generators and notes in one file.
 
 pub mod adam;
+pub mod backward;
 pub mod check;
 pub mod checkpoint;
 pub mod clip;
@@ -16,6 +18,7 @@ pub mod schedule;
 pub mod sgd;
 
 pub use adam::{Adam, AdamConfig};
+pub use backward::backward;
 pub use check::{GradReport, check_grads};
 pub use checkpoint::Checkpoint;
 pub use clip::{clip_grad_norm, clip_grad_norm_or_skip, clip_grad_value, grad_norm};
@@ -83,7 +86,7 @@ pub trait Optimizer {
 
     /// Differentiates the loss, then makes a step.
     fn backward_step(&mut self, loss: &Tensor) -> Result<Update> {
-        self.step(&loss.backward()?)
+        self.step(&backward(loss)?)
     }
 
     /// A step, unless some gradient has an infinite or NaN element: then variables and state stay as they are, bit for

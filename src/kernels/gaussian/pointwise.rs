@@ -271,6 +271,11 @@ impl<P: Pointwise<K>, const K: usize> Loop for Backward<'_, P, K> {
         let place = self.tiles.place(self.task);
         let mut spread = vec![0.; if event == 1 { 0 } else { self.tiles.longest() }];
         let mut turn = [[0f32; TURN]; K];
+        let adds = |k: usize| self.needs[k] && self.arguments.arrays[k].len() != n;
+        for k in (0..K).filter(|k| adds(*k)) {
+            // SAFETY: each task has its own place.
+            unsafe { self.out[k].part(place.clone()) }.fill(0.);
+        }
         for step in self.tiles.steps(self.task) {
             let x = self.arguments.at(step);
             let rows = &self.gradient[step.at / event..(step.at + step.len) / event];

@@ -171,7 +171,9 @@ impl Op for Node {
             // SAFETY: each task has its own place.
             let [loc_out, spread_out] =
                 [(&loc_parts, needs[0]), (&spread_parts, needs[1])].map(|(parts, needed)| unsafe {
-                    parts.part(if needed { place.clone() } else { 0..0 })
+                    let part = parts.part(if needed { place.clone() } else { 0..0 });
+                    part.fill(0.);
+                    part
                 });
             if let (Some(gradient), Some(stream)) = (z, stream) {
                 dispatch(Gather {

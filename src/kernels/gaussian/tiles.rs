@@ -119,12 +119,12 @@ impl Tiles {
             .then(|| values.repeat(self.tile / self.period))
     }
 
-    /// Room for the sums over the repeats, zeroed.
+    /// Room for the sums over the repeats. Each task zeroes its own place, which brings it into the cache.
     pub(super) fn sums(&self) -> Vec<f32> {
-        match self.group {
-            None => vec![0.; self.tile],
-            Some(_) => vec![0.; self.tile * self.tasks().len()],
-        }
+        unwritten(match self.group {
+            None => self.tile,
+            Some(_) => self.tile * self.tasks().len(),
+        })
     }
 
     /// Where a task adds: its own part of [`Tiles::sums`].
