@@ -65,6 +65,46 @@ pub trait Entropy: Distribution {
     fn entropy(&self) -> Result<Tensor>;
 }
 
+/// Where density or mass is largest.
+pub trait Mode: Distribution {
+    /// The mode, shape `batch ++ event`. Where several values tie, the smallest; NaN where there is none.
+    fn mode(&self) -> Result<Tensor>;
+}
+
+/// The cumulative distribution function and what belongs to it.
+///
+/// Values have shape `sample ++ batch` as for [`log_prob`](Distribution::log_prob), and so have results. The logarithms
+/// keep their relative precision far out in both tails, where the probabilities underflow.
+pub trait Cdf: Distribution {
+    /// P(X <= value).
+    fn cdf(&self, value: &Tensor) -> Result<Tensor> {
+        Ok(self.log_cdf(value)?.exp()?)
+    }
+
+    /// ln P(X <= value).
+    fn log_cdf(&self, value: &Tensor) -> Result<Tensor>;
+
+    /// P(X > value).
+    fn survival(&self, value: &Tensor) -> Result<Tensor> {
+        Ok(self.log_survival(value)?.exp()?)
+    }
+
+    /// ln P(X > value).
+    fn log_survival(&self, value: &Tensor) -> Result<Tensor>;
+
+    /// The smallest value whose [`cdf`](Cdf::cdf) is at least `probability`: the inverse of the cdf where it has one.
+    ///
+    /// Errors: a probability outside of 0 to 1, or NaN.
+    fn quantile(&self, probability: &Tensor) -> Result<Tensor>;
+}
+
+fn check_probability(op: &'static str, probability: &Tensor) -> Result<()> {
+    if probability.elem_count() == 0 {
+        return Ok(());
+    }
+    parameters::Domain::Unit.check(op, "probability", probability)
+}
+
 /// Kullback-Leibler divergence in closed form.
 pub trait Kl<Q: ?Sized = Self>: Distribution {
     /// KL(self || other) in nats, shape `batch` (of both, broadcast).
@@ -118,16 +158,19 @@ mod categorical;
 mod dirichlet;
 mod gamma;
 mod independent;
+mod laplace;
 mod logistic_normal;
 mod mixture;
 mod mvn_diag;
 mod normal;
+mod parameters;
 
 pub use bernoulli::Bernoulli;
 pub use categorical::Categorical;
 pub use dirichlet::Dirichlet;
 pub use gamma::Gamma;
 pub use independent::Independent;
+pub use laplace::Laplace;
 pub use logistic_normal::LogisticNormal;
 pub use mixture::{MixtureComponent, MixtureSameFamily, select_component};
 pub use mvn_diag::MultivariateNormalDiag;

@@ -5,6 +5,7 @@
 //! storages, rayon, SIMD features or `unsafe`.
 //!
 //! - `node`: a fused operation with any number of inputs and outputs as one place in candle's graph.
+//! - `pointwise`: one number from several broadcast arguments; formulas differentiated by dual numbers.
 //! - `gaussian`: draws, rates, densities and divergences of Gaussians with independent elements.
 //! - `gemm`: matrix products on slices.
 //! - `dense`: a dense layer as one node.
@@ -15,6 +16,7 @@
 //! - `activation`: activation functions. `map`: elementwise nodes. `composed`: their forms in candle operations.
 //! - `gamma`: gamma and Dirichlet draws with implicit gradients.
 //! - `buffer`: views of tensors and parallel filling of fresh buffers. `random`: seeded streams.
+//! - `range`: whether a tensor's elements lie in an interval.
 //! - `update`: a variable and its optimizer state in one in-place pass (`adam`, `sgd`). `norm`: a tensor to one number.
 
 pub(crate) mod activation;
@@ -34,7 +36,9 @@ pub(crate) mod max_positions;
 pub(crate) mod mixture;
 pub(crate) mod node;
 pub(crate) mod norm;
+pub(crate) mod pointwise;
 pub(crate) mod random;
+pub(crate) mod range;
 pub(crate) mod reduce;
 pub(crate) mod sgd;
 pub(crate) mod simd;

@@ -1,18 +1,16 @@
 //! Gaussians with independent elements: draws, rates, densities and divergences, each as one node.
 
 mod elementary;
-mod pointwise;
 mod sample;
 #[cfg(test)]
 mod tests;
-mod tiles;
 
+use super::pointwise::{self, Pointwise};
 use super::random::{self, Stream};
 use super::simd::fma;
 use crate::error::Result;
 use candle_core::{D, DType, Tensor};
 use elementary::{exp_parts, ln};
-use pointwise::Pointwise;
 
 /// ln(2 pi) / 2
 const HALF_LN_TAU: f64 = 0.918_938_533_204_672_7;
@@ -149,7 +147,7 @@ fn first(outputs: Vec<Tensor>) -> Result<Tensor> {
 #[derive(Clone, Copy)]
 struct DensityStandard;
 
-impl Pointwise<1> for DensityStandard {
+impl Pointwise<f32, 1> for DensityStandard {
     const NAME: &'static str = "gaussian-log-prob";
 
     #[inline(always)]
@@ -166,7 +164,7 @@ impl Pointwise<1> for DensityStandard {
 #[derive(Clone, Copy)]
 struct DensityScale;
 
-impl Pointwise<3> for DensityScale {
+impl Pointwise<f32, 3> for DensityScale {
     const NAME: &'static str = "gaussian-log-prob";
 
     #[inline(always)]
@@ -187,7 +185,7 @@ impl Pointwise<3> for DensityScale {
 #[derive(Clone, Copy)]
 struct DensityLogVar;
 
-impl Pointwise<3> for DensityLogVar {
+impl Pointwise<f32, 3> for DensityLogVar {
     const NAME: &'static str = "gaussian-log-prob";
 
     #[inline(always)]
@@ -211,7 +209,7 @@ impl Pointwise<3> for DensityLogVar {
 #[derive(Clone, Copy)]
 struct KlScale;
 
-impl Pointwise<4> for KlScale {
+impl Pointwise<f32, 4> for KlScale {
     const NAME: &'static str = "gaussian-kl";
 
     #[inline(always)]
@@ -238,7 +236,7 @@ impl Pointwise<4> for KlScale {
 #[derive(Clone, Copy)]
 struct KlLogVar;
 
-impl Pointwise<4> for KlLogVar {
+impl Pointwise<f32, 4> for KlLogVar {
     const NAME: &'static str = "gaussian-kl";
 
     #[inline(always)]

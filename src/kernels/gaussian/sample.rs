@@ -1,12 +1,12 @@
 //! A reparameterized draw and its rate as one node. The noise is never stored: the backward pass draws it again.
 
-use super::super::buffer::View;
-use super::super::node::{self, Fresh, Op, Reached, fresh};
-use super::super::random::{BLOCK, Stream, normal_block};
-use super::super::simd::{Loop, dispatch, fma};
 use super::Spread;
 use super::elementary::{exp_parts, ln};
-use super::tiles::{Parts, Task, Tiles, add, spread_rows, sum_rows, unwritten};
+use crate::kernels::buffer::View;
+use crate::kernels::node::{self, Fresh, Op, Reached, fresh};
+use crate::kernels::pointwise::tiles::{Parts, Task, Tiles, add, spread_rows, sum_rows, unwritten};
+use crate::kernels::random::{BLOCK, Stream, normal_block};
+use crate::kernels::simd::{Loop, dispatch, fma};
 use candle_core::{Result, Tensor};
 
 /// What to compute for parameters of one shape.
@@ -314,7 +314,7 @@ struct Draw<'a> {
     loc: &'a [f32],
     scale: &'a [f32],
     from: usize,
-    out: &'a Parts<'a>,
+    out: &'a Parts<'a, f32>,
 }
 
 impl Loop for Draw<'_> {

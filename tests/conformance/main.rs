@@ -1,6 +1,8 @@
 //! Every family and combinator through the conformance harness: one row each, with every check that the family's traits
 //! allow. Each comparison fails for a correct family with probability below 6e-7; the seeds are fixed.
 
+mod continuous;
+
 use candle_core::{DType, Device, Tensor};
 use candle_prob::distribution::{
     Bernoulli, Categorical, Dirichlet, Distribution, Gamma, Independent, LogisticNormal,
@@ -9,7 +11,7 @@ use candle_prob::distribution::{
 use candle_prob::testing::Conformance;
 use candle_prob::{Result, Rng};
 
-fn row<D, F: Fn(&[Tensor]) -> Result<D>>(
+pub fn row<D, F: Fn(&[Tensor]) -> Result<D>>(
     build: F,
     parameters: impl IntoIterator<Item = Tensor>,
 ) -> Conformance<F>
@@ -21,7 +23,7 @@ where
     row
 }
 
-fn discrete<D, F: Fn(&[Tensor]) -> Result<D>>(
+pub fn discrete<D, F: Fn(&[Tensor]) -> Result<D>>(
     build: F,
     parameters: impl IntoIterator<Item = Tensor>,
 ) -> Conformance<F>
@@ -33,18 +35,18 @@ where
     row
 }
 
-fn tensor<const N: usize>(values: [f64; N]) -> Tensor {
+pub fn tensor<const N: usize>(values: [f64; N]) -> Tensor {
     Tensor::new(&values, &Device::Cpu).unwrap()
 }
 
 /// Standard normal numbers, another set for each seed.
-fn real(shape: &[usize], seed: u64) -> Tensor {
+pub fn real(shape: &[usize], seed: u64) -> Tensor {
     Rng::new(seed)
         .normal(shape, DType::F64, &Device::Cpu)
         .unwrap()
 }
 
-fn positive(shape: &[usize], seed: u64) -> Tensor {
+pub fn positive(shape: &[usize], seed: u64) -> Tensor {
     real(shape, seed).exp().unwrap()
 }
 

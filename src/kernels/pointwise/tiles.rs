@@ -2,7 +2,8 @@
 //!
 //! The cuts depend on sizes only, never on the number of threads, so sums over them are the same everywhere.
 
-use super::super::buffer::SERIAL;
+use crate::kernels::buffer::SERIAL;
+use candle_core::WithDType;
 use rayon::prelude::*;
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -15,11 +16,11 @@ const GROUP: usize = 64 * 1024;
 
 /// `n` elements cut into repeats of a tile. A tile is a whole number of periods and of events.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Tiles {
-    pub(super) n: usize,
-    pub(super) period: usize,
-    pub(super) tile: usize,
-    pub(super) event: usize,
+pub(crate) struct Tiles {
+    pub(crate) n: usize,
+    pub(crate) period: usize,
+    pub(crate) tile: usize,
+    pub(crate) event: usize,
     step: usize,
     block: usize,
     /// Repeats per task where tasks own repeats; `None` where each task owns a block of the tile in all repeats.
@@ -28,23 +29,23 @@ pub(super) struct Tiles {
 
 /// A task: these repeats of this part of the tile.
 #[derive(Clone, Debug)]
-pub(super) struct Task {
-    pub(super) index: usize,
+pub(crate) struct Task {
+    pub(crate) index: usize,
     repeats: Range<usize>,
-    pub(super) span: Range<usize>,
+    pub(crate) span: Range<usize>,
 }
 
 /// A run of elements: `at..at + len` of the whole array, at `phase..phase + len` in the tile.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Step {
-    pub(super) at: usize,
-    pub(super) phase: usize,
-    pub(super) len: usize,
+pub(crate) struct Step {
+    pub(crate) at: usize,
+    pub(crate) phase: usize,
+    pub(crate) len: usize,
 }
 
 impl Tiles {
     /// `period` divides `n`, `event` divides `period`; all positive. Blocks of the tile are multiples of `steps` steps.
-    pub(super) fn new(n: usize, period: usize, event: usize, steps: usize) -> Self {
+    pub(crate) fn new(n: usize, period: usize, event: usize, steps: usize) -> Self {
         let step = event * (STEP / event).max(1);
         let tile = period * (STEP / period).clamp(1, n / period);
         let group = (tile < SERIAL).then(|| (GROUP.max(n / 32) / tile).max(1));
@@ -60,11 +61,11 @@ impl Tiles {
     }
 
     /// Whether each task sees all repeats of its part of the tile, so that its sums are final.
-    pub(super) fn owns_sums(&self) -> bool {
+    pub(crate) fn owns_sums(&self) -> bool {
         self.group.is_none()
     }
 
-    pub(super) fn tasks(&self) -> Vec<Task> {
+    pub(crate) fn tasks(&self) -> Vec<Task> {
         let repeats = self.n.div_ceil(self.tile);
         match self.group {
             Some(group) => (0..repeats.div_ceil(group))
@@ -85,7 +86,7 @@ impl Tiles {
     }
 
     /// Runs all tasks, in parallel where it pays.
-    pub(super) fn run(&self, f: impl Fn(&Task) + Sync) {
+    pub(crate) fn run(&self, f: impl Fn(&Task) + Sync) {
         let tasks = self.tasks();
         if self.n < SERIAL {
             tasks.iter().for_each(&f);
@@ -96,7 +97,7 @@ impl Tiles {
 
     /// The steps of a task, repeat by repeat.
     #[inline(always)]
-    pub(super) fn steps(&self, task: &Task) -> impl Iterator<Item = Step> {
+    pub(crate) fn steps(&self, task: &Task) -> impl Iterator<Item = Step> {
         let (tile, n, step, span) = (self.tile, self.n, self.step, task.span.clone());
         task.repeats.clone().flat_map(move |repeat| {
             let end = span.end.min(n - repeat * tile);
@@ -109,18 +110,18 @@ impl Tiles {
     }
 
     /// The most elements in a step.
-    pub(super) fn longest(&self) -> usize {
+    pub(crate) fn longest(&self) -> usize {
         self.step.min(self.tile)
     }
 
     /// One period's values, repeated to fill the tile; `None` when the tile is one period.
-    pub(super) fn table(&self, values: &[f32]) -> Option<Vec<f32>> {
+    pub(crate) fn table<T: WithDType>(&self, values: &[T]) -> Option<Vec<T>> {
         (self.tile != self.period && values.len() == self.period)
             .then(|| values.repeat(self.tile / self.period))
     }
 
     /// Room for the sums over the repeats. Each task zeroes its own place, which brings it into the cache.
-    pub(super) fn sums(&self) -> Vec<f32> {
+    pub(crate) fn sums<T: WithDType>(&self) -> Vec<T> {
         unwritten(match self.group {
             None => self.tile,
             Some(_) => self.tile * self.tasks().len(),
@@ -128,7 +129,7 @@ impl Tiles {
     }
 
     /// Where a task adds: its own part of [`Tiles::sums`].
-    pub(super) fn place(&self, task: &Task) -> Range<usize> {
+    pub(crate) fn place(&self, task: &Task) -> Range<usize> {
         match self.group {
             None => task.span.clone(),
             Some(_) => task.index * self.tile..(task.index + 1) * self.tile,
@@ -136,7 +137,7 @@ impl Tiles {
     }
 
     /// The sums of all tasks, folded to one period.
-    pub(super) fn fold(&self, mut sums: Vec<f32>) -> Vec<f32> {
+    pub(crate) fn fold<T: WithDType>(&self, mut sums: Vec<T>) -> Vec<T> {
         if self.group.is_none() {
             return sums;
         }
@@ -154,17 +155,17 @@ impl Tiles {
 }
 
 #[inline(always)]
-pub(super) fn add(total: &mut [f32], more: &[f32]) {
+pub(crate) fn add<T: WithDType>(total: &mut [T], more: &[T]) {
     for (t, m) in total.iter_mut().zip(more) {
-        *t += m;
+        *t += *m;
     }
 }
 
 /// Sums of rows of `event` elements; 16 partial sums in a fixed order.
 #[inline(always)]
-pub(super) fn sum_rows(values: &[f32], event: usize, out: &mut [f32]) {
+pub(crate) fn sum_rows<T: WithDType>(values: &[T], event: usize, out: &mut [T]) {
     for (row, out) in values.chunks_exact(event).zip(out) {
-        let mut lanes = [0f32; 16];
+        let mut lanes = [T::zero(); 16];
         let groups = row.chunks_exact(16);
         let rest = groups.remainder();
         for group in groups {
@@ -174,33 +175,34 @@ pub(super) fn sum_rows(values: &[f32], event: usize, out: &mut [f32]) {
         }
         for half in [8, 4, 2, 1] {
             for l in 0..half {
-                lanes[l] += lanes[l + half];
+                let other = lanes[l + half];
+                lanes[l] += other;
             }
         }
-        *out = rest.iter().fold(lanes[0], |sum, x| sum + x);
+        *out = rest.iter().fold(lanes[0], |sum, x| sum + *x);
     }
 }
 
 /// Rows' values handed to each of their `event` elements.
 #[inline(always)]
-pub(super) fn spread_rows(rows: &[f32], event: usize, out: &mut [f32]) {
+pub(crate) fn spread_rows<T: WithDType>(rows: &[T], event: usize, out: &mut [T]) {
     for (row, out) in rows.iter().zip(out.chunks_exact_mut(event)) {
         out.fill(*row);
     }
 }
 
 /// A buffer that tasks write in disjoint parts.
-pub(super) struct Parts<'a> {
-    start: *mut f32,
+pub(crate) struct Parts<'a, T> {
+    start: *mut T,
     len: usize,
-    buffer: PhantomData<&'a mut [f32]>,
+    buffer: PhantomData<&'a mut [T]>,
 }
 
 // SAFETY: `part` is the only access, and its contract keeps threads apart.
-unsafe impl Sync for Parts<'_> {}
+unsafe impl<T: Send> Sync for Parts<'_, T> {}
 
-impl<'a> Parts<'a> {
-    pub(super) fn new(buffer: &'a mut [f32]) -> Self {
+impl<'a, T> Parts<'a, T> {
+    pub(crate) fn new(buffer: &'a mut [T]) -> Self {
         Parts {
             start: buffer.as_mut_ptr(),
             len: buffer.len(),
@@ -210,7 +212,7 @@ impl<'a> Parts<'a> {
 
     /// SAFETY: no two parts that live at the same time may overlap.
     #[allow(clippy::mut_from_ref)]
-    pub(super) unsafe fn part(&self, range: Range<usize>) -> &mut [f32] {
+    pub(crate) unsafe fn part(&self, range: Range<usize>) -> &mut [T] {
         assert!(range.start <= range.end && range.end <= self.len);
         // SAFETY: in bounds by the assertion, disjoint by the contract.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
@@ -218,9 +220,9 @@ impl<'a> Parts<'a> {
 }
 
 /// A buffer whose every element is written before it is read: zeroing it first would touch fresh memory twice.
-pub(super) fn unwritten(len: usize) -> Vec<f32> {
+pub(crate) fn unwritten<T: WithDType>(len: usize) -> Vec<T> {
     let mut out = Vec::with_capacity(len);
-    // SAFETY: every bit pattern is an f32, and the tasks write all elements before the buffer is handed on.
+    // SAFETY: every bit pattern is a number, and the tasks write all elements before the buffer is handed on.
     #[allow(clippy::uninit_vec)]
     unsafe {
         out.set_len(len)
@@ -255,7 +257,7 @@ mod tests {
                     }
                 }
                 assert!(seen.iter().all(|s| *s == 1), "{n} {period} {event}");
-                assert_eq!(tiles.fold(tiles.sums()).len(), period);
+                assert_eq!(tiles.fold(tiles.sums::<f32>()).len(), period);
             }
         }
     }

@@ -1,24 +1,36 @@
-//! One number from K broadcast arguments, summed over the event: log-densities and divergences as one node.
+//! One number from K broadcast arguments, perhaps summed over the event: log-densities and divergences as one node.
+//!
+//! A function comes with its partial derivatives in one of two ways: [`Pointwise`] for f32, written by hand and without
+//! branches, so that it vectorizes; or as a [`Formula`], written once in any [`Real`] number and differentiated by dual
+//! numbers, for everything where exactness and brevity count more.
 
-use super::super::buffer::View;
-use super::super::node::{self, Fresh, Op, Reached, fresh};
-use super::super::simd::{Loop, dispatch};
-use super::tiles::{Parts, Step, Task, Tiles, add, spread_rows, sum_rows, unwritten};
+mod formula;
+mod real;
+pub(crate) mod tiles;
+
+pub(crate) use formula::{Formula, formula};
+pub(crate) use real::Real;
+
+use super::buffer::View;
+use super::node::{self, Fresh, Op, Reached};
+use super::simd::{Loop, dispatch};
 use crate::shape;
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, WithDType};
+use std::marker::PhantomData;
+use tiles::{Parts, Step, Task, Tiles, add, spread_rows, sum_rows, unwritten};
 
-/// An elementwise function of K arguments with its partial derivatives, branch-free.
-pub(super) trait Pointwise<const K: usize>: Copy + Send + Sync + 'static {
+/// An elementwise function of K numbers with its partial derivatives.
+pub(crate) trait Pointwise<T, const K: usize>: Copy + Send + Sync + 'static {
     const NAME: &'static str;
 
-    fn value<const FMA: bool>(self, x: [f32; K]) -> f32;
+    fn value<const FMA: bool>(self, x: [T; K]) -> T;
 
-    fn partials<const FMA: bool>(self, x: [f32; K]) -> [f32; K];
+    fn partials<const FMA: bool>(self, x: [T; K]) -> [T; K];
 }
 
 /// `f` of the arguments broadcast together, the last dim summed if `event`. Arguments that repeat as a whole
 /// (rows, scalars, all samples) are not copied out; the others are.
-pub(super) fn apply<P: Pointwise<K>, const K: usize>(
+pub(crate) fn apply<T: WithDType, P: Pointwise<T, K>, const K: usize>(
     f: P,
     arguments: [&Tensor; K],
     event: bool,
@@ -69,30 +81,32 @@ pub(super) fn apply<P: Pointwise<K>, const K: usize>(
     if event {
         full.pop();
     }
-    let op = Node::<P, K> {
+    let op = Node::<T, P, K> {
         f,
+        kind: PhantomData,
         tiles,
         shape: full,
     };
     node::apply1(op, &inputs.each_ref())
 }
 
-struct Node<P, const K: usize> {
+struct Node<T, P, const K: usize> {
     f: P,
+    kind: PhantomData<T>,
     /// `None` when there is nothing to compute.
     tiles: Option<Tiles>,
     shape: Vec<usize>,
 }
 
 /// Each argument as an array of the whole length or of one tile.
-struct Arguments<'a, const K: usize> {
+struct Arguments<'a, T, const K: usize> {
     n: usize,
-    arrays: [&'a [f32]; K],
+    arrays: [&'a [T]; K],
 }
 
-impl<'a, const K: usize> Arguments<'a, K> {
+impl<'a, T, const K: usize> Arguments<'a, T, K> {
     #[inline(always)]
-    fn at(&self, step: Step) -> [&'a [f32]; K] {
+    fn at(&self, step: Step) -> [&'a [T]; K] {
         self.arrays.map(|array| {
             let from = if array.len() == self.n {
                 step.at
@@ -105,15 +119,18 @@ impl<'a, const K: usize> Arguments<'a, K> {
 }
 
 /// The inputs' views and tables, and `body` called with them.
-fn with_arguments<const K: usize, T>(
+fn with_arguments<T: WithDType, const K: usize>(
     tiles: &Tiles,
     inputs: &[Tensor],
-    body: impl FnOnce(Arguments<K>) -> Result<T>,
-) -> Result<T> {
+    body: impl FnOnce(Arguments<T, K>) -> Result<()>,
+) -> Result<()> {
     let views = inputs.iter().map(View::new).collect::<Result<Vec<_>>>()?;
-    let values = views.iter().map(|v| v.f32()).collect::<Result<Vec<_>>>()?;
-    let tables: Vec<Option<Vec<f32>>> = values.iter().map(|v| tiles.table(v)).collect();
-    let arrays: Vec<&[f32]> = values
+    let values = views
+        .iter()
+        .map(|v| v.as_slice::<T>())
+        .collect::<Result<Vec<_>>>()?;
+    let tables: Vec<Option<Vec<T>>> = values.iter().map(|v| tiles.table(v)).collect();
+    let arrays: Vec<&[T]> = values
         .iter()
         .zip(&tables)
         .map(|(value, table)| table.as_deref().unwrap_or(value))
@@ -124,18 +141,18 @@ fn with_arguments<const K: usize, T>(
     }
 }
 
-impl<P: Pointwise<K>, const K: usize> Op for Node<P, K> {
+impl<T: WithDType, P: Pointwise<T, K>, const K: usize> Op for Node<T, P, K> {
     const NAME: &'static str = P::NAME;
 
     fn forward(&mut self, inputs: &[Tensor], _: bool) -> Result<Vec<Fresh>> {
         let count: usize = self.shape.iter().product();
         let Some(tiles) = self.tiles else {
             // Sums over nothing.
-            return Ok(vec![fresh(vec![0.; count], self.shape.clone())]);
+            return Ok(vec![fresh(vec![T::zero(); count], &self.shape)]);
         };
-        let mut out = unwritten(count);
+        let mut out = unwritten::<T>(count);
         let parts = Parts::new(&mut out);
-        with_arguments::<K, _>(&tiles, inputs, |arguments| {
+        with_arguments::<T, K>(&tiles, inputs, |arguments| {
             tiles.run(|task| {
                 dispatch(Forward {
                     f: self.f,
@@ -147,7 +164,7 @@ impl<P: Pointwise<K>, const K: usize> Op for Node<P, K> {
             });
             Ok(())
         })?;
-        Ok(vec![fresh(out, self.shape.clone())])
+        Ok(vec![fresh(out, &self.shape)])
     }
 
     fn backward(
@@ -160,8 +177,8 @@ impl<P: Pointwise<K>, const K: usize> Op for Node<P, K> {
             return inputs.iter().map(|x| x.zeros_like().map(Some)).collect();
         };
         let gradient = View::new(&reached.gradient)?;
-        let gradient = gradient.f32()?;
-        let mut buffers: Vec<Vec<f32>> = inputs
+        let gradient = gradient.as_slice::<T>()?;
+        let mut buffers: Vec<Vec<T>> = inputs
             .iter()
             .zip(needs)
             .map(|(input, needed)| match needed {
@@ -170,8 +187,8 @@ impl<P: Pointwise<K>, const K: usize> Op for Node<P, K> {
                 true => tiles.sums(),
             })
             .collect();
-        let parts: Vec<Parts> = buffers.iter_mut().map(|b| Parts::new(b)).collect();
-        with_arguments::<K, _>(&tiles, inputs, |arguments| {
+        let parts: Vec<Parts<T>> = buffers.iter_mut().map(|b| Parts::new(b)).collect();
+        with_arguments::<T, K>(&tiles, inputs, |arguments| {
             tiles.run(|task| {
                 dispatch(Backward {
                     f: self.f,
@@ -205,31 +222,35 @@ impl<P: Pointwise<K>, const K: usize> Op for Node<P, K> {
     }
 }
 
-struct Forward<'a, P, const K: usize> {
+fn fresh<T: WithDType>(data: Vec<T>, shape: &[usize]) -> Fresh {
+    (T::to_cpu_storage_owned(data), shape.into())
+}
+
+struct Forward<'a, T, P, const K: usize> {
     f: P,
     tiles: &'a Tiles,
     task: &'a Task,
-    arguments: &'a Arguments<'a, K>,
-    out: &'a Parts<'a>,
+    arguments: &'a Arguments<'a, T, K>,
+    out: &'a Parts<'a, T>,
 }
 
-impl<P: Pointwise<K>, const K: usize> Loop for Forward<'_, P, K> {
+impl<T: WithDType, P: Pointwise<T, K>, const K: usize> Loop for Forward<'_, T, P, K> {
     type Output = ();
 
     #[inline(always)]
     fn run<const FMA: bool>(self) {
         let event = self.tiles.event;
-        let mut terms = vec![0.; if event == 1 { 0 } else { self.tiles.longest() }];
+        let mut terms = vec![T::zero(); if event == 1 { 0 } else { self.tiles.longest() }];
         for step in self.tiles.steps(self.task) {
             let x = self.arguments.at(step);
             let rows = step.at / event..(step.at + step.len) / event;
             // SAFETY: steps are disjoint and consist of whole events.
             let out = unsafe { self.out.part(rows) };
             if event == 1 {
-                evaluate::<P, K, FMA>(self.f, x, out);
+                evaluate::<T, P, K, FMA>(self.f, x, out);
             } else {
                 let terms = &mut terms[..step.len];
-                evaluate::<P, K, FMA>(self.f, x, terms);
+                evaluate::<T, P, K, FMA>(self.f, x, terms);
                 sum_rows(terms, event, out);
             }
         }
@@ -237,10 +258,10 @@ impl<P: Pointwise<K>, const K: usize> Loop for Forward<'_, P, K> {
 }
 
 #[inline(always)]
-fn evaluate<P: Pointwise<K>, const K: usize, const FMA: bool>(
+fn evaluate<T: WithDType, P: Pointwise<T, K>, const K: usize, const FMA: bool>(
     f: P,
-    x: [&[f32]; K],
-    out: &mut [f32],
+    x: [&[T]; K],
+    out: &mut [T],
 ) {
     let len = out.len();
     let x = x.map(|x| &x[..len]);
@@ -252,29 +273,29 @@ fn evaluate<P: Pointwise<K>, const K: usize, const FMA: bool>(
 /// Elements per turn of the backward loop: all partials of a turn stay in L1 before they are stored or added.
 const TURN: usize = 256;
 
-struct Backward<'a, P, const K: usize> {
+struct Backward<'a, T, P, const K: usize> {
     f: P,
     tiles: &'a Tiles,
     task: &'a Task,
-    arguments: &'a Arguments<'a, K>,
-    gradient: &'a [f32],
+    arguments: &'a Arguments<'a, T, K>,
+    gradient: &'a [T],
     needs: &'a [bool],
-    out: &'a [Parts<'a>],
+    out: &'a [Parts<'a, T>],
 }
 
-impl<P: Pointwise<K>, const K: usize> Loop for Backward<'_, P, K> {
+impl<T: WithDType, P: Pointwise<T, K>, const K: usize> Loop for Backward<'_, T, P, K> {
     type Output = ();
 
     #[inline(always)]
     fn run<const FMA: bool>(self) {
         let (event, n) = (self.tiles.event, self.tiles.n);
         let place = self.tiles.place(self.task);
-        let mut spread = vec![0.; if event == 1 { 0 } else { self.tiles.longest() }];
-        let mut turn = [[0f32; TURN]; K];
+        let mut spread = vec![T::zero(); if event == 1 { 0 } else { self.tiles.longest() }];
+        let mut turn = [[T::zero(); TURN]; K];
         let adds = |k: usize| self.needs[k] && self.arguments.arrays[k].len() != n;
         for k in (0..K).filter(|k| adds(*k)) {
             // SAFETY: each task has its own place.
-            unsafe { self.out[k].part(place.clone()) }.fill(0.);
+            unsafe { self.out[k].part(place.clone()) }.fill(T::zero());
         }
         for step in self.tiles.steps(self.task) {
             let x = self.arguments.at(step);
