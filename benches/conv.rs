@@ -1,15 +1,15 @@
 //! Convolutions: the fused layer beside candle's, alone and in an image encoder with its Adam step.
 //! `benches/peers/peers.py torch encoder` is the same work in PyTorch.
 
+mod common;
+
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::{Module, VarBuilder, VarMap};
 use candle_prob::net::{Conv2dConfig, ConvEncoderConfig, conv_encoder, conv2d};
 use candle_prob::optim::{Adam, AdamConfig, Optimizer};
 use candle_prob::{Activation, Rng, init};
+use common::Timed as _;
 use criterion::{Criterion, criterion_group, criterion_main};
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const DEVICE: Device = Device::Cpu;
 
@@ -29,19 +29,15 @@ fn both(
     f: impl Fn(&Tensor) -> Result<Tensor>,
 ) {
     let frozen = x.detach();
-    c.bench_function(&format!("{name}/forward/{variant}"), |b| {
-        b.iter(|| f(&frozen).unwrap())
-    });
-    c.bench_function(&format!("{name}/gradient/{variant}"), |b| {
-        b.iter(|| {
-            f(x).unwrap()
-                .sqr()
-                .unwrap()
-                .mean_all()
-                .unwrap()
-                .backward()
-                .unwrap()
-        })
+    c.timed(format!("{name}/forward/{variant}"), || f(&frozen).unwrap());
+    c.timed(format!("{name}/gradient/{variant}"), || {
+        f(x).unwrap()
+            .sqr()
+            .unwrap()
+            .mean_all()
+            .unwrap()
+            .backward()
+            .unwrap()
     });
 }
 
@@ -83,11 +79,9 @@ fn encoder(c: &mut Criterion) {
     let fused = conv_encoder(config, (1, 64, 64), builder(&vars)).unwrap();
     both(c, name, &x, "fused", |x| fused.forward(x));
     let mut adam = Adam::new(&vars, AdamConfig::default()).unwrap();
-    c.bench_function(&format!("{name}/step/fused"), |b| {
-        b.iter(|| {
-            let loss = fused.forward(&x).unwrap().sqr().unwrap().mean_all();
-            adam.backward_step(&loss.unwrap()).unwrap()
-        })
+    c.timed(format!("{name}/step/fused"), || {
+        let loss = fused.forward(&x).unwrap().sqr().unwrap().mean_all();
+        adam.backward_step(&loss.unwrap()).unwrap()
     });
     let vars = VarMap::new();
     let vb = builder(&vars);
@@ -110,18 +104,15 @@ fn encoder(c: &mut Criterion) {
     };
     both(c, name, &x, "candle", plain);
     let mut adam = candle_nn::AdamW::new_lr(vars.all_vars(), 1e-3).unwrap();
-    c.bench_function(&format!("{name}/step/candle"), |b| {
-        b.iter(|| {
-            let loss = plain(&x).unwrap().sqr().unwrap().mean_all();
-            candle_nn::Optimizer::backward_step(&mut adam, &loss.unwrap()).unwrap()
-        })
+    c.timed(format!("{name}/step/candle"), || {
+        let loss = plain(&x).unwrap().sqr().unwrap().mean_all();
+        candle_nn::Optimizer::backward_step(&mut adam, &loss.unwrap()).unwrap()
     });
 }
 
 criterion_group! {
     name = benches;
-    config = Criterion::default()
-        .without_plots()
+    config = common::config()
         .sample_size(20)
         .warm_up_time(std::time::Duration::from_millis(500))
         .measurement_time(std::time::Duration::from_secs(3));

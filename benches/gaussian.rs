@@ -3,16 +3,15 @@
 //! Workload: loc and log-variance [4096, 256] f32; S samples; loss = mean(z^2) + mean(KL). `prior` takes the standard
 //! normal's log-density as the term in z, which is the same sum of squares (times -1/2, plus a constant) in one node.
 
+mod common;
+
 use candle_core::{D, DType, Device, Tensor, Var};
 use candle_prob::distribution::{Distribution, MultivariateNormalDiag};
 use candle_prob::optim::backward;
 use candle_prob::{Result, Rng};
+use common::Timed as _;
 use criterion::{Criterion, criterion_group, criterion_main};
-use std::hint::black_box;
 use std::time::Duration;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const ROWS: usize = 4096;
 const DIMS: usize = 256;
@@ -55,6 +54,7 @@ type Both = fn(&Tensor, &Tensor, &[usize], &mut Rng) -> Result<(Tensor, Tensor)>
 
 fn workload(c: &mut Criterion) {
     let (loc, log_var) = parameters();
+    let fixed = (loc.as_detached_tensor(), log_var.as_detached_tensor());
     let prior = MultivariateNormalDiag::standard(DIMS, DType::F32, &Device::Cpu).unwrap();
     for samples in [1, 12] {
         let sample: &[usize] = if samples == 1 { &[] } else { &[12] };
@@ -65,30 +65,24 @@ fn workload(c: &mut Criterion) {
             .measurement_time(Duration::from_secs(2));
         for (name, both) in [("fused", fused as Both), ("candle", plain as Both)] {
             let mut rng = Rng::new(3);
-            group.bench_function(format!("forward/{name}"), |b| {
-                let (loc, log_var) = (loc.as_detached_tensor(), log_var.as_detached_tensor());
-                b.iter(|| black_box(both(&loc, &log_var, sample, &mut rng).unwrap()))
+            group.timed(format!("forward/{name}"), || {
+                both(&fixed.0, &fixed.1, sample, &mut rng).unwrap()
             });
-            group.bench_function(format!("gradient/{name}"), |b| {
-                b.iter(|| {
-                    let (z, kl) = both(&loc, &log_var, sample, &mut rng).unwrap();
-                    let squares = z.sqr().unwrap().mean_all().unwrap();
-                    let loss = (squares + kl.mean_all().unwrap()).unwrap();
-                    black_box(backward(&loss).unwrap())
-                })
+            group.timed(format!("gradient/{name}"), || {
+                let (z, kl) = both(&loc, &log_var, sample, &mut rng).unwrap();
+                let squares = z.sqr().unwrap().mean_all().unwrap();
+                let loss = (squares + kl.mean_all().unwrap()).unwrap();
+                backward(&loss).unwrap()
             });
         }
         let mut rng = Rng::new(3);
-        group.bench_function("gradient/fused, loss by prior", |b| {
-            b.iter(|| {
-                let (z, kl) = fused(&loc, &log_var, sample, &mut rng).unwrap();
-                // mean(z^2) up to a constant
-                let squares = (prior.log_prob(&z).unwrap().mean_all().unwrap()
-                    * (-2. / DIMS as f64))
-                    .unwrap();
-                let loss = (squares + kl.mean_all().unwrap()).unwrap();
-                black_box(backward(&loss).unwrap())
-            })
+        group.timed("gradient/fused, loss by prior", || {
+            let (z, kl) = fused(&loc, &log_var, sample, &mut rng).unwrap();
+            // mean(z^2) up to a constant
+            let squares =
+                (prior.log_prob(&z).unwrap().mean_all().unwrap() * (-2. / DIMS as f64)).unwrap();
+            let loss = (squares + kl.mean_all().unwrap()).unwrap();
+            backward(&loss).unwrap()
         });
         group.finish();
     }
@@ -124,11 +118,9 @@ fn densities(c: &mut Criterion) {
                 .log_prob(&x)
                 .unwrap()
         };
-        group.bench_function(format!("{name}/gradient/fused"), |b| {
-            b.iter(|| black_box(gradient(fused())))
-        });
-        group.bench_function(format!("{name}/gradient/candle"), |b| {
-            b.iter(|| black_box(gradient(plain(&x, loc, scale).unwrap())))
+        group.timed(format!("{name}/gradient/fused"), || gradient(fused()));
+        group.timed(format!("{name}/gradient/candle"), || {
+            gradient(plain(&x, loc, scale).unwrap())
         });
     }
     group.finish();
@@ -136,7 +128,7 @@ fn densities(c: &mut Criterion) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default().without_plots();
+    config = common::config();
     targets = workload, densities
 }
 criterion_main!(benches);

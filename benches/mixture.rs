@@ -1,16 +1,16 @@
 //! Mixture densities and masses from logits: fused, beside the plain candle expression.
 
+mod common;
+
 use candle_core::{D, DType, Device, Tensor, Var};
 use candle_nn::ops::log_softmax;
 use candle_prob::distribution::{
     Bernoulli, Categorical, Distribution, MixtureSameFamily, MultivariateNormalDiag,
 };
 use candle_prob::{Result, Rng};
-use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
+use common::Timed as _;
+use criterion::{Criterion, criterion_group, criterion_main};
 use std::time::Duration;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Times the value alone and the value with all gradients.
 fn pair(
@@ -24,16 +24,10 @@ fn pair(
     group.warm_up_time(Duration::from_millis(500));
     group.measurement_time(Duration::from_secs(2));
     let frozen: Vec<Tensor> = vars.iter().map(|v| v.as_detached_tensor()).collect();
-    group.bench_function(BenchmarkId::new("forward", variant), |b| {
-        b.iter_batched(|| (), |()| f(&frozen).unwrap(), BatchSize::PerIteration)
-    });
+    group.timed(format!("forward/{variant}"), || f(&frozen).unwrap());
     let live: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
-    group.bench_function(BenchmarkId::new("backward", variant), |b| {
-        b.iter_batched(
-            || (),
-            |()| f(&live).unwrap().mean_all().unwrap().backward().unwrap(),
-            BatchSize::PerIteration,
-        )
+    group.timed(format!("backward/{variant}"), || {
+        f(&live).unwrap().mean_all().unwrap().backward().unwrap()
     });
     group.finish();
 }
@@ -121,7 +115,7 @@ fn categorical(c: &mut Criterion) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default().without_plots();
+    config = common::config();
     targets = mixture, bernoulli, categorical
 }
 criterion_main!(benches);

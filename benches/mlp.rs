@@ -2,8 +2,9 @@
 //!
 //! The workloads: one Adam step of a 784-400-20-400-784 autoencoder on 128 binary images (Bernoulli logits, KL to the
 //! standard normal); forward and backward of a coupling network 32-256-256-64 on 4096 rows and of a decoder 20-400-784
-//! on 6400 rows. Beside each stands what candle's users write today. Allocator: mimalloc. Page faults per step are
-//! printed first: fresh pages cost more than arithmetic.
+//! on 6400 rows. Beside each stands what candle's users write today.
+
+mod common;
 
 use candle_core::{D, DType, Device, Module, Tensor};
 use candle_nn::{AdamW, Linear, Optimizer as _, ParamsAdamW, VarBuilder, VarMap, linear};
@@ -11,10 +12,8 @@ use candle_prob::distribution::{Bernoulli, Distribution, MultivariateNormalDiag}
 use candle_prob::net::{Mlp, mlp};
 use candle_prob::optim::{Adam, AdamConfig, Optimizer as _};
 use candle_prob::{Activation, Result, Rng, init};
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+use common::Timed as _;
+use criterion::{Criterion, criterion_group, criterion_main};
 
 const CPU: Device = Device::Cpu;
 const ROWS: usize = 128;
@@ -94,35 +93,9 @@ fn keep<T>(result: T) -> Result<()> {
     Ok(())
 }
 
-/// Minor page faults of this process so far.
-fn faults() -> u64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let after = stat.rsplit(')').next().unwrap_or_default();
-    after
-        .split_whitespace()
-        .nth(7)
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(0)
-}
-
 fn bench(c: &mut Criterion, op: &str, variant: &str, mut step: impl FnMut() -> Result<()>) {
     let mut group = c.benchmark_group("mlp");
-    let mut told = false;
-    // Called for the variants that the filter lets through only.
-    group.bench_function(BenchmarkId::new(op, variant), |b| {
-        if !told {
-            told = true;
-            for _ in 0..20 {
-                step().unwrap();
-            }
-            let before = faults();
-            for _ in 0..20 {
-                step().unwrap();
-            }
-            println!("{} page faults a step", (faults() - before) / 20);
-        }
-        b.iter(|| step().unwrap())
-    });
+    group.timed(format!("{op}/{variant}"), || step().unwrap());
     group.finish();
 }
 
@@ -197,7 +170,7 @@ fn networks(c: &mut Criterion) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default().without_plots();
+    config = common::config();
     targets = autoencoder, networks
 }
 criterion_main!(benches);

@@ -1,18 +1,18 @@
 //! Optimizer steps, gradient clipping and checkpoints on the parameters of a VAE 784-400-20-400-784 (654,824 in ten
 //! variables) and on one large matrix. `fused` is this crate, `candle` what one writes with candle alone.
 
+mod common;
+
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::{AdamW, Optimizer as _, ParamsAdamW, VarMap};
 use candle_prob::optim::{Adam, AdamConfig, Checkpoint, Optimizer, Sgd, SgdConfig};
 use candle_prob::optim::{clip_grad_norm, grad_norm};
 use candle_prob::{Rng, init};
+use common::Timed as _;
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::hint::black_box;
 use std::time::Duration;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const VAE: &[(&str, &[usize])] = &[
     ("encoder.weight", &[400, 784]),
@@ -55,65 +55,59 @@ fn run(c: &mut Criterion) -> Result<()> {
     for (size, shapes) in [("vae-655k", VAE), ("matrix-2048x2048", MATRIX)] {
         let (vars, gradients) = model(shapes)?;
         let mut adam = Adam::new(&vars, AdamConfig::default())?;
-        c.bench_function(&format!("adam/{size}/fused"), |b| {
-            b.iter(|| adam.step(&gradients).unwrap())
+        c.timed(format!("adam/{size}/fused"), || {
+            adam.step(&gradients).unwrap()
         });
-        c.bench_function(&format!("adam-if-finite/{size}/fused"), |b| {
-            b.iter(|| adam.step_if_finite(&gradients).unwrap())
+        c.timed(format!("adam-if-finite/{size}/fused"), || {
+            adam.step_if_finite(&gradients).unwrap()
         });
         let mut adam = AdamW::new(sorted(&vars)?, ParamsAdamW::default())?;
-        c.bench_function(&format!("adam/{size}/candle"), |b| {
-            b.iter(|| adam.step(&gradients).unwrap())
+        c.timed(format!("adam/{size}/candle"), || {
+            adam.step(&gradients).unwrap()
         });
         let momentum = SgdConfig {
             momentum: 0.9,
             ..SgdConfig::default()
         };
         let mut sgd = Sgd::new(&vars, momentum)?;
-        c.bench_function(&format!("sgd-momentum/{size}/fused"), |b| {
-            b.iter(|| sgd.step(&gradients).unwrap())
+        c.timed(format!("sgd-momentum/{size}/fused"), || {
+            sgd.step(&gradients).unwrap()
         });
         let mut sgd = Sgd::new(&vars, SgdConfig::default())?;
-        c.bench_function(&format!("sgd/{size}/fused"), |b| {
-            b.iter(|| sgd.step(&gradients).unwrap())
+        c.timed(format!("sgd/{size}/fused"), || {
+            sgd.step(&gradients).unwrap()
         });
         let mut sgd = candle_nn::SGD::new(sorted(&vars)?, 1e-2)?;
-        c.bench_function(&format!("sgd/{size}/candle"), |b| {
-            b.iter(|| sgd.step(&gradients).unwrap())
+        c.timed(format!("sgd/{size}/candle"), || {
+            sgd.step(&gradients).unwrap()
         });
-        c.bench_function(&format!("grad-norm/{size}/fused"), |b| {
-            b.iter(|| grad_norm(black_box(&gradients), &vars).unwrap())
+        c.timed(format!("grad-norm/{size}/fused"), || {
+            grad_norm(black_box(&gradients), &vars).unwrap()
         });
         let list = sorted(&vars)?;
-        c.bench_function(&format!("grad-norm/{size}/candle"), |b| {
-            b.iter(|| -> Result<f32> {
-                let mut total = 0f32;
-                for var in &list {
-                    if let Some(g) = black_box(&gradients).get(var) {
-                        total += g.sqr()?.sum_all()?.to_scalar::<f32>()?;
-                    }
+        c.timed(format!("grad-norm/{size}/candle"), || -> Result<f32> {
+            let mut total = 0f32;
+            for var in &list {
+                if let Some(g) = black_box(&gradients).get(var) {
+                    total += g.sqr()?.sum_all()?.to_scalar::<f32>()?;
                 }
-                Ok(total.sqrt())
-            })
+            }
+            Ok(total.sqrt())
         });
         // Clipping shrinks the gradients it is given, so the bound shrinks with them.
         let (vars, mut gradients) = model(shapes)?;
         let mut bound = 1.;
-        c.bench_function(&format!("clip-norm/{size}/fused"), |b| {
-            b.iter(|| {
-                bound *= 0.9999;
-                clip_grad_norm(&mut gradients, &vars, bound).unwrap()
-            })
+        c.timed(format!("clip-norm/{size}/fused"), || {
+            bound *= 0.9999;
+            clip_grad_norm(&mut gradients, &vars, bound).unwrap()
         });
         let path = std::env::temp_dir().join(format!("candle-prob-bench-{}", std::process::id()));
         let mut adam = Adam::new(&vars, AdamConfig::default())?;
-        c.bench_function(&format!("checkpoint-save-load/{size}/fused"), |b| {
-            b.iter(|| {
-                let list = Checkpoint::new().vars("m", &vars);
-                list.optimizer("o", &mut adam).save(&path).unwrap();
-                let list = Checkpoint::new().vars("m", &vars);
-                list.optimizer("o", &mut adam).load(&path).unwrap()
-            })
+        c.timed(format!("checkpoint-save-load/{size}/fused"), || {
+            let list = Checkpoint::new().vars("m", &vars);
+            list.optimizer("o", &mut adam).save(&path).unwrap();
+            let list = Checkpoint::new().vars("m", &vars);
+            list.optimizer("o", &mut adam).load(&path).unwrap()
         });
         std::fs::remove_file(&path).ok();
     }
@@ -122,8 +116,7 @@ fn run(c: &mut Criterion) -> Result<()> {
 
 criterion_group! {
     name = group;
-    config = Criterion::default()
-        .without_plots()
+    config = common::config()
         .sample_size(20)
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_millis(1500));

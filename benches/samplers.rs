@@ -1,16 +1,16 @@
 //! Samplers: normals, uniforms, gamma and Dirichlet draws, forward and with pathwise gradients.
 //!
 //! The workloads: 10 million normals or uniforms; 1 million gamma draws with concentrations uniform in [0.1, 10], a
-//! gradient for each; 100 000 Dirichlet draws of 10 categories with a concentration of their own. Allocator: mimalloc.
+//! gradient for each; 100 000 Dirichlet draws of 10 categories with a concentration of their own.
+
+mod common;
 
 use candle_core::{DType, Device, Tensor, Var};
 use candle_prob::Rng;
 use candle_prob::distribution::{Dirichlet, Distribution, Gamma};
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use std::hint::black_box;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+use common::Timed as _;
+use criterion::{Criterion, criterion_group, criterion_main};
+use rand::SeedableRng as _;
 
 const CPU: Device = Device::Cpu;
 
@@ -18,17 +18,17 @@ fn noise(c: &mut Criterion) {
     let n = 10_000_000;
     let mut rng = Rng::new(0);
     let mut group = c.benchmark_group("noise");
-    group.bench_function(BenchmarkId::new("normal/10M", "seeded"), |b| {
-        b.iter(|| rng.normal(n, DType::F32, &CPU).unwrap())
+    group.timed("normal/10M/seeded", || {
+        rng.normal(n, DType::F32, &CPU).unwrap()
     });
-    group.bench_function(BenchmarkId::new("normal/10M", "candle"), |b| {
-        b.iter(|| Tensor::randn(0f32, 1., n, &CPU).unwrap())
+    group.timed("normal/10M/candle", || {
+        Tensor::randn(0f32, 1., n, &CPU).unwrap()
     });
-    group.bench_function(BenchmarkId::new("uniform/10M", "seeded"), |b| {
-        b.iter(|| rng.uniform(n, DType::F32, &CPU).unwrap())
+    group.timed("uniform/10M/seeded", || {
+        rng.uniform(n, DType::F32, &CPU).unwrap()
     });
-    group.bench_function(BenchmarkId::new("uniform/10M", "candle"), |b| {
-        b.iter(|| Tensor::rand(0f32, 1., n, &CPU).unwrap())
+    group.timed("uniform/10M/candle", || {
+        Tensor::rand(0f32, 1., n, &CPU).unwrap()
     });
     group.finish();
 }
@@ -44,37 +44,30 @@ fn gamma(c: &mut Criterion) {
     let rate = a.ones_like().unwrap();
     let mut group = c.benchmark_group("gamma");
     let fixed = Gamma::new(&a.as_detached_tensor(), &rate).unwrap();
-    group.bench_function(BenchmarkId::new("sample/1M", "forward"), |b| {
-        b.iter(|| fixed.sample(&[], &mut rng).unwrap())
-    });
-    group.bench_function(BenchmarkId::new("sample_log/1M", "forward"), |b| {
-        b.iter(|| fixed.sample_log(&[], &mut rng).unwrap())
+    group.timed("sample/1M/forward", || fixed.sample(&[], &mut rng).unwrap());
+    group.timed("sample_log/1M/forward", || {
+        fixed.sample_log(&[], &mut rng).unwrap()
     });
     // A plain user's loop over rand_distr: no gradient, one thread, zeros where it underflows.
     let values = a.to_vec1::<f32>().unwrap();
-    group.bench_function(BenchmarkId::new("sample/1M", "rand_distr"), |b| {
-        use rand::SeedableRng;
-        use rand_distr::Distribution as _;
-        let mut rng = rand::rngs::SmallRng::seed_from_u64(0);
-        b.iter(|| -> Vec<f32> {
-            let draw = |a: &f32| rand_distr::Gamma::new(*a, 1.).unwrap().sample(&mut rng);
-            values.iter().map(draw).collect()
-        })
+    let mut generator = rand::rngs::SmallRng::seed_from_u64(0);
+    group.timed("sample/1M/rand_distr", || -> Vec<f32> {
+        let mut draw = |a: &f32| {
+            let gamma = rand_distr::Gamma::new(*a, 1.).unwrap();
+            rand_distr::Distribution::sample(&gamma, &mut generator)
+        };
+        values.iter().map(&mut draw).collect()
     });
     let moving = Gamma::new(&a, &rate).unwrap();
-    group.bench_function(BenchmarkId::new("sample/1M", "forward+backward"), |b| {
-        b.iter(|| {
-            let x = moving.sample(&[], &mut rng).unwrap();
-            black_box(x.sum_all().unwrap().backward().unwrap())
-        })
+    group.timed("sample/1M/forward+backward", || {
+        let x = moving.sample(&[], &mut rng).unwrap();
+        x.sum_all().unwrap().backward().unwrap()
     });
     // One concentration for all: the gradient is a sum over a million draws.
     let one = Gamma::new(&a.narrow(0, 0, 1).unwrap(), &rate.narrow(0, 0, 1).unwrap()).unwrap();
-    group.bench_function(BenchmarkId::new("sample/1Mx1", "forward+backward"), |b| {
-        b.iter(|| {
-            let x = one.sample(&[1_000_000], &mut rng).unwrap();
-            black_box(x.sum_all().unwrap().backward().unwrap())
-        })
+    group.timed("sample/1Mx1/forward+backward", || {
+        let x = one.sample(&[1_000_000], &mut rng).unwrap();
+        x.sum_all().unwrap().backward().unwrap()
     });
     group.finish();
 }
@@ -85,32 +78,26 @@ fn dirichlet(c: &mut Criterion) {
     let weights = Rng::new(2).normal((100_000, 10), DType::F32, &CPU).unwrap();
     let mut group = c.benchmark_group("dirichlet");
     let fixed = Dirichlet::new(&a.as_detached_tensor()).unwrap();
-    group.bench_function(BenchmarkId::new("sample/100kx10", "forward"), |b| {
-        b.iter(|| fixed.sample(&[], &mut rng).unwrap())
+    group.timed("sample/100kx10/forward", || {
+        fixed.sample(&[], &mut rng).unwrap()
     });
-    group.bench_function(BenchmarkId::new("sample_log/100kx10", "forward"), |b| {
-        b.iter(|| fixed.sample_log(&[], &mut rng).unwrap())
+    group.timed("sample_log/100kx10/forward", || {
+        fixed.sample_log(&[], &mut rng).unwrap()
     });
     let moving = Dirichlet::new(&a).unwrap();
-    group.bench_function(
-        BenchmarkId::new("sample/100kx10", "forward+backward"),
-        |b| {
-            b.iter(|| {
-                let x = moving.sample(&[], &mut rng).unwrap();
-                let loss = (x * &weights).unwrap().sum_all().unwrap();
-                black_box(loss.backward().unwrap())
-            })
-        },
-    );
+    group.timed("sample/100kx10/forward+backward", || {
+        let x = moving.sample(&[], &mut rng).unwrap();
+        let loss = (x * &weights).unwrap().sum_all().unwrap();
+        loss.backward().unwrap()
+    });
     group.finish();
 }
 
 fn short() -> Criterion {
-    Criterion::default()
+    common::config()
         .warm_up_time(std::time::Duration::from_millis(500))
         .measurement_time(std::time::Duration::from_secs(2))
         .sample_size(20)
-        .without_plots()
 }
 
 criterion_group! { name = benches; config = short(); targets = noise, gamma, dirichlet }

@@ -1,14 +1,13 @@
 //! Special functions and activations of 1 Mi f32, fused beside what one writes with candle today: the value alone, and the
 //! value with its gradient.
 
+mod common;
+
 use candle_core::{D, DType, Device, Tensor, Var};
 use candle_prob::{Activation, Result, Rng, special};
+use common::Timed as _;
 use criterion::{Criterion, criterion_group, criterion_main};
-use std::hint::black_box;
 use std::time::Duration;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Rows of the functions of a dimension.
 const SHAPE: (usize, usize) = (4096, 256);
@@ -22,12 +21,10 @@ fn bench(
 ) {
     let mut group = c.benchmark_group(op);
     let frozen = x.as_detached_tensor();
-    group.bench_function(format!("1Mi/value/{variant}"), |b| {
-        b.iter(|| black_box(f(&frozen).unwrap()))
-    });
-    group.bench_function(format!("1Mi/gradient/{variant}"), |b| {
+    group.timed(format!("1Mi/value/{variant}"), || f(&frozen).unwrap());
+    group.timed(format!("1Mi/gradient/{variant}"), || {
         // Candle starts from a gradient of ones in the shape of the value: no sum is timed beside the function.
-        b.iter(|| black_box(f(x.as_tensor()).unwrap().backward().unwrap()))
+        f(x.as_tensor()).unwrap().backward().unwrap()
     });
     group.finish();
 }
@@ -94,8 +91,7 @@ fn rows(c: &mut Criterion) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default()
-        .without_plots()
+    config = common::config()
         .sample_size(20)
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2));

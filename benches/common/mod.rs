@@ -1,0 +1,58 @@
+//! What all benches share: the allocator, and the count of page faults, since fresh pages cost more than arithmetic.
+
+use criterion::measurement::WallTime;
+use criterion::{Bencher, BenchmarkGroup, Criterion};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Criterion without plots; says which allocator runs, and how.
+pub fn config() -> Criterion {
+    let delay = std::env::var("MIMALLOC_PURGE_DELAY");
+    let delay = delay.as_deref().unwrap_or("unset");
+    println!("allocator: mimalloc, MIMALLOC_PURGE_DELAY {delay}");
+    Criterion::default().without_plots()
+}
+
+pub trait Timed {
+    /// Times a step, the drop of its result included, and says how many page faults it takes.
+    fn timed<R>(&mut self, name: impl Into<String>, step: impl FnMut() -> R);
+}
+
+impl Timed for Criterion {
+    fn timed<R>(&mut self, name: impl Into<String>, step: impl FnMut() -> R) {
+        self.bench_function(&name.into(), bench(step));
+    }
+}
+
+impl Timed for BenchmarkGroup<'_, WallTime> {
+    fn timed<R>(&mut self, name: impl Into<String>, step: impl FnMut() -> R) {
+        self.bench_function(name.into(), bench(step));
+    }
+}
+
+/// Called for the benches only that the filter lets through.
+fn bench<R>(mut step: impl FnMut() -> R) -> impl FnMut(&mut Bencher) {
+    const STEPS: u64 = 10;
+    let mut told = false;
+    move |bencher| {
+        if !told {
+            told = true;
+            let mut run = || (0..STEPS).for_each(|_| drop(std::hint::black_box(step())));
+            run();
+            let before = faults();
+            run();
+            println!("{} page faults a step", (faults() - before) / STEPS);
+        }
+        bencher.iter(&mut step)
+    }
+}
+
+/// Minor page faults of this process so far.
+fn faults() -> u64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The command's name, in parentheses, may hold spaces: the eighth field after it.
+    let after = stat.rsplit(')').next().unwrap_or_default();
+    let field = after.split_whitespace().nth(7);
+    field.and_then(|n| n.parse().ok()).unwrap_or(0)
+}
