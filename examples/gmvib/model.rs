@@ -9,10 +9,11 @@ use candle_prob::distribution::{
     WeightedSum,
 };
 use candle_prob::net::{
-    ConvEncoder, ConvEncoderConfig, Dense, Mlp, Positions, conv_encoder, dense, mlp,
+    ConvEncoder, ConvEncoderConfig, Dense, LogisticNormalHead, Mlp, NormalComponentsHead,
+    NormalHead, Positions, Scale, conv_encoder, dense, mlp,
 };
 use candle_prob::objective::bottleneck::{self, Config, gmvib, vib};
-use candle_prob::{Activation, Result, Rng};
+use candle_prob::{Activation, Conditional, Result, Rng};
 
 /// Width of the layer between the convolutions and the code, and of the decoder's hidden layer.
 const HIDDEN: usize = 256;
@@ -27,21 +28,16 @@ pub struct Model {
 
 enum Head {
     Point(Dense),
-    Gaussian(Gaussian),
+    Gaussian(NormalHead),
     Mixture {
-        components: Gaussian,
+        components: NormalComponentsHead,
         weight: WeightHead,
     },
 }
 
-struct Gaussian {
-    loc: Dense,
-    log_var: Dense,
-}
-
 enum WeightHead {
     Dirichlet(Dense),
-    Gaussian(Gaussian),
+    Gaussian(LogisticNormalHead),
 }
 
 /// What the encoder says about the code of each image.
@@ -75,28 +71,32 @@ impl Model {
         };
         let encoder = conv_encoder(config, (1, height, width), vb.pp("encoder"))?;
         let latent = arguments.latent;
-        let gaussian = |width: usize, vb: VarBuilder| Gaussian::new(encoder.features(), width, vb);
+        let (features, scale) = (encoder.features(), Scale::LogVar);
         let vb_head = vb.pp("head");
         let head = match kind {
-            Kind::Basic => Head::Point(dense(
-                encoder.features(),
-                latent,
-                Activation::Identity,
-                vb_head,
-            )?),
-            Kind::Vib => Head::Gaussian(gaussian(latent, vb_head)?),
+            Kind::Basic => Head::Point(dense(features, latent, Activation::Identity, vb_head)?),
+            Kind::Vib => Head::Gaussian(NormalHead::new(features, latent, scale, vb_head)?),
             Kind::Gmvib => Head::Mixture {
-                components: gaussian(CLASSES * latent, vb_head.pp("components"))?,
+                components: NormalComponentsHead::new(
+                    features,
+                    CLASSES,
+                    latent,
+                    scale,
+                    vb_head.pp("components"),
+                )?,
                 weight: match arguments.weight {
                     Weight::Dirichlet => WeightHead::Dirichlet(dense(
-                        encoder.features(),
+                        features,
                         CLASSES,
                         Activation::Softplus,
                         vb_head.pp("weight"),
                     )?),
-                    Weight::Gaussian => {
-                        WeightHead::Gaussian(gaussian(CLASSES, vb_head.pp("weight"))?)
-                    }
+                    Weight::Gaussian => WeightHead::Gaussian(LogisticNormalHead::new(
+                        features,
+                        CLASSES,
+                        scale,
+                        vb_head.pp("weight"),
+                    )?),
                 },
             },
         };
@@ -120,18 +120,16 @@ impl Model {
         let features = self.encoder.forward(images)?;
         Ok(match &self.head {
             Head::Point(layer) => Posterior::Point(layer.forward(&features)?),
-            Head::Gaussian(head) => Posterior::Gaussian(head.given(&features, &[self.latent])?),
+            Head::Gaussian(head) => Posterior::Gaussian(head.given(&features)?),
             Head::Mixture { components, weight } => {
-                let components = components.given(&features, &[CLASSES, self.latent])?;
+                let components = components.given(&features)?;
                 match weight {
                     WeightHead::Dirichlet(layer) => {
                         let concentration = layer.forward(&features)?;
                         Posterior::Dirichlet(components, Dirichlet::new(&concentration)?)
                     }
                     WeightHead::Gaussian(head) => {
-                        let (loc, log_var) = head.parameters(&features, &[CLASSES])?;
-                        let weight = LogisticNormal::from_log_var(&loc, &log_var)?;
-                        Posterior::LogisticNormal(components, weight)
+                        Posterior::LogisticNormal(components, head.given(&features)?)
                     }
                 }
             }
@@ -215,27 +213,5 @@ impl Model {
         };
         let logits = self.decoder.forward(&codes)?;
         Ok(candle_nn::ops::sigmoid(&logits)?.mean(0)?)
-    }
-}
-
-impl Gaussian {
-    fn new(features: usize, width: usize, vb: VarBuilder) -> Result<Self> {
-        Ok(Gaussian {
-            loc: dense(features, width, Activation::Identity, vb.pp("loc"))?,
-            log_var: dense(features, width, Activation::Identity, vb.pp("log_var"))?,
-        })
-    }
-
-    /// Mean and log-variance, each `[batch] ++ shape`.
-    fn parameters(&self, features: &Tensor, shape: &[usize]) -> Result<(Tensor, Tensor)> {
-        let shape = [&[features.dim(0)?], shape].concat();
-        let loc = self.loc.forward(features)?.reshape(shape.as_slice())?;
-        let log_var = self.log_var.forward(features)?.reshape(shape.as_slice())?;
-        Ok((loc, log_var))
-    }
-
-    fn given(&self, features: &Tensor, shape: &[usize]) -> Result<MultivariateNormalDiag> {
-        let (loc, log_var) = self.parameters(features, shape)?;
-        MultivariateNormalDiag::from_log_var(&loc, &log_var)
     }
 }

@@ -143,6 +143,7 @@ impl Gaussian {
 /// ```
 /// use candle_core::{DType, Device, Tensor};
 /// use candle_nn::{Module, VarMap};
+/// use candle_prob::distribution::{Kl, MultivariateNormalDiag};
 /// use candle_prob::net::{NormalHead, Scale, mlp};
 /// use candle_prob::{Activation, Conditional, Rng, init};
 /// # fn main() -> candle_prob::Result<()> {
@@ -152,7 +153,8 @@ impl Gaussian {
 /// let head = NormalHead::new(400, 20, Scale::LogVar, vb.pp("head"))?;
 /// let encoder = |x: &Tensor| head.given(&features.forward(x)?);
 /// let posterior = encoder.given(&Tensor::zeros((16, 784), DType::F32, &Device::Cpu)?)?;
-/// let (z, rate) = posterior.sample_with_kl(&[], &mut Rng::new(2))?;
+/// let prior = MultivariateNormalDiag::standard(20, DType::F32, &Device::Cpu)?;
+/// let (z, rate) = posterior.sample_and_kl(&prior, &[], &mut Rng::new(2))?;
 /// assert_eq!((z.dims(), rate.dims()), (&[16, 20][..], &[16][..]));
 /// # Ok(())
 /// # }
