@@ -6,7 +6,7 @@
 mod common;
 
 use candle_core::{D, DType, Device, Tensor, Var};
-use candle_prob::distribution::{Distribution, MultivariateNormalDiag};
+use candle_prob::distribution::{Distribution, Kl, MultivariateNormalDiag};
 use candle_prob::optim::backward;
 use candle_prob::{Result, Rng};
 use common::Timed as _;
@@ -32,7 +32,8 @@ fn fused(
     sample: &[usize],
     rng: &mut Rng,
 ) -> Result<(Tensor, Tensor)> {
-    MultivariateNormalDiag::from_log_var(loc, log_var)?.sample_with_kl(sample, rng)
+    let prior = MultivariateNormalDiag::standard(DIMS, DType::F32, &Device::Cpu)?;
+    MultivariateNormalDiag::from_log_var(loc, log_var)?.sample_and_kl(&prior, sample, rng)
 }
 
 /// What one writes with candle alone, which has no seeded normals.

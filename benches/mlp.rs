@@ -8,7 +8,7 @@ mod common;
 
 use candle_core::{D, DType, Device, Module, Tensor};
 use candle_nn::{AdamW, Linear, Optimizer as _, ParamsAdamW, VarBuilder, VarMap, linear};
-use candle_prob::distribution::{Bernoulli, Distribution, MultivariateNormalDiag};
+use candle_prob::distribution::{Bernoulli, Distribution, Kl, MultivariateNormalDiag};
 use candle_prob::net::{Mlp, mlp};
 use candle_prob::optim::{Adam, AdamConfig, Optimizer as _};
 use candle_prob::{Activation, Result, Rng, init};
@@ -45,7 +45,8 @@ impl Vae {
         let code = self.encoder.forward(&self.x)?;
         let (loc, log_var) = (code.narrow(1, 0, 20)?, code.narrow(1, 20, 20)?);
         let posterior = MultivariateNormalDiag::from_log_var(&loc, &log_var)?;
-        let (z, rate) = posterior.sample_with_kl(&[], &mut self.rng)?;
+        let prior = MultivariateNormalDiag::standard(20, DType::F32, &CPU)?;
+        let (z, rate) = posterior.sample_and_kl(&prior, &[], &mut self.rng)?;
         let decoder = Bernoulli::new(&self.decoder.forward(&z)?)?.to_event(1)?;
         let evidence = (decoder.log_prob(&self.x)? - rate)?;
         Ok(evidence.mean_all()?.neg()?)

@@ -235,6 +235,7 @@ fn the_same_stream_gives_the_same_draw_in_every_form() -> Result<()> {
     let scale = (&log_var * 0.5)?.exp()?;
     let eps = Rng::new(3).normal((7, 50, 17), DType::F32, &CPU)?;
     let want = eps.broadcast_mul(&scale)?.broadcast_add(&loc)?;
+    let standard = MultivariateNormalDiag::standard(17, DType::F32, &CPU)?;
     let draw = |p: &dyn Distribution| p.sample(&[7], &mut Rng::new(3));
     let diag = MultivariateNormalDiag::from_log_var(&loc, &log_var)?;
     for z in [
@@ -242,13 +243,13 @@ fn the_same_stream_gives_the_same_draw_in_every_form() -> Result<()> {
         draw(&MultivariateNormalDiag::new(&loc, &scale)?)?,
         draw(&Normal::new(&loc, &scale)?)?,
         draw(&Normal::from_log_var(&loc, &log_var)?.to_event(1)?)?,
-        diag.sample_with_kl(&[7], &mut Rng::new(3))?.0,
+        diag.sample_and_kl(&standard, &[7], &mut Rng::new(3))?.0,
     ] {
         close(&flat(&z), &flat(&want), &[], 1e-6, "draw");
     }
     // A fresh draw moves the source on by one, in every form.
     let (mut a, mut b) = (Rng::new(9), Rng::new(9));
-    diag.sample_with_kl(&[], &mut a)?;
+    diag.sample_and_kl(&standard, &[], &mut a)?;
     b.normal(1, DType::F32, &CPU)?;
     assert_eq!(a, b);
     Ok(())
@@ -374,7 +375,8 @@ fn wrong_arguments_are_errors() -> Result<()> {
     assert!(LogisticNormal::laplace_dirichlet(&zeros(&[])?).is_err());
     // Empty values and no draws are fine.
     assert_eq!(diag.log_prob(&zeros(&[0, 5, 3])?)?.dims(), &[0, 5]);
-    let (z, rate) = diag.sample_with_kl(&[0], &mut Rng::new(1))?;
+    let standard = MultivariateNormalDiag::standard(3, DType::F32, &CPU)?;
+    let (z, rate) = diag.sample_and_kl(&standard, &[0], &mut Rng::new(1))?;
     assert_eq!((z.dims(), rate.dims()), (&[0, 5, 3][..], &[5][..]));
     assert_eq!(rate.to_vec1::<f32>()?, vec![0.; 5]);
     Ok(())

@@ -21,9 +21,9 @@ use candle_core::{DType, Device};
 /// // The posterior of a variational autoencoder: 4 examples, 3 latent dims, 12 samples each.
 /// let loc = Tensor::zeros((4, 3), candle_core::DType::F32, &Device::Cpu)?;
 /// let posterior = MultivariateNormalDiag::from_log_var(&loc, &loc.ones_like()?)?;
-/// let (z, rate) = posterior.sample_with_kl(&[12], &mut Rng::new(0))?;
-/// assert_eq!((z.dims(), rate.dims()), (&[12, 4, 3][..], &[4][..]));
 /// let prior = MultivariateNormalDiag::standard(3, loc.dtype(), loc.device())?;
+/// let (z, rate) = posterior.sample_and_kl(&prior, &[12], &mut Rng::new(0))?;
+/// assert_eq!((z.dims(), rate.dims()), (&[12, 4, 3][..], &[4][..]));
 /// assert_eq!(posterior.kl(&prior)?.to_vec1::<f32>()?, rate.to_vec1::<f32>()?);
 /// # Ok(())
 /// # }
@@ -58,8 +58,8 @@ impl MultivariateNormalDiag {
         )
     }
 
-    /// The standard normal on vectors of `dims` elements. KL to it takes the fused path of
-    /// [`sample_with_kl`](Self::sample_with_kl), and its density reads nothing but the value.
+    /// The standard normal on vectors of `dims` elements. A draw together with its KL to it is one pass, and its density
+    /// reads nothing but the value.
     ///
     /// Errors: `dims` is zero, or `dtype` is not a floating-point type.
     pub fn standard(dims: usize, dtype: DType, device: &Device) -> Result<Self> {
@@ -108,11 +108,6 @@ impl MultivariateNormalDiag {
     /// Formula: `sum_d (loc_d^2 + scale_d^2 - 1) / 2 - ln scale_d`.
     pub fn kl_to_standard(&self) -> Result<Tensor> {
         self.elements.rate()
-    }
-
-    /// Draws of shape `shape ++ batch ++ [D]` and KL(self || N(0, I)) of shape `batch`, in one pass.
-    pub fn sample_with_kl(&self, shape: &[usize], rng: &mut Rng) -> Result<(Tensor, Tensor)> {
-        self.elements.draw_and_rate(shape, rng)
     }
 
     fn check_event(&self, op: &'static str, other: &Self) -> Result<()> {
@@ -221,7 +216,7 @@ impl Kl for MultivariateNormalDiag {
         if other.standard {
             self.check_event(op, other)?;
             shape::same_kind(op, "other", other.loc(), self.loc())?;
-            return self.sample_with_kl(shape, rng);
+            return self.elements.draw_and_rate(shape, rng);
         }
         Ok((self.sample(shape, rng)?, self.kl(other)?))
     }
