@@ -163,8 +163,18 @@ pub fn softmax(x: &Tensor, dim: impl Dim) -> Result<Tensor> {
 }
 
 fn index(op: &'static str, x: &Tensor, dim: impl Dim) -> Result<usize> {
-    dim.to_index(x.shape(), op)
-        .map_err(|_| Error::shape(op, "x", "a shape with the dimension asked for", x.dims()))
+    dim.to_index(x.shape(), op).map_err(|error| {
+        let error = match error {
+            candle_core::Error::WithBacktrace { inner, .. } => *inner,
+            other => other,
+        };
+        match error {
+            candle_core::Error::DimOutOfRange { dim, .. } => {
+                Error::shape(op, "x", format!("a shape with dimension {dim}"), x.dims())
+            }
+            other => other.into(),
+        }
+    })
 }
 
 /// Dimension `dim` moved to the end, the others in their order.

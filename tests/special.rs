@@ -1,7 +1,7 @@
 //! Are the special functions right, in value and gradient, at ordinary and at awkward arguments?
 
-use candle_core::{DType, Device, Tensor, Var};
-use candle_prob::{Result, special};
+use candle_core::{D, DType, Device, Tensor, Var};
+use candle_prob::{Result, special, testing::check_gradient};
 use serde_json::Value;
 
 type Unary = fn(&Tensor) -> Result<Tensor>;
@@ -192,6 +192,40 @@ fn gradients_meet_central_differences() -> Result<()> {
     Ok(())
 }
 
+/// Functions of a dimension.
+type Rows = fn(&Tensor, usize) -> Result<Tensor>;
+
+const ROWS: [(&str, Rows); 3] = [
+    ("logsumexp", special::logsumexp),
+    ("log_softmax", special::log_softmax),
+    ("softmax", special::softmax),
+];
+
+#[test]
+fn gradients_of_every_dimension_meet_central_differences() -> Result<()> {
+    let x: Vec<f64> = (0..2 * 19 * 3)
+        .map(|i| ((i * 29) % 31) as f64 * 0.2 - 3.)
+        .collect();
+    let x = Tensor::from_vec(x, (2, 19, 3), &Device::Cpu)?;
+    for (name, f) in ROWS {
+        for dim in 0..3 {
+            check_gradient(&|x| f(&x[0], dim), std::slice::from_ref(&x), 1e-7)?;
+            let gradient = |dtype| -> Result<Vec<f64>> {
+                let var = Var::from_tensor(&x.to_dtype(dtype)?)?;
+                // Unequal weights: the sum of a softmax is constant.
+                let loss = f(&var, dim)?.sqr()?.sum_all()?;
+                Ok(loss.backward()?.get(&var).map(values).unwrap_or_default())
+            };
+            let (got, want) = (gradient(DType::F32)?, gradient(DType::F64)?);
+            assert_eq!(got.len(), x.elem_count());
+            for (g, w) in got.iter().zip(&want) {
+                assert!((g - w).abs() < 1e-4, "{name} {dim}: {g}, want {w}");
+            }
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn a_gradient_is_nan_only_where_the_value_is() -> Result<()> {
     let x = [
@@ -263,13 +297,24 @@ fn every_dimension_can_be_reduced() -> Result<()> {
 
 #[test]
 fn what_does_not_fit_is_an_error() -> Result<()> {
-    let x = Tensor::new(&[1f32, 2.], &Device::Cpu)?;
-    let error = special::logsumexp(&x, 1).unwrap_err().to_string();
+    let x = Tensor::new(&[[1f32, 2.]], &Device::Cpu)?;
+    for (name, f) in ROWS {
+        for (error, dim) in [
+            (f(&x, 2).err(), "dimension 2"),
+            (f(&x.get(0)?, 1).err(), "dimension 1"),
+        ] {
+            let error = error.map(|e| e.to_string()).unwrap_or_default();
+            assert!(
+                error.contains(name) && error.contains(dim) && error.contains("2]"),
+                "{error}"
+            );
+        }
+    }
+    let error = special::softmax(&x, D::Minus(3)).unwrap_err().to_string();
     assert!(
-        error.contains("logsumexp") && error.contains("dimension") && error.contains("[2]"),
+        error.contains("dimension -3") && error.contains("[1, 2]"),
         "{error}"
     );
-    assert!(special::softmax(&x.get(0)?, 0).is_err());
     let whole = Tensor::new(&[1u32], &Device::Cpu)?;
     for (name, f) in UNARY {
         assert!(f(&whole).unwrap_err().to_string().contains(name));
