@@ -1,8 +1,11 @@
 //! Gamma draws, their pathwise gradients, and the closed forms of the family.
 
+mod golden;
+
 use candle_core::{DType, Device, Tensor, Var};
 use candle_prob::distribution::{Distribution, Entropy, Gamma, Kl, Moments};
 use candle_prob::{Result, Rng};
+use golden::{check, list};
 use statrs::function::gamma::{digamma, gamma_lr, ln_gamma};
 
 const CPU: Device = Device::Cpu;
@@ -191,33 +194,9 @@ const FIRST_F64: [f64; 5] = [
     6.895_644_692_896_432,
 ];
 
-fn num(v: &serde_json::Value) -> Option<f64> {
-    match v {
-        serde_json::Value::String(s) => s.parse().ok(),
-        v => v.as_f64(),
-    }
-}
-
-fn list(v: &serde_json::Value) -> Vec<Option<f64>> {
-    v.as_array().unwrap().iter().map(num).collect()
-}
-
-fn check(what: &str, got: f64, want: f64, cond: f64, dtype: DType, tolerance: f64) {
-    let want = match dtype {
-        DType::F32 => f64::from(want as f32),
-        _ => want,
-    };
-    let close = (got - want).abs() <= tolerance * want.abs().max(cond).max(1.);
-    assert!(
-        close || got == want,
-        "{what} {dtype:?}: {got} is not {want}"
-    );
-}
-
 #[test]
 fn closed_forms_meet_the_reference() {
-    let file: serde_json::Value =
-        serde_json::from_str(include_str!("golden/gamma_family.json")).unwrap();
+    let file = golden::gamma_family();
     let mut seen = 0;
     for case in file["distributions"].as_array().unwrap() {
         if case["distribution"] != "Gamma" {
@@ -290,8 +269,7 @@ fn closed_forms_meet_the_reference() {
 
 #[test]
 fn divergences_meet_the_reference() {
-    let file: serde_json::Value =
-        serde_json::from_str(include_str!("golden/gamma_family.json")).unwrap();
+    let file = golden::gamma_family();
     let mut seen = 0;
     for case in file["kl"].as_array().unwrap() {
         if case["p"] != "Gamma" {
