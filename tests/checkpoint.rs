@@ -339,3 +339,16 @@ fn weights_are_readable_by_others() -> Result<()> {
     assert_eq!(got.to_vec2::<f32>()?, want.to_vec2::<f32>()?);
     Ok(())
 }
+
+#[cfg(unix)]
+#[test]
+fn a_checkpoint_has_the_permissions_of_any_new_file() -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = Folder::new("permissions");
+    let plain = folder.0.join("plain");
+    std::fs::write(&plain, "").unwrap();
+    Checkpoint::new().note("epoch", 1).save(folder.file())?;
+    let mode = |path| std::fs::metadata(path).unwrap().permissions().mode();
+    assert_eq!(mode(folder.file()), mode(plain));
+    Ok(())
+}

@@ -384,19 +384,21 @@ fn write(path: &Path, tensors: &HashMap<String, Tensor>) -> Result<()> {
     let unique = NEXT.fetch_add(1, Ordering::Relaxed);
     temporary.push(format!(".{}-{unique}.tmp", std::process::id()));
     let temporary = path.with_file_name(temporary);
-    let result = safetensors::save(tensors, &temporary)
-        .map_err(|e| file(path, "a writable place", e))
-        .and_then(|()| {
-            let renamed = std::fs::OpenOptions::new()
-                .write(true)
-                .open(&temporary)
-                .and_then(|written| written.sync_all())
-                .and_then(|()| std::fs::rename(&temporary, path));
-            renamed.map_err(|e| file(path, "a writable place", e))
-        });
+    let result =
+        write_to(&temporary, tensors).and_then(|()| Ok(std::fs::rename(&temporary, path)?));
+    let result = result.map_err(|e| file(path, "a writable place", e));
     if result.is_err() {
         // The first error is the one to tell.
         let _ = std::fs::remove_file(&temporary);
     }
     result
+}
+
+fn write_to(path: &Path, tensors: &HashMap<String, Tensor>) -> candle_core::Result<()> {
+    // The format's writer makes files that their owner alone may read: a plain new file tells what is usual here.
+    let permissions = std::fs::File::create(path)?.metadata()?.permissions();
+    safetensors::save(tensors, path)?;
+    let written = std::fs::File::options().write(true).open(path)?;
+    written.set_permissions(permissions)?;
+    Ok(written.sync_all()?)
 }
