@@ -1,7 +1,8 @@
 //! Dirichlet draws: log-gammas and their log-softmax in one node.
 
-use super::element::{self, Element, build_rows, reduce};
+use super::element::Element;
 use super::on_cpu;
+use super::rows::{build_rows, cycle, reduce};
 use crate::error::Result;
 use crate::kernels::buffer::View;
 use crate::kernels::node::{self, Fresh, Op, Reached};
@@ -69,7 +70,7 @@ impl<T: Element> Op for Dirichlet<T> {
             let first = (row / rows) as u64 * blocks;
             for (i, part) in out.chunks_mut(BLOCK).enumerate() {
                 let offset = row * k + i * BLOCK;
-                let a = element::cycle(concentration, offset, part.len());
+                let a = cycle(concentration, offset, part.len());
                 T::draws(stream, first + i as u64, &a, None, true, part);
             }
             T::normalise(k, log, out, norms);
@@ -102,7 +103,7 @@ impl<T: Element> Op for Dirichlet<T> {
             rows * k,
             |offset, out: &mut [T]| {
                 let range = offset..offset + out.len();
-                let a = element::cycle(concentration, offset, out.len());
+                let a = cycle(concentration, offset, out.len());
                 T::simplex_gradient(
                     k,
                     self.log,

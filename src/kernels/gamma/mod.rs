@@ -9,6 +9,7 @@ mod dirichlet;
 mod element;
 mod implicit;
 mod power;
+mod rows;
 mod sample;
 #[cfg(test)]
 mod tests;
@@ -21,7 +22,8 @@ use super::node::{self, Fresh, Op, Reached};
 use super::random::{BLOCK, Stream};
 use crate::error::Result;
 use candle_core::{DType, Device, Tensor};
-use element::{Element, reduce};
+use element::Element;
+use rows::{cycle, reduce};
 
 /// Gamma draws of shape `samples ++ shape of concentration`, or their logarithms.
 ///
@@ -106,8 +108,8 @@ impl<T: Element> Op for Gamma<T> {
         let rate = rate.as_ref().map(|r| r.as_slice::<T>()).transpose()?;
         let len = self.shape.iter().product();
         let out = buffer::build(len, BLOCK, |offset, out| {
-            let a = element::cycle(concentration, offset, out.len());
-            let rate = rate.map(|r| element::cycle(r, offset, out.len()));
+            let a = cycle(concentration, offset, out.len());
+            let rate = rate.map(|r| cycle(r, offset, out.len()));
             T::draws(
                 self.stream,
                 (offset / BLOCK) as u64,
@@ -148,8 +150,8 @@ impl<T: Element> Op for Gamma<T> {
                 BLOCK,
                 |offset, out: &mut [T]| {
                     let range = offset..offset + out.len();
-                    let a = element::cycle(concentration, offset, out.len());
-                    let rate = rate.map(|r| element::cycle(r, offset, out.len()));
+                    let a = cycle(concentration, offset, out.len());
+                    let rate = rate.map(|r| cycle(r, offset, out.len()));
                     T::concentration_gradient(
                         &a,
                         rate.as_deref(),
@@ -165,7 +167,7 @@ impl<T: Element> Op for Gamma<T> {
         if let (Some(rate), Some(true)) = (rate, needs.get(1)) {
             let sums = reduce(value.len(), rate.len(), BLOCK, |offset, out: &mut [T]| {
                 let range = offset..offset + out.len();
-                let rate = element::cycle(rate, offset, out.len());
+                let rate = cycle(rate, offset, out.len());
                 for (((out, rate), x), g) in out
                     .iter_mut()
                     .zip(rate.iter())
