@@ -73,6 +73,11 @@ impl<'a> Mat<'a> {
         Ok(Mat { data, shape })
     }
 
+    /// The number of rows.
+    pub(crate) fn height(self) -> usize {
+        self.shape.rows
+    }
+
     /// The transpose; nothing moves.
     pub(crate) fn t(self) -> Self {
         let Shape {

@@ -119,13 +119,27 @@ impl Dense {
     }
 
     pub(crate) fn apply(&self, x: &Tensor) -> Result<Tensor> {
+        self.check(x)?;
+        kernels::dense::mlp(x, &[self.parts()])
+    }
+
+    /// Whether the layer takes `x`.
+    pub(super) fn check(&self, x: &Tensor) -> Result<()> {
         let op = "Dense::forward";
         shape::same_kind(op, "x", x, &self.weight)?;
         if x.dims().last() != Some(&self.inputs()) {
             let expected = format!("[.., {}]", self.inputs());
             return Err(Error::shape(op, "x", expected, x.dims()));
         }
-        kernels::dense::dense(x, &self.weight, self.bias.as_ref(), self.activation)
+        Ok(())
+    }
+
+    pub(super) fn parts(&self) -> kernels::dense::Layer<'_> {
+        kernels::dense::Layer {
+            weight: &self.weight,
+            bias: self.bias.as_ref(),
+            activation: self.activation,
+        }
     }
 }
 

@@ -2,17 +2,19 @@
 
 use super::dense::{Dense, dense};
 use crate::error::{Error, Result};
+use crate::kernels;
 use crate::kernels::activation::Activation;
+use crate::shape;
 use candle_core::{Module, Tensor};
 use candle_nn::VarBuilder;
 
-/// A multilayer perceptron: dense layers, one after the other.
+/// A multilayer perceptron: dense layers, one after the other, as one node of the graph.
 ///
 /// Formula: `x -> layer_n(.. layer_2(layer_1(x)))`.
 ///
 /// Shapes: `x` is [.., in] of any rank from 1, the result [.., out].
 ///
-/// Gradients: to `x` and to every layer.
+/// Gradients: to `x` and to every layer; what lies between the layers is kept, but never enters the graph.
 ///
 /// Errors: `x` of another width, dtype or device than the first weight.
 ///
@@ -29,6 +31,9 @@ use candle_nn::VarBuilder;
 /// # Ok(())
 /// # }
 /// ```
+///
+/// Numerics: many rows go through small layers in chunks of fixed size, and the order of all sums depends on the shapes
+/// only, not on the number of threads.
 #[derive(Debug, Clone)]
 pub struct Mlp {
     layers: Vec<Dense>,
@@ -64,12 +69,13 @@ pub fn mlp(dims: &[usize], activation: Activation, vb: VarBuilder) -> Result<Mlp
 impl Mlp {
     /// A chain of given layers.
     ///
-    /// Errors: no layer, or a layer that does not take what the one before it gives.
+    /// Errors: no layer, a layer that does not take what the one before it gives, different dtypes or devices.
     pub fn new(layers: Vec<Dense>) -> Result<Self> {
         if layers.is_empty() {
             return Err(Error::value("Mlp::new", "layers", "at least one", 0));
         }
         for pair in layers.windows(2) {
+            shape::same_kind("Mlp::new", "layers", pair[1].weight(), pair[0].weight())?;
             if pair[0].outputs() != pair[1].inputs() {
                 return Err(Error::shape(
                     "Mlp::new",
@@ -90,10 +96,8 @@ impl Mlp {
 
 impl Module for Mlp {
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        let mut y = x.clone();
-        for layer in &self.layers {
-            y = layer.apply(&y)?;
-        }
-        Ok(y)
+        self.layers[0].check(x)?;
+        let layers: Vec<_> = self.layers.iter().map(Dense::parts).collect();
+        Ok(kernels::dense::mlp(x, &layers)?)
     }
 }
