@@ -8,7 +8,7 @@
 //! - `pointwise`: one number from several broadcast arguments; formulas differentiated by dual numbers.
 //! - `gaussian`: draws, rates, densities and divergences of Gaussians with independent elements.
 //! - `gemm`: matrix products on slices.
-//! - `dense`: a dense layer as one node.
+//! - `dense`: dense layers, one after the other, as one node.
 //! - `logits`: log-masses of discrete families. `mixture`: mixtures of diagonal normals.
 //! - `lanes`: sixteen f32 that stay in registers.
 //! - `simd`: run-time choice of instruction set. `math`: the vectorized elementary functions.

@@ -17,10 +17,11 @@ const SUM_ROWS: usize = 64;
 const SUM_COLS: usize = 64;
 
 /// `activation(x w^T + b)` for matrices `x` of any number of rows.
-#[derive(Clone, Copy)]
 pub(super) struct Layer<'a> {
     /// [out, in]
     pub(super) w: Mat<'a>,
+    /// The weight as [in, out], which a product packs faster: worth a copy where many chunks go through.
+    pub(super) transposed: Option<Vec<f32>>,
     pub(super) b: Option<&'a [f32]>,
     pub(super) activation: Activation,
     pub(super) inputs: usize,
@@ -45,11 +46,25 @@ fn part(n: usize, target: usize, unit: usize) -> usize {
 }
 
 /// Tiles of a product whose output has one row for each row of the batch.
-fn batch_tile(rows: usize, cols: usize) -> [usize; 2] {
+fn batch_tile([rows, cols]: [usize; 2], parallel: bool) -> [usize; 2] {
+    if !parallel {
+        // Narrower tiles would leave vectors half empty and pack the rows again.
+        return [rows, cols];
+    }
     // Each tile repacks its columns of the weight, which 256 rows amortise, and then runs its epilogue from L2. Fewer
     // rows are one tile high, and cut into columns: the batch is read as it lies.
     let wide = if rows >= 2048 { 256 } else { 96 };
     [part(rows, 256, 4), part(cols, wide, 8)]
+}
+
+/// The transpose of `w` [out, in], row after row.
+pub(super) fn transpose(w: &[f32], [outputs, inputs]: [usize; 2]) -> Vec<f32> {
+    buffer::build(w.len(), 16 * outputs, |start, t| {
+        for (i, row) in t.chunks_mut(outputs).enumerate() {
+            let column = w[start / outputs + i..].iter().step_by(inputs);
+            row.iter_mut().zip(column).for_each(|(t, w)| *t = *w);
+        }
+    })
 }
 
 impl Layer<'_> {
@@ -74,10 +89,14 @@ impl Layer<'_> {
 
     fn affine(&self, x: Mat, y: &mut [f32], activation: Activation) -> Result<()> {
         let (shape, parallel) = ([x.height(), self.outputs], self.share(x.height()));
-        let tile = batch_tile(shape[0], shape[1]);
+        let tile = batch_tile(shape, parallel);
+        let columns = match &self.transposed {
+            Some(w) => Mat::new(w, self.inputs, self.outputs)?.t(),
+            None => self.w,
+        };
         tiles(y, shape, tile, parallel, |mut tile| {
             let (rows, cols) = (tile.rows.clone(), tile.cols.clone());
-            tile.gemm(Write::Set, x.rows(rows)?, self.w.rows(cols.clone())?.t())?;
+            tile.gemm(Write::Set, x.rows(rows)?, columns.rows(cols.clone())?.t())?;
             let bias = self.b.map(|b| &b[cols]);
             dispatch(Epilogue(tile, bias, activation));
             Ok(())
@@ -112,7 +131,7 @@ impl Layer<'_> {
     /// The gradient of the rows that came in, `d w`, into `gx`.
     pub(super) fn gradient_x(&self, d: Mat, gx: &mut [f32]) -> Result<()> {
         let (shape, parallel) = ([d.height(), self.inputs], self.share(d.height()));
-        let tile = batch_tile(shape[0], shape[1]);
+        let tile = batch_tile(shape, parallel);
         tiles(gx, shape, tile, parallel, |mut tile| {
             let (rows, cols) = (tile.rows.clone(), tile.cols.clone());
             tile.gemm(Write::Set, d.rows(rows)?, self.w.t().rows(cols)?.t())

@@ -142,15 +142,23 @@ struct Net<'a> {
 }
 
 impl Mlp {
-    fn net<'a>(&self, inputs: &[Tensor], views: &'a [View]) -> candle_core::Result<Net<'a>> {
+    fn net<'a>(
+        &self,
+        inputs: &[Tensor],
+        views: &'a [View],
+        forward: bool,
+    ) -> candle_core::Result<Net<'a>> {
         let cut = Cut::new(inputs)?;
         let mut layers = vec![];
         let mut at = 1;
         for (activation, bias) in &self.steps {
             let (outputs, width) = inputs[at].dims2()?;
             let b = bias.then(|| views[at + 1].f32()).transpose()?;
+            let w = views[at].f32()?;
             layers.push(layer::Layer {
-                w: Mat::new(views[at].f32()?, outputs, width)?,
+                w: Mat::new(w, outputs, width)?,
+                transposed: (forward && cut.chunked())
+                    .then(|| layer::transpose(w, [outputs, width])),
                 b,
                 activation: *activation,
                 inputs: width,
@@ -272,7 +280,7 @@ impl Op for Mlp {
 
     fn forward(&mut self, inputs: &[Tensor], keep: bool) -> candle_core::Result<Vec<Fresh>> {
         let views = views(inputs)?;
-        let net = self.net(inputs, &views)?;
+        let net = self.net(inputs, &views, true)?;
         let (cut, out) = (&net.cut, net.out());
         let y = filled(cut.rows * out, |y| {
             let chunks = y.chunks_mut((cut.step * out).max(1)).enumerate();
@@ -297,7 +305,7 @@ impl Op for Mlp {
             return Ok(vec![None; inputs.len()]);
         };
         let views = views(inputs)?;
-        let net = self.net(inputs, &views)?;
+        let net = self.net(inputs, &views, false)?;
         let (cut, width, x_count) = (&net.cut, net.layers[0].inputs, inputs[0].elem_count());
         let (y, g) = (View::new(&reached.value)?, View::new(&reached.gradient)?);
         let (y, g) = (y.f32()?, g.f32()?);
