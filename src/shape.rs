@@ -87,17 +87,15 @@ pub(crate) fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
         .collect()
 }
 
-/// Checks a family's parameters (floating, not empty, one dtype, one device) and broadcasts them to one shape.
-///
-/// The results are views: nothing is copied.
-pub(crate) fn broadcast_parameters<const N: usize>(
+/// The shape that floating-point tensors of one dtype and device broadcast to.
+pub(crate) fn broadcast_shape<const N: usize>(
     op: &'static str,
-    parameters: [(&'static str, &Tensor); N],
-) -> Result<[Tensor; N]> {
+    arguments: [(&'static str, &Tensor); N],
+) -> Result<Vec<usize>> {
     let mut shape: Vec<usize> = vec![];
-    for (arg, tensor) in parameters {
-        parameter(op, arg, tensor)?;
-        same_kind(op, arg, tensor, parameters[0].1)?;
+    for (arg, tensor) in arguments {
+        float(op, arg, tensor)?;
+        same_kind(op, arg, tensor, arguments[0].1)?;
         shape = broadcast(&shape, tensor.dims()).ok_or_else(|| {
             Error::shape(
                 op,
@@ -107,6 +105,20 @@ pub(crate) fn broadcast_parameters<const N: usize>(
             )
         })?;
     }
+    Ok(shape)
+}
+
+/// Checks a family's parameters (floating, not empty, one dtype, one device) and broadcasts them to one shape.
+///
+/// The results are views: nothing is copied.
+pub(crate) fn broadcast_parameters<const N: usize>(
+    op: &'static str,
+    parameters: [(&'static str, &Tensor); N],
+) -> Result<[Tensor; N]> {
+    for (arg, tensor) in parameters {
+        parameter(op, arg, tensor)?;
+    }
+    let shape = broadcast_shape(op, parameters)?;
     let mut out = parameters.map(|(_, tensor)| tensor.clone());
     for tensor in &mut out {
         if tensor.dims() != shape {

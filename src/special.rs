@@ -3,6 +3,13 @@
 //! All of them take f32 and f64 (fused on the CPU) and half precision, keep the shape unless they reduce a dimension,
 //! return NaN for NaN, and refuse dtypes that are not floating point with an error.
 
+mod incomplete;
+
+pub use incomplete::{
+    betainc, betaincc, betaincinv, gammainc, gammaincc, gammaincinv, lbeta, log_betainc,
+    log_betaincc, log_gammainc, log_gammaincc,
+};
+
 use crate::error::{Error, Result};
 use crate::kernels::{map, reduce, special};
 use crate::shape;

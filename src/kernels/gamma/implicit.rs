@@ -16,88 +16,12 @@
 
 use crate::kernels::math;
 use crate::kernels::simd::fma;
-use crate::kernels::special::digamma;
-
-/// Nodes and weights of the Gauss-Legendre rule with 24 points, the positive half.
-const RULE: [(f64, f64); 12] = [
-    (0.064_056_892_862_605_63, 0.127_938_195_346_752_02),
-    (0.191_118_867_473_616_3, 0.125_837_456_346_828_25),
-    (0.315_042_679_696_163_4, 0.121_670_472_927_803_3),
-    (0.433_793_507_626_045_1, 0.115_505_668_053_725_52),
-    (0.545_421_471_388_839_6, 0.107_444_270_115_965_56),
-    (0.648_093_651_936_975_5, 0.097_618_652_104_113_93),
-    (0.740_124_191_578_554_4, 0.086_190_161_531_953_2),
-    (0.820_001_985_973_903, 0.073_346_481_411_080_16),
-    (0.886_415_527_004_401_1, 0.059_298_584_915_436_36),
-    (0.938_274_552_002_732_8, 0.044_277_438_817_419_41),
-    (0.974_728_555_971_309_5, 0.028_531_388_628_933_56),
-    (0.995_187_219_997_021_3, 0.012_341_229_799_988_69),
-];
+use crate::kernels::special::incomplete_gamma::{self, Digits};
 
 /// d ln g / d a for concentration `a` at `y = ln g`, to 1e-7 relative for `a` from 1e-12 to 1e12. NaN where `a` is not
 /// positive.
 pub(crate) fn derivative(a: f64, y: f64) -> f64 {
-    if !(a > 0. && a < f64::INFINITY) || y.is_nan() {
-        return f64::NAN;
-    }
-    let g = y.exp();
-    if a < 1. && g < 1. {
-        // Below 1 the integrand has two scales, 1 and 1/a.
-        let rest = if g == 0. { 0. } else { g * tail(a + 1., y, g) };
-        (digamma(a + 1.) - y + rest) / a
-    } else {
-        tail(a, y, g)
-    }
-}
-
-/// The integral, by quadrature over the part where the exponent is above about -36.
-fn tail(a: f64, y: f64, g: f64) -> f64 {
-    let distance = y - digamma(a);
-    let sign = if distance < 0. { -1. } else { 1. };
-    let slope = sign * (g - a);
-    let exponent = |t: f64| slope * t + g * exp_minus_line(sign * t);
-    // `exponent` is convex, so Newton's steps from a point beyond the level stay beyond it.
-    let level = 32.;
-    let quadratic = |curvature: f64| {
-        2. * level / (slope + (slope * slope + 2. * level * curvature).max(0.).sqrt())
-    };
-    let mut end = if sign > 0. {
-        quadratic(g)
-    } else {
-        let near = quadratic(g * (2. / 3.));
-        if near <= 1. {
-            near
-        } else {
-            ((level + g) / a).max(1.)
-        }
-    };
-    for _ in 0..60 {
-        let over = exponent(end) - level;
-        if over.is_nan() || over < 4. {
-            break;
-        }
-        end -= over / (slope + g * sign * (sign * end).exp_m1());
-    }
-    let half = 0.5 * end;
-    let distance = distance.abs();
-    let term = |t: f64| (distance + t) * (-exponent(t)).exp();
-    let sum: f64 = RULE
-        .iter()
-        .map(|(node, weight)| weight * (term(half * (1. - node)) + term(half * (1. + node))))
-        .sum();
-    half * sum
-}
-
-/// e^t - 1 - t without cancellation.
-fn exp_minus_line(t: f64) -> f64 {
-    if t.abs() < 0.25 {
-        let tail = (2..=12)
-            .rev()
-            .fold(1., |tail, k| 1. + t / f64::from(k + 1) * tail);
-        0.5 * t * t * tail
-    } else {
-        t.exp_m1() - t
-    }
+    incomplete_gamma::derivative(a, y.exp(), y, Digits::Seven)
 }
 
 /// Coefficients of a correction to `rho / (e^rho - 1)`: rows are powers of 1/a from the lowest, columns powers of

@@ -1,6 +1,8 @@
 //! Numbers that a formula is written in: f64, or f64 with derivatives.
 
 use crate::kernels::special;
+use crate::kernels::special::incomplete_beta::{self, Share};
+use crate::kernels::special::incomplete_gamma::{self, Digits};
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
 /// A number with value and, for [`Dual`], derivatives. Formulas branch on [`value`](Real::value).
@@ -194,6 +196,119 @@ pub(crate) trait Real:
         let x = self.value();
         self.map(special::trigamma(x), || special::tetragamma(x))
     }
+
+    /// `digamma(self + step) - digamma(self)` for positive arguments.
+    #[inline(always)]
+    fn digamma_gap(self, step: Self) -> Self {
+        let (x, s) = (self.value(), step.value());
+        Self::function([self, step], special::digamma_gap(x, s), || {
+            let beyond = special::trigamma(x + s);
+            [beyond - special::trigamma(x), beyond]
+        })
+    }
+
+    /// ln B(self, b).
+    #[inline(always)]
+    fn lbeta(self, b: Self) -> Self {
+        let (x, y) = (self.value(), b.value());
+        Self::function([self, b], special::lbeta(x, y), || {
+            [-special::digamma_gap(x, y), -special::digamma_gap(y, x)]
+        })
+    }
+
+    /// ln P(self, x) or, `upper`, ln Q(self, x), the incomplete gamma functions.
+    fn gamma_log_tail(self, x: Self, upper: bool) -> Self {
+        let (a, v) = (self.value(), x.value());
+        let y = v.ln();
+        let value = incomplete_gamma::log_tail(a, v, y, upper);
+        Self::function([self, x], value, || gamma_slopes(a, v, upper, value))
+    }
+
+    /// P(self, x) or, `upper`, Q(self, x).
+    fn gamma_tail(self, x: Self, upper: bool) -> Self {
+        let (a, v) = (self.value(), x.value());
+        let value = incomplete_gamma::log_tail(a, v, v.ln(), upper).exp();
+        Self::function([self, x], value, || gamma_slopes(a, v, upper, 0.))
+    }
+
+    /// ln x with P(self, x) = p.
+    fn gamma_log_quantile(self, p: Self) -> Self {
+        let a = self.value();
+        let y = incomplete_gamma::log_quantile(a, p.value());
+        Self::function([self, p], y, || {
+            let x = y.exp();
+            let density = incomplete_gamma::log_density(a, x, y);
+            let slope = incomplete_gamma::derivative(a, x, y, Digits::All);
+            [slope, (-density).exp()]
+        })
+    }
+
+    /// ln I_x(self, b), the incomplete beta function, or, `upper`, ln(1 - I_x(self, b)); x with its complement.
+    fn beta_log_tail(self, b: Self, x: Self, complement: f64, upper: bool) -> Self {
+        let (a, n, s) = (
+            self.value(),
+            b.value(),
+            Share::of_parts(x.value(), complement),
+        );
+        let value = incomplete_beta::log_tail(a, n, s, upper);
+        Self::function([self, b, x], value, || beta_slopes(a, n, s, upper, value))
+    }
+
+    /// I_x(self, b) or, `upper`, 1 - I_x(self, b).
+    fn beta_tail(self, b: Self, x: Self, upper: bool) -> Self {
+        let (a, n, s) = (self.value(), b.value(), Share::new(x.value()));
+        let value = incomplete_beta::log_tail(a, n, s, upper).exp();
+        Self::function([self, b, x], value, || beta_slopes(a, n, s, upper, 0.))
+    }
+
+    /// x with I_x(self, b) = p.
+    fn beta_quantile(self, b: Self, p: Self) -> Self {
+        let (a, n) = (self.value(), b.value());
+        let s = incomplete_beta::quantile(a, n, p.value());
+        Self::function([self, b, p], s.x, || {
+            let density = incomplete_beta::log_density(a, n, s);
+            let width = s.x * s.c;
+            let [to_a, to_b] = incomplete_beta::derivatives(a, n, s);
+            [width * to_a, -width * to_b, width * (-density).exp()]
+        })
+    }
+}
+
+/// The limit at 0 of a density like `x^(power - 1)`, which is `one` for a power of 1.
+fn edge_density(power: f64, one: f64) -> f64 {
+    if power > 1. {
+        0.
+    } else if power == 1. {
+        one
+    } else {
+        f64::INFINITY
+    }
+}
+
+/// Derivatives of a tail of the gamma distribution, or of its logarithm `log`.
+fn gamma_slopes(a: f64, x: f64, upper: bool, log: f64) -> [f64; 2] {
+    if x == 0. || x == f64::INFINITY {
+        let edge = if x == 0. { edge_density(a, 1.) } else { 0. };
+        return [0., if upper { -edge } else { edge }];
+    }
+    let y = x.ln();
+    let density = (incomplete_gamma::log_density(a, x, y) - log).exp();
+    let slope = incomplete_gamma::derivative(a, x, y, Digits::All);
+    let sign = if upper { -1. } else { 1. };
+    [-sign * slope * density, sign * density / x]
+}
+
+/// Derivatives of a tail of the beta distribution, or of its logarithm `log`.
+fn beta_slopes(a: f64, b: f64, s: Share, upper: bool, log: f64) -> [f64; 3] {
+    if s.x == 0. || s.c == 0. {
+        let (a, b) = if s.x == 0. { (a, b) } else { (b, a) };
+        let edge = edge_density(a, b);
+        return [0., 0., if upper { -edge } else { edge }];
+    }
+    let density = (incomplete_beta::log_density(a, b, s) - log).exp();
+    let sign = if upper { -density } else { density };
+    let [to_a, to_b] = incomplete_beta::derivatives(a, b, s);
+    [-sign * to_a, sign * to_b, sign / (s.x * s.c)]
 }
 
 impl Real for f64 {

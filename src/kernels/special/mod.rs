@@ -5,6 +5,9 @@
 //! recurrence and use Stirling's series there (Abramowitz and Stegun 1964, 6.1.40, 6.3.18, 6.4.12), whose terms used
 //! here leave out less than 1e-16.
 
+pub(crate) mod incomplete_beta;
+pub(crate) mod incomplete_gamma;
+mod tail;
 #[cfg(test)]
 mod tests;
 
@@ -110,6 +113,54 @@ fn near_two(e: f64) -> f64 {
     e * (1. - EULER + e * sum)
 }
 
+/// ln Gamma(1 + a) for a from 0 to 1, with all digits as a goes to 0.
+fn lgamma_1p(a: f64) -> f64 {
+    if a <= 0.5 {
+        near_two(a) - a.ln_1p()
+    } else {
+        lgamma(1. + a)
+    }
+}
+
+/// `ln Gamma(x + step) - ln Gamma(x)` for positive arguments: with all digits, however small the step.
+pub(crate) fn lgamma_gap(x: f64, step: f64) -> f64 {
+    let (mut y, mut sum) = (x, 0.);
+    while y < 8. {
+        sum += (step / y).ln_1p();
+        y += 1.;
+    }
+    let (r, s) = (1. / (y + step), 1. / y);
+    let line = (y + step - 0.5) * (step / y).ln_1p() - step + step * y.ln();
+    line + stirling_gap::<0>(r, s, -step * r * s) - sum
+}
+
+/// `digamma(x + step) - digamma(x)` for positive arguments, with all digits.
+pub(crate) fn digamma_gap(x: f64, step: f64) -> f64 {
+    let (mut y, mut sum) = (x, 0.);
+    while y < 8. {
+        sum += step / (y * (y + step));
+        y += 1.;
+    }
+    let (r, s) = (1. / (y + step), 1. / y);
+    let less = -step * r * s;
+    (step / y).ln_1p() - 0.5 * less + stirling_gap::<1>(r, s, less) + sum
+}
+
+/// `ln B(a, b) = ln Gamma(a) + ln Gamma(b) - ln Gamma(a + b)` for positive arguments.
+pub(crate) fn lbeta(a: f64, b: f64) -> f64 {
+    let (a, b) = if a < b { (a, b) } else { (b, a) };
+    if !(a > 0. && b < f64::INFINITY) {
+        let limit = a > 0. && b == f64::INFINITY;
+        return if limit { f64::NEG_INFINITY } else { f64::NAN };
+    }
+    if a < 8. {
+        return lgamma(a) - lgamma_gap(b, a);
+    }
+    let n = a + b;
+    let logs = 0.5 * (n / (a * b)).ln() + HALF_LN_TAU - a * (b / a).ln_1p() - b * (a / b).ln_1p();
+    logs + stirling::<0>(1. / a) + stirling::<0>(1. / b) - stirling::<0>(1. / n)
+}
+
 /// Coefficients of the part of Stirling's series with Bernoulli numbers: of lgamma (order 0) or of its derivatives.
 #[inline(always)]
 pub(crate) const fn series(order: usize) -> [f64; 10] {
@@ -143,6 +194,23 @@ fn stirling<const ORDER: usize>(r: f64) -> f64 {
         1 => z,
         2 => z * r,
         _ => z * z,
+    }
+}
+
+/// The difference of that sum at 1 / r and at 1 / s, for orders 0 and 1, given `r - s`: the Horner scheme of the
+/// quotient, so that nothing cancels.
+fn stirling_gap<const ORDER: usize>(r: f64, s: f64, gap: f64) -> f64 {
+    let (z, w) = (r * r, s * s);
+    let (mut sum, mut quotient) = (0., 0.);
+    for c in const { series(ORDER) }.iter().rev() {
+        quotient = quotient * z + sum;
+        sum = sum * w + c;
+    }
+    // f(z) - f(w) = quotient (z - w), with f times r or times z.
+    let change = quotient * gap * (r + s);
+    match ORDER {
+        0 => change * r + sum * gap,
+        _ => change * z + sum * gap * (r + s),
     }
 }
 
