@@ -16,6 +16,9 @@ const SUM_ROWS: usize = 64;
 /// Columns of a bias gradient summed by one task.
 const SUM_COLS: usize = 64;
 
+/// Columns of the largest micro-kernel with AVX-512: a tile of another width leaves the rest to one of a quarter.
+const WIDTH: usize = 64;
+
 /// `activation(x w^T + b)` for matrices `x` of any number of rows.
 pub(super) struct Layer<'a> {
     /// [out, in]
@@ -53,8 +56,8 @@ fn batch_tile([rows, cols]: [usize; 2], parallel: bool) -> [usize; 2] {
     }
     // Each tile repacks its columns of the weight, which 256 rows amortise, and then runs its epilogue from L2. Fewer
     // rows are one tile high, and cut into columns: the batch is read as it lies.
-    let wide = if rows >= 2048 { 256 } else { 96 };
-    [part(rows, 256, 4), part(cols, wide, 8)]
+    let wide = if rows >= 2048 { 256 } else { 192 };
+    [part(rows, 256, 4), part(cols, wide, WIDTH)]
 }
 
 /// The transpose of `w` [out, in], row after row.
@@ -141,7 +144,7 @@ impl Layer<'_> {
     /// The gradient of the weight, `d^T x`, set or added to `gw`.
     pub(super) fn gradient_w(&self, write: Write, d: Mat, x: Mat, gw: &mut [f32]) -> Result<()> {
         let (shape, parallel) = ([self.outputs, self.inputs], self.share(d.height()));
-        let tile = shape.map(|n| part(n, 256, 8));
+        let tile = [part(shape[0], 256, 8), part(shape[1], 256, WIDTH)];
         tiles(gw, shape, tile, parallel, |mut tile| {
             let (rows, cols) = (tile.rows.clone(), tile.cols.clone());
             tile.gemm(write, d.t().rows(rows)?, x.t().rows(cols)?.t())
