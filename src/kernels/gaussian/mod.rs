@@ -147,7 +147,7 @@ fn first(outputs: Vec<Tensor>) -> Result<Tensor> {
 #[derive(Clone, Copy)]
 struct DensityStandard;
 
-impl Pointwise<f32, 1> for DensityStandard {
+impl Pointwise<1> for DensityStandard {
     const NAME: &'static str = "gaussian-log-prob";
 
     #[inline(always)]
@@ -164,7 +164,7 @@ impl Pointwise<f32, 1> for DensityStandard {
 #[derive(Clone, Copy)]
 struct DensityScale;
 
-impl Pointwise<f32, 3> for DensityScale {
+impl Pointwise<3> for DensityScale {
     const NAME: &'static str = "gaussian-log-prob";
 
     #[inline(always)]
@@ -185,7 +185,7 @@ impl Pointwise<f32, 3> for DensityScale {
 #[derive(Clone, Copy)]
 struct DensityLogVar;
 
-impl Pointwise<f32, 3> for DensityLogVar {
+impl Pointwise<3> for DensityLogVar {
     const NAME: &'static str = "gaussian-log-prob";
 
     #[inline(always)]
@@ -209,7 +209,7 @@ impl Pointwise<f32, 3> for DensityLogVar {
 #[derive(Clone, Copy)]
 struct KlScale;
 
-impl Pointwise<f32, 4> for KlScale {
+impl Pointwise<4> for KlScale {
     const NAME: &'static str = "gaussian-kl";
 
     #[inline(always)]
@@ -236,7 +236,7 @@ impl Pointwise<f32, 4> for KlScale {
 #[derive(Clone, Copy)]
 struct KlLogVar;
 
-impl Pointwise<f32, 4> for KlLogVar {
+impl Pointwise<4> for KlLogVar {
     const NAME: &'static str = "gaussian-kl";
 
     #[inline(always)]

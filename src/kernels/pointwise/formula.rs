@@ -1,9 +1,10 @@
 //! Formulas: functions of several numbers, written once, with exact derivatives.
 
 use super::real::Dual;
-use super::{Pointwise, Real, apply};
+use super::{Elementwise, Real, TURN, elementwise};
 use crate::error::Result;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor, WithDType};
+use std::sync::Arc;
 
 /// A function of K numbers, computed in f64 whatever the dtype of the tensors, so that closed forms whose terms cancel
 /// keep the digits of f32. Its derivatives come from [`Real`]'s chain rule, branches included: first derivatives only.
@@ -28,55 +29,81 @@ pub(crate) fn formula<F: Formula<K>, const K: usize>(
     for tensor in &mut local {
         *tensor = tensor.to_device(&Device::Cpu)?.to_dtype(native)?;
     }
-    let local = local.each_ref();
+    let (f, local): (Erased<K>, _) = (Erased(Arc::new(f)), local.each_ref());
     let out = match native {
-        DType::F64 => apply::<f64, _, K>(Exact(f), local, false)?,
-        _ => apply::<f32, _, K>(Exact(f), local, false)?,
+        DType::F64 => elementwise::<f64, _, K>(F::NAME, f, local, false)?,
+        _ => elementwise::<f32, _, K>(F::NAME, f, local, false)?,
     };
     Ok(out.to_dtype(dtype)?.to_device(device)?)
 }
 
-#[derive(Clone, Copy)]
-struct Exact<F>(F);
+/// A turn's worth of numbers.
+type Turn = [f64; TURN];
 
-impl<F> Exact<F> {
-    fn derivatives<const K: usize>(self, x: [f64; K]) -> [f64; K]
-    where
-        F: Formula<K>,
-    {
-        let mut k = 0;
-        let x = x.map(|x| {
-            k += 1;
-            Dual::argument(k - 1, x)
-        });
-        self.0.at(x).slopes()
+/// A formula as the nodes see it. They are compiled once for all formulas of K numbers, which are many; a formula itself
+/// is compiled into these two loops alone.
+trait Evaluate<const K: usize>: Send + Sync + 'static {
+    fn values(&self, x: &[Turn; K], out: &mut [f64]);
+
+    fn partials(&self, x: &[Turn; K], len: usize, out: &mut [Turn; K]);
+}
+
+impl<F: Formula<K>, const K: usize> Evaluate<K> for F {
+    fn values(&self, x: &[Turn; K], out: &mut [f64]) {
+        for (i, out) in out.iter_mut().enumerate() {
+            *out = self.at(x.each_ref().map(|x| x[i]));
+        }
+    }
+
+    fn partials(&self, x: &[Turn; K], len: usize, out: &mut [Turn; K]) {
+        for i in 0..len {
+            let mut k = 0;
+            let arguments: [Dual<K>; K] = x.each_ref().map(|x| {
+                k += 1;
+                Dual::argument(k - 1, x[i])
+            });
+            let slopes = self.at(arguments).slopes();
+            for (out, slope) in out.iter_mut().zip(slopes) {
+                out[i] = slope;
+            }
+        }
     }
 }
 
-impl<F: Formula<K>, const K: usize> Pointwise<f64, K> for Exact<F> {
-    const NAME: &'static str = F::NAME;
+#[derive(Clone)]
+struct Erased<const K: usize>(Arc<dyn Evaluate<K>>);
 
-    #[inline(always)]
-    fn value<const FMA: bool>(self, x: [f64; K]) -> f64 {
-        self.0.at(x)
-    }
-
-    #[inline(always)]
-    fn partials<const FMA: bool>(self, x: [f64; K]) -> [f64; K] {
-        self.derivatives(x)
-    }
+/// The arguments in f64; what is beyond their length is not read.
+#[inline(always)]
+fn wide<T: WithDType, const K: usize>(x: [&[T]; K]) -> [Turn; K] {
+    x.map(|x| {
+        let mut turn = [0.; TURN];
+        turn.iter_mut().zip(x).for_each(|(t, x)| *t = x.to_f64());
+        turn
+    })
 }
 
-impl<F: Formula<K>, const K: usize> Pointwise<f32, K> for Exact<F> {
-    const NAME: &'static str = F::NAME;
-
+impl<T: WithDType, const K: usize> Elementwise<T, K> for Erased<K> {
     #[inline(always)]
-    fn value<const FMA: bool>(self, x: [f32; K]) -> f32 {
-        self.0.at(x.map(f64::from)) as f32
+    fn values<const FMA: bool>(&self, x: [&[T]; K], out: &mut [T]) {
+        let mut turn = [0.; TURN];
+        let turn = &mut turn[..out.len()];
+        self.0.values(&wide(x), turn);
+        out.iter_mut()
+            .zip(turn)
+            .for_each(|(out, y)| *out = T::from_f64(*y));
     }
 
     #[inline(always)]
-    fn partials<const FMA: bool>(self, x: [f32; K]) -> [f32; K] {
-        self.derivatives(x.map(f64::from)).map(|d| d as f32)
+    fn partials<const FMA: bool>(&self, x: [&[T]; K], out: &mut [[T; TURN]; K]) {
+        let mut turns = [[0.; TURN]; K];
+        let len = x[0].len();
+        self.0.partials(&wide(x), len, &mut turns);
+        for (out, turn) in out.iter_mut().zip(turns) {
+            let turn = &turn[..len];
+            out.iter_mut()
+                .zip(turn)
+                .for_each(|(out, y)| *out = T::from_f64(*y));
+        }
     }
 }

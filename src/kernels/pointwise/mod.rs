@@ -19,18 +19,60 @@ use candle_core::{Result, Tensor, WithDType};
 use std::marker::PhantomData;
 use tiles::{Parts, Step, Task, Tiles, add, spread_rows, sum_rows, unwritten};
 
-/// An elementwise function of K numbers with its partial derivatives.
-pub(crate) trait Pointwise<T, const K: usize>: Copy + Send + Sync + 'static {
+/// An elementwise function of K f32 numbers with its partial derivatives.
+pub(crate) trait Pointwise<const K: usize>: Copy + Send + Sync + 'static {
     const NAME: &'static str;
 
-    fn value<const FMA: bool>(self, x: [T; K]) -> T;
+    fn value<const FMA: bool>(self, x: [f32; K]) -> f32;
 
-    fn partials<const FMA: bool>(self, x: [T; K]) -> [T; K];
+    fn partials<const FMA: bool>(self, x: [f32; K]) -> [f32; K];
 }
 
-/// `f` of the arguments broadcast together, the last dim summed if `event`. Arguments that repeat as a whole
-/// (rows, scalars, all samples) are not copied out; the others are.
-pub(crate) fn apply<T: WithDType, P: Pointwise<T, K>, const K: usize>(
+/// What a node runs: at most [`TURN`] elements at a time, from arguments of one length.
+trait Elementwise<T, const K: usize>: Clone + Send + Sync + 'static {
+    fn values<const FMA: bool>(&self, x: [&[T]; K], out: &mut [T]);
+
+    fn partials<const FMA: bool>(&self, x: [&[T]; K], out: &mut [[T; TURN]; K]);
+}
+
+#[derive(Clone)]
+struct Vectorized<P>(P);
+
+impl<P: Pointwise<K>, const K: usize> Elementwise<f32, K> for Vectorized<P> {
+    #[inline(always)]
+    fn values<const FMA: bool>(&self, x: [&[f32]; K], out: &mut [f32]) {
+        let len = out.len();
+        let x = x.map(|x| &x[..len]);
+        for (i, out) in out.iter_mut().enumerate() {
+            *out = self.0.value::<FMA>(x.map(|x| x[i]));
+        }
+    }
+
+    #[inline(always)]
+    fn partials<const FMA: bool>(&self, x: [&[f32]; K], out: &mut [[f32; TURN]; K]) {
+        let len = x[0].len().min(TURN);
+        let x = x.map(|x| &x[..len]);
+        for i in 0..len {
+            let partials = self.0.partials::<FMA>(x.map(|x| x[i]));
+            for k in 0..K {
+                out[k][i] = partials[k];
+            }
+        }
+    }
+}
+
+/// `f` of the arguments broadcast together, the last dim summed if `event`.
+pub(crate) fn apply<P: Pointwise<K>, const K: usize>(
+    f: P,
+    arguments: [&Tensor; K],
+    event: bool,
+) -> Result<Tensor> {
+    elementwise(P::NAME, Vectorized(f), arguments, event)
+}
+
+/// Arguments that repeat as a whole (rows, scalars, all samples) are not copied out; the others are.
+fn elementwise<T: WithDType, P: Elementwise<T, K>, const K: usize>(
+    name: &'static str,
     f: P,
     arguments: [&Tensor; K],
     event: bool,
@@ -39,7 +81,7 @@ pub(crate) fn apply<T: WithDType, P: Pointwise<T, K>, const K: usize>(
     for x in arguments {
         match shape::broadcast(&full, x.dims()) {
             Some(shape) => full = shape,
-            None => candle_core::bail!("{}: {full:?} and {:?} do not broadcast", P::NAME, x.dims()),
+            None => candle_core::bail!("{name}: {full:?} and {:?} do not broadcast", x.dims()),
         }
     }
     let n: usize = full.iter().product();
@@ -141,8 +183,8 @@ fn with_arguments<T: WithDType, const K: usize>(
     }
 }
 
-impl<T: WithDType, P: Pointwise<T, K>, const K: usize> Op for Node<T, P, K> {
-    const NAME: &'static str = P::NAME;
+impl<T: WithDType, P: Elementwise<T, K>, const K: usize> Op for Node<T, P, K> {
+    const NAME: &'static str = "elementwise";
 
     fn forward(&mut self, inputs: &[Tensor], _: bool) -> Result<Vec<Fresh>> {
         let count: usize = self.shape.iter().product();
@@ -155,7 +197,7 @@ impl<T: WithDType, P: Pointwise<T, K>, const K: usize> Op for Node<T, P, K> {
         with_arguments::<T, K>(&tiles, inputs, |arguments| {
             tiles.run(|task| {
                 dispatch(Forward {
-                    f: self.f,
+                    f: &self.f,
                     tiles: &tiles,
                     task,
                     arguments: &arguments,
@@ -191,7 +233,7 @@ impl<T: WithDType, P: Pointwise<T, K>, const K: usize> Op for Node<T, P, K> {
         with_arguments::<T, K>(&tiles, inputs, |arguments| {
             tiles.run(|task| {
                 dispatch(Backward {
-                    f: self.f,
+                    f: &self.f,
                     tiles: &tiles,
                     task,
                     arguments: &arguments,
@@ -227,14 +269,14 @@ fn fresh<T: WithDType>(data: Vec<T>, shape: &[usize]) -> Fresh {
 }
 
 struct Forward<'a, T, P, const K: usize> {
-    f: P,
+    f: &'a P,
     tiles: &'a Tiles,
     task: &'a Task,
     arguments: &'a Arguments<'a, T, K>,
     out: &'a Parts<'a, T>,
 }
 
-impl<T: WithDType, P: Pointwise<T, K>, const K: usize> Loop for Forward<'_, T, P, K> {
+impl<T: WithDType, P: Elementwise<T, K>, const K: usize> Loop for Forward<'_, T, P, K> {
     type Output = ();
 
     #[inline(always)]
@@ -258,23 +300,22 @@ impl<T: WithDType, P: Pointwise<T, K>, const K: usize> Loop for Forward<'_, T, P
 }
 
 #[inline(always)]
-fn evaluate<T: WithDType, P: Pointwise<T, K>, const K: usize, const FMA: bool>(
-    f: P,
+fn evaluate<T: WithDType, P: Elementwise<T, K>, const K: usize, const FMA: bool>(
+    f: &P,
     x: [&[T]; K],
     out: &mut [T],
 ) {
-    let len = out.len();
-    let x = x.map(|x| &x[..len]);
-    for (i, out) in out.iter_mut().enumerate() {
-        *out = f.value::<FMA>(x.map(|x| x[i]));
+    for (i, out) in out.chunks_mut(TURN).enumerate() {
+        let from = i * TURN;
+        f.values::<FMA>(x.map(|x| &x[from..from + out.len()]), out);
     }
 }
 
-/// Elements per turn of the backward loop: all partials of a turn stay in L1 before they are stored or added.
+/// Elements per turn: all partials of a turn stay in L1 before they are stored or added.
 const TURN: usize = 256;
 
 struct Backward<'a, T, P, const K: usize> {
-    f: P,
+    f: &'a P,
     tiles: &'a Tiles,
     task: &'a Task,
     arguments: &'a Arguments<'a, T, K>,
@@ -283,7 +324,7 @@ struct Backward<'a, T, P, const K: usize> {
     out: &'a [Parts<'a, T>],
 }
 
-impl<T: WithDType, P: Pointwise<T, K>, const K: usize> Loop for Backward<'_, T, P, K> {
+impl<T: WithDType, P: Elementwise<T, K>, const K: usize> Loop for Backward<'_, T, P, K> {
     type Output = ();
 
     #[inline(always)]
@@ -310,11 +351,9 @@ impl<T: WithDType, P: Pointwise<T, K>, const K: usize> Loop for Backward<'_, T, 
                 let len = TURN.min(step.len - from);
                 let x = x.map(|x| &x[from..from + len]);
                 let g = &g[from..from + len];
-                for i in 0..len {
-                    let partials = self.f.partials::<FMA>(x.map(|x| x[i]));
-                    for k in 0..K {
-                        turn[k][i] = g[i] * partials[k];
-                    }
+                self.f.partials::<FMA>(x, &mut turn);
+                for turn in &mut turn {
+                    turn.iter_mut().zip(g).for_each(|(d, g)| *d *= *g);
                 }
                 for k in (0..K).filter(|k| self.needs[*k]) {
                     let values = &turn[k][..len];
