@@ -11,6 +11,7 @@ pub use incomplete::{
 };
 
 use crate::error::{Error, Result};
+use crate::kernels::pointwise::{Formula, Real, formula};
 use crate::kernels::{map, reduce, special};
 use crate::shape;
 use candle_core::{Tensor, shape::Dim};
@@ -116,6 +117,101 @@ pub fn digamma(x: &Tensor) -> Result<Tensor> {
 pub fn trigamma(x: &Tensor) -> Result<Tensor> {
     shape::float("special::trigamma", "x", x)?;
     special::trigamma_tensor(x)
+}
+
+/// `2 / sqrt(pi)` times the integral of `e^-t^2` from 0 to x, the error function.
+///
+/// Gradients: `2 / sqrt(pi) e^-x^2`; first derivatives only. Errors: a dtype that is not floating point.
+///
+/// Numerics: relative error below 1e-15 in f64.
+pub fn erf(x: &Tensor) -> Result<Tensor> {
+    integral("special::erf", Integral::Erf, x)
+}
+
+/// `1 - erf(x)`.
+///
+/// Gradients: `-2 / sqrt(pi) e^-x^2`; first derivatives only. Errors: a dtype that is not floating point.
+///
+/// Numerics: full relative precision in the right tail, as far as the rounding of `e^-x^2` allows.
+pub fn erfc(x: &Tensor) -> Result<Tensor> {
+    integral("special::erfc", Integral::Erfc, x)
+}
+
+/// The inverse of [`erf`]; infinite at -1 and 1, NaN beyond.
+///
+/// Gradients: `sqrt(pi) / 2 e^y^2`; first derivatives only. Errors: a dtype that is not floating point.
+pub fn erfinv(x: &Tensor) -> Result<Tensor> {
+    integral("special::erfinv", Integral::ErfInv, x)
+}
+
+/// `P(Z <= x)` for a standard normal Z.
+///
+/// Gradients: the density; first derivatives only. Errors: a dtype that is not floating point.
+///
+/// Numerics: full relative precision in the left tail, as far as the rounding of `e^(-x^2 / 2)` allows.
+pub fn ndtr(x: &Tensor) -> Result<Tensor> {
+    integral("special::ndtr", Integral::Ndtr, x)
+}
+
+/// `ln P(Z <= x)` for a standard normal Z.
+///
+/// Gradients: the density divided by the integral, about -x in the left tail; first derivatives only. Errors: a dtype
+/// that is not floating point.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_prob::special;
+/// # fn main() -> candle_prob::Result<()> {
+/// let x = Tensor::new(&[0f32, -40.], &Device::Cpu)?;
+/// let y = special::log_ndtr(&x)?.to_vec1::<f32>()?;
+/// assert_eq!(y, [0.5f32.ln(), -804.60844]);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Numerics: full relative precision in both tails; beyond 10 standard deviations by the asymptotic series.
+///
+/// Source: Abramowitz and Stegun, "Handbook of Mathematical Functions" (1964), eq. 26.2.12.
+pub fn log_ndtr(x: &Tensor) -> Result<Tensor> {
+    integral("special::log_ndtr", Integral::LogNdtr, x)
+}
+
+/// The inverse of [`ndtr`], the quantile of the standard normal: -inf at 0, inf at 1, NaN beyond.
+///
+/// Gradients: one over the density at the quantile; first derivatives only. Errors: a dtype that is not floating point.
+pub fn ndtri(x: &Tensor) -> Result<Tensor> {
+    integral("special::ndtri", Integral::Ndtri, x)
+}
+
+/// The normal density's integrals and their inverses.
+#[derive(Clone, Copy)]
+enum Integral {
+    Erf,
+    Erfc,
+    ErfInv,
+    Ndtr,
+    LogNdtr,
+    Ndtri,
+}
+
+impl Formula<1> for Integral {
+    const NAME: &'static str = "normal-integral";
+
+    fn at<R: Real>(self, [x]: [R; 1]) -> R {
+        match self {
+            Integral::Erf => x.erf(),
+            Integral::Erfc => x.erfc(),
+            Integral::ErfInv => x.erfinv(),
+            Integral::Ndtr => x.ndtr(),
+            Integral::LogNdtr => x.log_ndtr(),
+            Integral::Ndtri => x.ndtri(),
+        }
+    }
+}
+
+fn integral(op: &'static str, f: Integral, x: &Tensor) -> Result<Tensor> {
+    shape::float(op, "x", x)?;
+    formula(f, [x])
 }
 
 /// `ln sum e^x` over dimension `dim`, which is removed.

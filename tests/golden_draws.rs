@@ -1,7 +1,10 @@
 //! The bits of a seed's draws. They are part of what users rely on: a change is listed under "Value-breaking" in the
 //! changelog.
 
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
+use candle_prob::distribution::{
+    Cauchy, Distribution, Exponential, Gumbel, HalfCauchy, HalfNormal, LogNormal, Logistic, Uniform,
+};
 use candle_prob::{Result, Rng};
 
 const CPU: Device = Device::Cpu;
@@ -104,3 +107,60 @@ const UNIFORM_F64: [f64; 16] = [
     0.2374109775260992,
     0.9773339357319554,
 ];
+
+/// Two draws of seed zero for each family, with loc 0 (or low 0) and scale, rate or high 2.
+#[test]
+fn draws_of_location_and_scale() -> Result<()> {
+    let zero = Tensor::new(0f32, &CPU)?;
+    let two = Tensor::new(2f32, &CPU)?;
+    let families: [(&str, Box<dyn Distribution>, [f32; 2]); 8] = [
+        (
+            "LogNormal",
+            Box::new(LogNormal::new(&zero, &two)?),
+            [0.5275485, 6.190334],
+        ),
+        (
+            "HalfNormal",
+            Box::new(HalfNormal::new(&two)?),
+            [0.6395145, 1.822989],
+        ),
+        (
+            "Uniform",
+            Box::new(Uniform::new(&zero, &two)?),
+            [1.8038899, 1.1179243],
+        ),
+        (
+            "Logistic",
+            Box::new(Logistic::new(&zero, &two)?),
+            [4.4380484, 0.47390226],
+        ),
+        (
+            "Cauchy",
+            Box::new(Cauchy::new(&zero, &two)?),
+            [6.285795, 0.37476638],
+        ),
+        (
+            "HalfCauchy",
+            Box::new(HalfCauchy::new(&two)?),
+            [12.882098, 2.409576],
+        ),
+        (
+            "Gumbel",
+            Box::new(Gumbel::new(&zero, &two)?),
+            [4.5421376, 1.083692],
+        ),
+        (
+            "Exponential",
+            Box::new(Exponential::new(&two)?),
+            [1.161113, 0.4093123],
+        ),
+    ];
+    let mut wrong = 0;
+    for (name, family, want) in families {
+        let got = family.sample(&[2], &mut Rng::new(0))?.to_vec1::<f32>()?;
+        print(name, &got);
+        wrong += usize::from(got != want);
+    }
+    assert_eq!(wrong, 0);
+    Ok(())
+}

@@ -369,7 +369,7 @@ fn wrong_arguments_are_errors() -> Result<()> {
         diag.kl(&MultivariateNormalDiag::standard(3, DType::F64, &CPU)?)
             .is_err()
     );
-    let wide = Normal::new(&zeros(&[4])?, &zeros(&[1])?)?;
+    let wide = Normal::new(&zeros(&[4])?, &zeros(&[1])?.ones_like()?)?;
     assert!(wide.kl(&Normal::new(&zeros(&[3])?, &one)?).is_err());
     assert!(LogisticNormal::laplace_dirichlet(&zeros(&[2, 1])?).is_err());
     assert!(LogisticNormal::laplace_dirichlet(&zeros(&[])?).is_err());

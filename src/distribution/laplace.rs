@@ -3,6 +3,7 @@
 use super::parameters::{Domain, Parameters};
 use super::*;
 use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::special::HALF_LN_TAU;
 use std::f64::consts::LN_2;
 
 /// Laplace distribution (double exponential) with median `loc` and scale `scale`.
@@ -33,7 +34,7 @@ use std::f64::consts::LN_2;
 /// Numerics: both tails of the cdf keep full relative precision as logarithms.
 #[derive(Debug, Clone)]
 pub struct Laplace {
-    parameters: Parameters<2>,
+    pub(super) parameters: Parameters<2>,
 }
 
 impl Laplace {
@@ -205,5 +206,40 @@ impl Kl for Laplace {
             .check_other("Laplace::kl", &other.parameters)?;
         let ([loc, scale], [other, to]) = (self.parameters.given(), other.parameters.given());
         formula(Divergence, [loc, scale, other, to])
+    }
+}
+
+#[derive(Clone, Copy)]
+struct ToNormal;
+
+impl Formula<4> for ToNormal {
+    const NAME: &'static str = "laplace-normal-kl";
+
+    fn at<R: Real>(self, [loc, scale, other, to]: [R; 4]) -> R {
+        let squares = scale.square() * 2. + (loc - other).square();
+        squares / to.square() * 0.5 - (scale / to).ln() + (HALF_LN_TAU - 1. - LN_2)
+    }
+}
+
+impl Kl<Normal> for Laplace {
+    fn kl(&self, other: &Normal) -> Result<Tensor> {
+        let (p, q) = (&self.parameters, other.parameters()?);
+        p.check_other("Laplace::kl", &q)?;
+        let ([loc, scale], [other, to]) = (p.given(), q.given());
+        formula(ToNormal, [loc, scale, other, to])
+    }
+}
+
+impl Kl<Exponential> for Laplace {
+    /// Infinite: the support is not covered.
+    fn kl(&self, other: &Exponential) -> Result<Tensor> {
+        self.parameters.uncovered("Laplace::kl", &other.parameters)
+    }
+}
+
+impl Kl<Uniform> for Laplace {
+    /// Infinite: the support is not covered.
+    fn kl(&self, other: &Uniform) -> Result<Tensor> {
+        self.parameters.uncovered("Laplace::kl", &other.parameters)
     }
 }

@@ -57,6 +57,20 @@ impl LogisticNormal {
         })
     }
 
+    /// As [`new`](Self::new), without looking at the parameters' values.
+    pub fn new_unchecked(loc: &Tensor, scale: &Tensor) -> Result<Self> {
+        Ok(LogisticNormal {
+            logits: MultivariateNormalDiag::new_unchecked(loc, scale)?,
+        })
+    }
+
+    /// As [`from_log_var`](Self::from_log_var), without looking at the parameters' values.
+    pub fn from_log_var_unchecked(loc: &Tensor, log_var: &Tensor) -> Result<Self> {
+        Ok(LogisticNormal {
+            logits: MultivariateNormalDiag::from_log_var_unchecked(loc, log_var)?,
+        })
+    }
+
     /// The Laplace approximation, in the softmax basis, of a Dirichlet distribution with parameters `a`.
     ///
     /// Formula: `loc_k = ln a_k - mean_i ln a_i`, `scale_k^2 = (1 - 2 / K) / a_k + sum_i (1 / a_i) / K^2`.

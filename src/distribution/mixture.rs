@@ -52,7 +52,7 @@ pub fn select_component(parameter: &Tensor, index: &Tensor, after: usize) -> Res
 impl MixtureComponent for Normal {
     fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
         let loc = select_component(self.loc(), index, after)?;
-        Normal::new(&loc, &select_component(&self.scale()?, index, after)?)
+        Normal::new_unchecked(&loc, &select_component(&self.scale()?, index, after)?)
     }
 
     fn diagonal_normal(&self) -> Result<Option<(Tensor, Tensor)>> {
@@ -64,7 +64,7 @@ impl MixtureComponent for MultivariateNormalDiag {
     fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
         let loc = select_component(self.loc(), index, after + 1)?;
         let scale = select_component(&self.scale()?, index, after + 1)?;
-        MultivariateNormalDiag::new(&loc, &scale)
+        MultivariateNormalDiag::new_unchecked(&loc, &scale)
     }
 
     fn diagonal_normal(&self) -> Result<Option<(Tensor, Tensor)>> {

@@ -12,7 +12,8 @@ use candle_core::{DType, Device};
 ///
 /// Gradients: pathwise, `x = loc + scale * eps`.
 ///
-/// Errors: parameters that are empty, scalar, not floating point, of different dtype or device, or do not broadcast.
+/// Errors: parameters that are empty, scalar, not floating point, of different dtype or device, do not broadcast, or are
+/// not finite; a scale that is not positive.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -42,20 +43,28 @@ pub struct MultivariateNormalDiag {
 impl MultivariateNormalDiag {
     /// From means and standard deviations.
     pub fn new(loc: &Tensor, scale: &Tensor) -> Result<Self> {
-        Self::build(
-            "MultivariateNormalDiag::new",
-            Spread::Scale,
-            [("loc", loc), ("scale", scale)],
-        )
+        let op = "MultivariateNormalDiag::new";
+        Self::of(op, Normal::checked(op, Spread::Scale, loc, scale)?)
+    }
+
+    /// As [`new`](Self::new), without looking at the parameters' values.
+    pub fn new_unchecked(loc: &Tensor, scale: &Tensor) -> Result<Self> {
+        let op = "MultivariateNormalDiag::new_unchecked";
+        let parameters = [("loc", loc), ("scale", scale)];
+        Self::of(op, Normal::build(op, Spread::Scale, parameters)?)
     }
 
     /// From means and logarithms of variances, which is what encoders of variational autoencoders return.
     pub fn from_log_var(loc: &Tensor, log_var: &Tensor) -> Result<Self> {
-        Self::build(
-            "MultivariateNormalDiag::from_log_var",
-            Spread::LogVar,
-            [("loc", loc), ("log_var", log_var)],
-        )
+        let op = "MultivariateNormalDiag::from_log_var";
+        Self::of(op, Normal::checked(op, Spread::LogVar, loc, log_var)?)
+    }
+
+    /// As [`from_log_var`](Self::from_log_var), without looking at the parameters' values.
+    pub fn from_log_var_unchecked(loc: &Tensor, log_var: &Tensor) -> Result<Self> {
+        let op = "MultivariateNormalDiag::from_log_var_unchecked";
+        let parameters = [("loc", loc), ("log_var", log_var)];
+        Self::of(op, Normal::build(op, Spread::LogVar, parameters)?)
     }
 
     /// The standard normal on vectors of `dims` elements. A draw together with its KL to it is one pass, and its density
@@ -64,21 +73,14 @@ impl MultivariateNormalDiag {
     /// Errors: `dims` is zero, or `dtype` is not a floating-point type.
     pub fn standard(dims: usize, dtype: DType, device: &Device) -> Result<Self> {
         let zero = Tensor::zeros(dims, dtype, device)?;
-        let mut standard = Self::build(
-            "MultivariateNormalDiag::standard",
-            Spread::LogVar,
-            [("dims", &zero), ("dims", &zero)],
-        )?;
+        let op = "MultivariateNormalDiag::standard";
+        let parameters = [("dims", &zero), ("dims", &zero)];
+        let mut standard = Self::of(op, Normal::build(op, Spread::LogVar, parameters)?)?;
         standard.standard = true;
         Ok(standard)
     }
 
-    fn build(
-        op: &'static str,
-        kind: Spread,
-        parameters: [(&'static str, &Tensor); 2],
-    ) -> Result<Self> {
-        let elements = Normal::build(op, kind, parameters)?;
+    fn of(op: &'static str, elements: Normal) -> Result<Self> {
         if elements.loc().rank() == 0 {
             return Err(Error::shape(op, "loc", "batch ++ [D]", &[]));
         }
@@ -175,7 +177,7 @@ impl WeightedSum for MultivariateNormalDiag {
         let variance = mix(&weights_by_row.sqr()?, &self.elements.variance_tensor()?)?;
         let shape = [&weights.dims()[..weights.rank() - 1], &[dims]].concat();
         let ordered = |x: Tensor| x.transpose(0, 1)?.contiguous()?.reshape(shape.as_slice());
-        Normal::new(&ordered(loc)?, &ordered(variance.sqrt()?)?)?.draw(&[], rng)
+        Normal::new_unchecked(&ordered(loc)?, &ordered(variance.sqrt()?)?)?.draw(&[], rng)
     }
 }
 

@@ -1,8 +1,11 @@
 //! The normal distribution.
 
+use super::parameters::{Domain, Parameters};
 use super::*;
 use crate::kernels::gaussian::{self, Spread};
-use std::f64::consts::PI;
+use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::special::HALF_LN_TAU;
+use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_PI, LN_2, PI};
 
 /// Normal distribution with mean `loc` and standard deviation `scale`.
 ///
@@ -12,7 +15,8 @@ use std::f64::consts::PI;
 ///
 /// Gradients: pathwise, `x = loc + scale * eps`.
 ///
-/// Errors: parameters that are empty, not floating point, of different dtype or device, or do not broadcast.
+/// Errors: parameters that are empty, not floating point, of different dtype or device, do not broadcast, or are not
+/// finite; a scale that is not positive.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -30,7 +34,8 @@ use std::f64::consts::PI;
 ///
 /// Numerics: a distribution made [`from_log_var`](Normal::from_log_var) keeps the log-variance, and no expression takes
 /// the logarithm of an exponential. KL between near-equal distributions loses no more than the parameters' own rounding:
-/// with `r = scale_p / scale_q` it is computed as `((r - 1)^2 + t^2) / 2 + (r - 1 - ln r)`.
+/// with `r = scale_p / scale_q` it is computed as `((r - 1)^2 + t^2) / 2 + (r - 1 - ln r)`. Both tails of the cdf keep
+/// full relative precision as logarithms; its derivatives are first derivatives only.
 #[derive(Debug, Clone)]
 pub struct Normal {
     kind: Spread,
@@ -44,8 +49,13 @@ pub struct Normal {
 impl Normal {
     /// From mean and standard deviation.
     pub fn new(loc: &Tensor, scale: &Tensor) -> Result<Self> {
+        Self::checked("Normal::new", Spread::Scale, loc, scale)
+    }
+
+    /// As [`new`](Normal::new), without looking at the parameters' values.
+    pub fn new_unchecked(loc: &Tensor, scale: &Tensor) -> Result<Self> {
         Self::build(
-            "Normal::new",
+            "Normal::new_unchecked",
             Spread::Scale,
             [("loc", loc), ("scale", scale)],
         )
@@ -53,11 +63,33 @@ impl Normal {
 
     /// From mean and logarithm of the variance: `scale = e^(log_var / 2)`.
     pub fn from_log_var(loc: &Tensor, log_var: &Tensor) -> Result<Self> {
+        Self::checked("Normal::from_log_var", Spread::LogVar, loc, log_var)
+    }
+
+    /// As [`from_log_var`](Normal::from_log_var), without looking at the parameters' values.
+    pub fn from_log_var_unchecked(loc: &Tensor, log_var: &Tensor) -> Result<Self> {
         Self::build(
-            "Normal::from_log_var",
+            "Normal::from_log_var_unchecked",
             Spread::LogVar,
             [("loc", loc), ("log_var", log_var)],
         )
+    }
+
+    /// Shapes first, then values.
+    pub(super) fn checked(
+        op: &'static str,
+        kind: Spread,
+        loc: &Tensor,
+        spread: &Tensor,
+    ) -> Result<Self> {
+        let (arg, domain) = match kind {
+            Spread::Scale => ("scale", Domain::Positive),
+            Spread::LogVar => ("log_var", Domain::Real),
+        };
+        let normal = Self::build(op, kind, [("loc", loc), (arg, spread)])?;
+        Domain::Real.check(op, "loc", loc)?;
+        domain.check(op, arg, spread)?;
+        Ok(normal)
     }
 
     pub(super) fn build(
@@ -90,6 +122,23 @@ impl Normal {
             Spread::LogVar => Ok(self.spread.clone()),
             Spread::Scale => Ok((self.spread.log()? * 2.)?),
         }
+    }
+
+    /// Mean and standard deviation as they were given, for what meets other families.
+    pub(super) fn parameters(&self) -> Result<Parameters<2>> {
+        let [loc, spread] = &self.given;
+        Parameters::unchecked(
+            "Normal",
+            [("loc", loc), ("scale", &self.kind.scale(spread)?)],
+        )
+    }
+
+    /// A formula of value and parameters; `op` names the caller in errors.
+    fn at<F: Formula<3>>(&self, op: &'static str, f: F, value: &Tensor) -> Result<Tensor> {
+        shape::same_kind(op, "value", value, &self.loc)?;
+        shape::value_shape(op, value, self.batch_shape(), &[])?;
+        let [loc, spread] = &self.given;
+        formula(f, [value, loc, spread])
     }
 
     pub(super) fn variance_tensor(&self) -> Result<Tensor> {
@@ -194,7 +243,7 @@ impl WeightedSum for Normal {
             .sqr()?
             .broadcast_mul(&self.variance_tensor()?)?
             .sum(last)?;
-        Normal::new(&loc, &variance.sqrt()?)?.draw(&[], rng)
+        Normal::new_unchecked(&loc, &variance.sqrt()?)?.draw(&[], rng)
     }
 }
 
@@ -208,6 +257,64 @@ impl Moments for Normal {
     }
 }
 
+impl Mode for Normal {
+    fn mode(&self) -> Result<Tensor> {
+        Ok(self.loc.clone())
+    }
+}
+
+/// ln P(X <= x) or, for the upper tail, ln P(X > x).
+#[derive(Clone, Copy)]
+struct LogTail {
+    kind: Spread,
+    upper: bool,
+}
+
+impl Formula<3> for LogTail {
+    const NAME: &'static str = "normal-log-cdf";
+
+    fn at<R: Real>(self, [x, loc, spread]: [R; 3]) -> R {
+        let t = (x - loc) / scale(self.kind, spread);
+        let t = if self.upper { -t } else { t };
+        t.log_ndtr()
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Quantile(Spread);
+
+impl Formula<3> for Quantile {
+    const NAME: &'static str = "normal-quantile";
+
+    fn at<R: Real>(self, [p, loc, spread]: [R; 3]) -> R {
+        loc + scale(self.0, spread) * p.ndtri()
+    }
+}
+
+fn scale<R: Real>(kind: Spread, spread: R) -> R {
+    match kind {
+        Spread::Scale => spread,
+        Spread::LogVar => (spread * 0.5).exp(),
+    }
+}
+
+impl Cdf for Normal {
+    fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
+        let (kind, upper) = (self.kind, false);
+        self.at("Normal::log_cdf", LogTail { kind, upper }, value)
+    }
+
+    fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
+        let (kind, upper) = (self.kind, true);
+        self.at("Normal::log_survival", LogTail { kind, upper }, value)
+    }
+
+    fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
+        check_probability("Normal::quantile", probability)?;
+        self.at("Normal::quantile", Quantile(self.kind), probability)
+    }
+}
+
 impl Entropy for Normal {
     fn entropy(&self) -> Result<Tensor> {
         self.entropies()
@@ -217,5 +324,68 @@ impl Entropy for Normal {
 impl Kl for Normal {
     fn kl(&self, other: &Normal) -> Result<Tensor> {
         self.divergence("Normal::kl", other, false)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct ToGumbel;
+
+impl Formula<4> for ToGumbel {
+    const NAME: &'static str = "normal-gumbel-kl";
+
+    fn at<R: Real>(self, [loc, scale, other, to]: [R; 4]) -> R {
+        // E[e^(-(x - loc_q) / scale_q)] = e^(-gap + ratio^2 / 2)
+        let (gap, ratio) = ((loc - other) / to, scale / to);
+        let tilt = (ratio.square() * 0.5 - gap).exp();
+        gap + tilt - ratio.ln() - (HALF_LN_TAU + 0.5)
+    }
+}
+
+impl Kl<Gumbel> for Normal {
+    fn kl(&self, other: &Gumbel) -> Result<Tensor> {
+        let (p, q) = (self.parameters()?, &other.parameters);
+        p.check_other("Normal::kl", q)?;
+        let ([loc, scale], [other, to]) = (p.given(), q.given());
+        formula(ToGumbel, [loc, scale, other, to])
+    }
+}
+
+#[derive(Clone, Copy)]
+struct ToLaplace;
+
+impl Formula<4> for ToLaplace {
+    const NAME: &'static str = "normal-laplace-kl";
+
+    fn at<R: Real>(self, [loc, scale, other, to]: [R; 4]) -> R {
+        // E|x - loc_q|, in units of the normal's scale.
+        let gap = (loc - other) / scale;
+        let near = (gap.square() * -0.5).exp() * FRAC_2_PI.sqrt();
+        let distance = near + gap * (gap * FRAC_1_SQRT_2).erf();
+        distance * scale / to - (scale / to).ln() + (LN_2 - HALF_LN_TAU - 0.5)
+    }
+}
+
+impl Kl<Laplace> for Normal {
+    fn kl(&self, other: &Laplace) -> Result<Tensor> {
+        let (p, q) = (self.parameters()?, &other.parameters);
+        p.check_other("Normal::kl", q)?;
+        let ([loc, scale], [other, to]) = (p.given(), q.given());
+        formula(ToLaplace, [loc, scale, other, to])
+    }
+}
+
+impl Kl<Exponential> for Normal {
+    /// Infinite: the support is not covered.
+    fn kl(&self, other: &Exponential) -> Result<Tensor> {
+        self.parameters()?
+            .uncovered("Normal::kl", &other.parameters)
+    }
+}
+
+impl Kl<Uniform> for Normal {
+    /// Infinite: the support is not covered.
+    fn kl(&self, other: &Uniform) -> Result<Tensor> {
+        self.parameters()?
+            .uncovered("Normal::kl", &other.parameters)
     }
 }

@@ -5,7 +5,7 @@ use crate::kernels::pointwise::{Formula, formula};
 use crate::kernels::range::{End, first_outside};
 use crate::rng::Rng;
 use crate::shape;
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 /// Which numbers a parameter may be. NaN is in none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +50,16 @@ impl Domain {
             None => Ok(()),
         }
     }
+}
+
+/// Refuses an upper end that is not above the lower one; infinite ends are as good as others.
+pub(super) fn above(op: &'static str, low: &Tensor, high: &Tensor) -> Result<()> {
+    let ordered = low.broadcast_lt(high)?.to_dtype(DType::F32)?;
+    if ordered.elem_count() > 0 && ordered.min_all()?.to_scalar::<f32>()? == 0. {
+        let found = "an element that is not";
+        return Err(Error::value(op, "high", "numbers above low", found));
+    }
+    Ok(())
 }
 
 /// N parameters of one dtype on one device whose shapes broadcast to the batch shape.
@@ -148,5 +158,15 @@ impl<const N: usize> Parameters<N> {
         let shape = shape::broadcast(&self.batch, &other.batch).unwrap_or_default();
         let like = &self.given[0];
         Ok(Tensor::full(number, shape, like.device())?.to_dtype(like.dtype())?)
+    }
+
+    /// KL(self || other) of families where the other's support never covers this one's: infinite.
+    pub(super) fn uncovered<const M: usize>(
+        &self,
+        op: &'static str,
+        other: &Parameters<M>,
+    ) -> Result<Tensor> {
+        self.check_other(op, other)?;
+        self.constant(f64::INFINITY, other)
     }
 }

@@ -69,20 +69,21 @@ impl Scale {
     }
 }
 
-/// The two constructors of a family.
+/// The two constructors of a family, without checks: the scales are in range by construction, and a network that has
+/// come to NaN shows it in its loss.
 struct Build<T> {
     from_log_var: fn(&Tensor, &Tensor) -> Result<T>,
     from_scale: fn(&Tensor, &Tensor) -> Result<T>,
 }
 
 const NORMAL: Build<MultivariateNormalDiag> = Build {
-    from_log_var: MultivariateNormalDiag::from_log_var,
-    from_scale: MultivariateNormalDiag::new,
+    from_log_var: MultivariateNormalDiag::from_log_var_unchecked,
+    from_scale: MultivariateNormalDiag::new_unchecked,
 };
 
 const LOGISTIC_NORMAL: Build<LogisticNormal> = Build {
-    from_log_var: LogisticNormal::from_log_var,
-    from_scale: LogisticNormal::new,
+    from_log_var: LogisticNormal::from_log_var_unchecked,
+    from_scale: LogisticNormal::new_unchecked,
 };
 
 /// The layer of the Gaussian heads: the first half of its outputs are means, the second raw scales.

@@ -41,6 +41,9 @@ pub struct Conformance<F> {
     /// Whether values lie on the simplex, in the last event dimension: they are then differentiated along it, in
     /// coordinates `u` with `x = softmax(u)`.
     pub simplex: bool,
+    /// Whether the parameters leave the support where it is; set to false for families as the uniform distribution. The
+    /// score has no mean of zero there, and samples are differentiated against central differences of themselves.
+    pub fixed_support: bool,
 }
 
 const OP: &str = "Conformance";
@@ -97,6 +100,7 @@ impl<P: Distribution, F: Fn(&[Tensor]) -> Result<P>> Conformance<F> {
             tolerance: 1e-5,
             continuous: true,
             simplex: false,
+            fixed_support: true,
         }
     }
 
@@ -152,7 +156,9 @@ impl<P: Distribution, F: Fn(&[Tensor]) -> Result<P>> Conformance<F> {
             }
         }
         self.values(&d, &batch, &event)?;
-        self.score()?;
+        if self.fixed_support {
+            self.score()?;
+        }
         self.gradients()
     }
 
@@ -473,13 +479,20 @@ impl<P: Distribution, F: Fn(&[Tensor]) -> Result<P>> Conformance<F> {
     }
 
     /// Pathwise gradients: for every parameter, the derivative of E[sin(x)] through the sampler agrees with the score
-    /// function's estimate of the same derivative.
+    /// function's estimate of the same derivative. Where the support moves: the derivative of the samples of one seed.
     ///
     /// Errors: a parameter without a gradient, or estimates further than 5 joint standard errors apart.
     pub fn reparameterized(&self) -> Result<()>
     where
         P: Reparameterized,
     {
+        if !self.fixed_support {
+            return check_gradient(
+                &|t| (self.build)(t)?.sample(&[16], &mut Rng::new(self.seed)),
+                &self.parameters,
+                self.tolerance,
+            );
+        }
         for (i, parameter) in self.parameters.iter().enumerate() {
             let copies = Var::from_tensor(&repeat(parameter, self.samples)?)?;
             let mut parameters = self.repeated()?;

@@ -2,6 +2,7 @@
 //! in f64 and f32, at the tolerances that the reference file states.
 
 mod continuous;
+mod location_scale;
 
 use candle_core::{DType, Device, Tensor, Var};
 use candle_prob::Result;

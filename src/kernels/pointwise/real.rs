@@ -3,6 +3,7 @@
 use crate::kernels::special;
 use crate::kernels::special::incomplete_beta::{self, Share};
 use crate::kernels::special::incomplete_gamma::{self, Digits};
+use std::f64::consts::FRAC_2_SQRT_PI;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
 /// A number with value and, for [`Dual`], derivatives. Formulas branch on [`value`](Real::value).
@@ -271,6 +272,54 @@ pub(crate) trait Real:
             let [to_a, to_b] = incomplete_beta::derivatives(a, n, s);
             [width * to_a, -width * to_b, width * (-density).exp()]
         })
+    }
+
+    #[inline(always)]
+    fn erf(self) -> Self {
+        let x = self.value();
+        self.map(special::erf(x), || FRAC_2_SQRT_PI * (-x * x).exp())
+    }
+
+    /// 1 - erf(x).
+    #[inline(always)]
+    fn erfc(self) -> Self {
+        let x = self.value();
+        self.map(special::erfc(x), || -FRAC_2_SQRT_PI * (-x * x).exp())
+    }
+
+    /// The inverse of [`erf`](Real::erf).
+    #[inline(always)]
+    fn erfinv(self) -> Self {
+        let y = special::erfinv(self.value());
+        self.map(y, || (y * y).exp() / FRAC_2_SQRT_PI)
+    }
+
+    /// P(Z <= x) for a standard normal Z.
+    #[inline(always)]
+    fn ndtr(self) -> Self {
+        let x = self.value();
+        self.map(special::ndtr(x), || special::normal_density(x))
+    }
+
+    /// ln P(Z <= x).
+    #[inline(always)]
+    fn log_ndtr(self) -> Self {
+        let x = self.value();
+        self.map(special::log_ndtr(x), || 1. / special::mills(-x))
+    }
+
+    /// The inverse of [`ndtr`](Real::ndtr).
+    #[inline(always)]
+    fn ndtri(self) -> Self {
+        let y = special::ndtri(self.value());
+        self.map(y, || 1. / special::normal_density(y))
+    }
+
+    /// The integral of e^-t / t from x on, for positive x.
+    #[inline(always)]
+    fn exponential_integral(self) -> Self {
+        let x = self.value();
+        self.map(special::exponential_integral(x), || -(-x).exp() / x)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The logarithm of the gamma function and its derivatives.
+//! The logarithm of the gamma function and its derivatives; beside them the integrals of the normal density.
 //!
 //! Two forms of each: a scalar one in f64, good to about 1e-14, for any argument, and one for positive f32 arguments
 //! that works in f64 without branches, so that loops over it vectorize. Both move the argument to 8 or beyond by the
@@ -7,9 +7,14 @@
 
 pub(crate) mod incomplete_beta;
 pub(crate) mod incomplete_gamma;
+mod normal;
 mod tail;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use normal::{
+    erf, erfc, erfinv, exponential_integral, log_ndtr, mills, ndtr, ndtri, normal_density,
+};
 
 use super::composed;
 use super::map::{self, Map, Wide};
@@ -19,7 +24,7 @@ use candle_core::Tensor;
 use std::f64::consts::{FRAC_1_SQRT_2, LN_2, PI};
 
 /// ln(2 pi) / 2
-const HALF_LN_TAU: f64 = 0.918_938_533_204_672_7;
+pub(crate) const HALF_LN_TAU: f64 = 0.918_938_533_204_672_7;
 
 /// Bernoulli numbers B_2, B_4, ..., B_20.
 const BERNOULLI: [f64; 10] = [
@@ -69,7 +74,8 @@ const ZETA: [f64; 30] = [
     4.656_629_065_033_784e-10,
 ];
 
-const EULER: f64 = 0.577_215_664_901_532_9;
+/// Euler's constant.
+pub(crate) const EULER: f64 = 0.577_215_664_901_532_9;
 
 /// ln |Gamma(x)|; infinite at 0, at negative whole numbers and at both infinities.
 pub(crate) fn lgamma(x: f64) -> f64 {

@@ -68,3 +68,23 @@ fn fused_meets_composed_in_every_layout() -> Result<()> {
     }
     Ok(())
 }
+
+/// Values of mpmath with 30 digits.
+#[test]
+fn the_exponential_integral_meets_its_reference() {
+    let cases = [
+        (1e-300, 690.198_312_233_312_2),
+        (0.01, 4.037_929_576_538_114),
+        (0.5, 0.559_773_594_776_160_8),
+        (1., 0.219_383_934_395_520_27),
+        (1.000_001, 0.219_383_566_516_447),
+        (3., 0.013_048_381_094_197_037),
+        (50., 3.783_264_029_550_459e-24),
+    ];
+    for (x, want) in cases {
+        let got = exponential_integral(x);
+        assert!((got - want).abs() <= 2e-14 * want, "{x}: {got}, not {want}");
+    }
+    assert_eq!(exponential_integral(0.), f64::INFINITY);
+    assert!(exponential_integral(f64::NAN).is_nan());
+}

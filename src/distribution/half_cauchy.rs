@@ -1,0 +1,181 @@
+//! The half-Cauchy distribution.
+
+use super::cauchy::log_one_plus_square;
+use super::parameters::{Domain, Parameters};
+use super::*;
+use crate::kernels::pointwise::{Formula, Real, formula};
+use std::f64::consts::{FRAC_2_PI, FRAC_PI_2, PI};
+
+/// Half-Cauchy distribution: the absolute value of a Cauchy variable with median 0. Its mean is infinite.
+///
+/// Formula: `log p(x) = -ln(1 + (x / scale)^2) - ln(pi scale / 2)` for x of 0 or more.
+///
+/// Shapes: the batch shape is that of `scale`; the event is scalar. Units: nats.
+///
+/// Gradients: pathwise, `x = quantile(u)` for uniform u; first derivatives only.
+///
+/// Errors: a parameter that is empty, not floating point, not finite or not positive.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_prob::distribution::{Cdf, HalfCauchy};
+/// # fn main() -> candle_prob::Result<()> {
+/// let half = HalfCauchy::new(&Tensor::new(2f64, &Device::Cpu)?)?;
+/// let x = Tensor::new(&[2f64, -1.], &Device::Cpu)?;
+/// let cdf = half.cdf(&x)?.to_vec1::<f64>()?;
+/// assert!((cdf[0] - 0.5).abs() < 1e-15);
+/// assert_eq!(cdf[1], 0.);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Numerics: both tails of the cdf keep full relative precision as logarithms.
+#[derive(Debug, Clone)]
+pub struct HalfCauchy {
+    parameters: Parameters<1>,
+}
+
+impl HalfCauchy {
+    /// From the median.
+    pub fn new(scale: &Tensor) -> Result<Self> {
+        let parameters = [("scale", scale, Domain::Positive)];
+        Ok(HalfCauchy {
+            parameters: Parameters::new("HalfCauchy::new", parameters)?,
+        })
+    }
+
+    /// As [`new`](HalfCauchy::new), without looking at the parameters' values.
+    pub fn new_unchecked(scale: &Tensor) -> Result<Self> {
+        let parameters = [("scale", scale)];
+        Ok(HalfCauchy {
+            parameters: Parameters::unchecked("HalfCauchy::new_unchecked", parameters)?,
+        })
+    }
+
+    /// The median, shape `batch`.
+    pub fn scale(&self) -> Result<Tensor> {
+        self.parameters.full(0)
+    }
+
+    /// A formula of value and parameters; `op` names the caller in errors.
+    fn at<F: Formula<2>>(&self, op: &'static str, f: F, value: &Tensor) -> Result<Tensor> {
+        self.parameters.check_value(op, value)?;
+        let [scale] = self.parameters.given();
+        formula(f, [value, scale])
+    }
+}
+
+#[derive(Clone, Copy)]
+struct LogProb;
+
+impl Formula<2> for LogProb {
+    const NAME: &'static str = "half-cauchy-log-prob";
+
+    fn at<R: Real>(self, [x, scale]: [R; 2]) -> R {
+        if x.value() < 0. {
+            return R::constant(f64::NEG_INFINITY);
+        }
+        -log_one_plus_square(x / scale) - scale.ln() + FRAC_2_PI.ln()
+    }
+}
+
+/// ln P(X <= x) or, for the upper tail, ln P(X > x).
+#[derive(Clone, Copy)]
+struct LogTail {
+    upper: bool,
+}
+
+impl Formula<2> for LogTail {
+    const NAME: &'static str = "half-cauchy-log-cdf";
+
+    fn at<R: Real>(self, [x, scale]: [R; 2]) -> R {
+        if x.value() <= 0. {
+            return R::constant(if self.upper { 0. } else { f64::NEG_INFINITY });
+        }
+        // The share beyond x is that of the inverse below 1 / x.
+        let t = x / scale;
+        let t = if self.upper { t.recip() } else { t };
+        if t.value() <= 1. {
+            (t.atan() * FRAC_2_PI).ln()
+        } else {
+            (t.recip().atan() * -FRAC_2_PI).ln_1p()
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Quantile;
+
+impl Formula<2> for Quantile {
+    const NAME: &'static str = "half-cauchy-quantile";
+
+    fn at<R: Real>(self, [p, scale]: [R; 2]) -> R {
+        if p.value() <= 0.5 {
+            scale * (p * FRAC_PI_2).tan()
+        } else {
+            scale / ((-p + 1.) * FRAC_PI_2).tan()
+        }
+    }
+}
+
+impl Distribution for HalfCauchy {
+    fn batch_shape(&self) -> &[usize] {
+        self.parameters.batch_shape()
+    }
+
+    fn event_shape(&self) -> &[usize] {
+        &[]
+    }
+
+    fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
+        let [scale] = self.parameters.given();
+        let u = self.parameters.uniforms(shape, rng)?;
+        formula(Quantile, [&u, scale])
+    }
+
+    fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
+        self.at("HalfCauchy::log_prob", LogProb, value)
+    }
+}
+
+impl Reparameterized for HalfCauchy {}
+
+impl Moments for HalfCauchy {
+    /// Infinite.
+    fn mean(&self) -> Result<Tensor> {
+        Ok(self.scale()?.affine(0., f64::INFINITY)?)
+    }
+
+    /// Infinite.
+    fn variance(&self) -> Result<Tensor> {
+        Ok(self.scale()?.affine(0., f64::INFINITY)?)
+    }
+}
+
+impl Mode for HalfCauchy {
+    fn mode(&self) -> Result<Tensor> {
+        Ok(self.scale()?.zeros_like()?)
+    }
+}
+
+impl Entropy for HalfCauchy {
+    /// `ln(2 pi scale)`.
+    fn entropy(&self) -> Result<Tensor> {
+        Ok((self.scale()?.log()? + (2. * PI).ln())?)
+    }
+}
+
+impl Cdf for HalfCauchy {
+    fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
+        self.at("HalfCauchy::log_cdf", LogTail { upper: false }, value)
+    }
+
+    fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
+        self.at("HalfCauchy::log_survival", LogTail { upper: true }, value)
+    }
+
+    fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
+        check_probability("HalfCauchy::quantile", probability)?;
+        self.at("HalfCauchy::quantile", Quantile, probability)
+    }
+}

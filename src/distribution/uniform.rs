@@ -1,0 +1,373 @@
+//! The uniform distribution.
+
+use super::parameters::{Domain, Parameters, above};
+use super::*;
+use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::special::HALF_LN_TAU;
+use candle_core::DType;
+use std::f64::consts::LN_2;
+
+/// Uniform distribution on the interval from `low` to `high`; `low` belongs to it, `high` does not.
+///
+/// Formula: `log p(x) = -ln(high - low)` inside, -inf outside.
+///
+/// Shapes: `low` and `high` broadcast to the batch shape; the event is scalar. Units: nats.
+///
+/// Gradients: pathwise, `x = low + u (high - low)` for uniform u; first derivatives only. That of the density to the value
+/// is 0.
+///
+/// Errors: parameters that are empty, not floating point, of different dtype or device, do not broadcast, or are not
+/// finite; `high` that is not above `low`.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_prob::distribution::{Distribution, Uniform};
+/// # fn main() -> candle_prob::Result<()> {
+/// let (low, high) = (Tensor::new(1f64, &Device::Cpu)?, Tensor::new(3f64, &Device::Cpu)?);
+/// let x = Tensor::new(&[1f64, 3.], &Device::Cpu)?;
+/// let log_prob = Uniform::new(&low, &high)?.log_prob(&x)?.to_vec1::<f64>()?;
+/// assert_eq!(log_prob, [-(2f64.ln()), f64::NEG_INFINITY]);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Numerics: no draw rounds to `high`.
+#[derive(Debug, Clone)]
+pub struct Uniform {
+    pub(super) parameters: Parameters<2>,
+}
+
+impl Uniform {
+    /// From the ends of the interval.
+    pub fn new(low: &Tensor, high: &Tensor) -> Result<Self> {
+        let parameters = [("low", low, Domain::Real), ("high", high, Domain::Real)];
+        let parameters = Parameters::new("Uniform::new", parameters)?;
+        above("Uniform::new", low, high)?;
+        Ok(Uniform { parameters })
+    }
+
+    /// As [`new`](Uniform::new), without looking at the parameters' values.
+    pub fn new_unchecked(low: &Tensor, high: &Tensor) -> Result<Self> {
+        let parameters = [("low", low), ("high", high)];
+        Ok(Uniform {
+            parameters: Parameters::unchecked("Uniform::new_unchecked", parameters)?,
+        })
+    }
+
+    /// The lower end, shape `batch`.
+    pub fn low(&self) -> Result<Tensor> {
+        self.parameters.full(0)
+    }
+
+    /// The upper end, shape `batch`.
+    pub fn high(&self) -> Result<Tensor> {
+        self.parameters.full(1)
+    }
+
+    /// A formula of value and parameters; `op` names the caller in errors.
+    fn at<F: Formula<3>>(&self, op: &'static str, f: F, value: &Tensor) -> Result<Tensor> {
+        self.parameters.check_value(op, value)?;
+        let [low, high] = self.parameters.given();
+        formula(f, [value, low, high])
+    }
+}
+
+#[derive(Clone, Copy)]
+struct LogProb;
+
+impl Formula<3> for LogProb {
+    const NAME: &'static str = "uniform-log-prob";
+
+    fn at<R: Real>(self, [x, low, high]: [R; 3]) -> R {
+        if x.value() < low.value() || x.value() >= high.value() {
+            return R::constant(f64::NEG_INFINITY);
+        }
+        // NaN stays NaN.
+        x * 0. - (high - low).ln()
+    }
+}
+
+/// ln P(X <= x) or, for the upper tail, ln P(X > x).
+#[derive(Clone, Copy)]
+struct LogTail {
+    upper: bool,
+}
+
+impl Formula<3> for LogTail {
+    const NAME: &'static str = "uniform-log-cdf";
+
+    fn at<R: Real>(self, [x, low, high]: [R; 3]) -> R {
+        let (near, far) = (x - low, high - x);
+        let (inside, outside) = if self.upper { (far, near) } else { (near, far) };
+        let width = high - low;
+        if inside.value() <= 0. {
+            R::constant(f64::NEG_INFINITY)
+        } else if outside.value() <= 0. {
+            R::constant(0.)
+        } else if inside.value() < outside.value() {
+            (inside / width).ln()
+        } else {
+            (-outside / width).ln_1p()
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Quantile;
+
+impl Formula<3> for Quantile {
+    const NAME: &'static str = "uniform-quantile";
+
+    fn at<R: Real>(self, [p, low, high]: [R; 3]) -> R {
+        between(p, low, high)
+    }
+}
+
+/// The same at both ends without rounding.
+fn between<R: Real>(p: R, low: R, high: R) -> R {
+    let width = high - low;
+    if p.value() < 0.5 {
+        low + p * width
+    } else {
+        high - (-p + 1.) * width
+    }
+}
+
+/// Below `high` also after rounding to single precision.
+#[derive(Clone, Copy)]
+struct Sample {
+    single: bool,
+}
+
+impl Formula<3> for Sample {
+    const NAME: &'static str = "uniform-sample";
+
+    fn at<R: Real>(self, [u, low, high]: [R; 3]) -> R {
+        let x = between(u, low, high);
+        let top = if self.single {
+            f64::from((high.value() as f32).next_down())
+        } else {
+            high.value().next_down()
+        };
+        if x.value() > top {
+            x.map(top, || 1.)
+        } else {
+            x
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Mean;
+
+impl Formula<2> for Mean {
+    const NAME: &'static str = "uniform-mean";
+
+    fn at<R: Real>(self, [low, high]: [R; 2]) -> R {
+        (low + high) * 0.5
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Variance;
+
+impl Formula<2> for Variance {
+    const NAME: &'static str = "uniform-variance";
+
+    fn at<R: Real>(self, [low, high]: [R; 2]) -> R {
+        (high - low).square() / 12.
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Width;
+
+impl Formula<2> for Width {
+    const NAME: &'static str = "uniform-entropy";
+
+    fn at<R: Real>(self, [low, high]: [R; 2]) -> R {
+        (high - low).ln()
+    }
+}
+
+impl Distribution for Uniform {
+    fn batch_shape(&self) -> &[usize] {
+        self.parameters.batch_shape()
+    }
+
+    fn event_shape(&self) -> &[usize] {
+        &[]
+    }
+
+    fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
+        let [low, high] = self.parameters.given();
+        let u = self.parameters.uniforms(shape, rng)?;
+        let single = low.dtype() != DType::F64;
+        formula(Sample { single }, [&u, low, high])
+    }
+
+    fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
+        self.at("Uniform::log_prob", LogProb, value)
+    }
+}
+
+impl Reparameterized for Uniform {}
+
+impl Moments for Uniform {
+    fn mean(&self) -> Result<Tensor> {
+        self.parameters.formula(Mean)
+    }
+
+    /// `(high - low)^2 / 12`.
+    fn variance(&self) -> Result<Tensor> {
+        self.parameters.formula(Variance)
+    }
+}
+
+impl Mode for Uniform {
+    fn mode(&self) -> Result<Tensor> {
+        self.low()
+    }
+}
+
+impl Entropy for Uniform {
+    /// `ln(high - low)`.
+    fn entropy(&self) -> Result<Tensor> {
+        self.parameters.formula(Width)
+    }
+}
+
+impl Cdf for Uniform {
+    fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
+        self.at("Uniform::log_cdf", LogTail { upper: false }, value)
+    }
+
+    fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
+        self.at("Uniform::log_survival", LogTail { upper: true }, value)
+    }
+
+    fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
+        check_probability("Uniform::quantile", probability)?;
+        self.at("Uniform::quantile", Quantile, probability)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Divergence;
+
+impl Formula<4> for Divergence {
+    const NAME: &'static str = "uniform-kl";
+
+    fn at<R: Real>(self, [low, high, from, to]: [R; 4]) -> R {
+        if from.value() > low.value() || to.value() < high.value() {
+            return R::constant(f64::INFINITY);
+        }
+        ((to - from) / (high - low)).ln()
+    }
+}
+
+impl Kl for Uniform {
+    /// `ln((high_q - low_q) / (high_p - low_p))`; infinite where the other interval does not contain this one.
+    fn kl(&self, other: &Uniform) -> Result<Tensor> {
+        self.parameters
+            .check_other("Uniform::kl", &other.parameters)?;
+        let ([low, high], [from, to]) = (self.parameters.given(), other.parameters.given());
+        formula(Divergence, [low, high, from, to])
+    }
+}
+
+#[derive(Clone, Copy)]
+struct ToExponential;
+
+impl Formula<3> for ToExponential {
+    const NAME: &'static str = "uniform-exponential-kl";
+
+    fn at<R: Real>(self, [low, high, rate]: [R; 3]) -> R {
+        if low.value() < 0. {
+            return R::constant(f64::INFINITY);
+        }
+        rate * (low + high) * 0.5 - (rate * (high - low)).ln()
+    }
+}
+
+impl Kl<Exponential> for Uniform {
+    /// Infinite where `low` is negative.
+    fn kl(&self, other: &Exponential) -> Result<Tensor> {
+        let (p, q) = (&self.parameters, &other.parameters);
+        p.check_other("Uniform::kl", q)?;
+        let ([low, high], [rate]) = (p.given(), q.given());
+        formula(ToExponential, [low, high, rate])
+    }
+}
+
+#[derive(Clone, Copy)]
+struct ToGumbel;
+
+impl Formula<4> for ToGumbel {
+    const NAME: &'static str = "uniform-gumbel-kl";
+
+    fn at<R: Real>(self, [low, high, loc, scale]: [R; 4]) -> R {
+        // E[e^(-(x - loc) / scale)] = e^(-(low - loc) / scale) (1 - e^-w) / w, w the width in units of the scale.
+        let width = (high - low) / scale;
+        let tilt = (-(low - loc) / scale).exp() * -(-width).exp_m1() / width;
+        ((low + high) * 0.5 - loc) / scale + tilt - width.ln()
+    }
+}
+
+impl Kl<Gumbel> for Uniform {
+    fn kl(&self, other: &Gumbel) -> Result<Tensor> {
+        let (p, q) = (&self.parameters, &other.parameters);
+        p.check_other("Uniform::kl", q)?;
+        let ([low, high], [loc, scale]) = (p.given(), q.given());
+        formula(ToGumbel, [low, high, loc, scale])
+    }
+}
+
+#[derive(Clone, Copy)]
+struct ToNormal;
+
+impl Formula<4> for ToNormal {
+    const NAME: &'static str = "uniform-normal-kl";
+
+    fn at<R: Real>(self, [low, high, loc, scale]: [R; 4]) -> R {
+        let width = (high - low) / scale;
+        let gap = ((low + high) * 0.5 - loc) / scale;
+        (width.square() / 12. + gap.square()) * 0.5 - width.ln() + HALF_LN_TAU
+    }
+}
+
+impl Kl<Normal> for Uniform {
+    fn kl(&self, other: &Normal) -> Result<Tensor> {
+        let (p, q) = (&self.parameters, other.parameters()?);
+        p.check_other("Uniform::kl", &q)?;
+        let ([low, high], [loc, scale]) = (p.given(), q.given());
+        formula(ToNormal, [low, high, loc, scale])
+    }
+}
+
+#[derive(Clone, Copy)]
+struct ToLaplace;
+
+impl Formula<4> for ToLaplace {
+    const NAME: &'static str = "uniform-laplace-kl";
+
+    fn at<R: Real>(self, [low, high, loc, scale]: [R; 4]) -> R {
+        let (below, above) = ((loc - low) / scale, (high - loc) / scale);
+        let width = (high - low) / scale;
+        let distance = if below.value() <= 0. || above.value() <= 0. {
+            ((above - below) * 0.5).abs()
+        } else {
+            (below.square() + above.square()) / width * 0.5
+        };
+        distance - width.ln() + LN_2
+    }
+}
+
+impl Kl<Laplace> for Uniform {
+    fn kl(&self, other: &Laplace) -> Result<Tensor> {
+        let (p, q) = (&self.parameters, &other.parameters);
+        p.check_other("Uniform::kl", q)?;
+        let ([low, high], [loc, scale]) = (p.given(), q.given());
+        formula(ToLaplace, [low, high, loc, scale])
+    }
+}

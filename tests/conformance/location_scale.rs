@@ -1,0 +1,174 @@
+//! Families of location and scale, and their relatives on half lines and intervals.
+
+use crate::{positive, real, row, tensor};
+use candle_core::Tensor;
+use candle_prob::Result;
+use candle_prob::distribution::{
+    Cauchy, Exponential, Gumbel, HalfCauchy, HalfNormal, Laplace, LogNormal, Logistic, Normal,
+    Uniform,
+};
+
+#[test]
+fn log_normal() -> Result<()> {
+    let family = row(
+        |p: &[Tensor]| LogNormal::new(&p[0], &p[1]),
+        [real(&[2, 3], 0), (positive(&[1, 3], 1) * 0.4)?],
+    );
+    family.distribution()?;
+    family.moments()?;
+    family.mode()?;
+    family.entropy()?;
+    family.cdf()?;
+    family.reparameterized()?;
+    family.kl(&LogNormal::new(&real(&[3], 2), &positive(&[3], 3))?)
+}
+
+#[test]
+fn half_normal() -> Result<()> {
+    let family = row(
+        |p: &[Tensor]| HalfNormal::new(&p[0]),
+        [positive(&[2, 3], 0)],
+    );
+    family.distribution()?;
+    family.moments()?;
+    family.mode()?;
+    family.entropy()?;
+    family.cdf()?;
+    family.reparameterized()?;
+    family.kl(&HalfNormal::new(&positive(&[3], 1))?)
+}
+
+#[test]
+fn uniform() -> Result<()> {
+    let (low, width) = (real(&[1, 3], 0), (positive(&[2, 3], 1) + 1.)?);
+    let high = low.broadcast_add(&width)?;
+    let mut family = row(|p: &[Tensor]| Uniform::new(&p[0], &p[1]), [low, high]);
+    family.fixed_support = false;
+    family.distribution()?;
+    family.moments()?;
+    family.mode()?;
+    family.entropy()?;
+    family.cdf()?;
+    family.reparameterized()?;
+    family.kl(&Uniform::new(&tensor([-20.]), &tensor([20.]))?)?;
+    family.kl(&Gumbel::new(&real(&[3], 2), &tensor([1., 2., 3.]))?)?;
+    family.kl(&Normal::new(&real(&[3], 2), &positive(&[3], 3))?)?;
+    family.kl(&Laplace::new(&tensor([-9., 0., 9.]), &positive(&[3], 3))?)
+}
+
+/// On the half line on which the exponential distribution covers it.
+#[test]
+fn positive_uniform() -> Result<()> {
+    let mut family = row(
+        |p: &[Tensor]| Uniform::new(&p[0], &p[1]),
+        [tensor([0.1, 1.]), tensor([0.5, 4.])],
+    );
+    family.fixed_support = false;
+    family.kl(&Exponential::new(&tensor([0.3]))?)
+}
+
+#[test]
+fn logistic() -> Result<()> {
+    let family = row(
+        |p: &[Tensor]| Logistic::new(&p[0], &p[1]),
+        [real(&[2, 3], 0), positive(&[1, 3], 1)],
+    );
+    family.distribution()?;
+    family.moments()?;
+    family.mode()?;
+    family.entropy()?;
+    family.cdf()?;
+    family.reparameterized()
+}
+
+/// It has no moments.
+#[test]
+fn cauchy() -> Result<()> {
+    let family = row(
+        |p: &[Tensor]| Cauchy::new(&p[0], &p[1]),
+        [real(&[2, 3], 0), positive(&[1, 3], 1)],
+    );
+    family.distribution()?;
+    family.mode()?;
+    family.entropy()?;
+    family.cdf()?;
+    family.reparameterized()?;
+    family.kl(&Cauchy::new(&real(&[3], 2), &positive(&[3], 3))?)
+}
+
+/// Its moments are infinite.
+#[test]
+fn half_cauchy() -> Result<()> {
+    let family = row(
+        |p: &[Tensor]| HalfCauchy::new(&p[0]),
+        [positive(&[2, 3], 0)],
+    );
+    family.distribution()?;
+    family.mode()?;
+    family.entropy()?;
+    family.cdf()?;
+    family.reparameterized()
+}
+
+#[test]
+fn gumbel() -> Result<()> {
+    let family = row(
+        |p: &[Tensor]| Gumbel::new(&p[0], &p[1]),
+        [real(&[2, 3], 0), positive(&[1, 3], 1)],
+    );
+    family.distribution()?;
+    family.moments()?;
+    family.mode()?;
+    family.entropy()?;
+    family.cdf()?;
+    family.reparameterized()?;
+    // Wider ones: the mean of e^(-(x - loc) / scale) is beyond sampling for a narrow one.
+    family.kl(&Gumbel::new(&real(&[3], 2), &tensor([3., 4., 9.]))?)?;
+    family.kl(&Normal::new(&real(&[3], 2), &positive(&[3], 3))?)?;
+    family.kl(&Laplace::new(&tensor([-3., 1., 4.]), &positive(&[3], 3))?)
+}
+
+#[test]
+fn exponential() -> Result<()> {
+    let family = row(
+        |p: &[Tensor]| Exponential::new(&p[0]),
+        [positive(&[2, 3], 0)],
+    );
+    family.distribution()?;
+    family.moments()?;
+    family.mode()?;
+    family.entropy()?;
+    family.cdf()?;
+    family.reparameterized()?;
+    family.kl(&Exponential::new(&positive(&[3], 1))?)?;
+    family.kl(&Normal::new(&real(&[3], 2), &positive(&[3], 3))?)?;
+    family.kl(&Gumbel::new(&real(&[3], 2), &positive(&[3], 3))?)?;
+    family.kl(&Laplace::new(&tensor([-1., 0.5, 2.]), &positive(&[3], 3))?)
+}
+
+#[test]
+fn normal_beside_others() -> Result<()> {
+    let family = row(
+        |p: &[Tensor]| Normal::new(&p[0], &p[1]),
+        [real(&[2, 3], 0), (positive(&[1, 3], 1) * 0.5)?],
+    );
+    family.mode()?;
+    family.cdf()?;
+    family.kl(&Gumbel::new(&real(&[3], 2), &positive(&[3], 3))?)?;
+    family.kl(&Laplace::new(&real(&[3], 2), &positive(&[3], 3))?)?;
+    let log_vars = row(
+        |p: &[Tensor]| Normal::from_log_var(&p[0], &p[1]),
+        [real(&[2, 3], 0), real(&[1, 3], 1)],
+    );
+    log_vars.cdf()?;
+    log_vars.kl(&Laplace::new(&real(&[3], 2), &positive(&[3], 3))?)
+}
+
+#[test]
+fn laplace_beside_others() -> Result<()> {
+    let family = row(
+        |p: &[Tensor]| Laplace::new(&p[0], &p[1]),
+        [real(&[2, 3], 0), positive(&[1, 3], 1)],
+    );
+    family.kl(&Normal::new(&real(&[3], 2), &positive(&[3], 3))?)
+}
