@@ -154,24 +154,33 @@ fn check_weights(weights: &Tensor, batch: &[usize]) -> Result<usize> {
 }
 
 mod bernoulli;
+mod binomial;
 mod categorical;
+mod counts;
 mod dirichlet;
 mod gamma;
+mod geometric;
 mod independent;
 mod laplace;
 mod logistic_normal;
 mod mixture;
 mod mvn_diag;
+mod negative_binomial;
 mod normal;
 mod parameters;
+mod poisson;
 
 pub use bernoulli::Bernoulli;
+pub use binomial::Binomial;
 pub use categorical::Categorical;
 pub use dirichlet::Dirichlet;
 pub use gamma::Gamma;
+pub use geometric::Geometric;
 pub use independent::Independent;
 pub use laplace::Laplace;
 pub use logistic_normal::LogisticNormal;
 pub use mixture::{MixtureComponent, MixtureSameFamily, select_component};
 pub use mvn_diag::MultivariateNormalDiag;
+pub use negative_binomial::NegativeBinomial;
 pub use normal::Normal;
+pub use poisson::Poisson;
