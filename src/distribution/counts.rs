@@ -4,6 +4,7 @@
 use super::*;
 use crate::kernels::count;
 use crate::kernels::pointwise::{Formula, Real};
+use candle_core::{DType, Device};
 use std::f64::consts::TAU;
 
 /// How the probability p of a success is given.
@@ -60,6 +61,14 @@ impl Formula<1> for Logits {
                 p - q
             }
         }
+    }
+}
+
+/// In double precision where the device has it.
+pub(super) fn double(tensor: &Tensor) -> Result<Tensor> {
+    match tensor.device() {
+        Device::Metal(_) => Ok(tensor.clone()),
+        _ => Ok(tensor.to_dtype(DType::F64)?),
     }
 }
 

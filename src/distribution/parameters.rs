@@ -40,7 +40,11 @@ impl Domain {
             Domain::Unit => (End::Closed(0.), End::Closed(1.), "numbers from 0 to 1"),
             Domain::OpenUnit => (End::Open(0.), End::Open(1.), "numbers between 0 and 1"),
             Domain::UnitNotZero => (End::Open(0.), End::Closed(1.), "numbers above 0, up to 1"),
-            Domain::UnitNotOne => (End::Closed(0.), End::Open(1.), "numbers of 0 or more, below 1"),
+            Domain::UnitNotOne => (
+                End::Closed(0.),
+                End::Open(1.),
+                "numbers of 0 or more, below 1",
+            ),
             Domain::Count => (End::Closed(0.), infinite, "whole numbers of 0 or more"),
             Domain::Extended => (
                 End::Closed(f64::NEG_INFINITY),

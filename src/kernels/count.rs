@@ -3,8 +3,9 @@
 //! Loader (2000), Fast and Accurate Computation of Binomial Probabilities: with Stirling's remainder s and the deviance
 //! D, `ln Poisson(x | m) = -ln(2 pi x) / 2 - s(x) - D(x, m)`. No large terms cancel, whatever the size of x and m.
 
+use super::buffer;
 use super::gamma::log_gamma;
-use super::random::{Scalar, Stream, scalars_at};
+use super::random::{BLOCK, Scalar, Stream, scalars_at};
 use super::special::{digamma, lgamma, series};
 use crate::error::Result;
 use candle_core::{DType, Device, Tensor};
@@ -114,6 +115,51 @@ pub(crate) fn geometric(rng: &mut Scalar, log_q: f64) -> f64 {
 pub(crate) fn negative_binomial(rng: &mut Scalar, count: f64, log_odds: f64) -> f64 {
     let rate = (log_gamma(rng, count) + log_odds).exp();
     poisson(rng, rate)
+}
+
+/// Multinomial draws of shape `sample ++ shape of log_p`, in the dtype of the counts: of each class a binomial share of
+/// what the classes before it left. `count` has the shape of `log_p` without its last dim.
+pub(crate) fn multinomial(
+    count: &Tensor,
+    log_p: &Tensor,
+    sample: &[usize],
+    stream: Stream,
+) -> Result<Tensor> {
+    let list = |x: &Tensor| -> Result<Vec<f64>> {
+        let x = x.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
+        Ok(x.flatten_all()?.to_vec1()?)
+    };
+    let (counts, mut p) = (list(count)?, list(log_p)?);
+    let k = p.len() / counts.len();
+    p.iter_mut().for_each(|p| *p = p.exp());
+    // What is left from each class on, without the digits that 1 - p loses.
+    let mut left = p.clone();
+    for row in left.chunks_exact_mut(k) {
+        for i in (1..k).rev() {
+            row[i - 1] += row[i];
+        }
+    }
+    let shape = [sample, log_p.dims()].concat();
+    let rows = (BLOCK / k).max(1);
+    let out = buffer::build(shape.iter().product(), rows * k, |offset, out| {
+        let mut rng = stream.scalar((offset / (rows * k)) as u64);
+        for (i, out) in out.chunks_exact_mut(k).enumerate() {
+            let row = (offset / k + i) % counts.len();
+            let (p, left) = (&p[row * k..][..k], &left[row * k..][..k]);
+            let mut rest = counts[row];
+            for c in 0..k {
+                out[c] = match left.get(c + 1) {
+                    Some(after) if rest > 0. => {
+                        binomial(&mut rng, rest, [p[c] / left[c], after / left[c]])
+                    }
+                    _ => rest,
+                };
+                rest -= out[c];
+            }
+        }
+    });
+    let out = Tensor::from_vec(out, shape, &Device::Cpu)?;
+    Ok(out.to_dtype(count.dtype())?.to_device(count.device())?)
 }
 
 #[cfg(test)]

@@ -54,14 +54,20 @@ fn negative_binomial() -> Result<()> {
     family.mode()?;
     family.entropy()?;
     let count = tensor([0.5, 4., 690., 2.1]);
-    family.kl(&NegativeBinomial::new(&count, &tensor([0.2, -0.8, 2., 9.1]))?)?;
+    family.kl(&NegativeBinomial::new(
+        &count,
+        &tensor([0.2, -0.8, 2., 9.1]),
+    )?)?;
     let fixed = tensor([0.3, 5., 700., 2.]);
     let equal = discrete(
         |p: &[Tensor]| NegativeBinomial::from_probs(&fixed, &p[0]),
         [tensor([0.4, 0.1, 0.9, 0.5])],
     );
     equal.distribution()?;
-    equal.kl(&NegativeBinomial::from_probs(&fixed, &tensor([0.5, 0.11, 0.91, 0.3]))?)
+    equal.kl(&NegativeBinomial::from_probs(
+        &fixed,
+        &tensor([0.5, 0.11, 0.91, 0.3]),
+    )?)
 }
 
 #[test]

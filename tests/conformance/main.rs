@@ -3,8 +3,6 @@
 
 mod continuous;
 mod discrete;
-#[path = "discrete.rs"]
-mod counting;
 
 use candle_core::{DType, Device, Tensor};
 use candle_prob::distribution::{
