@@ -1,6 +1,6 @@
 //! The binomial distribution.
 
-use super::counts::{self, Odds, bernoulli_kl, no_count, over_bell};
+use super::counts::{self, Odds, bernoulli_kl, no_count, no_tail, over_bell, smallest};
 use super::parameters::{Domain, Parameters};
 use super::poisson::ToTrials;
 use super::*;
@@ -203,6 +203,66 @@ impl Entropy for Binomial {
     /// In the order of a thousand masses at most for each element.
     fn entropy(&self) -> Result<Tensor> {
         self.parameters.formula(Moment(self.odds, Summary::Entropy))
+    }
+}
+
+/// ln P(X <= x) or, for the upper tail, ln P(X > x): incomplete beta functions.
+#[derive(Clone, Copy)]
+struct LogTail {
+    odds: Odds,
+    upper: bool,
+}
+
+impl Formula<3> for LogTail {
+    const NAME: &'static str = "binomial-log-cdf";
+
+    fn at<R: Real>(self, [x, count, odds]: [R; 3]) -> R {
+        no_tail(x, count.value(), self.upper).unwrap_or_else(|| {
+            let k = R::constant(x.value().floor());
+            let [p, q] = self.odds.probs(odds);
+            (k + 1.).beta_log_tail(count - k, p, q.value(), !self.upper)
+        })
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Quantile(Odds);
+
+impl Formula<3> for Quantile {
+    const NAME: &'static str = "binomial-quantile";
+
+    fn at<R: Real>(self, arguments: [R; 3]) -> R {
+        let [p, count, odds] = arguments.map(Real::value);
+        let [s, q] = self.0.probs(odds);
+        let tail = |k: f64| match k < count {
+            true => (k + 1.).beta_log_tail(count - k, s, q, true).exp(),
+            false => 1.,
+        };
+        R::constant(smallest(p, count * s, count, tail))
+    }
+}
+
+impl Cdf for Binomial {
+    fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
+        let tail = LogTail {
+            odds: self.odds,
+            upper: false,
+        };
+        self.at("Binomial::log_cdf", tail, value)
+    }
+
+    fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
+        let tail = LogTail {
+            odds: self.odds,
+            upper: true,
+        };
+        self.at("Binomial::log_survival", tail, value)
+    }
+
+    /// Piecewise constant: without gradients.
+    fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
+        check_probability("Binomial::quantile", probability)?;
+        self.at("Binomial::quantile", Quantile(self.odds), probability)
     }
 }
 

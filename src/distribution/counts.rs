@@ -82,6 +82,18 @@ pub(super) fn no_count<R: Real>(x: R, high: f64) -> Option<R> {
     (!inside).then(|| R::constant(f64::NEG_INFINITY))
 }
 
+/// The logarithm of a tail of the counts from 0 to `high` where it is 0 or 1 whatever the parameters; NaN for NaN.
+pub(super) fn no_tail<R: Real>(x: R, high: f64, upper: bool) -> Option<R> {
+    let x = x.value();
+    if x.is_nan() {
+        return Some(R::constant(x));
+    }
+    let (below, above) = (x < 0., x >= high);
+    let empty = if upper { above } else { below };
+    let log = if empty { f64::NEG_INFINITY } else { 0. };
+    (below || above).then(|| R::constant(log))
+}
+
 /// `count * log`, 0 where nothing is counted.
 pub(super) fn times<R: Real>(count: R, log: R) -> R {
     if count.value() == 0. && !log.value().is_nan() {

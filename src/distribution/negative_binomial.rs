@@ -1,6 +1,8 @@
 //! The negative binomial distribution.
 
-use super::counts::{self, Odds, bernoulli_kl, no_count, over_bell, over_tail, times};
+use super::counts::{
+    self, Odds, bernoulli_kl, no_count, no_tail, over_bell, over_tail, smallest, times,
+};
 use super::parameters::{Domain, Parameters};
 use super::*;
 use crate::kernels::count;
@@ -217,6 +219,67 @@ impl Entropy for NegativeBinomial {
     /// In the order of some thousand masses at most for each element.
     fn entropy(&self) -> Result<Tensor> {
         self.parameters.formula(Moment(self.odds, Summary::Entropy))
+    }
+}
+
+/// ln P(X <= x) or, for the upper tail, ln P(X > x): incomplete beta functions.
+#[derive(Clone, Copy)]
+struct LogTail {
+    odds: Odds,
+    upper: bool,
+}
+
+impl Formula<3> for LogTail {
+    const NAME: &'static str = "negative-binomial-log-cdf";
+
+    fn at<R: Real>(self, [x, count, odds]: [R; 3]) -> R {
+        no_tail(x, f64::INFINITY, self.upper).unwrap_or_else(|| {
+            let k = R::constant(x.value().floor());
+            let [p, q] = self.odds.probs(odds);
+            (k + 1.).beta_log_tail(count, p, q.value(), !self.upper)
+        })
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Quantile(Odds);
+
+impl Formula<3> for Quantile {
+    const NAME: &'static str = "negative-binomial-quantile";
+
+    fn at<R: Real>(self, arguments: [R; 3]) -> R {
+        let [p, count, odds] = arguments.map(Real::value);
+        let [s, q] = self.0.probs(odds);
+        let tail = |k: f64| (k + 1.).beta_log_tail(count, s, q, true).exp();
+        R::constant(smallest(p, count * s / q, f64::INFINITY, tail))
+    }
+}
+
+impl Cdf for NegativeBinomial {
+    fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
+        let tail = LogTail {
+            odds: self.odds,
+            upper: false,
+        };
+        self.at("NegativeBinomial::log_cdf", tail, value)
+    }
+
+    fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
+        let tail = LogTail {
+            odds: self.odds,
+            upper: true,
+        };
+        self.at("NegativeBinomial::log_survival", tail, value)
+    }
+
+    /// Piecewise constant: without gradients.
+    fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
+        check_probability("NegativeBinomial::quantile", probability)?;
+        self.at(
+            "NegativeBinomial::quantile",
+            Quantile(self.odds),
+            probability,
+        )
     }
 }
 

@@ -1,6 +1,6 @@
 //! The Poisson distribution.
 
-use super::counts::{self, Odds, deviance, no_count, over_bell};
+use super::counts::{self, Odds, deviance, no_count, no_tail, over_bell, smallest};
 use super::parameters::{Domain, Parameters};
 use super::*;
 use crate::kernels::count;
@@ -148,6 +148,54 @@ impl Entropy for Poisson {
     /// In the order of a thousand masses for each rate.
     fn entropy(&self) -> Result<Tensor> {
         self.parameters.formula(Information)
+    }
+}
+
+/// ln P(X <= x) or, for the upper tail, ln P(X > x): incomplete gamma functions.
+#[derive(Clone, Copy)]
+struct LogTail {
+    upper: bool,
+}
+
+impl Formula<2> for LogTail {
+    const NAME: &'static str = "poisson-log-cdf";
+
+    fn at<R: Real>(self, [x, rate]: [R; 2]) -> R {
+        no_tail(x, f64::INFINITY, self.upper).unwrap_or_else(|| {
+            let k = R::constant(x.value().floor());
+            (k + 1.).gamma_log_tail(rate, !self.upper)
+        })
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Quantile;
+
+impl Formula<2> for Quantile {
+    const NAME: &'static str = "poisson-quantile";
+
+    fn at<R: Real>(self, arguments: [R; 2]) -> R {
+        let [p, rate] = arguments.map(Real::value);
+        let tail = |k: f64| (k + 1.).gamma_log_tail(rate, true).exp();
+        R::constant(smallest(p, rate, f64::INFINITY, tail))
+    }
+}
+
+impl Cdf for Poisson {
+    fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
+        let tail = LogTail { upper: false };
+        self.at("Poisson::log_cdf", tail, value)
+    }
+
+    fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
+        let tail = LogTail { upper: true };
+        self.at("Poisson::log_survival", tail, value)
+    }
+
+    /// Piecewise constant: without gradients.
+    fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
+        check_probability("Poisson::quantile", probability)?;
+        self.at("Poisson::quantile", Quantile, probability)
     }
 }
 
