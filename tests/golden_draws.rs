@@ -1,7 +1,12 @@
 //! The bits of a seed's draws. They are part of what users rely on: a change is listed under "Value-breaking" in the
 //! changelog.
 
+use candle_core::Tensor;
 use candle_core::{DType, Device};
+use candle_prob::distribution::{
+    Binomial, DiscretizedLogistic, Distribution, Geometric, Multinomial, NegativeBinomial,
+    OneHotCategorical, Poisson, RelaxedBernoulli, RelaxedOneHotCategorical,
+};
 use candle_prob::{Result, Rng};
 
 const CPU: Device = Device::Cpu;
@@ -104,3 +109,55 @@ const UNIFORM_F64: [f64; 16] = [
     0.2374109775260992,
     0.9773339357319554,
 ];
+
+#[test]
+fn first_draws_of_counts() -> Result<()> {
+    let one = |x: f32| Tensor::new(x, &CPU);
+    let logits = Tensor::new(&[0f32, 1., -1.], &CPU)?;
+    let draw = |d: &dyn Distribution, n: usize| -> Result<Vec<f32>> {
+        Ok(d.sample(&[n], &mut Rng::new(0))?.flatten_all()?.to_vec1()?)
+    };
+    let families: [(&dyn Distribution, usize, &[f32]); 10] = [
+        (&Poisson::new(&one(3.)?)?, 8, &POISSON),
+        (&Poisson::new(&one(1e4)?)?, 4, &POISSON_LARGE),
+        (&Binomial::new(&one(40.)?, &one(0.5)?)?, 8, &BINOMIAL),
+        (&Geometric::new(&one(-1.)?)?, 8, &GEOMETRIC),
+        (
+            &NegativeBinomial::new(&one(2.5)?, &one(1.)?)?,
+            8,
+            &NEGATIVE_BINOMIAL,
+        ),
+        (&Multinomial::new(&one(20.)?, &logits)?, 2, &MULTINOMIAL),
+        (&OneHotCategorical::new(&logits)?, 2, &ONE_HOT),
+        (&RelaxedBernoulli::new(&one(0.5)?, &one(1.)?)?, 4, &RELAXED),
+        (
+            &RelaxedOneHotCategorical::new(&one(0.5)?, &logits)?,
+            2,
+            &RELAXED_ONE_HOT,
+        ),
+        (
+            &DiscretizedLogistic::new(&one(0.)?, &one(0.2)?, 256)?,
+            4,
+            &PIXEL,
+        ),
+    ];
+    let draws = families.map(|(d, n, _)| draw(d, n).unwrap());
+    for (i, got) in draws.iter().enumerate() {
+        print(&i.to_string(), got);
+    }
+    for ((_, _, want), got) in families.into_iter().zip(draws) {
+        assert_eq!(got, want);
+    }
+    Ok(())
+}
+
+const POISSON: [f32; 8] = [0.; 8];
+const POISSON_LARGE: [f32; 4] = [0.; 4];
+const BINOMIAL: [f32; 8] = [0.; 8];
+const GEOMETRIC: [f32; 8] = [0.; 8];
+const NEGATIVE_BINOMIAL: [f32; 8] = [0.; 8];
+const MULTINOMIAL: [f32; 6] = [0.; 6];
+const ONE_HOT: [f32; 6] = [0.; 6];
+const RELAXED: [f32; 4] = [0.; 4];
+const RELAXED_ONE_HOT: [f32; 6] = [0.; 6];
+const PIXEL: [f32; 4] = [0.; 4];
