@@ -1,7 +1,11 @@
 //! Bernoulli and categorical distributions against reference values, central differences and frequencies.
 
 use candle_core::{DType, Device, Tensor, Var};
-use candle_prob::distribution::{Bernoulli, Categorical, Distribution, Entropy, Kl, Moments};
+use candle_prob::distribution::{
+    Bernoulli, Binomial, Categorical, Delta, DiscretizedLogistic, Distribution, Entropy, Geometric,
+    Kl, Moments, Multinomial, NegativeBinomial, OneHotCategorical, Poisson, RelaxedBernoulli,
+    RelaxedOneHotCategorical,
+};
 use candle_prob::testing::check_gradient;
 use candle_prob::{Result, Rng};
 use serde_json::Value;
@@ -288,8 +292,11 @@ fn frequencies_are_the_probabilities() -> Result<()> {
     }
     assert!(values(&x).iter().all(|x| *x == 0. || *x == 1.));
     assert!(
-        values(&Bernoulli::new(&new(&[f64::NAN], DType::F32))?.sample(&[2], &mut Rng::new(1))?)[0]
-            .is_nan()
+        values(
+            &Bernoulli::new_unchecked(&new(&[f64::NAN], DType::F32))?
+                .sample(&[2], &mut Rng::new(1))?
+        )[0]
+        .is_nan()
     );
     Ok(())
 }
@@ -321,5 +328,231 @@ fn shapes_and_errors() -> Result<()> {
     let x = Tensor::ones((7, 5, 2, 3), DType::F32, &Device::Cpu)?;
     let (a, b) = (nested.log_prob(&x)?, pixels.to_event(2)?.log_prob(&x)?);
     assert_eq!((a.dims(), values(&a)), (&[7, 5][..], values(&b)));
+    Ok(())
+}
+
+fn one(x: f64) -> Tensor {
+    Tensor::new(x, &Device::Cpu).unwrap()
+}
+
+#[track_caller]
+fn near(got: &Tensor, want: f64, tolerance: f64) {
+    let got = values(got)[0];
+    let close = got == want || (got - want).abs() <= tolerance * want.abs();
+    assert!(close, "{got:e} is not {want:e}");
+}
+
+#[track_caller]
+fn finite_gradient(f: impl Fn(&Tensor) -> Result<Tensor>, at: &[f64]) -> Result<()> {
+    let var = Var::from_tensor(&new(at, DType::F64))?;
+    let out = f(&var)?;
+    assert!(values(&out).iter().all(|x| x.is_finite()), "{out}");
+    let store = out.sum_all()?.backward()?;
+    let gradient = values(store.get(&var).unwrap());
+    assert!(gradient.iter().all(|g| g.is_finite()), "{gradient:?}");
+    Ok(())
+}
+
+#[test]
+fn values_are_checked_once() -> Result<()> {
+    let low = f64::NEG_INFINITY;
+    let masked = new(&[0., 1., low, low], DType::F64).reshape((2, 2))?;
+    let error = Categorical::new(&masked).unwrap_err().to_string();
+    assert!(error.contains("Categorical::new: logits"), "{error}");
+    assert!(values(&Categorical::new_unchecked(&masked)?.entropy()?)[1].is_nan());
+    assert!(Categorical::from_probs(&new(&[0., 0.], DType::F64)).is_err());
+    assert!(Categorical::from_probs(&new(&[0.5, -0.5], DType::F64)).is_err());
+    assert!(Bernoulli::new(&one(f64::NAN)).is_err());
+    assert!(Bernoulli::from_probs(&one(1.1)).is_err());
+    for (count, logits) in [(-1., 0.), (1.5, 0.), (2., f64::NAN)] {
+        assert!(Binomial::new(&one(count), &one(logits)).is_err());
+        assert!(Multinomial::new(&one(count), &new(&[logits, 0.], DType::F64)).is_err());
+    }
+    assert!(NegativeBinomial::new(&one(0.), &one(0.)).is_err());
+    assert!(Poisson::new(&one(-1.)).is_err());
+    assert!(Geometric::from_probs(&one(0.)).is_err());
+    assert!(RelaxedBernoulli::new(&one(0.), &one(0.)).is_err());
+    assert!(DiscretizedLogistic::new(&one(0.), &one(1.), 1).is_err());
+    Ok(())
+}
+
+/// Probabilities of exactly 0 and 1, where others divide zero by zero.
+#[test]
+fn certain_outcomes_have_finite_gradients() -> Result<()> {
+    let half = Bernoulli::from_probs(&one(0.5))?;
+    finite_gradient(|p| Bernoulli::from_probs(p)?.kl(&half), &[0., 1., 0.5])?;
+    finite_gradient(|p| Bernoulli::from_probs(p)?.entropy(), &[0., 1.])?;
+    let x = new(&[0., 3.], DType::F64);
+    let three = one(3.);
+    finite_gradient(|p| Binomial::from_probs(&three, p)?.log_prob(&x), &[0., 1.])?;
+    finite_gradient(|r| Poisson::new(r)?.log_prob(&one(0.)), &[0.])?;
+    let other = Categorical::new(&new(&[0.; 3], DType::F64))?;
+    finite_gradient(|p| Categorical::from_probs(p)?.kl(&other), &[0., 0.3, 0.7])?;
+    finite_gradient(|p| Categorical::from_probs(p)?.entropy(), &[0., 0.3, 0.7])?;
+    let count = one(5.);
+    let low = f64::NEG_INFINITY;
+    let x = new(&[2., 0., 3.], DType::F64);
+    let draws = |l: &Tensor| Multinomial::new(&count, l);
+    finite_gradient(|l| draws(l)?.log_prob(&x), &[0.1, low, 1.])?;
+    finite_gradient(|l| draws(l)?.entropy(), &[0.1, low, 1.])?;
+    Ok(())
+}
+
+#[test]
+fn divergences_at_the_edges() -> Result<()> {
+    let zero = Poisson::new(&one(0.))?;
+    near(&zero.kl(&Poisson::new(&one(2.))?)?, 2., 0.);
+    near(&Poisson::new(&one(2.))?.kl(&zero)?, f64::INFINITY, 0.);
+    near(&zero.kl(&zero)?, 0., 0.);
+    let coin = Bernoulli::new(&one(0.))?;
+    near(&zero.kl(&coin)?, std::f64::consts::LN_2, 1e-15);
+    near(&Poisson::new(&one(2.))?.kl(&coin)?, f64::INFINITY, 0.);
+    let trials = |n: f64| Binomial::new(&one(n), &one(0.));
+    near(&zero.kl(&trials(3.)?)?, 3. * 2f64.ln(), 1e-15);
+    // One call may hold both orders of counts: 2 tosses in 3 tosses' distribution by hand, and 3 in 2.
+    let (a, b) = (new(&[2., 3.], DType::F64), new(&[3., 2.], DType::F64));
+    let kl = Binomial::new(&a, &one(0.))?.kl(&Binomial::new(&b, &one(0.))?)?;
+    let want = 0.25 * 2f64.ln() + 0.5 * (4. / 3f64).ln() + 0.25 * (2. / 3f64).ln();
+    near(&kl, want, 1e-14);
+    assert_eq!(values(&kl)[1], f64::INFINITY);
+    let draws = |n: f64| Multinomial::new(&one(n), &new(&[0., 1.], DType::F64));
+    near(&draws(2.)?.kl(&draws(3.)?)?, f64::INFINITY, 0.);
+    let off = new(&[1., 2.], DType::F64);
+    near(&draws(2.)?.log_prob(&off)?, f64::NEG_INFINITY, 0.);
+    let classes = Categorical::new(&new(&[0., 1.], DType::F64))?;
+    let codes = OneHotCategorical::new(&new(&[1., 0.], DType::F64))?;
+    let want = classes.kl(codes.classes())?;
+    near(&classes.kl(&codes)?, values(&want)[0], 0.);
+    near(
+        &codes.kl(&classes)?,
+        values(&codes.classes().kl(&classes)?)[0],
+        0.,
+    );
+    Ok(())
+}
+
+/// Large supports against expansions for them, and one long-tailed sum done term by term in extended precision.
+#[test]
+fn entropies_of_wide_supports() -> Result<()> {
+    let tau_e = std::f64::consts::TAU * std::f64::consts::E;
+    let l = 1e6f64;
+    let want = 0.5 * (tau_e * l).ln() - 1. / (12. * l) - 1. / (24. * l * l);
+    near(&Poisson::new(&one(l))?.entropy()?, want, 1e-13);
+    let (n, p) = (1e9f64, 0.4f64);
+    let npq = n * p * (1. - p);
+    // The expansion's next term is of order 1 / (n p q).
+    let want = 0.5 * (tau_e * npq).ln();
+    near(
+        &Binomial::from_probs(&one(n), &one(p))?.entropy()?,
+        want,
+        1e-9,
+    );
+    near(
+        &NegativeBinomial::new(&one(10.), &one(50.))?.entropy()?,
+        52.536_054_178_481,
+        1e-10,
+    );
+    near(
+        &NegativeBinomial::new(&one(0.5), &one(9.))?.entropy()?,
+        9.096_974_400_089_363,
+        1e-10,
+    );
+    Ok(())
+}
+
+/// Sizes where samplers break: means of 20000 draws are within 5 standard errors but once in 1.7 million.
+#[test]
+fn draws_of_extreme_parameters() -> Result<()> {
+    fn check<D: Distribution + Moments>(d: D) -> Result<()> {
+        let x = values(&d.sample(&[20_000], &mut Rng::new(3))?);
+        let (mean, variance) = (values(&d.mean()?)[0], values(&d.variance()?)[0]);
+        let got = x.iter().sum::<f64>() / 2e4;
+        assert!(x.iter().all(|x| *x >= 0. && *x == x.floor()));
+        let error = (variance / 2e4).sqrt();
+        assert!(
+            (got - mean).abs() <= 5. * error + 1e-12,
+            "{got:e} is not {mean:e}"
+        );
+        Ok(())
+    }
+    for rate in [0., 1e-3, 11.9, 12.1, 1e6, 1e12, 1e17] {
+        check(Poisson::new(&one(rate))?)?;
+    }
+    for (n, logit) in [
+        (0., 0.),
+        (1e6, -12.),
+        (1e6, 12.),
+        (1e15, 0.3),
+        (1e12, -20.),
+        (7., f64::INFINITY),
+        (7., f64::NEG_INFINITY),
+    ] {
+        check(Binomial::new(&one(n), &one(logit))?)?;
+    }
+    for logit in [-30., 0., 30.] {
+        check(Geometric::new(&one(logit))?)?;
+        check(NegativeBinomial::new(&one(5.), &one(logit))?)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn delta_is_its_value() -> Result<()> {
+    let at = Var::from_tensor(&new(&[1., 2., 3., 4.], DType::F64).reshape((2, 2))?)?;
+    let delta = Delta::new(&at, 1)?;
+    assert_eq!(
+        (delta.batch_shape(), delta.event_shape()),
+        (&[2][..], &[2][..])
+    );
+    let x = delta.sample(&[3], &mut Rng::new(0))?;
+    assert_eq!(x.dims(), &[3, 2, 2]);
+    assert_eq!(values(&delta.log_prob(&x)?), [0.; 6]);
+    let store = x.sum_all()?.backward()?;
+    assert_eq!(values(store.get(&at).unwrap()), [3.; 4]);
+    let off = new(&[1., 2.5], DType::F64);
+    assert_eq!(values(&delta.log_prob(&off)?), [f64::NEG_INFINITY; 2]);
+    let nan = new(&[1., f64::NAN], DType::F64);
+    assert!(values(&delta.log_prob(&nan)?).iter().all(|x| x.is_nan()));
+    let classes = OneHotCategorical::new(&new(&[0., 0.], DType::F64))?;
+    let code = Delta::new(&new(&[0., 1.], DType::F64), 1)?;
+    near(&code.kl(&classes)?, 2f64.ln(), 1e-15);
+    assert!(code.kl(&Bernoulli::new(&one(0.))?).is_err());
+    near(&code.entropy()?, 0., 0.);
+    Ok(())
+}
+
+/// Draws that underflow are scored by their logarithms, at temperatures where the draws themselves are one-hot.
+#[test]
+fn relaxed_draws_are_scored_in_logarithms() -> Result<()> {
+    let temperature = new(&[0.01], DType::F32);
+    let logits = new(&[50., -50., 0.], DType::F32).reshape((1, 3))?;
+    let codes = RelaxedOneHotCategorical::new(&temperature, &logits)?;
+    let log_x = codes.sample_log(&[1000], &mut Rng::new(1))?;
+    let log_prob = values(&codes.log_prob_of_log(&log_x)?);
+    assert!(log_prob.iter().all(|p| p.is_finite()));
+    let off = new(&[0.5, 0.6, -0.1], DType::F32);
+    assert_eq!(values(&codes.log_prob(&off)?), [f64::NEG_INFINITY]);
+    let gate = RelaxedBernoulli::new(&temperature, &new(&[50.], DType::F32))?;
+    let y = gate.sample_logits(&[1000], &mut Rng::new(1))?;
+    let log_prob = values(&gate.log_prob_of_logits(&y)?);
+    assert!(log_prob.iter().all(|p| p.is_finite()));
+    Ok(())
+}
+
+/// The gap between grid points is the whole probability, however far out; values between them have none.
+#[test]
+fn discretized_logistic_far_out() -> Result<()> {
+    for scale in [1e-3, 0.1, 10.] {
+        let d = DiscretizedLogistic::new(&one(0.2), &one(scale), 256)?;
+        let grid: Vec<f64> = (0..256).map(|i| f64::from(i) / 127.5 - 1.).collect();
+        let p = d.log_prob(&new(&grid, DType::F64))?.exp()?;
+        assert!((values(&p.sum_all()?)[0] - 1.).abs() < 1e-13);
+    }
+    let d = DiscretizedLogistic::new(&one(-0.9), &one(1e-4), 256)?;
+    // sigmoid(a) - sigmoid(b) is e^-b (1 - e^(b - a)) here, with b = (1/255 + 0.9) / 1e-4.
+    let x = one(1. / 127.5 * 128. - 1.);
+    let b = (values(&x)[0] - 1. / 255. + 0.9) / 1e-4;
+    near(&d.log_prob(&x)?, -b, 1e-13);
+    near(&d.log_prob(&one(0.))?, f64::NEG_INFINITY, 0.);
     Ok(())
 }

@@ -3,7 +3,9 @@
 
 use candle_core::{DType, Device, Tensor};
 use candle_prob::distribution::{
-    Cauchy, Distribution, Exponential, Gumbel, HalfCauchy, HalfNormal, LogNormal, Logistic, Uniform,
+    Binomial, Cauchy, DiscretizedLogistic, Distribution, Exponential, Geometric, Gumbel,
+    HalfCauchy, HalfNormal, LogNormal, Logistic, Multinomial, NegativeBinomial, OneHotCategorical,
+    Poisson, RelaxedBernoulli, RelaxedOneHotCategorical, Uniform,
 };
 use candle_prob::{Result, Rng};
 
@@ -164,3 +166,54 @@ fn draws_of_location_and_scale() -> Result<()> {
     assert_eq!(wrong, 0);
     Ok(())
 }
+#[test]
+fn first_draws_of_counts() -> Result<()> {
+    let one = |x: f32| Tensor::new(x, &CPU);
+    let logits = Tensor::new(&[0f32, 1., -1.], &CPU)?;
+    let draw = |d: &dyn Distribution, n: usize| -> Result<Vec<f32>> {
+        Ok(d.sample(&[n], &mut Rng::new(0))?.flatten_all()?.to_vec1()?)
+    };
+    let families: [(&dyn Distribution, usize, &[f32]); 10] = [
+        (&Poisson::new(&one(3.)?)?, 8, &POISSON),
+        (&Poisson::new(&one(1e4)?)?, 4, &POISSON_LARGE),
+        (&Binomial::new(&one(40.)?, &one(0.5)?)?, 8, &BINOMIAL),
+        (&Geometric::new(&one(-1.)?)?, 8, &GEOMETRIC),
+        (
+            &NegativeBinomial::new(&one(2.5)?, &one(1.)?)?,
+            8,
+            &NEGATIVE_BINOMIAL,
+        ),
+        (&Multinomial::new(&one(20.)?, &logits)?, 2, &MULTINOMIAL),
+        (&OneHotCategorical::new(&logits)?, 2, &ONE_HOT),
+        (&RelaxedBernoulli::new(&one(0.5)?, &one(1.)?)?, 4, &RELAXED),
+        (
+            &RelaxedOneHotCategorical::new(&one(0.5)?, &logits)?,
+            2,
+            &RELAXED_ONE_HOT,
+        ),
+        (
+            &DiscretizedLogistic::new(&one(0.)?, &one(0.2)?, 256)?,
+            4,
+            &PIXEL,
+        ),
+    ];
+    let draws = families.map(|(d, n, _)| draw(d, n).unwrap());
+    for (i, got) in draws.iter().enumerate() {
+        print(&i.to_string(), got);
+    }
+    for ((_, _, want), got) in families.into_iter().zip(draws) {
+        assert_eq!(got, want);
+    }
+    Ok(())
+}
+
+const POISSON: [f32; 8] = [0.; 8];
+const POISSON_LARGE: [f32; 4] = [0.; 4];
+const BINOMIAL: [f32; 8] = [0.; 8];
+const GEOMETRIC: [f32; 8] = [0.; 8];
+const NEGATIVE_BINOMIAL: [f32; 8] = [0.; 8];
+const MULTINOMIAL: [f32; 6] = [0.; 6];
+const ONE_HOT: [f32; 6] = [0.; 6];
+const RELAXED: [f32; 4] = [0.; 4];
+const RELAXED_ONE_HOT: [f32; 6] = [0.; 6];
+const PIXEL: [f32; 4] = [0.; 4];

@@ -1,7 +1,10 @@
 //! The Bernoulli distribution.
 
+use super::counts::{Odds, deviance};
+use super::parameters::Domain;
 use super::*;
 use crate::kernels::logits::bernoulli_log_prob;
+use crate::kernels::pointwise::{Formula, Real, formula};
 
 /// Bernoulli distribution of values 0 and 1, from logits `l = ln(p / (1 - p))`.
 ///
@@ -13,7 +16,7 @@ use crate::kernels::logits::bernoulli_log_prob;
 ///
 /// Gradients: `x - sigmoid(l)` for the logits, to about 1e-7 at any logit. Samples have none: not [`Reparameterized`].
 ///
-/// Errors: logits that are empty or not floating point.
+/// Errors: logits that are empty, not floating point or NaN. They may be infinite.
 ///
 /// A value outside {0, 1} has log-probability -inf. Grey values between 0 and 1 are scored only by
 /// [`Bernoulli::soft`].
@@ -42,6 +45,21 @@ pub struct Bernoulli {
 impl Bernoulli {
     /// From logits; values are 0 or 1.
     pub fn new(logits: &Tensor) -> Result<Self> {
+        Domain::Extended.check("Bernoulli::new", "logits", logits)?;
+        Self::new_unchecked(logits)
+    }
+
+    /// From the probabilities of 1. At exactly 0 and 1, where the slope of the logit is infinite, the gradient is taken
+    /// as 0.
+    ///
+    /// Errors: probabilities outside of 0 to 1.
+    pub fn from_probs(probs: &Tensor) -> Result<Self> {
+        Domain::Unit.check("Bernoulli::from_probs", "probs", probs)?;
+        Self::new_unchecked(&formula(LogitOfProbs, [probs])?)
+    }
+
+    /// As [`new`](Bernoulli::new), without looking at the logits' values.
+    pub fn new_unchecked(logits: &Tensor) -> Result<Self> {
         shape::parameter("Bernoulli::new", "logits", logits)?;
         Ok(Bernoulli {
             logits: logits.clone(),
@@ -53,7 +71,7 @@ impl Bernoulli {
     ///
     /// This is the usual reconstruction loss of grey pixels. It is not a density: over [0, 1] it does not integrate to 1.
     pub fn soft(logits: &Tensor) -> Result<Self> {
-        shape::parameter("Bernoulli::soft", "logits", logits)?;
+        Domain::Extended.check("Bernoulli::soft", "logits", logits)?;
         Ok(Bernoulli {
             logits: logits.clone(),
             grey: true,
@@ -70,6 +88,12 @@ impl Bernoulli {
             logits,
             grey: self.grey,
         }
+    }
+
+    fn at<F: Formula<2>>(&self, op: &'static str, f: F, value: &Tensor) -> Result<Tensor> {
+        shape::same_kind(op, "value", value, &self.logits)?;
+        shape::value_shape(op, value, self.batch_shape(), &[])?;
+        formula(f, [value, &self.logits])
     }
 
     fn sigmoid(&self, sign: f64) -> Result<Tensor> {
@@ -129,6 +153,82 @@ impl Moments for Bernoulli {
     }
 }
 
+impl Mode for Bernoulli {
+    /// 1 where the logit is positive, else 0.
+    fn mode(&self) -> Result<Tensor> {
+        Ok(self.logits.gt(0.)?.to_dtype(self.logits.dtype())?)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct LogitOfProbs;
+
+impl Formula<1> for LogitOfProbs {
+    const NAME: &'static str = "logit-of-probs";
+
+    fn at<R: Real>(self, [p]: [R; 1]) -> R {
+        let logit = p.ln() - (-p).ln_1p();
+        match logit.value().is_infinite() {
+            true => R::constant(logit.value()),
+            false => logit,
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct LogTail {
+    upper: bool,
+}
+
+impl Formula<2> for LogTail {
+    const NAME: &'static str = "bernoulli-log-cdf";
+
+    fn at<R: Real>(self, [x, logit]: [R; 2]) -> R {
+        let at = x.value();
+        if at < 0. || at >= 1. {
+            let empty = (at < 0.) != self.upper;
+            return R::constant(if empty { f64::NEG_INFINITY } else { 0. });
+        }
+        let [p, q] = Odds::Logits.logs(logit);
+        // NaN stays NaN.
+        (if self.upper { p } else { q }) + at * 0.
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Quantile;
+
+impl Formula<2> for Quantile {
+    const NAME: &'static str = "bernoulli-quantile";
+
+    fn at<R: Real>(self, [p, logit]: [R; 2]) -> R {
+        let (p, zero) = (p.value(), (-logit).sigmoid().value());
+        R::constant(if p <= zero {
+            0.
+        } else if p > zero {
+            1.
+        } else {
+            f64::NAN
+        })
+    }
+}
+
+impl Cdf for Bernoulli {
+    fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
+        self.at("Bernoulli::log_cdf", LogTail { upper: false }, value)
+    }
+
+    fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
+        self.at("Bernoulli::log_survival", LogTail { upper: true }, value)
+    }
+
+    /// Piecewise constant: without gradients.
+    fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
+        check_probability("Bernoulli::quantile", probability)?;
+        self.at("Bernoulli::quantile", Quantile, probability)
+    }
+}
+
 impl Entropy for Bernoulli {
     fn entropy(&self) -> Result<Tensor> {
         // ln(1 + e^-a) + a sigmoid(-a) with a = |l|: two positive terms. Both are 0 in f64 from a = 746 on, and stopping a
@@ -157,5 +257,31 @@ impl Kl for Bernoulli {
         // A side that cannot happen counts 0, also where b - a is infinite.
         let rest = p.eq(0.)?.where_cond(&p.zeros_like()?, &(b - a)?)?;
         Ok(((softplus_b - softplus_a)? - (rest * p)?)?)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct ToPoisson;
+
+impl Formula<2> for ToPoisson {
+    const NAME: &'static str = "bernoulli-poisson-kl";
+
+    fn at<R: Real>(self, [logit, rate]: [R; 2]) -> R {
+        let [p, q] = Odds::Logits.probs(logit);
+        let events = match p.value() == 0. {
+            true => rate,
+            false => deviance(p, rate.ln()),
+        };
+        events + deviance(q, R::constant(0.))
+    }
+}
+
+impl Kl<Poisson> for Bernoulli {
+    /// `p ln(p / rate) + rate - p` and `(1 - p) ln(1 - p) + p`: neither is negative.
+    fn kl(&self, other: &Poisson) -> Result<Tensor> {
+        let [rate] = other.parameters().given();
+        let pair = [("self", &self.logits), ("other", rate)];
+        shape::broadcast_parameters("Bernoulli::kl", pair)?;
+        formula(ToPoisson, [&self.logits, rate])
     }
 }

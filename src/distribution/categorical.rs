@@ -1,7 +1,9 @@
 //! The categorical distribution.
 
+use super::parameters::Domain;
 use super::*;
 use crate::kernels::logits::{categorical_log_prob, categorical_sample};
+use crate::kernels::pointwise::{Formula, Real, formula};
 use candle_core::{D, DType};
 
 /// Categorical distribution over the classes `0..K`, from logits.
@@ -12,12 +14,11 @@ use candle_core::{D, DType};
 ///
 /// Gradients: one-hot minus softmax for the logits. Samples have none: not [`Reparameterized`].
 ///
-/// Errors: logits that are empty, 0-d or not floating point; values that are not whole numbers; drawing from a row whose
-/// logits are all -inf, or NaN.
+/// Errors: logits that are empty, 0-d, not floating point, NaN or +inf; a row of -inf only; values that are not whole
+/// numbers.
 ///
 /// A class of logit -inf is masked: it is never drawn, and log-probabilities of the others, entropy, KL and all their
-/// gradients stay finite. A row of -inf only is no distribution; its log-probabilities are NaN, because finding it
-/// beforehand would mean reading the device. A value that is no class has log-probability -inf and no gradient.
+/// gradients stay finite. A value that is no class has log-probability -inf and no gradient.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -39,6 +40,32 @@ pub struct Categorical {
 impl Categorical {
     /// From logits, which need not be normalized.
     pub fn new(logits: &Tensor) -> Result<Self> {
+        let (op, arg) = ("Categorical::new", "logits");
+        let out = Self::new_unchecked(logits)?;
+        if Domain::Real.check(op, arg, logits).is_err() {
+            // Masked classes: each row needs one that is not.
+            Domain::Extended.check(op, arg, logits)?;
+            let largest = logits.detach().max(D::Minus1)?;
+            if Domain::Real.check(op, arg, &largest).is_err() {
+                let expected = "a finite largest logit in each row";
+                return Err(Error::value(op, arg, expected, "a row without one"));
+            }
+        }
+        Ok(out)
+    }
+
+    /// From probabilities, which need not be normalized: their logarithms are the logits. Where one is 0 its class is
+    /// masked, and its gradient is taken as 0.
+    ///
+    /// Errors: probabilities that are negative or not finite, a row of zeros.
+    pub fn from_probs(probs: &Tensor) -> Result<Self> {
+        Domain::NonNegative.check("Categorical::from_probs", "probs", probs)?;
+        Self::new(&formula(LogOfProbs, [probs])?)
+    }
+
+    /// As [`new`](Categorical::new), without looking at the logits' values: a row of -inf only gives NaN, and an error
+    /// when it is drawn from.
+    pub fn new_unchecked(logits: &Tensor) -> Result<Self> {
         let op = "Categorical::new";
         shape::parameter(op, "logits", logits)?;
         if logits.rank() == 0 {
@@ -73,6 +100,20 @@ impl Categorical {
     /// Probabilities, `batch ++ [K]`.
     pub fn probs(&self) -> Result<Tensor> {
         Ok(self.log_probs()?.exp()?)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct LogOfProbs;
+
+impl Formula<1> for LogOfProbs {
+    const NAME: &'static str = "log-of-probs";
+
+    fn at<R: Real>(self, [p]: [R; 1]) -> R {
+        if p.value() == 0. {
+            return R::constant(f64::NEG_INFINITY);
+        }
+        p.ln()
     }
 }
 
@@ -113,6 +154,13 @@ impl Distribution for Categorical {
 fn weigh(p: &Tensor, x: &Tensor) -> Result<Tensor> {
     let x = p.eq(0.)?.where_cond(&x.zeros_like()?, x)?;
     Ok((p * x)?)
+}
+
+impl Mode for Categorical {
+    /// The class of the largest logit, u32; the first of those that tie.
+    fn mode(&self) -> Result<Tensor> {
+        Ok(self.logits.detach().argmax(D::Minus1)?)
+    }
 }
 
 impl Entropy for Categorical {

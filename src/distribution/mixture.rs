@@ -80,7 +80,7 @@ impl MixtureComponent for Bernoulli {
 
 impl MixtureComponent for Categorical {
     fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
-        Categorical::new(&select_component(self.logits(), index, after + 1)?)
+        Categorical::new_unchecked(&select_component(self.logits(), index, after + 1)?)
     }
 }
 

@@ -20,6 +20,12 @@ pub(super) enum Domain {
     Unit,
     /// Between 0 and 1, neither included.
     OpenUnit,
+    /// Above 0 and up to 1, which is included.
+    UnitNotZero,
+    /// From 0, which is included, to below 1.
+    UnitNotOne,
+    /// Whole numbers of 0 or more.
+    Count,
     /// Any number but NaN, infinities included.
     Extended,
 }
@@ -33,6 +39,13 @@ impl Domain {
             Domain::NonNegative => (End::Closed(0.), infinite, "finite numbers of 0 or more"),
             Domain::Unit => (End::Closed(0.), End::Closed(1.), "numbers from 0 to 1"),
             Domain::OpenUnit => (End::Open(0.), End::Open(1.), "numbers between 0 and 1"),
+            Domain::UnitNotZero => (End::Open(0.), End::Closed(1.), "numbers above 0, up to 1"),
+            Domain::UnitNotOne => (
+                End::Closed(0.),
+                End::Open(1.),
+                "numbers of 0 or more, below 1",
+            ),
+            Domain::Count => (End::Closed(0.), infinite, "whole numbers of 0 or more"),
             Domain::Extended => (
                 End::Closed(f64::NEG_INFINITY),
                 End::Closed(f64::INFINITY),
@@ -47,6 +60,13 @@ impl Domain {
         let (low, high, expected) = self.ends();
         match first_outside(tensor, low, high)? {
             Some(found) => Err(Error::value(op, arg, expected, found)),
+            None if self == Domain::Count => {
+                let part = (tensor - tensor.floor()?)?;
+                match first_outside(&part, End::Closed(0.), End::Closed(0.))? {
+                    Some(_) => Err(Error::value(op, arg, expected, "a fraction")),
+                    None => Ok(()),
+                }
+            }
             None => Ok(()),
         }
     }

@@ -15,6 +15,7 @@
 //! - `max_positions`: the largest value of each channel over an image.
 //! - `activation`: activation functions. `map`: elementwise nodes. `composed`: their forms in candle operations.
 //! - `gamma`: gamma and Dirichlet draws with implicit gradients.
+//! - `count`: draws and exact masses of the counting families.
 //! - `buffer`: views of tensors and parallel filling of fresh buffers. `random`: seeded streams.
 //! - `range`: whether a tensor's elements lie in an interval.
 //! - `update`: a variable and its optimizer state in one in-place pass (`adam`, `sgd`). `norm`: a tensor to one number.
@@ -24,6 +25,7 @@ pub(crate) mod adam;
 pub(crate) mod buffer;
 mod composed;
 pub(crate) mod conv2d;
+pub(crate) mod count;
 pub(crate) mod dense;
 pub(crate) mod gamma;
 pub(crate) mod gaussian;

@@ -214,10 +214,19 @@ pub(crate) fn scalars<T: Copy + Send + Sync>(
     len: usize,
     sample: impl Fn(&mut Scalar) -> T + Sync,
 ) -> Vec<T> {
+    scalars_at(stream, len, |rng, _| sample(rng))
+}
+
+/// As [`scalars`], of a sampler that is told which draw it makes.
+pub(crate) fn scalars_at<T: Copy + Send + Sync>(
+    stream: Stream,
+    len: usize,
+    sample: impl Fn(&mut Scalar, usize) -> T + Sync,
+) -> Vec<T> {
     buffer::build(len, BLOCK, |offset, out| {
         let mut rng = stream.scalar((offset / BLOCK) as u64);
-        for x in out {
-            *x = sample(&mut rng);
+        for (i, x) in out.iter_mut().enumerate() {
+            *x = sample(&mut rng, offset + i);
         }
     })
 }

@@ -52,7 +52,7 @@ impl Conditional for BernoulliHead {
     type Output = Independent<Bernoulli>;
 
     fn given(&self, features: &Tensor) -> Result<Independent<Bernoulli>> {
-        Independent::new(Bernoulli::new(&self.0.apply(features)?)?, 1)
+        Independent::new(Bernoulli::new_unchecked(&self.0.apply(features)?)?, 1)
     }
 }
 
@@ -100,7 +100,7 @@ impl Conditional for CategoricalHead {
     type Output = Categorical;
 
     fn given(&self, features: &Tensor) -> Result<Categorical> {
-        Categorical::new(&self.0.apply(features)?)
+        Categorical::new_unchecked(&self.0.apply(features)?)
     }
 }
 

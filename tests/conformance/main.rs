@@ -2,6 +2,7 @@
 //! allow. Each comparison fails for a correct family with probability below 6e-7; the seeds are fixed.
 
 mod continuous;
+mod discrete;
 mod location_scale;
 
 use candle_core::{DType, Device, Tensor};

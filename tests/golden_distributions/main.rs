@@ -2,6 +2,7 @@
 //! in f64 and f32, at the tolerances that the reference file states.
 
 mod continuous;
+mod discrete;
 mod location_scale;
 
 use candle_core::{DType, Device, Tensor, Var};
@@ -18,6 +19,11 @@ pub struct Arguments(BTreeMap<String, Tensor>);
 impl Arguments {
     pub fn get(&self, name: &str) -> &Tensor {
         &self.0[name]
+    }
+
+    /// A parameter that only some cases have.
+    pub fn find(&self, name: &str) -> Option<&Tensor> {
+        self.0.get(name)
     }
 }
 
@@ -42,6 +48,7 @@ fn number(value: &Value) -> Option<f64> {
 fn numbers(value: &Value) -> Vec<Option<f64>> {
     match value {
         Value::Array(items) => items.iter().flat_map(numbers).collect(),
+        Value::Object(table) => numbers(&table["data"]),
         value => vec![number(value)],
     }
 }
@@ -52,6 +59,10 @@ fn shape(value: &Value) -> Vec<usize> {
             let inner = items.first().map(shape).unwrap_or_default();
             [vec![items.len()], inner].concat()
         }
+        Value::Object(table) => numbers(&table["shape"])
+            .into_iter()
+            .map(|n| n.unwrap() as usize)
+            .collect(),
         _ => vec![],
     }
 }

@@ -16,6 +16,7 @@ mod tests;
 
 pub(crate) use dirichlet::dirichlet;
 pub(crate) use power::{power_law, power_law_of_log};
+pub(crate) use sample::log_f64 as log_gamma;
 
 use super::buffer::{self, View};
 use super::node::{self, Fresh, Op, Reached};

@@ -1,0 +1,269 @@
+//! What the counting families share: a probability given as such or as logits, masses without large terms that cancel,
+//! and sums over the support.
+
+use super::*;
+use crate::kernels::count;
+use crate::kernels::pointwise::{Formula, Real};
+use candle_core::{DType, Device};
+use std::f64::consts::TAU;
+
+/// How the probability p of a success is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Odds {
+    /// `ln(p / (1 - p))`.
+    Logits,
+    /// p itself.
+    Probs,
+}
+
+impl Odds {
+    /// `[ln p, ln(1 - p)]`.
+    pub(super) fn logs<R: Real>(self, x: R) -> [R; 2] {
+        match self {
+            Odds::Logits => [-(-x).softplus(), -x.softplus()],
+            Odds::Probs => [x.ln(), (-x).ln_1p()],
+        }
+    }
+
+    /// `[p, 1 - p]`.
+    pub(super) fn probs<R: Real>(self, x: R) -> [R; 2] {
+        match self {
+            Odds::Logits => [x.sigmoid(), (-x).sigmoid()],
+            Odds::Probs => [x, -x + 1.],
+        }
+    }
+}
+
+/// p itself, for accessors.
+#[derive(Clone, Copy)]
+pub(super) struct Probs(pub(super) Odds);
+
+impl Formula<1> for Probs {
+    const NAME: &'static str = "probs";
+
+    fn at<R: Real>(self, [x]: [R; 1]) -> R {
+        self.0.probs(x)[0]
+    }
+}
+
+/// `ln(p / (1 - p))`, for accessors.
+#[derive(Clone, Copy)]
+pub(super) struct Logits(pub(super) Odds);
+
+impl Formula<1> for Logits {
+    const NAME: &'static str = "logits";
+
+    fn at<R: Real>(self, [x]: [R; 1]) -> R {
+        match self.0 {
+            Odds::Logits => x,
+            Odds::Probs => {
+                let [p, q] = Odds::Probs.logs(x);
+                p - q
+            }
+        }
+    }
+}
+
+/// In double precision where the device has it.
+pub(super) fn double(tensor: &Tensor) -> Result<Tensor> {
+    match tensor.device() {
+        Device::Metal(_) => Ok(tensor.clone()),
+        _ => Ok(tensor.to_dtype(DType::F64)?),
+    }
+}
+
+/// The log-mass of what is no count from 0 to `high`: -inf, or NaN for NaN.
+pub(super) fn no_count<R: Real>(x: R, high: f64) -> Option<R> {
+    let x = x.value();
+    if x.is_nan() {
+        return Some(R::constant(x));
+    }
+    let inside = x >= 0. && x == x.floor() && x < f64::INFINITY && !(x > high);
+    (!inside).then(|| R::constant(f64::NEG_INFINITY))
+}
+
+/// The logarithm of a tail of the counts from 0 to `high` where it is 0 or 1 whatever the parameters; NaN for NaN.
+pub(super) fn no_tail<R: Real>(x: R, high: f64, upper: bool) -> Option<R> {
+    let x = x.value();
+    if x.is_nan() {
+        return Some(R::constant(x));
+    }
+    let (below, above) = (x < 0., x >= high);
+    let empty = if upper { above } else { below };
+    let log = if empty { f64::NEG_INFINITY } else { 0. };
+    (below || above).then(|| R::constant(log))
+}
+
+/// `count * log`, 0 where nothing is counted.
+pub(super) fn times<R: Real>(count: R, log: R) -> R {
+    if count.value() == 0. && !log.value().is_nan() {
+        return R::constant(0.);
+    }
+    count * log
+}
+
+/// `x ln(x / mean) + mean - x` by the mean's logarithm.
+pub(super) fn deviance<R: Real>(x: R, log_mean: R) -> R {
+    let (at, log) = (x.value(), log_mean.value());
+    let mean = log.exp();
+    R::function([x, log_mean], count::deviance(at, mean, log), || {
+        [at.ln() - log, mean - at]
+    })
+}
+
+fn stirling<R: Real>(x: R) -> R {
+    let at = x.value();
+    x.map(count::stirling(at), || count::stirling_slope(at))
+}
+
+/// The log-mass of a Poisson variable, by the logarithm of its mean.
+pub(super) fn poisson<R: Real>(x: R, log_mean: R) -> R {
+    if x.value() == 0. {
+        return -log_mean.exp();
+    }
+    -stirling(x) - deviance(x, log_mean) - (x * TAU).ln() * 0.5
+}
+
+/// The log-mass of `x` successes beside `rest` failures, from `[ln p, ln(1 - p)]`.
+pub(super) fn binomial<R: Real>(x: R, rest: R, [p, q]: [R; 2]) -> R {
+    if x.value() == 0. {
+        return times(rest, q);
+    }
+    if rest.value() == 0. {
+        return times(x, p);
+    }
+    let n = x + rest;
+    let log = n.ln();
+    let remainders = stirling(n) - stirling(x) - stirling(rest);
+    let deviances = deviance(x, log + p) + deviance(rest, log + q);
+    remainders - deviances + (n / x / rest / TAU).ln() * 0.5
+}
+
+/// KL between Bernoulli variables, from `[p, 1 - p]` of the one and `[ln q, ln(1 - q)]` of the other: two terms that are
+/// not negative.
+pub(super) fn bernoulli_kl<R: Real>([p, not_p]: [R; 2], [q, not_q]: [R; 2]) -> R {
+    deviance(p, q) + deviance(not_p, not_q)
+}
+
+/// `-p ln p - (1 - p) ln(1 - p)`.
+pub(super) fn bernoulli_entropy<R: Real>(p: [R; 2], logs: [R; 2]) -> R {
+    -(times(p[0], logs[0]) + times(p[1], logs[1]))
+}
+
+/// Calls `visit(k, weight)` so that the weighted sum of a function is its sum over the counts from 0 to `high` where a
+/// bell-shaped mass of this mean and standard deviation lives: to 12 standard deviations and `reach` more, which leaves
+/// out less than 1e-16.
+///
+/// A wide bell is summed in steps of an eighth of its standard deviation: the trapezoid rule of a smooth function that
+/// vanishes at both ends errs by less than exp(-2 (8 pi)^2).
+pub(super) fn over_bell(
+    mean: f64,
+    deviation: f64,
+    reach: f64,
+    high: f64,
+    mut visit: impl FnMut(f64, f64),
+) {
+    let reach = 12. * deviation + reach;
+    let (low, high) = ((mean - reach).floor().max(0.), (mean + reach).min(high));
+    let step = if deviation > 64. { deviation / 8. } else { 1. };
+    let mut k = low;
+    while k <= high {
+        visit(k, step);
+        k += step;
+    }
+}
+
+/// As [`over_bell`], for a mass with a long tail from small counts to `high`: the first counts one by one, then the
+/// integral over `ln k` by Gauss and Legendre's rule on short panels, with the first correction of Euler and Maclaurin.
+pub(super) fn over_tail(high: f64, mut visit: impl FnMut(f64, f64)) {
+    const FIRST: f64 = 512.;
+    const PANEL: f64 = 0.5;
+    const RULE: [(f64, f64); 4] = [
+        (0.183_434_642_495_649_8, 0.362_683_783_378_362),
+        (0.525_532_409_916_329, 0.313_706_645_877_887_3),
+        (0.796_666_477_413_626_7, 0.222_381_034_453_374_48),
+        (0.960_289_856_497_536_3, 0.101_228_536_290_376_26),
+    ];
+    for k in 0..FIRST as u32 {
+        visit(f64::from(k), 1.);
+    }
+    visit(FIRST, 1. / 24.);
+    visit(FIRST - 1., -1. / 24.);
+    let mut start = (FIRST - 0.5).ln();
+    while start < high.ln() {
+        for (node, weight) in RULE {
+            for sign in [-1., 1.] {
+                let k = (start + PANEL / 2. * (1. + sign * node)).exp();
+                visit(k, weight * PANEL / 2. * k);
+            }
+        }
+        start += PANEL;
+    }
+}
+
+/// The smallest count from 0 to `high` whose `cdf` is at least `p`, looked for around `guess`.
+pub(super) fn smallest(p: f64, guess: f64, high: f64, cdf: impl Fn(f64) -> f64) -> f64 {
+    if p.is_nan() || guess.is_nan() {
+        return f64::NAN;
+    }
+    let reached = |k: f64| cdf(k) >= p;
+    if reached(0.) {
+        return 0.;
+    }
+    if p >= 1. {
+        return high;
+    }
+    let (mut low, mut step) = (guess.floor().clamp(0., high), 1.);
+    while low > 0. && reached(low) {
+        low = (low - step).max(0.);
+        step *= 2.;
+    }
+    let (mut top, mut step) = ((low + 1.).min(high), 1.);
+    while top < high && !reached(top) {
+        (low, top) = (top, (top + step).min(high));
+        step *= 2.;
+    }
+    // Not reached at `low`, reached at `top`.
+    loop {
+        let middle = (low + (top - low) / 2.).floor();
+        if middle <= low || middle >= top {
+            return top;
+        }
+        if reached(middle) {
+            top = middle;
+        } else {
+            low = middle;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_of_masses_are_one() {
+        for (n, p) in [(10f64, 0.3f64), (1e4, 0.01), (1e9, 0.4), (1e12, 1e-6)] {
+            let (mut sum, logs) = (0., [p.ln(), (-p).ln_1p()]);
+            over_bell(n * p, (n * p * (1. - p)).sqrt(), 40., n, |k, w| {
+                sum += w * binomial(k, n - k, logs).exp();
+            });
+            assert!((sum - 1.).abs() < 1e-12, "{n} {p}: {sum}");
+        }
+        // x^(r - 1) e^(-x / s), whose sum over the counts is Gamma(r) s^r but for what is near 0.
+        let (mut sum, q) = (0., 1e-9f64);
+        over_tail(60. / q, |k, w| sum += w * (k * (-q).ln_1p()).exp() * q);
+        assert!((sum - 1.).abs() < 1e-12, "{sum}");
+    }
+
+    #[test]
+    fn smallest_count() {
+        let cdf = |k: f64| 1. - 0.5f64.powf(k + 1.);
+        for guess in [0., 3., 1000., 1e17] {
+            assert_eq!(smallest(0.9, guess, f64::INFINITY, cdf), 3.);
+            assert_eq!(smallest(0.5, guess, f64::INFINITY, cdf), 0.);
+            assert_eq!(smallest(1., guess, f64::INFINITY, cdf), f64::INFINITY);
+            assert_eq!(smallest(0.999, guess, 4., cdf), 4.);
+        }
+    }
+}

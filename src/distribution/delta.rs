@@ -1,0 +1,137 @@
+//! All mass at one point.
+
+use super::parameters::Domain;
+use super::*;
+
+/// Delta distribution: always `value`.
+///
+/// Formula: `log p(x) = 0` at x = value, -inf elsewhere: a mass, with respect to counting.
+///
+/// Shapes: the last `event_dims` dims of `value` are the event, the others the batch.
+///
+/// Gradients: samples are the value, with its gradient. `log_prob` has none.
+///
+/// Errors: a value that is empty, not floating point, NaN, or of fewer dims than `event_dims`.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_prob::distribution::{Delta, Kl, Normal};
+/// # fn main() -> candle_prob::Result<()> {
+/// let point = Delta::new(&Tensor::new(0f64, &Device::Cpu)?, 0)?;
+/// let normal = Normal::standard((), candle_core::DType::F64, &Device::Cpu)?;
+/// // What a maximum a posteriori estimate pays for its prior.
+/// assert!((point.kl(&normal)?.to_scalar::<f64>()? - 0.9189385332).abs() < 1e-9);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Delta {
+    value: Tensor,
+    event_dims: usize,
+}
+
+impl Delta {
+    /// From the value.
+    pub fn new(value: &Tensor, event_dims: usize) -> Result<Self> {
+        Domain::Extended.check("Delta::new", "value", value)?;
+        Self::new_unchecked(value, event_dims)
+    }
+
+    /// As [`new`](Delta::new), without looking at the value's elements.
+    pub fn new_unchecked(value: &Tensor, event_dims: usize) -> Result<Self> {
+        let op = "Delta::new";
+        shape::parameter(op, "value", value)?;
+        if event_dims > value.rank() {
+            let expected = format!("at least {event_dims} dims");
+            return Err(Error::shape(op, "value", expected, value.dims()));
+        }
+        Ok(Delta {
+            value: value.clone(),
+            event_dims,
+        })
+    }
+
+    /// The value.
+    pub fn value(&self) -> &Tensor {
+        &self.value
+    }
+
+    fn split(&self) -> (&[usize], &[usize]) {
+        let dims = self.value.dims();
+        dims.split_at(dims.len() - self.event_dims)
+    }
+}
+
+impl Distribution for Delta {
+    fn batch_shape(&self) -> &[usize] {
+        self.split().0
+    }
+
+    fn event_shape(&self) -> &[usize] {
+        self.split().1
+    }
+
+    fn sample(&self, shape: &[usize], _: &mut Rng) -> Result<Tensor> {
+        Ok(self.value.broadcast_left(shape)?)
+    }
+
+    fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
+        let op = "Delta::log_prob";
+        shape::same_kind(op, "value", value, &self.value)?;
+        let (batch, event) = self.split();
+        shape::value_shape(op, value, batch, event)?;
+        let own = self.value.detach();
+        let value = value.detach();
+        let equal = value.broadcast_eq(&own)?;
+        let zero = value.broadcast_sub(&own)?.zeros_like()?;
+        let log_prob = equal.where_cond(&zero, &(&zero + f64::NEG_INFINITY)?)?;
+        let nan = value.ne(&value)?.broadcast_as(zero.shape())?;
+        let log_prob = nan.where_cond(&(&zero + f64::NAN)?, &log_prob)?;
+        independent::sum_last(log_prob, self.event_dims)
+    }
+}
+
+impl Reparameterized for Delta {}
+
+impl Moments for Delta {
+    fn mean(&self) -> Result<Tensor> {
+        Ok(self.value.clone())
+    }
+
+    fn variance(&self) -> Result<Tensor> {
+        Ok(self.value.zeros_like()?.detach())
+    }
+}
+
+impl Mode for Delta {
+    fn mode(&self) -> Result<Tensor> {
+        Ok(self.value.clone())
+    }
+}
+
+impl Entropy for Delta {
+    /// 0.
+    fn entropy(&self) -> Result<Tensor> {
+        let like = &self.value;
+        Ok(Tensor::zeros(self.split().0, like.dtype(), like.device())?)
+    }
+}
+
+impl<Q: Distribution + ?Sized> Kl<Q> for Delta {
+    /// `-log q(value)`: exact for discrete q; for densities the usual convention, which leaves out an infinite constant.
+    fn kl(&self, other: &Q) -> Result<Tensor> {
+        let event = other.event_shape();
+        if event != self.event_shape() {
+            let expected = format!("event shape {:?}", self.event_shape());
+            return Err(Error::shape("Delta::kl", "other", expected, event));
+        }
+        Ok(other.log_prob(&self.value)?.neg()?)
+    }
+}
+
+impl MixtureComponent for Delta {
+    fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
+        let value = select_component(&self.value, index, after + self.event_dims)?;
+        Delta::new_unchecked(&value, self.event_dims)
+    }
+}

@@ -1,0 +1,264 @@
+//! The multinomial distribution.
+
+use super::counts::{self, no_count, over_bell};
+use super::parameters::Domain;
+use super::*;
+use crate::kernels::count;
+use crate::kernels::pointwise::{Formula, Real, formula};
+use candle_core::D;
+
+/// Multinomial distribution: how often each of K classes occurs among `total_count` draws.
+///
+/// Formula: `log p(x) = ln n! - sum_k ln x_k! + sum_k x_k ln p_k` for counts x that add up to n, `p = softmax(logits)`.
+///
+/// Shapes: `logits` is `B ++ [K]`, `total_count` broadcasts with B to the batch shape; the event is `[K]`. Samples have
+/// the dtype of the logits. Units: nats.
+///
+/// Gradients: for the logits. Samples have none: not [`Reparameterized`].
+///
+/// Errors: parameters that are empty, not floating point, of different dtype or device, or do not broadcast; counts that
+/// are not whole numbers of 0 or more; logits as for [`Categorical`].
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_prob::{Rng, distribution::{Distribution, Multinomial}};
+/// # fn main() -> candle_prob::Result<()> {
+/// let new = |x: &[f64]| Tensor::new(x, &Device::Cpu);
+/// let dice = Multinomial::new(&Tensor::new(1e6f64, &Device::Cpu)?, &new(&[0.; 6])?)?;
+/// let x = dice.sample(&[3], &mut Rng::new(0))?;
+/// assert_eq!(x.sum(1)?.to_vec1::<f64>()?, [1e6; 3]);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Numerics: a draw is K - 1 binomial ones, whatever the count. Masses are those of Poisson variables of means `n p_k`
+/// that happen to add up to n: no factorials, whose digits would cancel. The entropy sums over the support of each class,
+/// up to 12 standard deviations.
+///
+/// Source: Loader (2000), Fast and Accurate Computation of Binomial Probabilities.
+#[derive(Debug, Clone)]
+pub struct Multinomial {
+    /// With a last dim of 1.
+    total_count: Tensor,
+    classes: Categorical,
+    batch: Vec<usize>,
+    event: [usize; 1],
+}
+
+impl Multinomial {
+    /// From the number of draws and logits, which need not be normalized.
+    pub fn new(total_count: &Tensor, logits: &Tensor) -> Result<Self> {
+        Domain::Count.check("Multinomial::new", "total_count", total_count)?;
+        Self::of(total_count, Categorical::new(logits)?)
+    }
+
+    /// From the number of draws and probabilities.
+    pub fn from_probs(total_count: &Tensor, probs: &Tensor) -> Result<Self> {
+        Domain::Count.check("Multinomial::from_probs", "total_count", total_count)?;
+        Self::of(total_count, Categorical::from_probs(probs)?)
+    }
+
+    /// As [`new`](Multinomial::new), without looking at the parameters' values.
+    pub fn new_unchecked(total_count: &Tensor, logits: &Tensor) -> Result<Self> {
+        Self::of(total_count, Categorical::new_unchecked(logits)?)
+    }
+
+    fn of(total_count: &Tensor, classes: Categorical) -> Result<Self> {
+        let op = "Multinomial::new";
+        shape::parameter(op, "total_count", total_count)?;
+        shape::same_kind(op, "total_count", total_count, classes.logits())?;
+        let rows = classes.batch_shape();
+        let Some(batch) = shape::broadcast(total_count.dims(), rows) else {
+            let expected = format!("a shape that broadcasts with {rows:?}");
+            return Err(Error::shape(
+                op,
+                "total_count",
+                expected,
+                total_count.dims(),
+            ));
+        };
+        Ok(Multinomial {
+            total_count: total_count.unsqueeze(D::Minus1)?,
+            event: [classes.classes()],
+            classes,
+            batch,
+        })
+    }
+
+    /// The number of draws.
+    pub fn total_count(&self) -> Result<Tensor> {
+        Ok(self.total_count.squeeze(D::Minus1)?)
+    }
+
+    /// The distribution of one draw.
+    pub fn classes(&self) -> &Categorical {
+        &self.classes
+    }
+
+    fn log_probs(&self) -> Result<Tensor> {
+        crate::special::log_softmax(&counts::double(self.classes.logits())?, D::Minus1)
+    }
+
+    /// A formula of count and log-probability of each class, in the dtype of the logits.
+    fn each<F: Formula<2>>(&self, f: F) -> Result<Tensor> {
+        let count = counts::double(&self.total_count)?;
+        let out = formula(f, [&self.log_probs()?, &count])?;
+        Ok(out
+            .broadcast_as([&self.batch[..], &self.event].concat())?
+            .to_dtype(self.classes.logits().dtype())?)
+    }
+
+    /// Minus the log-mass of n under a Poisson distribution of mean n.
+    fn normalizer(&self) -> Result<Tensor> {
+        let count = counts::double(&self.total_count()?)?;
+        formula(OwnMean, [&count])
+    }
+}
+
+#[derive(Clone, Copy)]
+struct OwnMean;
+
+impl Formula<1> for OwnMean {
+    const NAME: &'static str = "poisson-own-mean";
+
+    fn at<R: Real>(self, [count]: [R; 1]) -> R {
+        -counts::poisson(count, count.ln())
+    }
+}
+
+/// The log-mass of one class' count under a Poisson distribution.
+#[derive(Clone, Copy)]
+struct ClassMass;
+
+impl Formula<3> for ClassMass {
+    const NAME: &'static str = "multinomial-log-prob";
+
+    fn at<R: Real>(self, [x, log_p, count]: [R; 3]) -> R {
+        no_count(x, count.value()).unwrap_or_else(|| counts::poisson(x, log_p + count.ln()))
+    }
+}
+
+/// Minus the expectation of [`ClassMass`].
+#[derive(Clone, Copy)]
+struct ClassEntropy;
+
+impl Formula<2> for ClassEntropy {
+    const NAME: &'static str = "multinomial-entropy";
+
+    fn at<R: Real>(self, [log_p, count]: [R; 2]) -> R {
+        let (n, log) = (count.value(), log_p.value());
+        let mean = log_p + count.ln();
+        if log == 0. {
+            return -counts::poisson(count, mean);
+        }
+        let (p, q) = (log.exp(), -log.exp_m1());
+        let mut sum = R::constant(if n * p >= 0. { 0. } else { f64::NAN });
+        if p == 0. {
+            return sum;
+        }
+        let logs = [log_p, (-log_p).log1mexp()];
+        over_bell(n * p, (n * p * q).sqrt(), 40., n, |k, weight| {
+            let x = R::constant(k);
+            let mass = counts::binomial(x, count - k, logs).exp();
+            sum = sum - mass * counts::poisson(x, mean) * weight;
+        });
+        sum
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Moment {
+    variance: bool,
+}
+
+impl Formula<2> for Moment {
+    const NAME: &'static str = "multinomial-moments";
+
+    fn at<R: Real>(self, [log_p, count]: [R; 2]) -> R {
+        let mean = count * log_p.exp();
+        match self.variance {
+            true => -mean * log_p.exp_m1(),
+            false => mean,
+        }
+    }
+}
+
+impl Distribution for Multinomial {
+    fn batch_shape(&self) -> &[usize] {
+        &self.batch
+    }
+
+    fn event_shape(&self) -> &[usize] {
+        &self.event
+    }
+
+    fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
+        let count = self.total_count()?.broadcast_as(self.batch.as_slice())?;
+        let dims = shape::concat(&[&self.batch, &self.event]);
+        let log_p = self.log_probs()?.broadcast_as(dims)?;
+        count::multinomial(&count, &log_p, shape, rng.stream())
+    }
+
+    fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
+        let op = "Multinomial::log_prob";
+        shape::same_kind(op, "value", value, self.classes.logits())?;
+        let out = shape::value_shape(op, value, &self.batch, &self.event)?;
+        if out.contains(&0) {
+            return Ok(Tensor::zeros(out, value.dtype(), value.device())?);
+        }
+        let (value, count) = (counts::double(value)?, counts::double(&self.total_count)?);
+        let each = formula(ClassMass, [&value, &self.log_probs()?, &count])?;
+        let total = value.sum_keepdim(D::Minus1)?.detach();
+        let miss = total.broadcast_ne(&count)?.squeeze(D::Minus1)?;
+        let log_prob = each.sum(D::Minus1)?.broadcast_add(&self.normalizer()?)?;
+        let zero = log_prob.zeros_like()?;
+        let outside = miss
+            .broadcast_as(zero.shape())?
+            .where_cond(&(&zero + f64::NEG_INFINITY)?, &zero)?;
+        Ok((log_prob + outside)?.to_dtype(self.classes.logits().dtype())?)
+    }
+}
+
+impl Moments for Multinomial {
+    fn mean(&self) -> Result<Tensor> {
+        self.each(Moment { variance: false })
+    }
+
+    fn variance(&self) -> Result<Tensor> {
+        self.each(Moment { variance: true })
+    }
+}
+
+impl Entropy for Multinomial {
+    /// In the order of a thousand masses at most for each class.
+    fn entropy(&self) -> Result<Tensor> {
+        let count = counts::double(&self.total_count)?;
+        let each = formula(ClassEntropy, [&self.log_probs()?, &count])?;
+        let entropy = each.sum(D::Minus1)?.broadcast_sub(&self.normalizer()?)?;
+        Ok(entropy.to_dtype(self.classes.logits().dtype())?)
+    }
+}
+
+impl Kl for Multinomial {
+    /// The divergence of one draw times the count; infinite where counts differ, because no value is common.
+    fn kl(&self, other: &Multinomial) -> Result<Tensor> {
+        let one = self.classes.kl(&other.classes)?;
+        let (count, theirs) = (self.total_count()?, other.total_count()?);
+        formula(Draws, [&one, &count, &theirs])
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Draws;
+
+impl Formula<3> for Draws {
+    const NAME: &'static str = "multinomial-kl";
+
+    fn at<R: Real>(self, [one, count, other]: [R; 3]) -> R {
+        if count.value() == other.value() {
+            counts::times(count, one)
+        } else {
+            R::constant(f64::INFINITY)
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! The negative binomial distribution.
+
+use super::counts::{
+    self, Odds, bernoulli_kl, no_count, no_tail, over_bell, over_tail, smallest, times,
+};
+use super::parameters::{Domain, Parameters};
+use super::*;
+use crate::kernels::count;
+use crate::kernels::pointwise::{Formula, Real, formula};
+
+/// Negative binomial distribution: the successes, each of probability p, before failure number `total_count`.
+///
+/// Formula: `log p(x) = ln Gamma(x + r) - ln Gamma(r) - ln x! + r ln(1 - p) + x ln p` for x = 0, 1, 2, ..., with r the
+/// `total_count`, which need not be whole: the law of a Poisson variable whose rate is Gamma(r, (1 - p) / p).
+///
+/// Shapes: `total_count` and `logits` or `probs` broadcast to the batch shape; the event is scalar. Samples have the
+/// dtype of the parameters. Units: nats.
+///
+/// Gradients: exact for the parameters as they were given. Samples have none: not [`Reparameterized`].
+///
+/// Errors: parameters that are empty, not floating point, of different dtype or device, or do not broadcast; a count that
+/// is not positive and finite; logits that are not finite, probabilities that are not at least 0 and below 1.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_prob::distribution::{Distribution, Moments, NegativeBinomial};
+/// # fn main() -> candle_prob::Result<()> {
+/// let new = |x: f64| Tensor::new(x, &Device::Cpu);
+/// let counts = NegativeBinomial::from_probs(&new(0.5)?, &new(0.75)?)?;
+/// assert_eq!(counts.mean()?.to_scalar::<f64>()?, 1.5);
+/// assert_eq!(counts.variance()?.to_scalar::<f64>()?, 6.);
+/// let log_prob = counts.log_prob(&new(1.)?)?.to_scalar::<f64>()?;
+/// assert!((log_prob - 0.1875f64.ln()).abs() < 1e-15);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Numerics: the mass is computed without gamma functions, whose digits would cancel. The entropy is a sum over the
+/// support; where that has more than some thousand counts, an integral over `ln x` takes the place of the sum behind the
+/// first 512 (relative error below 1e-10). It is NaN where `1 / (1 - p)` overflows.
+///
+/// Source: Loader (2000), Fast and Accurate Computation of Binomial Probabilities.
+#[derive(Debug, Clone)]
+pub struct NegativeBinomial {
+    parameters: Parameters<2>,
+    odds: Odds,
+}
+
+impl NegativeBinomial {
+    /// From the number of failures and `ln(p / (1 - p))`.
+    pub fn new(total_count: &Tensor, logits: &Tensor) -> Result<Self> {
+        let parameters = [
+            ("total_count", total_count, Domain::Positive),
+            ("logits", logits, Domain::Real),
+        ];
+        Ok(NegativeBinomial {
+            parameters: Parameters::new("NegativeBinomial::new", parameters)?,
+            odds: Odds::Logits,
+        })
+    }
+
+    /// From the number of failures and p.
+    pub fn from_probs(total_count: &Tensor, probs: &Tensor) -> Result<Self> {
+        let parameters = [
+            ("total_count", total_count, Domain::Positive),
+            ("probs", probs, Domain::UnitNotOne),
+        ];
+        Ok(NegativeBinomial {
+            parameters: Parameters::new("NegativeBinomial::from_probs", parameters)?,
+            odds: Odds::Probs,
+        })
+    }
+
+    /// As [`new`](NegativeBinomial::new), without looking at the parameters' values.
+    pub fn new_unchecked(total_count: &Tensor, logits: &Tensor) -> Result<Self> {
+        let parameters = [("total_count", total_count), ("logits", logits)];
+        Ok(NegativeBinomial {
+            parameters: Parameters::unchecked("NegativeBinomial::new_unchecked", parameters)?,
+            odds: Odds::Logits,
+        })
+    }
+
+    /// The number of failures, shape `batch`.
+    pub fn total_count(&self) -> Result<Tensor> {
+        self.parameters.full(0)
+    }
+
+    /// `ln(p / (1 - p))`, shape `batch`.
+    pub fn logits(&self) -> Result<Tensor> {
+        formula(counts::Logits(self.odds), [&self.parameters.full(1)?])
+    }
+
+    /// p, shape `batch`.
+    pub fn probs(&self) -> Result<Tensor> {
+        formula(counts::Probs(self.odds), [&self.parameters.full(1)?])
+    }
+
+    fn at<F: Formula<3>>(&self, op: &'static str, f: F, value: &Tensor) -> Result<Tensor> {
+        self.parameters.check_value(op, value)?;
+        let [count, odds] = self.parameters.given();
+        formula(f, [value, count, odds])
+    }
+}
+
+/// Of all orders of x successes and r failures, those that end in a failure are the share r / (x + r).
+fn mass<R: Real>(x: R, count: R, [p, q]: [R; 2]) -> R {
+    if x.value() == 0. {
+        return count * q;
+    }
+    (count / (x + count)).ln() + counts::binomial(x, count, [p, q])
+}
+
+#[derive(Clone, Copy)]
+struct LogProb(Odds);
+
+impl Formula<3> for LogProb {
+    const NAME: &'static str = "negative-binomial-log-prob";
+
+    fn at<R: Real>(self, [x, count, odds]: [R; 3]) -> R {
+        let logs = self.0.logs(odds);
+        no_count(x, f64::INFINITY).unwrap_or_else(|| mass(x, count, logs))
+    }
+}
+
+/// Sums `term(ln mass, x)` over the support.
+fn expect<R: Real>(count: R, odds: Odds, parameter: R, mut term: impl FnMut(R, R) -> R) -> R {
+    let r = count.value();
+    let [p, q] = odds.probs(parameter).map(Real::value);
+    let logs = odds.logs(parameter);
+    let (mean, deviation) = (r * p / q, (r * p).sqrt() / q);
+    let reach = 40. / q;
+    let mut sum = R::constant(if reach.is_finite() { 0. } else { f64::NAN });
+    let visit = |k: f64, weight: f64| {
+        let x = R::constant(k);
+        let log = mass(x, count, logs);
+        if log.value() > f64::NEG_INFINITY {
+            sum = sum + log.exp() * term(log, x) * weight;
+        }
+    };
+    let high = mean + 12. * deviation + reach;
+    if high > 4096. && r < 400. {
+        over_tail(if high < f64::INFINITY { high } else { 0. }, visit);
+    } else {
+        over_bell(mean, deviation, reach, f64::INFINITY, visit);
+    }
+    sum
+}
+
+#[derive(Clone, Copy)]
+enum Summary {
+    Mean,
+    Variance,
+    Mode,
+    Entropy,
+}
+
+#[derive(Clone, Copy)]
+struct Moment(Odds, Summary);
+
+impl Formula<2> for Moment {
+    const NAME: &'static str = "negative-binomial-moments";
+
+    fn at<R: Real>(self, [count, odds]: [R; 2]) -> R {
+        let [p, q] = self.0.probs(odds);
+        match self.1 {
+            Summary::Mean => count * p / q,
+            Summary::Variance => count * p / q / q,
+            Summary::Mode => {
+                let mode = ((count.value() - 1.) * (p.value() / q.value())).floor();
+                R::constant(if mode < 0. { 0. } else { mode })
+            }
+            Summary::Entropy => expect(count, self.0, odds, |log, _| -log),
+        }
+    }
+}
+
+impl Distribution for NegativeBinomial {
+    fn batch_shape(&self) -> &[usize] {
+        self.parameters.batch_shape()
+    }
+
+    fn event_shape(&self) -> &[usize] {
+        &[]
+    }
+
+    fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
+        let (count, parameter) = (self.total_count()?, self.parameters.full(1)?);
+        let odds = self.odds;
+        count::draws([&count, &parameter], shape, rng.stream(), |rng, [r, x]| {
+            let [p, q] = odds.logs(x);
+            count::negative_binomial(rng, r, p - q)
+        })
+    }
+
+    fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
+        self.at("NegativeBinomial::log_prob", LogProb(self.odds), value)
+    }
+}
+
+impl Moments for NegativeBinomial {
+    fn mean(&self) -> Result<Tensor> {
+        self.parameters.formula(Moment(self.odds, Summary::Mean))
+    }
+
+    fn variance(&self) -> Result<Tensor> {
+        let moment = Moment(self.odds, Summary::Variance);
+        self.parameters.formula(moment)
+    }
+}
+
+impl Mode for NegativeBinomial {
+    /// The whole part of `(r - 1) p / (1 - p)`, at least 0: the larger of the two where that is whole.
+    fn mode(&self) -> Result<Tensor> {
+        self.parameters.formula(Moment(self.odds, Summary::Mode))
+    }
+}
+
+impl Entropy for NegativeBinomial {
+    /// In the order of some thousand masses at most for each element.
+    fn entropy(&self) -> Result<Tensor> {
+        self.parameters.formula(Moment(self.odds, Summary::Entropy))
+    }
+}
+
+/// ln P(X <= x) or, for the upper tail, ln P(X > x): incomplete beta functions.
+#[derive(Clone, Copy)]
+struct LogTail {
+    odds: Odds,
+    upper: bool,
+}
+
+impl Formula<3> for LogTail {
+    const NAME: &'static str = "negative-binomial-log-cdf";
+
+    fn at<R: Real>(self, [x, count, odds]: [R; 3]) -> R {
+        no_tail(x, f64::INFINITY, self.upper).unwrap_or_else(|| {
+            let k = R::constant(x.value().floor());
+            let [p, q] = self.odds.probs(odds);
+            (k + 1.).beta_log_tail(count, p, q.value(), !self.upper)
+        })
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Quantile(Odds);
+
+impl Formula<3> for Quantile {
+    const NAME: &'static str = "negative-binomial-quantile";
+
+    fn at<R: Real>(self, arguments: [R; 3]) -> R {
+        let [p, count, odds] = arguments.map(Real::value);
+        let [s, q] = self.0.probs(odds);
+        let tail = |k: f64| (k + 1.).beta_log_tail(count, s, q, true).exp();
+        R::constant(smallest(p, count * s / q, f64::INFINITY, tail))
+    }
+}
+
+impl Cdf for NegativeBinomial {
+    fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
+        let tail = LogTail {
+            odds: self.odds,
+            upper: false,
+        };
+        self.at("NegativeBinomial::log_cdf", tail, value)
+    }
+
+    fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
+        let tail = LogTail {
+            odds: self.odds,
+            upper: true,
+        };
+        self.at("NegativeBinomial::log_survival", tail, value)
+    }
+
+    /// Piecewise constant: without gradients.
+    fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
+        check_probability("NegativeBinomial::quantile", probability)?;
+        self.at(
+            "NegativeBinomial::quantile",
+            Quantile(self.odds),
+            probability,
+        )
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Divergence(Odds, Odds);
+
+impl Formula<4> for Divergence {
+    const NAME: &'static str = "negative-binomial-kl";
+
+    fn at<R: Real>(self, [count, odds, other_count, other]: [R; 4]) -> R {
+        let p = self.0.probs(odds);
+        let logs = self.1.logs(other);
+        if count.value() == other_count.value() {
+            return times(count / p[1], bernoulli_kl(p, logs));
+        }
+        expect(count, self.0, odds, |log, x| {
+            log - mass(x, other_count, logs)
+        })
+    }
+}
+
+impl Kl for NegativeBinomial {
+    /// Equal counts: `r / (1 - p)` times the divergence of one trial. Others: a sum over the support, as for the entropy.
+    /// The two forms have the same value where counts meet, but only the sum has their gradient.
+    fn kl(&self, other: &NegativeBinomial) -> Result<Tensor> {
+        self.parameters
+            .check_other("NegativeBinomial::kl", &other.parameters)?;
+        let ([n, p], [m, q]) = (self.parameters.given(), other.parameters.given());
+        formula(Divergence(self.odds, other.odds), [n, p, m, q])
+    }
+}

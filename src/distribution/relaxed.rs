@@ -1,0 +1,356 @@
+//! Continuous relaxations of discrete families.
+
+use super::parameters::{Domain, Parameters};
+use super::*;
+use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::special::lgamma;
+use crate::special::log_softmax;
+use candle_core::D;
+
+/// Relaxed Bernoulli distribution (binary Concrete) on the interval from 0 to 1.
+///
+/// Formula: `ln(x / (1 - x)) = (logits + z) / temperature` with z standard logistic. As the temperature goes to 0 draws go
+/// to 0 and 1, the latter with probability `sigmoid(logits)`.
+///
+/// Shapes: `temperature` and `logits` broadcast to the batch shape; the event is scalar. Units: nats.
+///
+/// Gradients: pathwise for both parameters; first derivatives only.
+///
+/// Errors: parameters that are empty, not floating point, of different dtype or device, do not broadcast, or are not
+/// finite; a temperature that is not positive.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_prob::{Rng, distribution::{Distribution, RelaxedBernoulli}};
+/// # fn main() -> candle_prob::Result<()> {
+/// let new = |x: f32| Tensor::new(x, &Device::Cpu);
+/// let gate = RelaxedBernoulli::new(&new(0.1)?, &new(50.)?)?;
+/// // Draws are 1 in f32; their logits are not infinite, and are scored.
+/// let logits = gate.sample_logits(&[8], &mut Rng::new(0))?;
+/// let log_prob = gate.log_prob_of_logits(&logits)?.to_vec1::<f32>()?;
+/// assert!(log_prob.iter().all(|p| p.is_finite()));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Numerics: everything is computed from logits. At 0 and 1 the density is its limit from inside: infinite below
+/// temperature 1, 0 above.
+///
+/// Source: Maddison, Mnih and Teh (2017), The Concrete Distribution; Jang, Gu and Poole (2017), Categorical
+/// Reparameterization with Gumbel-Softmax.
+#[derive(Debug, Clone)]
+pub struct RelaxedBernoulli {
+    parameters: Parameters<2>,
+}
+
+impl RelaxedBernoulli {
+    /// From temperature and logits.
+    pub fn new(temperature: &Tensor, logits: &Tensor) -> Result<Self> {
+        let parameters = [
+            ("temperature", temperature, Domain::Positive),
+            ("logits", logits, Domain::Real),
+        ];
+        Ok(RelaxedBernoulli {
+            parameters: Parameters::new("RelaxedBernoulli::new", parameters)?,
+        })
+    }
+
+    /// As [`new`](RelaxedBernoulli::new), without looking at the parameters' values.
+    pub fn new_unchecked(temperature: &Tensor, logits: &Tensor) -> Result<Self> {
+        let parameters = [("temperature", temperature), ("logits", logits)];
+        Ok(RelaxedBernoulli {
+            parameters: Parameters::unchecked("RelaxedBernoulli::new_unchecked", parameters)?,
+        })
+    }
+
+    /// The temperature, shape `batch`.
+    pub fn temperature(&self) -> Result<Tensor> {
+        self.parameters.full(0)
+    }
+
+    /// The logits, shape `batch`.
+    pub fn logits(&self) -> Result<Tensor> {
+        self.parameters.full(1)
+    }
+
+    /// Draws as logits `ln(x / (1 - x))`: finite where x itself rounds to 0 or 1. Pathwise gradients.
+    pub fn sample_logits(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
+        let u = self.parameters.uniforms(shape, rng)?;
+        let [temperature, logits] = self.parameters.given();
+        formula(RelaxedQuantile { logits: true }, [&u, temperature, logits])
+    }
+
+    /// Log-density at `x = sigmoid(value)`, with respect to dx as [`log_prob`](Distribution::log_prob) is.
+    pub fn log_prob_of_logits(&self, value: &Tensor) -> Result<Tensor> {
+        let op = "RelaxedBernoulli::log_prob_of_logits";
+        self.at(op, RelaxedLogProb { logits: true }, value)
+    }
+
+    fn at<F: Formula<3>>(&self, op: &'static str, f: F, value: &Tensor) -> Result<Tensor> {
+        self.parameters.check_value(op, value)?;
+        let [temperature, logits] = self.parameters.given();
+        formula(f, [value, temperature, logits])
+    }
+}
+
+#[derive(Clone, Copy)]
+struct RelaxedLogProb {
+    /// Whether the value is given as logits.
+    logits: bool,
+}
+
+impl Formula<3> for RelaxedLogProb {
+    const NAME: &'static str = "relaxed-bernoulli-log-prob";
+
+    fn at<R: Real>(self, [x, temperature, logits]: [R; 3]) -> R {
+        // ln x, ln(1 - x)
+        let (one, zero) = match self.logits {
+            true => (-(-x).softplus(), -x.softplus()),
+            false if x.value() < 0. || x.value() > 1. => return R::constant(f64::NEG_INFINITY),
+            false => (x.ln(), (-x).ln_1p()),
+        };
+        let y = if self.logits { x } else { one - zero };
+        if y.value().is_infinite() {
+            // From inside, ln p = ln t -+ logits + (t - 1) |y|.
+            let power = temperature.value() - 1.;
+            let side = if y.value() > 0. { logits } else { -logits };
+            return match power == 0. {
+                true => temperature.ln() + side,
+                false => R::constant(-power * f64::INFINITY),
+            };
+        }
+        let t = logits - temperature * y;
+        temperature.ln() + t - t.softplus() * 2. - one - zero
+    }
+}
+
+#[derive(Clone, Copy)]
+struct RelaxedQuantile {
+    /// Whether to give logits.
+    logits: bool,
+}
+
+impl Formula<3> for RelaxedQuantile {
+    const NAME: &'static str = "relaxed-bernoulli-quantile";
+
+    fn at<R: Real>(self, [p, temperature, logits]: [R; 3]) -> R {
+        let y = (p.ln() - (-p).ln_1p() + logits) / temperature;
+        if self.logits { y } else { y.sigmoid() }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct RelaxedLogTail {
+    upper: bool,
+}
+
+impl Formula<3> for RelaxedLogTail {
+    const NAME: &'static str = "relaxed-bernoulli-log-cdf";
+
+    fn at<R: Real>(self, [x, temperature, logits]: [R; 3]) -> R {
+        let at = x.value();
+        if at <= 0. || at >= 1. {
+            let empty = (at <= 0.) != self.upper;
+            return R::constant(if empty { f64::NEG_INFINITY } else { 0. });
+        }
+        let t = logits - temperature * (x.ln() - (-x).ln_1p());
+        if self.upper {
+            -(-t).softplus()
+        } else {
+            -t.softplus()
+        }
+    }
+}
+
+impl Distribution for RelaxedBernoulli {
+    fn batch_shape(&self) -> &[usize] {
+        self.parameters.batch_shape()
+    }
+
+    fn event_shape(&self) -> &[usize] {
+        &[]
+    }
+
+    fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
+        let u = self.parameters.uniforms(shape, rng)?;
+        let [temperature, logits] = self.parameters.given();
+        formula(RelaxedQuantile { logits: false }, [&u, temperature, logits])
+    }
+
+    fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
+        let op = "RelaxedBernoulli::log_prob";
+        self.at(op, RelaxedLogProb { logits: false }, value)
+    }
+}
+
+impl Reparameterized for RelaxedBernoulli {}
+
+impl Cdf for RelaxedBernoulli {
+    fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
+        let op = "RelaxedBernoulli::log_cdf";
+        self.at(op, RelaxedLogTail { upper: false }, value)
+    }
+
+    fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
+        let op = "RelaxedBernoulli::log_survival";
+        self.at(op, RelaxedLogTail { upper: true }, value)
+    }
+
+    fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
+        let op = "RelaxedBernoulli::quantile";
+        check_probability(op, probability)?;
+        self.at(op, RelaxedQuantile { logits: false }, probability)
+    }
+}
+
+/// Relaxed one-hot categorical distribution (Gumbel-softmax, Concrete) on the simplex.
+///
+/// Formula: `x = softmax((logits + g) / t)` with g standard Gumbel and t the temperature;
+/// `log p(x) = ln Gamma(K) + (K - 1) ln t + sum_k (s_k - logsumexp(s)) - sum_k ln x_k` with `s = logits - t ln x`.
+/// As t goes to 0 draws go to one-hot vectors of the categorical distribution.
+///
+/// Shapes: `logits` is `B ++ [K]`, `temperature` broadcasts with B to the batch shape; the event is `[K]`. Units: nats.
+///
+/// Gradients: pathwise for both parameters.
+///
+/// Errors: parameters that are empty, not floating point, of different dtype or device, do not broadcast, or are not
+/// finite; logits that are 0-d; a temperature that is not positive.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_prob::{Rng, distribution::{Distribution, RelaxedOneHotCategorical}};
+/// # fn main() -> candle_prob::Result<()> {
+/// let logits = Tensor::new(&[1f32, 0., -1.], &Device::Cpu)?;
+/// let codes = RelaxedOneHotCategorical::new(&Tensor::new(0.01f32, &Device::Cpu)?, &logits)?;
+/// // At low temperatures elements of x underflow; their logarithms are scored all the same.
+/// let log_x = codes.sample_log(&[8], &mut Rng::new(0))?;
+/// let log_prob = codes.log_prob_of_log(&log_x)?.to_vec1::<f32>()?;
+/// assert!(log_prob.iter().all(|p| p.is_finite()));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Numerics: in logarithms, and in double precision inside. The boundary of the simplex, where an element is 0, counts as
+/// outside; so do vectors whose sum is not 1 within 1e-3.
+///
+/// Source: Maddison, Mnih and Teh (2017), The Concrete Distribution, eq. 10; Jang, Gu and Poole (2017).
+#[derive(Debug, Clone)]
+pub struct RelaxedOneHotCategorical {
+    temperature: Tensor,
+    logits: Tensor,
+    batch: Vec<usize>,
+    event: [usize; 1],
+}
+
+impl RelaxedOneHotCategorical {
+    /// From temperature and logits.
+    pub fn new(temperature: &Tensor, logits: &Tensor) -> Result<Self> {
+        let out = Self::new_unchecked(temperature, logits)?;
+        let op = "RelaxedOneHotCategorical::new";
+        Domain::Positive.check(op, "temperature", temperature)?;
+        Domain::Real.check(op, "logits", logits)?;
+        Ok(out)
+    }
+
+    /// As [`new`](RelaxedOneHotCategorical::new), without looking at the parameters' values.
+    pub fn new_unchecked(temperature: &Tensor, logits: &Tensor) -> Result<Self> {
+        let op = "RelaxedOneHotCategorical::new";
+        shape::parameter(op, "temperature", temperature)?;
+        shape::parameter(op, "logits", logits)?;
+        shape::same_kind(op, "logits", logits, temperature)?;
+        let Some((k, rows)) = logits.dims().split_last() else {
+            return Err(Error::shape(op, "logits", "batch ++ [K]", &[]));
+        };
+        let Some(batch) = shape::broadcast(temperature.dims(), rows) else {
+            let expected = format!("a shape that broadcasts with {rows:?}");
+            return Err(Error::shape(
+                op,
+                "temperature",
+                expected,
+                temperature.dims(),
+            ));
+        };
+        Ok(RelaxedOneHotCategorical {
+            temperature: temperature.unsqueeze(D::Minus1)?,
+            logits: logits.clone(),
+            batch,
+            event: [*k],
+        })
+    }
+
+    /// The temperature.
+    pub fn temperature(&self) -> Result<Tensor> {
+        Ok(self.temperature.squeeze(D::Minus1)?)
+    }
+
+    /// The logits, which end in `[K]`.
+    pub fn logits(&self) -> &Tensor {
+        &self.logits
+    }
+
+    /// Logarithms of draws: finite where the draws themselves underflow. Pathwise gradients.
+    pub fn sample_log(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
+        let dims = shape::concat(&[shape, &self.batch, &self.event]);
+        // Uniforms are never 0 or 1, so both logarithms are finite.
+        let u = rng.uniform(dims, self.logits.dtype(), self.logits.device())?;
+        let gumbel = u.log()?.neg()?.log()?.neg()?;
+        let scores = gumbel.broadcast_add(&self.logits)?;
+        log_softmax(&scores.broadcast_div(&self.temperature)?, D::Minus1)
+    }
+
+    /// Log-density at `exp(log_value)`, with respect to the value as [`log_prob`](Distribution::log_prob) is. For the
+    /// density of the logarithms add their sum.
+    pub fn log_prob_of_log(&self, log_value: &Tensor) -> Result<Tensor> {
+        let op = "RelaxedOneHotCategorical::log_prob_of_log";
+        shape::same_kind(op, "log_value", log_value, &self.logits)?;
+        shape::value_shape(op, log_value, &self.batch, &self.event)?;
+        let density = self.density(&counts::double(log_value)?)?;
+        Ok(density.to_dtype(self.logits.dtype())?)
+    }
+
+    fn density(&self, log_value: &Tensor) -> Result<Tensor> {
+        let temperature = counts::double(&self.temperature)?;
+        let k = self.event[0] as f64;
+        let scores =
+            counts::double(&self.logits)?.broadcast_sub(&log_value.broadcast_mul(&temperature)?)?;
+        let rest = log_softmax(&scores, D::Minus1)?.broadcast_sub(log_value)?;
+        let scale = (temperature.squeeze(D::Minus1)?.log()? * (k - 1.))?;
+        Ok((rest.sum(D::Minus1)?.broadcast_add(&scale)? + lgamma(k))?)
+    }
+}
+
+impl Distribution for RelaxedOneHotCategorical {
+    fn batch_shape(&self) -> &[usize] {
+        &self.batch
+    }
+
+    fn event_shape(&self) -> &[usize] {
+        &self.event
+    }
+
+    fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
+        Ok(self.sample_log(shape, rng)?.exp()?)
+    }
+
+    fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
+        let op = "RelaxedOneHotCategorical::log_prob";
+        shape::same_kind(op, "value", value, &self.logits)?;
+        let out = shape::value_shape(op, value, &self.batch, &self.event)?;
+        if out.contains(&0) {
+            return Ok(Tensor::zeros(out, value.dtype(), value.device())?);
+        }
+        let value = counts::double(value)?;
+        let miss = (value.sum_keepdim(D::Minus1)? - 1.)?.abs()?.gt(1e-3)?;
+        let outside = (value.le(0.)?.max_keepdim(D::Minus1)? + miss)?.gt(0u8)?;
+        // A point inside takes the place of those outside, so that no gradient is NaN.
+        let inside = (value.ones_like()? / self.event[0] as f64)?;
+        let full = outside.broadcast_as(value.shape())?;
+        let density = self.density(&full.where_cond(&inside, &value)?.log()?)?;
+        let outside = outside.squeeze(D::Minus1)?.broadcast_as(density.shape())?;
+        let never = (density.zeros_like()? + f64::NEG_INFINITY)?;
+        let density = outside.where_cond(&never, &density)?;
+        Ok(density.to_dtype(self.logits.dtype())?)
+    }
+}
+
+impl Reparameterized for RelaxedOneHotCategorical {}
