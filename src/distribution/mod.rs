@@ -155,12 +155,15 @@ fn check_weights(weights: &Tensor, batch: &[usize]) -> Result<usize> {
 
 mod bernoulli;
 mod categorical;
+mod covariance;
 mod dirichlet;
 mod gamma;
 mod independent;
 mod laplace;
 mod logistic_normal;
+mod low_rank;
 mod mixture;
+mod multivariate_normal;
 mod mvn_diag;
 mod normal;
 mod parameters;
@@ -172,6 +175,8 @@ pub use gamma::Gamma;
 pub use independent::Independent;
 pub use laplace::Laplace;
 pub use logistic_normal::LogisticNormal;
+pub use low_rank::LowRankMultivariateNormal;
 pub use mixture::{MixtureComponent, MixtureSameFamily, select_component};
+pub use multivariate_normal::MultivariateNormal;
 pub use mvn_diag::MultivariateNormalDiag;
 pub use normal::Normal;
