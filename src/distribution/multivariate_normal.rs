@@ -4,7 +4,7 @@ use super::covariance::{self, Gaussian, check_matrix, diagonal, product};
 use super::parameters::Domain;
 use super::*;
 use crate::kernels::activation::Activation;
-use crate::kernels::dense::dense;
+use crate::kernels::dense::{Layer, mlp};
 use crate::kernels::triangular::squared_distance;
 use candle_core::D;
 use std::f64::consts::TAU;
@@ -138,7 +138,12 @@ impl Distribution for MultivariateNormal {
         let lower = self.lower()?.reshape((d, d))?;
         let one = self.loc.elem_count() == d;
         let loc = one.then(|| self.loc.reshape(d)).transpose()?;
-        let out = dense(&noise, &lower, loc.as_ref(), Activation::Identity)?.reshape(full)?;
+        let layer = Layer {
+            weight: &lower,
+            bias: loc.as_ref(),
+            activation: Activation::Identity,
+        };
+        let out = mlp(&noise, &[layer])?.reshape(full)?;
         match loc {
             Some(_) => Ok(out),
             None => Ok(out.broadcast_add(&self.loc)?),

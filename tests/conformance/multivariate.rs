@@ -1,10 +1,11 @@
 //! Normal distributions on vectors with covariances.
 
-use crate::{positive, real, row};
+use crate::{positive, real, row, tensor};
 use candle_core::{DType, Device, Tensor};
 use candle_prob::Result;
 use candle_prob::distribution::{
-    LowRankMultivariateNormal, MultivariateNormal, MultivariateNormalDiag,
+    ContinuousBernoulli, LowRankMultivariateNormal, MultivariateNormal, MultivariateNormalDiag,
+    VonMises,
 };
 
 /// Lower-triangular, with a positive diagonal wherever the numbers are moderate.
@@ -73,4 +74,31 @@ fn low_rank_multivariate_normal() -> Result<()> {
     );
     diag.kl(&other)?;
     diag.kl(&full(&real(&[3], 2), &real(&[3, 3], 3))?)
+}
+
+#[test]
+fn von_mises() -> Result<()> {
+    let family = row(
+        |p: &[Tensor]| VonMises::new(&p[0], &p[1]),
+        [real(&[2, 3], 0), positive(&[1, 3], 1)],
+    );
+    family.distribution()?;
+    family.mode()?;
+    family.entropy()?;
+    family.cdf()?;
+    family.reparameterized()?;
+    family.kl(&VonMises::new(&real(&[3], 2), &positive(&[3], 3))?)
+}
+
+#[test]
+fn continuous_bernoulli() -> Result<()> {
+    let logits = tensor([-30., -1.01, -1e-3, 0.4, 0.99, 8.]);
+    let family = row(|p: &[Tensor]| ContinuousBernoulli::new(&p[0]), [logits]);
+    family.distribution()?;
+    family.moments()?;
+    family.entropy()?;
+    family.mode()?;
+    family.cdf()?;
+    family.reparameterized()?;
+    family.kl(&ContinuousBernoulli::new(&real(&[6], 1))?)
 }

@@ -2,7 +2,9 @@
 
 use crate::family;
 use candle_prob::Result;
-use candle_prob::distribution::{LowRankMultivariateNormal, MultivariateNormal};
+use candle_prob::distribution::{
+    ContinuousBernoulli, LowRankMultivariateNormal, MultivariateNormal, VonMises,
+};
 
 #[test]
 fn multivariate_normal() -> Result<()> {
@@ -21,6 +23,30 @@ fn low_rank_multivariate_normal() -> Result<()> {
         LowRankMultivariateNormal::new(p.get("loc"), p.get("cov_factor"), p.get("cov_diag"))
     });
     family.density()?;
+    family.moments()?;
+    family.mode()?;
+    family.entropy()
+}
+
+#[test]
+fn von_mises() -> Result<()> {
+    let family = family("VonMises", |p| {
+        VonMises::new(p.get("loc"), p.get("concentration"))
+    });
+    family.density()?;
+    family.cdf()?;
+    family.moments()?;
+    family.mode()?;
+    family.entropy()
+}
+
+#[test]
+fn continuous_bernoulli() -> Result<()> {
+    let family = family("ContinuousBernoulli", |p| {
+        ContinuousBernoulli::new(p.get("logits"))
+    });
+    family.density()?;
+    family.cdf()?;
     family.moments()?;
     family.mode()?;
     family.entropy()
