@@ -3,6 +3,7 @@
 //! A distribution is an eager value: it holds tensors, owns no variable and is cheap to clone. Shapes follow one law:
 //! a sample has shape `sample ++ batch ++ event`, a log-probability `sample ++ batch`.
 
+use crate::bijector::Bijector;
 use crate::error::{Error, Result};
 use crate::rng::Rng;
 use crate::shape;
@@ -44,6 +45,14 @@ pub trait Distribution {
         Self: Sized,
     {
         Independent::new(self, dims)
+    }
+
+    /// The distribution of `bijector(x)`.
+    fn transformed_by<B: Bijector>(self, bijector: B) -> Result<Transformed<Self, B>>
+    where
+        Self: Sized,
+    {
+        Transformed::new(self, bijector)
     }
 }
 
@@ -157,10 +166,13 @@ mod bernoulli;
 mod binomial;
 mod categorical;
 mod cauchy;
+mod continuous_bernoulli;
 mod counts;
+mod covariance;
 mod delta;
 mod dirichlet;
 mod discretized_logistic;
+mod expanded;
 mod exponential;
 mod gamma;
 mod geometric;
@@ -172,8 +184,11 @@ mod laplace;
 mod log_normal;
 mod logistic;
 mod logistic_normal;
+mod low_rank;
+mod masked;
 mod mixture;
 mod multinomial;
+mod multivariate_normal;
 mod mvn_diag;
 mod negative_binomial;
 mod normal;
@@ -181,15 +196,19 @@ mod one_hot;
 mod parameters;
 mod poisson;
 mod relaxed;
+mod transformed;
 mod uniform;
+mod von_mises;
 
 pub use bernoulli::Bernoulli;
 pub use binomial::Binomial;
 pub use categorical::Categorical;
 pub use cauchy::Cauchy;
+pub use continuous_bernoulli::ContinuousBernoulli;
 pub use delta::Delta;
 pub use dirichlet::Dirichlet;
 pub use discretized_logistic::DiscretizedLogistic;
+pub use expanded::Expanded;
 pub use exponential::Exponential;
 pub use gamma::Gamma;
 pub use geometric::Geometric;
@@ -201,12 +220,17 @@ pub use laplace::Laplace;
 pub use log_normal::LogNormal;
 pub use logistic::Logistic;
 pub use logistic_normal::LogisticNormal;
+pub use low_rank::LowRankMultivariateNormal;
+pub use masked::Masked;
 pub use mixture::{MixtureComponent, MixtureSameFamily, select_component};
 pub use multinomial::Multinomial;
+pub use multivariate_normal::MultivariateNormal;
 pub use mvn_diag::MultivariateNormalDiag;
 pub use negative_binomial::NegativeBinomial;
 pub use normal::Normal;
 pub use one_hot::{OneHotCategorical, OneHotCategoricalStraightThrough};
 pub use poisson::Poisson;
 pub use relaxed::{RelaxedBernoulli, RelaxedOneHotCategorical};
+pub use transformed::Transformed;
 pub use uniform::Uniform;
+pub use von_mises::VonMises;

@@ -4,6 +4,7 @@
 mod continuous;
 mod discrete;
 mod location_scale;
+mod multivariate;
 
 use candle_core::{DType, Device, Tensor};
 use candle_prob::distribution::{

@@ -4,6 +4,7 @@
 mod continuous;
 mod discrete;
 mod location_scale;
+mod multivariate;
 
 use candle_core::{DType, Device, Tensor, Var};
 use candle_prob::Result;
@@ -49,6 +50,7 @@ fn numbers(value: &Value) -> Vec<Option<f64>> {
     match value {
         Value::Array(items) => items.iter().flat_map(numbers).collect(),
         Value::Object(table) => numbers(&table["data"]),
+        Value::Object(array) => numbers(&array["data"]),
         value => vec![number(value)],
     }
 }
@@ -63,6 +65,10 @@ fn shape(value: &Value) -> Vec<usize> {
             .into_iter()
             .map(|n| n.unwrap() as usize)
             .collect(),
+        Value::Object(array) => {
+            let dims = array["shape"].as_array().unwrap();
+            dims.iter().map(|d| d.as_u64().unwrap() as usize).collect()
+        }
         _ => vec![],
     }
 }
