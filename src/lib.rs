@@ -3,6 +3,7 @@
 //! The rooms:
 //!
 //! - [`distribution`]: families and combinators, their traits, and KL divergences in closed form.
+//! - [`divergence`]: f-divergences, Renyi and Wasserstein distances, Monte-Carlo estimates.
 //! - [`net`]: dense networks, convolutions and image encoders, and heads that turn features into a distribution.
 //! - [`objective`]: bottleneck objectives, returned as named parts.
 //! - [`optim`]: fused Adam and SGD, clipping, schedules, checkpoints of the whole training state.
@@ -16,6 +17,7 @@
 
 pub mod conditional;
 pub mod distribution;
+pub mod divergence;
 pub mod error;
 pub mod init;
 mod kernels;
