@@ -7,12 +7,15 @@ use std::marker::PhantomData;
 /// Whether a type implements a trait. A method of the value is found before one of a reference to it.
 macro_rules! implements {
     ($family:ty, $capability:path) => {{
+        // One of the two is asked.
+        #[allow(dead_code)]
         trait Otherwise {
             fn answer(&self) -> bool {
                 false
             }
         }
         impl<T> Otherwise for &PhantomData<T> {}
+        #[allow(dead_code)]
         trait Has {
             fn answer(&self) -> bool {
                 true

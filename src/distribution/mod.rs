@@ -10,6 +10,16 @@
 //!
 //! | family | pathwise | moments | mode | entropy | cdf | KL to its own |
 //! |---|---|---|---|---|---|---|
+//! | [`Bernoulli`] | - | yes | - | yes | - | yes |
+//! | [`Categorical`] | - | - | - | yes | - | yes |
+//! | [`Dirichlet`] | yes | yes | - | yes | - | yes |
+//! | [`Gamma`] | yes | yes | - | yes | - | yes |
+//! | [`Independent`] | yes | yes | - | yes | - | yes |
+//! | [`Laplace`] | yes | yes | yes | yes | yes | yes |
+//! | [`LogisticNormal`] | yes | - | - | - | - | yes |
+//! | [`MixtureSameFamily`] | - | yes | - | - | - | - |
+//! | [`MultivariateNormalDiag`] | yes | yes | - | yes | - | yes |
+//! | [`Normal`] | yes | yes | - | yes | - | yes |
 
 use crate::error::{Error, Result};
 use crate::rng::Rng;
