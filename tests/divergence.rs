@@ -7,7 +7,7 @@ use candle_prob::distribution::{
 use candle_prob::divergence::{
     Alpha, FDivergence, Gan, Jeffreys, JensenShannon, JensenShannonSum, KullbackLeibler, Neyman,
     Pearson, Renyi, ReverseKl, SquaredHellinger, TotalVariation, Wasserstein2, categorical,
-    discrete, estimate,
+    discrete, estimate, gaussian_wasserstein2_squared,
 };
 use candle_prob::testing::check_gradient;
 use candle_prob::{Result, Rng};
@@ -611,5 +611,54 @@ fn pathwise_estimates_have_the_gradient_of_kl() -> Result<()> {
     // The others carry none.
     let kl = estimate::kl(&p, &q, 10, &mut Rng::new(0))?;
     assert!(kl.mean.sum_all()?.backward()?.get(&a).is_none());
+    Ok(())
+}
+
+#[test]
+fn wasserstein_with_full_covariances_matches_the_reference() -> Result<()> {
+    let mut seen = 0;
+    for case in file(include_str!("golden/kl.json")) {
+        if case["kind"] != "wasserstein2_gaussian" {
+            continue;
+        }
+        seen += 1;
+        for dtype in DTYPES {
+            let [[a, b], [c, d]] = ["p_params", "q_params"]
+                .map(|side| ["loc", "scale_tril"].map(|name| tensor(&case[side][name], dtype)));
+            let squared = gaussian_wasserstein2_squared([&a, &b], [&c, &d])?;
+            agrees(&case, dtype, &squared.sqrt()?);
+        }
+    }
+    assert_eq!(seen, 4);
+    Ok(())
+}
+
+#[test]
+fn wasserstein_with_full_covariances_is_smooth_and_exact_near_equality() -> Result<()> {
+    let normal = |shape: &[usize], seed| Rng::new(seed).normal(shape, DType::F64, CPU);
+    let (loc, factor) = (normal(&[2, 3], 0)?, normal(&[2, 3, 3], 1)?);
+    let (other, to) = (normal(&[1, 3], 2)?, normal(&[1, 3, 3], 3)?);
+    let distance = |x: &[Tensor]| gaussian_wasserstein2_squared([&x[0], &x[1]], [&x[2], &x[3]]);
+    check_gradient(&distance, &[loc.clone(), factor.clone(), other, to], 1e-6)?;
+    // The same covariance from another root, and one that is nearly the same.
+    let turned = factor.matmul(
+        &Tensor::new(&[[0f64, 1., 0.], [0., 0., 1.], [1., 0., 0.]], CPU)?
+            .broadcast_as((2, 3, 3))?
+            .contiguous()?,
+    )?;
+    for gap in flat(&gaussian_wasserstein2_squared(
+        [&loc, &factor],
+        [&loc, &turned],
+    )?) {
+        assert!(gap < 1e-28, "{gap}");
+    }
+    let near = (&turned * (1. + 1e-9))?;
+    let squared = gaussian_wasserstein2_squared([&loc, &factor], [&loc, &near])?;
+    let want = (factor.sqr()?.sum((1, 2))? * 1e-18)?;
+    for (got, want) in flat(&squared).into_iter().zip(flat(&want)) {
+        assert!((got / want - 1.).abs() < 1e-5, "{got}, not {want}");
+    }
+    let flat_loc = loc.narrow(1, 0, 2)?;
+    assert!(gaussian_wasserstein2_squared([&flat_loc, &factor], [&loc, &factor]).is_err());
     Ok(())
 }

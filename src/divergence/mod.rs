@@ -3,7 +3,7 @@
 //! - [`FDivergence`]: the f-divergences as a critic needs them (generator, output activation, conjugate), one type each.
 //! - [`discrete`] and [`categorical`]: any of them exactly, between distributions over K values.
 //! - [`Renyi`]: the Renyi divergence in closed form, with Bhattacharyya distance and Hellinger distance from it.
-//! - [`Wasserstein2`]: the optimal transport distance between Gaussians.
+//! - [`Wasserstein2`]: the optimal transport distance between Gaussians; [`gaussian_wasserstein2_squared`] with full covariances.
 //! - [`estimate`]: Monte-Carlo estimates with their standard errors, for pairs without a closed form.
 //!
 //! | type | f(u) | activation(v) | conjugate: f*(activation(v)) |
@@ -43,7 +43,7 @@ pub use jensen_shannon::{Gan, JensenShannon, JensenShannonSum};
 pub use kullback_leibler::{Jeffreys, KullbackLeibler, ReverseKl};
 pub use renyi::Renyi;
 pub use total_variation::TotalVariation;
-pub use wasserstein::Wasserstein2;
+pub use wasserstein::{Wasserstein2, gaussian_wasserstein2_squared};
 
 /// An f-divergence `D_f(P || Q) = E_Q[f(p/q)]`, f convex with f(1) = 0, and its variational form
 /// `D_f(P || Q) = sup_v E_P[rho(v(x))] - E_Q[f*(rho(v(x)))]`, where a critic's output v is any real number, rho maps it
