@@ -4,6 +4,7 @@
 //!
 //! - [`distribution`]: families and combinators, their traits, and KL divergences in closed form.
 //! - [`bijector`]: invertible maps with their log-determinants.
+//! - [`divergence`]: f-divergences, Renyi and Wasserstein distances, Monte-Carlo estimates.
 //! - [`net`]: dense networks, convolutions and image encoders, and heads that turn features into a distribution.
 //! - [`objective`]: bottleneck objectives, returned as named parts.
 //! - [`optim`]: fused Adam and SGD, clipping, schedules, checkpoints of the whole training state.
@@ -18,6 +19,7 @@
 pub mod bijector;
 pub mod conditional;
 pub mod distribution;
+pub mod divergence;
 pub mod error;
 pub mod init;
 mod kernels;

@@ -40,6 +40,7 @@ pub(crate) mod mixture;
 pub(crate) mod node;
 pub(crate) mod norm;
 pub(crate) mod pointwise;
+pub(crate) mod polar;
 pub(crate) mod random;
 pub(crate) mod range;
 pub(crate) mod reduce;

@@ -50,7 +50,6 @@ fn numbers(value: &Value) -> Vec<Option<f64>> {
     match value {
         Value::Array(items) => items.iter().flat_map(numbers).collect(),
         Value::Object(table) => numbers(&table["data"]),
-        Value::Object(array) => numbers(&array["data"]),
         value => vec![number(value)],
     }
 }

@@ -1,0 +1,55 @@
+//! The two chi-squared divergences.
+
+use super::curve::{Curve, grow_m1};
+use crate::kernels::pointwise::Real;
+
+/// `D_f = integral of (p - q)^2 / q`, f(u) = (u - 1)^2.
+///
+/// The conjugate is -1 for scores below -2, where the supremum over u >= 0 is at u = 0; tables that go on with
+/// `v^2/4 + v` take it over negative ratios too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pearson;
+
+/// `D_f = integral of (p - q)^2 / p`, f(u) = (1 - u)^2 / u: [`Pearson`] with P and Q exchanged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Neyman;
+
+impl Curve for Pearson {
+    fn generator<R: Real>(self, r: R) -> R {
+        r.exp_m1().square()
+    }
+
+    fn reversed<R: Real>(self, r: R) -> R {
+        Neyman.generator(r)
+    }
+
+    fn activation<R: Real>(self, v: R, _: f64) -> R {
+        v
+    }
+
+    fn conjugate<R: Real>(self, v: R, _: f64) -> R {
+        if v.value() < -2. {
+            R::constant(-1.)
+        } else {
+            v * (v * 0.25 + 1.)
+        }
+    }
+}
+
+impl Curve for Neyman {
+    fn generator<R: Real>(self, r: R) -> R {
+        ((r * 0.5).exp_m1() - (r * -0.5).exp_m1()).square()
+    }
+
+    fn reversed<R: Real>(self, r: R) -> R {
+        Pearson.generator(r)
+    }
+
+    fn activation<R: Real>(self, v: R, ceiling: f64) -> R {
+        -grow_m1(-v, ceiling)
+    }
+
+    fn conjugate<R: Real>(self, v: R, ceiling: f64) -> R {
+        grow_m1(v * -0.5, ceiling) * -2.
+    }
+}

@@ -1,0 +1,113 @@
+//! f-divergences as functions of one number, with what they share.
+
+use super::FDivergence;
+use crate::error::Result;
+use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::shape;
+use candle_core::{DType, Tensor};
+
+/// What [`FDivergence`] says, in numbers. `ceiling` is where [`grow`] leaves the exponential.
+pub(super) trait Curve: Copy + Send + Sync + 'static {
+    fn generator<R: Real>(self, r: R) -> R;
+
+    fn reversed<R: Real>(self, r: R) -> R;
+
+    fn activation<R: Real>(self, v: R, ceiling: f64) -> R;
+
+    fn conjugate<R: Real>(self, v: R, ceiling: f64) -> R;
+}
+
+/// e^x, from `ceiling` on along its tangent: finite where e^x is not.
+pub(super) fn grow<R: Real>(x: R, ceiling: f64) -> R {
+    if x.value() > ceiling {
+        (x - (ceiling - 1.)) * ceiling.exp()
+    } else {
+        x.exp()
+    }
+}
+
+/// [`grow`] - 1.
+pub(super) fn grow_m1<R: Real>(x: R, ceiling: f64) -> R {
+    if x.value() > ceiling {
+        grow(x, ceiling)
+    } else {
+        x.exp_m1()
+    }
+}
+
+/// A score of 1e4 times e^ceiling is within the range of the dtype.
+fn ceiling(dtype: DType) -> f64 {
+    if dtype == DType::F64 { 650. } else { 75. }
+}
+
+#[derive(Clone, Copy)]
+struct Generator<C> {
+    curve: C,
+    reversed: bool,
+}
+
+impl<C: Curve> Formula<1> for Generator<C> {
+    const NAME: &'static str = "f-divergence-generator";
+
+    fn at<R: Real>(self, [r]: [R; 1]) -> R {
+        if self.reversed {
+            self.curve.reversed(r)
+        } else {
+            self.curve.generator(r)
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Activation<C> {
+    curve: C,
+    ceiling: f64,
+}
+
+impl<C: Curve> Formula<1> for Activation<C> {
+    const NAME: &'static str = "f-divergence-activation";
+
+    fn at<R: Real>(self, [v]: [R; 1]) -> R {
+        self.curve.activation(v, self.ceiling)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Conjugate<C> {
+    curve: C,
+    ceiling: f64,
+}
+
+impl<C: Curve> Formula<1> for Conjugate<C> {
+    const NAME: &'static str = "f-divergence-conjugate";
+
+    fn at<R: Real>(self, [v]: [R; 1]) -> R {
+        self.curve.conjugate(v, self.ceiling)
+    }
+}
+
+impl<C: Curve> FDivergence for C {
+    fn generator(&self, log_ratio: &Tensor) -> Result<Tensor> {
+        shape::float("FDivergence::generator", "log_ratio", log_ratio)?;
+        let (curve, reversed) = (*self, false);
+        formula(Generator { curve, reversed }, [log_ratio])
+    }
+
+    fn reversed(&self, log_ratio: &Tensor) -> Result<Tensor> {
+        shape::float("FDivergence::reversed", "log_ratio", log_ratio)?;
+        let (curve, reversed) = (*self, true);
+        formula(Generator { curve, reversed }, [log_ratio])
+    }
+
+    fn activation(&self, score: &Tensor) -> Result<Tensor> {
+        shape::float("FDivergence::activation", "score", score)?;
+        let (curve, ceiling) = (*self, ceiling(score.dtype()));
+        formula(Activation { curve, ceiling }, [score])
+    }
+
+    fn conjugate(&self, score: &Tensor) -> Result<Tensor> {
+        shape::float("FDivergence::conjugate", "score", score)?;
+        let (curve, ceiling) = (*self, ceiling(score.dtype()));
+        formula(Conjugate { curve, ceiling }, [score])
+    }
+}

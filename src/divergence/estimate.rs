@@ -1,0 +1,227 @@
+//! Monte-Carlo estimates of divergences, with their standard errors.
+//!
+//! Nothing that promises a closed form ever calls these. Estimates are made in one go: memory is that of `samples`
+//! draws of the whole batch.
+
+use super::FDivergence;
+use crate::distribution::{Distribution, Reparameterized};
+use crate::error::{Error, Result};
+use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::rng::Rng;
+use crate::shape;
+use candle_core::{DType, Tensor};
+
+/// A mean over draws.
+#[derive(Debug, Clone)]
+pub struct Estimate {
+    /// The estimate, shape `batch`.
+    pub mean: Tensor,
+    /// Its standard error, shape `batch`: infinite where the mean is not finite. It has no gradient.
+    pub standard_error: Tensor,
+    /// The number of draws from each distribution that was drawn from.
+    pub samples: usize,
+}
+
+impl Estimate {
+    /// From terms `[samples] ++ batch` of one mean, summed in double precision.
+    fn of(terms: &Tensor) -> Result<Self> {
+        let (samples, dtype) = (terms.dim(0)?, terms.dtype());
+        let terms = terms.to_dtype(DType::F64)?;
+        let mean = terms.mean(0)?;
+        let spread = terms.detach().broadcast_sub(&mean.detach())?.sqr()?;
+        let variance = (spread.sum(0)? / ((samples - 1) as f64 * samples as f64))?;
+        let standard_error = formula(StandardError, [&mean.detach(), &variance])?;
+        Ok(Estimate {
+            mean: mean.to_dtype(dtype)?,
+            standard_error: standard_error.to_dtype(dtype)?,
+            samples,
+        })
+    }
+
+    fn detach(self) -> Self {
+        Estimate {
+            mean: self.mean.detach(),
+            ..self
+        }
+    }
+}
+
+/// The root of a mean's variance, infinite where the mean says nothing.
+#[derive(Clone, Copy)]
+struct StandardError;
+
+impl Formula<2> for StandardError {
+    const NAME: &'static str = "standard-error";
+
+    fn at<R: Real>(self, [mean, variance]: [R; 2]) -> R {
+        if mean.value().is_finite() {
+            variance.sqrt()
+        } else {
+            R::constant(f64::INFINITY)
+        }
+    }
+}
+
+/// KL(p || q) as the mean of `ln p(x) - ln q(x)` over draws x of p.
+///
+/// Shapes: the batch shapes, broadcast. Units: nats. Gradients: none; see [`kl_pathwise`].
+///
+/// Errors: fewer than 2 samples; distributions whose values or batches do not fit.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_prob::distribution::{Distribution, Kl, Normal};
+/// use candle_prob::{Rng, divergence::estimate};
+/// # fn main() -> candle_prob::Result<()> {
+/// let number = |x: f64| Tensor::new(x, &Device::Cpu);
+/// let p = Normal::new(&number(0.)?, &number(1.)?)?;
+/// let q = Normal::new(&number(1.)?, &number(2.)?)?;
+/// let estimate = estimate::kl(&p, &q, 10_000, &mut Rng::new(0))?;
+/// let error = (estimate.mean - p.kl(&q)?)?.abs()?.to_scalar::<f64>()?;
+/// assert!(error < 4. * estimate.standard_error.to_scalar::<f64>()?);
+/// # Ok(())
+/// # }
+/// ```
+pub fn kl<P: Distribution, Q: Distribution>(
+    p: &P,
+    q: &Q,
+    samples: usize,
+    rng: &mut Rng,
+) -> Result<Estimate> {
+    let ratio = log_ratio("estimate::kl", p, q, draw(p, q, samples, rng)?)?;
+    Ok(Estimate::of(&ratio.detach())?.detach())
+}
+
+/// As [`kl`], with gradients to the parameters of both through the draws.
+pub fn kl_pathwise<P: Reparameterized, Q: Distribution>(
+    p: &P,
+    q: &Q,
+    samples: usize,
+    rng: &mut Rng,
+) -> Result<Estimate> {
+    let ratio = log_ratio("estimate::kl_pathwise", p, q, draw(p, q, samples, rng)?)?;
+    Estimate::of(&ratio)
+}
+
+/// KL(p || q) as the mean of `u - 1 - ln u` with `u = q(x) / p(x)` over draws x of p.
+///
+/// No term is negative, and near-equal distributions have a far smaller error than with [`kl`]; far ones may have a
+/// larger one, because u has heavy tails. The mean is right where p is positive wherever q is; otherwise it is too low by
+/// the probability that q has outside.
+///
+/// Shapes, units, gradients and errors: as for [`kl`].
+///
+/// Source: Schulman (2020), Approximating KL Divergence, estimator k3.
+pub fn kl_low_variance<P: Distribution, Q: Distribution>(
+    p: &P,
+    q: &Q,
+    samples: usize,
+    rng: &mut Rng,
+) -> Result<Estimate> {
+    let ratio = log_ratio("estimate::kl_low_variance", p, q, draw(p, q, samples, rng)?)?;
+    Ok(Estimate::of(&formula(Excess, [&ratio.detach()])?)?.detach())
+}
+
+/// `e^-r - 1 + r`.
+#[derive(Clone, Copy)]
+struct Excess;
+
+impl Formula<1> for Excess {
+    const NAME: &'static str = "kl-low-variance";
+
+    fn at<R: Real>(self, [r]: [R; 1]) -> R {
+        (-r).exp_m1() + r
+    }
+}
+
+/// D_f(p || q) from as many draws of p as of q.
+///
+/// Formula: with the mixture `m = (p + q) / 2`, the mean of `q f(p/q) / m` over draws of both: what only one of both
+/// distributions has is seen, and for bounded divergences no term exceeds the divergence's bound twice.
+///
+/// Shapes: the batch shapes, broadcast. Units: nats, where f has a logarithm. Gradients: none.
+///
+/// Errors: fewer than 2 samples; distributions whose values or batches do not fit.
+pub fn f_divergence<F: FDivergence + ?Sized, P: Distribution, Q: Distribution>(
+    f: &F,
+    p: &P,
+    q: &Q,
+    samples: usize,
+    rng: &mut Rng,
+) -> Result<Estimate> {
+    let op = "estimate::f_divergence";
+    let from_p = log_ratio(op, p, q, draw(p, q, samples, rng)?)?;
+    let from_q = log_ratio(op, p, q, draw(q, p, samples, rng)?)?;
+    let [p, q] = [from_p, from_q].map(|ratio| Estimate::of(&balanced(f, &ratio.detach())?));
+    let (p, q) = (p?, q?);
+    let error = (p.standard_error.sqr()? + q.standard_error.sqr()?)?.sqrt()?;
+    let both = Estimate {
+        mean: ((p.mean + q.mean)? / 2.)?,
+        standard_error: (error / 2.)?,
+        samples,
+    };
+    Ok(both.detach())
+}
+
+/// `q f(p/q) / m` at log-ratios r: `2 f(e^r) / (1 + e^r)`, for r above 0 by the generator of the divergence exchanged.
+fn balanced<F: FDivergence + ?Sized>(f: &F, ratio: &Tensor) -> Result<Tensor> {
+    let zero = ratio.zeros_like()?;
+    let back = ratio.neg()?;
+    let below = f.generator(&ratio.minimum(&zero)?)?;
+    let above = f.reversed(&back.minimum(&zero)?)?;
+    let terms = (formula(Share, [&back, &below])? + formula(Share, [ratio, &above])?)?;
+    Ok(terms)
+}
+
+/// `2 sigmoid(r) x`, 0 where the first factor is.
+#[derive(Clone, Copy)]
+struct Share;
+
+impl Formula<2> for Share {
+    const NAME: &'static str = "share";
+
+    fn at<R: Real>(self, [r, x]: [R; 2]) -> R {
+        let weight = r.sigmoid() * 2.;
+        if weight.value() == 0. {
+            return R::constant(0.);
+        }
+        weight * x
+    }
+}
+
+/// Draws of p with a singleton for each dim that q's batch has more.
+fn draw<P: Distribution, Q: Distribution>(
+    p: &P,
+    q: &Q,
+    samples: usize,
+    rng: &mut Rng,
+) -> Result<Tensor> {
+    if samples < 2 {
+        let op = "divergence::estimate";
+        return Err(Error::value(op, "samples", "2 or more", samples));
+    }
+    let more = q.batch_shape().len().saturating_sub(p.batch_shape().len());
+    let mut shape = vec![1; more + 1];
+    shape[0] = samples;
+    p.sample(&shape, rng)
+}
+
+/// `ln p(x) - ln q(x)`.
+fn log_ratio<P: Distribution, Q: Distribution>(
+    op: &'static str,
+    p: &P,
+    q: &Q,
+    value: Tensor,
+) -> Result<Tensor> {
+    if shape::broadcast(p.batch_shape(), q.batch_shape()).is_none()
+        || p.event_shape() != q.event_shape()
+    {
+        let (batch, event) = (p.batch_shape(), p.event_shape());
+        let expected = format!("a batch that broadcasts with {batch:?} ++ event {event:?}");
+        let found = [q.batch_shape(), q.event_shape()].concat();
+        return Err(Error::shape(op, "q", expected, &found));
+    }
+    let (p, q) = (p.log_prob(&value)?, q.log_prob(&value)?);
+    shape::same_kind(op, "q", &q, &p)?;
+    Ok(p.broadcast_sub(&q)?)
+}

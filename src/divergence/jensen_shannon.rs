@@ -1,0 +1,107 @@
+//! The Jensen-Shannon divergence in its normalizations.
+
+use super::curve::Curve;
+use crate::kernels::pointwise::Real;
+use std::f64::consts::LN_2;
+
+/// `D_f = (KL(P || M) + KL(Q || M)) / 2` with `M = (P + Q) / 2`: between 0 and ln 2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JensenShannon;
+
+/// `D_f = KL(P || M) + KL(Q || M)` with `M = (P + Q) / 2`: twice [`JensenShannon`], between 0 and 2 ln 2. This is the
+/// row "Jensen-Shannon" of Nowozin, Cseke and Tomioka (2016).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JensenShannonSum;
+
+/// The divergence of the first generative adversarial networks: the same number as [`JensenShannonSum`], with f and the
+/// activation shifted so that the critic's output is the logit of "from P". The constant ln 4, which the literature
+/// often leaves out, makes f(1) = 0.
+///
+/// Source: Goodfellow et al. (2014), theorem 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gan;
+
+/// ln((1 + e^x) / 2), relative near 0.
+fn log_mean_exp<R: Real>(x: R) -> R {
+    if x.value() < 1. {
+        (x.exp_m1() * 0.5).ln_1p()
+    } else {
+        x.softplus() - LN_2
+    }
+}
+
+impl Curve for JensenShannonSum {
+    fn generator<R: Real>(self, r: R) -> R {
+        if r.value() > 0. {
+            return r.exp() * self.generator(-r);
+        }
+        if r.value() == f64::NEG_INFINITY {
+            return R::constant(LN_2);
+        }
+        if r.value() < -1. {
+            let u = r.exp();
+            return u * r - (u + 1.) * log_mean_exp(r);
+        }
+        // ln((u + 1) / 2) = r/2 + ln cosh(r/2): what is left is of second order, and so are its terms.
+        let sinh = (r * 0.25).exp_m1() - (r * -0.25).exp_m1();
+        let log_cosh = (sinh.square() * 0.5).ln_1p();
+        r.exp_m1() * r * 0.5 - (r.exp() + 1.) * log_cosh
+    }
+
+    fn reversed<R: Real>(self, r: R) -> R {
+        self.generator(r)
+    }
+
+    fn activation<R: Real>(self, v: R, _: f64) -> R {
+        -log_mean_exp(-v)
+    }
+
+    fn conjugate<R: Real>(self, v: R, _: f64) -> R {
+        log_mean_exp(v)
+    }
+}
+
+impl Curve for JensenShannon {
+    fn generator<R: Real>(self, r: R) -> R {
+        JensenShannonSum.generator(r) * 0.5
+    }
+
+    fn reversed<R: Real>(self, r: R) -> R {
+        self.generator(r)
+    }
+
+    fn activation<R: Real>(self, v: R, ceiling: f64) -> R {
+        JensenShannonSum.activation(v, ceiling) * 0.5
+    }
+
+    fn conjugate<R: Real>(self, v: R, ceiling: f64) -> R {
+        JensenShannonSum.conjugate(v, ceiling) * 0.5
+    }
+}
+
+impl Curve for Gan {
+    fn generator<R: Real>(self, r: R) -> R {
+        if r.value() <= 0. {
+            return JensenShannonSum.generator(r) - r.exp_m1() * LN_2;
+        }
+        // (u + 1) ln(1 + 1/u), whose u overflows long after it is 1.
+        let tail = if r.value() > 40. {
+            R::constant(1.)
+        } else {
+            (r.exp() + 1.) * (-r).exp().ln_1p()
+        };
+        -r - tail + 2. * LN_2
+    }
+
+    fn reversed<R: Real>(self, r: R) -> R {
+        self.generator(r) + r.exp_m1() * (2. * LN_2)
+    }
+
+    fn activation<R: Real>(self, v: R, _: f64) -> R {
+        -(-v).softplus()
+    }
+
+    fn conjugate<R: Real>(self, v: R, _: f64) -> R {
+        v.softplus() - 2. * LN_2
+    }
+}

@@ -1,0 +1,171 @@
+//! The Renyi divergence in closed form.
+
+use super::wide;
+use crate::distribution::{
+    Dirichlet, Distribution, Independent, Kl, MultivariateNormalDiag, Normal,
+};
+use crate::error::{Error, Result};
+use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::shape;
+use crate::special::lgamma;
+use candle_core::{D, Tensor};
+
+/// The Renyi divergence of order a, `D_a(P || Q) = ln(integral of p^a q^(1-a)) / (a - 1)`; KL at a = 1.
+///
+/// It does not decrease in a, and is infinite where the integral is.
+///
+/// Shapes: the batch shapes, broadcast. Units: nats. Gradients: to the parameters of both, first derivatives only.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_prob::{distribution::Normal, divergence::Renyi};
+/// # fn main() -> candle_prob::Result<()> {
+/// let number = |x: f64| Tensor::new(x, &Device::Cpu);
+/// let p = Normal::new(&number(0.)?, &number(1.)?)?;
+/// let q = Normal::new(&number(2.)?, &number(1.)?)?;
+/// assert!((p.renyi(&q, 0.25)?.to_scalar::<f64>()? - 0.5).abs() < 1e-15);
+/// assert!((p.bhattacharyya(&q)?.to_scalar::<f64>()? - 0.5).abs() < 1e-15);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Source: van Erven and Harremoes (2014), Renyi Divergence and Kullback-Leibler Divergence; closed forms: Gil, Alajaji
+/// and Linder (2013), tables 2 and 3.
+pub trait Renyi<Q: ?Sized = Self>: Distribution {
+    /// D_order(self || other).
+    ///
+    /// Errors: an order that is not positive and finite; shapes, dtypes or devices that do not fit.
+    fn renyi(&self, other: &Q, order: f64) -> Result<Tensor>;
+
+    /// The Bhattacharyya distance `-ln(integral of sqrt(p q))`: half of the divergence of order 1/2.
+    fn bhattacharyya(&self, other: &Q) -> Result<Tensor> {
+        Ok((self.renyi(other, 0.5)? * 0.5)?)
+    }
+
+    /// The squared Hellinger distance `integral of (sqrt(p) - sqrt(q))^2`, between 0 and 2.
+    fn squared_hellinger(&self, other: &Q) -> Result<Tensor> {
+        let distance = self.bhattacharyya(other)?;
+        Ok((crate::special::expm1(&distance.neg()?)? * -2.)?)
+    }
+}
+
+/// Refuses orders that are not positive and finite.
+fn check_order(op: &'static str, order: f64) -> Result<()> {
+    if order > 0. && order.is_finite() {
+        return Ok(());
+    }
+    Err(Error::value(op, "order", "a positive finite number", order))
+}
+
+/// Refuses events that differ and batches that do not broadcast.
+fn check_shapes<P: Distribution, Q: Distribution>(op: &'static str, p: &P, q: &Q) -> Result<()> {
+    let fits = shape::broadcast(p.batch_shape(), q.batch_shape()).is_some();
+    if fits && p.event_shape() == q.event_shape() {
+        return Ok(());
+    }
+    let (batch, event) = (p.batch_shape(), p.event_shape());
+    let expected = format!("a batch that broadcasts with {batch:?} ++ event {event:?}");
+    let found = [q.batch_shape(), q.event_shape()].concat();
+    Err(Error::shape(op, "other", expected, &found))
+}
+
+/// With rho = variance_p / variance_q and `w = 1 + (1-a) (rho - 1)`, the variance of `p^a q^(1-a)` inverted in units of
+/// q's: `(ln(w) / (1-a) - ln(rho)) / 2 + a (loc_p - loc_q)^2 / (2 w variance_q)`.
+#[derive(Clone, Copy)]
+struct Gaussian {
+    order: f64,
+}
+
+impl Formula<4> for Gaussian {
+    const NAME: &'static str = "normal-renyi";
+
+    fn at<R: Real>(self, [loc, scale, other, to]: [R; 4]) -> R {
+        let rest = 1. - self.order;
+        let ratio = scale / to;
+        // rho - 1, as a product that keeps the digits of near-equal scales.
+        let excess = (ratio + 1.) * ((scale - to) / to);
+        let width = excess * rest;
+        if width.value() <= -1. {
+            return R::constant(f64::INFINITY);
+        }
+        let spread = if rest == 0. {
+            excess
+        } else {
+            width.ln_1p() / rest
+        };
+        let t = (loc - other) / to;
+        (spread * 0.5 - ratio.ln()) + t.square() / (width + 1.) * (0.5 * self.order)
+    }
+}
+
+/// Elementwise, of tensors that broadcast.
+fn gaussian(order: f64, p: [&Tensor; 2], q: [&Tensor; 2]) -> Result<Tensor> {
+    formula(Gaussian { order }, [p[0], p[1], q[0], q[1]])
+}
+
+impl Renyi for Normal {
+    fn renyi(&self, other: &Normal, order: f64) -> Result<Tensor> {
+        let op = "Normal::renyi";
+        check_order(op, order)?;
+        check_shapes(op, self, other)?;
+        shape::same_kind(op, "other", other.loc(), self.loc())?;
+        let (p, q) = (self.scale()?, other.scale()?);
+        gaussian(order, [self.loc(), &p], [other.loc(), &q])
+    }
+}
+
+impl Renyi for MultivariateNormalDiag {
+    fn renyi(&self, other: &Self, order: f64) -> Result<Tensor> {
+        let op = "MultivariateNormalDiag::renyi";
+        check_order(op, order)?;
+        check_shapes(op, self, other)?;
+        shape::same_kind(op, "other", other.loc(), self.loc())?;
+        let (p, q) = (self.scale()?, other.scale()?);
+        Ok(gaussian(order, [self.loc(), &p], [other.loc(), &q])?.sum(D::Minus1)?)
+    }
+}
+
+impl<P: Renyi<Q>, Q: Distribution> Renyi<Independent<Q>> for Independent<P> {
+    fn renyi(&self, other: &Independent<Q>, order: f64) -> Result<Tensor> {
+        check_shapes("Independent::renyi", self, other)?;
+        let moved = self.base().batch_shape().len() - self.batch_shape().len();
+        let mut total = self.base().renyi(other.base(), order)?;
+        for _ in 0..moved {
+            total = total.sum(D::Minus1)?;
+        }
+        Ok(total)
+    }
+}
+
+/// ln B(a), the norm of a Dirichlet density; wide.
+fn log_norm(a: &Tensor) -> Result<Tensor> {
+    Ok((lgamma(a)?.sum(D::Minus1)? - lgamma(&a.sum(D::Minus1)?)?)?)
+}
+
+impl Renyi for Dirichlet {
+    /// `(ln B(a P + (1-a) Q) - a ln B(P) - (1-a) ln B(Q)) / (a - 1)`, infinite where an element of the mixed
+    /// concentration is not positive; in double precision inside.
+    fn renyi(&self, other: &Dirichlet, order: f64) -> Result<Tensor> {
+        let op = "Dirichlet::renyi";
+        check_order(op, order)?;
+        check_shapes(op, self, other)?;
+        shape::same_kind(op, "other", other.concentration(), self.concentration())?;
+        if order == 1. {
+            return self.kl(other);
+        }
+        let (p, q) = (wide(self.concentration())?, wide(other.concentration())?);
+        let mixed = (&p * order)?.broadcast_add(&(&q * (1. - order))?)?;
+        let lowest = mixed.detach().min(D::Minus1)?;
+        let inside = lowest.gt(0.)?;
+        // Where it is infinite nothing is computed, so that no gradient comes from there.
+        let safe = inside.unsqueeze(D::Minus1)?.broadcast_as(mixed.shape())?;
+        let mixed = safe.where_cond(&mixed, &mixed.ones_like()?)?;
+        let norms = (log_norm(&p)? * order)?.broadcast_add(&(log_norm(&q)? * (1. - order))?)?;
+        let divergence = ((log_norm(&mixed)? - norms)? / (order - 1.))?;
+        // NaN stays: the comparison is false for it, and so is this one.
+        let outside = lowest.le(0.)?;
+        let infinite = (divergence.zeros_like()? + f64::INFINITY)?;
+        let divergence = outside.where_cond(&infinite, &divergence)?;
+        Ok(divergence.to_dtype(self.concentration().dtype())?)
+    }
+}
