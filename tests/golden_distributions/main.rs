@@ -64,10 +64,6 @@ fn shape(value: &Value) -> Vec<usize> {
             .into_iter()
             .map(|n| n.unwrap() as usize)
             .collect(),
-        Value::Object(array) => {
-            let dims = array["shape"].as_array().unwrap();
-            dims.iter().map(|d| d.as_u64().unwrap() as usize).collect()
-        }
         _ => vec![],
     }
 }
