@@ -154,24 +154,38 @@ fn check_weights(weights: &Tensor, batch: &[usize]) -> Result<usize> {
 }
 
 mod bernoulli;
+mod beta;
 mod categorical;
+mod chi2;
 mod dirichlet;
 mod gamma;
 mod independent;
+mod inverse_gamma;
+mod kumaraswamy;
 mod laplace;
 mod logistic_normal;
 mod mixture;
 mod mvn_diag;
 mod normal;
 mod parameters;
+mod pareto;
+mod student_t;
+mod weibull;
 
 pub use bernoulli::Bernoulli;
+pub use beta::Beta;
 pub use categorical::Categorical;
+pub use chi2::Chi2;
 pub use dirichlet::Dirichlet;
 pub use gamma::Gamma;
 pub use independent::Independent;
+pub use inverse_gamma::InverseGamma;
+pub use kumaraswamy::Kumaraswamy;
 pub use laplace::Laplace;
 pub use logistic_normal::LogisticNormal;
 pub use mixture::{MixtureComponent, MixtureSameFamily, select_component};
 pub use mvn_diag::MultivariateNormalDiag;
 pub use normal::Normal;
+pub use pareto::Pareto;
+pub use student_t::StudentT;
+pub use weibull::Weibull;
