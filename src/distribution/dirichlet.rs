@@ -1,5 +1,6 @@
 //! The Dirichlet distribution.
 
+use super::parameters::Domain;
 use super::*;
 use crate::kernels::gamma::{self as kernel, wide};
 use crate::special::{digamma, lgamma};
@@ -15,7 +16,7 @@ use candle_core::{D, DType};
 /// Gradients: pathwise; a draw is a normalised vector of gamma draws, which move with their concentrations by implicit
 /// reparameterization. First derivatives only.
 ///
-/// Errors: a concentration that is a scalar, empty, or not floating point.
+/// Errors: concentrations that are a scalar, empty, not floating point, or not positive and finite.
 ///
 /// ```
 /// use candle_core::{D, Device, Tensor};
@@ -46,6 +47,17 @@ impl Dirichlet {
     /// From the concentrations, categories last.
     pub fn new(concentration: &Tensor) -> Result<Self> {
         let op = "Dirichlet::new";
+        let dirichlet = Dirichlet::build(op, concentration)?;
+        Domain::Positive.check(op, "concentration", concentration)?;
+        Ok(dirichlet)
+    }
+
+    /// As [`new`](Dirichlet::new), without looking at the values. Rows with concentrations that are not positive give NaN.
+    pub fn new_unchecked(concentration: &Tensor) -> Result<Self> {
+        Dirichlet::build("Dirichlet::new_unchecked", concentration)
+    }
+
+    fn build(op: &'static str, concentration: &Tensor) -> Result<Self> {
         shape::parameter(op, "concentration", concentration)?;
         if concentration.rank() == 0 {
             return Err(Error::shape(op, "concentration", "batch ++ [K]", &[]));
@@ -159,6 +171,18 @@ impl Moments for Dirichlet {
         let rest = total.broadcast_sub(&a)?.broadcast_div(&total)?;
         let variance = (a.broadcast_div(&total)? * rest)?.broadcast_div(&(total + 1.)?)?;
         Ok(variance.to_dtype(self.concentration.dtype())?)
+    }
+}
+
+impl Mode for Dirichlet {
+    /// `(a_i - 1) / (a_0 - K)` with a_0 the sum; NaN unless all concentrations are above 1, as the density is then largest on
+    /// the boundary, in general at no single point.
+    fn mode(&self) -> Result<Tensor> {
+        let less = (&self.concentration - 1.)?;
+        let inside = less.min_keepdim(D::Minus1)?.gt(0f64)?;
+        let mode = less.broadcast_div(&less.sum_keepdim(D::Minus1)?)?;
+        let nan = (mode.zeros_like()? * f64::NAN)?;
+        Ok(inside.broadcast_as(mode.shape())?.where_cond(&mode, &nan)?)
     }
 }
 

@@ -1,8 +1,9 @@
 //! The gamma distribution.
 
+use super::parameters::{Domain, Parameters};
 use super::*;
-use crate::kernels::gamma::{self as kernel, wide};
-use crate::special::{digamma, lgamma};
+use crate::kernels::gamma as kernel;
+use crate::kernels::pointwise::{Formula, Real, formula};
 
 /// Gamma distribution with shape parameter `concentration` and inverse scale `rate`.
 ///
@@ -13,7 +14,8 @@ use crate::special::{digamma, lgamma};
 /// Gradients: pathwise; a draw moves with its concentration at a fixed value of the cdf (implicit reparameterization),
 /// and with its rate as `1 / rate`. First derivatives only: the derivative of a draw is not differentiated again.
 ///
-/// Errors: parameters that are empty, not floating point, of different dtype or device, or do not broadcast.
+/// Errors: parameters that are empty, not floating point, of different dtype or device, do not broadcast, or are not
+/// positive and finite.
 ///
 /// ```
 /// use candle_core::{Device, Tensor, Var};
@@ -32,14 +34,15 @@ use crate::special::{digamma, lgamma};
 ///
 /// Numerics: draws are made as logarithms, so that none is lost to underflow before [`sample_log`](Gamma::sample_log)
 /// returns it, for concentrations from 1e-6 to 1e6 (and beyond: below 1e-37 logarithms overflow). A draw's derivative has
-/// a relative error below 5e-4 in f32 (1.5e-5 measured for concentrations from 1e-6 to 1e6) and 1e-6 in f64. Concentrations
-/// that are not positive give NaN. `log_prob` of f32 values loses digits for large concentrations, as its terms cancel:
-/// at 1e4 they are near 1e5.
+/// a relative error below 5e-4 in f32 (1.5e-5 measured for concentrations from 1e-6 to 1e6) and 1e-6 in f64. `log_prob` of
+/// f32 values loses digits for large concentrations, as its terms cancel: at 1e4 they are near 1e5. The cdf's logarithms
+/// keep their digits in both tails.
 ///
 /// Source: Marsaglia and Tsang (2000), A Simple Method for Generating Gamma Variables; Figurnov, Mohamed and Mnih (2018),
 /// Implicit Reparameterization Gradients, eq. 5.
 #[derive(Debug, Clone)]
 pub struct Gamma {
+    parameters: Parameters<2>,
     concentration: Tensor,
     rate: Tensor,
 }
@@ -47,13 +50,24 @@ pub struct Gamma {
 impl Gamma {
     /// From concentration and rate.
     pub fn new(concentration: &Tensor, rate: &Tensor) -> Result<Self> {
-        let [concentration, rate] = shape::broadcast_parameters(
-            "Gamma::new",
-            [("concentration", concentration), ("rate", rate)],
-        )?;
+        let parameters = [
+            ("concentration", concentration, Domain::Positive),
+            ("rate", rate, Domain::Positive),
+        ];
+        Gamma::from_parameters(Parameters::new("Gamma::new", parameters)?)
+    }
+
+    /// As [`new`](Gamma::new), without looking at the parameters' values. Draws are NaN where they are not positive.
+    pub fn new_unchecked(concentration: &Tensor, rate: &Tensor) -> Result<Self> {
+        let parameters = [("concentration", concentration), ("rate", rate)];
+        Gamma::from_parameters(Parameters::unchecked("Gamma::new_unchecked", parameters)?)
+    }
+
+    fn from_parameters(parameters: Parameters<2>) -> Result<Self> {
         Ok(Gamma {
-            concentration,
-            rate,
+            concentration: parameters.full(0)?,
+            rate: parameters.full(1)?,
+            parameters,
         })
     }
 
@@ -65,6 +79,10 @@ impl Gamma {
     /// The inverse scale.
     pub fn rate(&self) -> &Tensor {
         &self.rate
+    }
+
+    pub(super) fn parameters(&self) -> &Parameters<2> {
+        &self.parameters
     }
 
     /// Logarithms of draws, shape `shape ++ batch`: finite where the draws themselves underflow.
@@ -80,11 +98,7 @@ impl Gamma {
     /// Formula: `a ln b + (a - 1) l - exp(l + ln b) - ln Gamma(a)` with l the log of the value. It stays finite where the
     /// value underflows. `log_value` broadcasts with the batch. At -inf (a value of zero) it is the limit from inside.
     pub fn log_prob_of_log(&self, log_value: &Tensor) -> Result<Tensor> {
-        let op = "Gamma::log_prob_of_log";
-        shape::same_kind(op, "log_value", log_value, &self.concentration)?;
-        shape::value_shape(op, log_value, self.batch_shape(), &[])?;
-        let powers = kernel::power_law_of_log(&(&self.concentration - 1.)?, log_value)?;
-        self.density(&powers, &log_value.exp()?)
+        self.density("Gamma::log_prob_of_log", LogProbOfLog, log_value)
     }
 
     fn draw(&self, shape: &[usize], rng: &mut Rng, log: bool) -> Result<Tensor> {
@@ -92,19 +106,135 @@ impl Gamma {
         kernel::gamma(concentration, Some(rate), shape, rng.stream(), log)
     }
 
-    /// `powers + a ln b - ln Gamma(a) - b x`; `powers` already is -inf outside the support.
-    fn density(&self, powers: &Tensor, value: &Tensor) -> Result<Tensor> {
-        let (a, b) = (wide(&self.concentration)?, wide(&self.rate)?);
-        let constant = ((&a * b.log()?)? - lgamma(&a)?)?.to_dtype(powers.dtype())?;
-        // Below zero `powers` decides; the rest must only stay finite there.
-        let linear = value.relu()?.broadcast_mul(&self.rate)?;
-        Ok(powers.broadcast_add(&constant)?.broadcast_sub(&linear)?)
+    /// A formula of value, parameters, and the density's constant: what depends on the parameters alone is computed once.
+    fn density<F: Formula<4>>(&self, op: &'static str, f: F, value: &Tensor) -> Result<Tensor> {
+        self.parameters.check_value(op, value)?;
+        let [a, b] = self.parameters.given();
+        formula(f, [value, a, b, &self.parameters.formula(Constant)?])
+    }
+
+    /// A formula of value and parameters; `op` names the caller in errors.
+    fn at<F: Formula<3>>(&self, op: &'static str, f: F, value: &Tensor) -> Result<Tensor> {
+        self.parameters.check_value(op, value)?;
+        let [a, b] = self.parameters.given();
+        formula(f, [value, a, b])
+    }
+}
+
+/// `a ln b - ln Gamma(a)`.
+#[derive(Clone, Copy)]
+pub(super) struct Constant;
+
+impl Formula<2> for Constant {
+    const NAME: &'static str = "gamma-constant";
+
+    fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
+        a * b.ln() - a.lgamma()
+    }
+}
+
+#[derive(Clone, Copy)]
+struct LogProb;
+
+impl Formula<4> for LogProb {
+    const NAME: &'static str = "gamma-log-prob";
+
+    fn at<R: Real>(self, [x, a, b, constant]: [R; 4]) -> R {
+        if x.value() < 0. || x.value() == f64::INFINITY {
+            return R::constant(f64::NEG_INFINITY);
+        }
+        (a - 1.).power_law(x) + (constant - b * x)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct LogProbOfLog;
+
+impl Formula<4> for LogProbOfLog {
+    const NAME: &'static str = "gamma-log-prob-of-log";
+
+    fn at<R: Real>(self, [l, a, b, constant]: [R; 4]) -> R {
+        if l.value() == f64::INFINITY {
+            return R::constant(f64::NEG_INFINITY);
+        }
+        if l.value() == f64::NEG_INFINITY {
+            return (a - 1.).limit_of_power() + constant;
+        }
+        (a - 1.) * l + (constant - b * l.exp())
+    }
+}
+
+#[derive(Clone, Copy)]
+struct LogTail {
+    upper: bool,
+}
+
+impl Formula<3> for LogTail {
+    const NAME: &'static str = "gamma-log-cdf";
+
+    fn at<R: Real>(self, [x, a, b]: [R; 3]) -> R {
+        if x.value() <= 0. {
+            return R::constant(if self.upper { 0. } else { f64::NEG_INFINITY });
+        }
+        a.gamma_log_tail(b * x, self.upper)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Quantile;
+
+impl Formula<3> for Quantile {
+    const NAME: &'static str = "gamma-quantile";
+
+    fn at<R: Real>(self, [p, a, b]: [R; 3]) -> R {
+        a.gamma_log_quantile(p, false).exp() / b
+    }
+}
+
+#[derive(Clone, Copy)]
+struct ModeOf;
+
+impl Formula<2> for ModeOf {
+    const NAME: &'static str = "gamma-mode";
+
+    fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
+        if a.value() <= 1. {
+            return R::constant(0.);
+        }
+        (a - 1.) / b
+    }
+}
+
+#[derive(Clone, Copy)]
+struct EntropyOf;
+
+impl Formula<2> for EntropyOf {
+    const NAME: &'static str = "gamma-entropy";
+
+    fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
+        a - b.ln() + a.lgamma() + (-a + 1.) * a.digamma()
+    }
+}
+
+/// With concentrations p and q, and the rates.
+#[derive(Clone, Copy)]
+pub(super) struct Divergence;
+
+impl Formula<4> for Divergence {
+    const NAME: &'static str = "gamma-kl";
+
+    fn at<R: Real>(self, [p, rate, q, to]: [R; 4]) -> R {
+        let ratio = to / rate;
+        let log = ratio.ln();
+        let less = p - q;
+        let rates = p * (ratio - 1. - log) + less * log;
+        rates + (q.lgamma() - p.lgamma() + less * p.digamma())
     }
 }
 
 impl Distribution for Gamma {
     fn batch_shape(&self) -> &[usize] {
-        self.concentration.dims()
+        self.parameters.batch_shape()
     }
 
     fn event_shape(&self) -> &[usize] {
@@ -117,11 +247,7 @@ impl Distribution for Gamma {
 
     /// At zero it is the limit from inside: +inf for a concentration below 1, `ln b` at 1, -inf above.
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
-        let op = "Gamma::log_prob";
-        shape::same_kind(op, "value", value, &self.concentration)?;
-        shape::value_shape(op, value, self.batch_shape(), &[])?;
-        let powers = kernel::power_law(&(&self.concentration - 1.)?, value)?;
-        self.density(&powers, value)
+        self.density("Gamma::log_prob", LogProb, value)
     }
 }
 
@@ -137,37 +263,42 @@ impl Moments for Gamma {
     }
 }
 
+impl Mode for Gamma {
+    /// `(a - 1) / b`, and 0 for concentrations up to 1.
+    fn mode(&self) -> Result<Tensor> {
+        self.parameters.formula(ModeOf)
+    }
+}
+
 impl Entropy for Gamma {
-    /// `a - ln b + ln Gamma(a) + (1 - a) digamma(a)`, in double precision inside: the terms cancel.
+    /// `a - ln b + ln Gamma(a) + (1 - a) digamma(a)`.
     fn entropy(&self) -> Result<Tensor> {
-        let (a, b) = (wide(&self.concentration)?, wide(&self.rate)?);
-        let shape = ((&a + lgamma(&a)?)? + (a.affine(-1., 1.)? * digamma(&a)?)?)?;
-        Ok((shape - b.log()?)?.to_dtype(self.rate.dtype())?)
+        self.parameters.formula(EntropyOf)
+    }
+}
+
+impl Cdf for Gamma {
+    fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
+        self.at("Gamma::log_cdf", LogTail { upper: false }, value)
+    }
+
+    fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
+        self.at("Gamma::log_survival", LogTail { upper: true }, value)
+    }
+
+    fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
+        check_probability("Gamma::quantile", probability)?;
+        self.at("Gamma::quantile", Quantile, probability)
     }
 }
 
 impl Kl for Gamma {
     /// With r = b_q / b_p: `a_p (r - 1 - ln r) + (a_p - a_q) ln r` from the rates and
-    /// `ln Gamma(a_q) - ln Gamma(a_p) - (a_q - a_p) digamma(a_p)` from the concentrations, in double precision inside.
+    /// `ln Gamma(a_q) - ln Gamma(a_p) - (a_q - a_p) digamma(a_p)` from the concentrations.
     fn kl(&self, other: &Gamma) -> Result<Tensor> {
-        let op = "Gamma::kl";
-        shape::same_kind(op, "other", &other.concentration, &self.concentration)?;
-        let [p, q, rate_p, rate_q] = shape::broadcast_parameters(
-            op,
-            [
-                ("concentration", &self.concentration),
-                ("other", &other.concentration),
-                ("rate", &self.rate),
-                ("other", &other.rate),
-            ],
-        )?;
-        let (p, q) = (wide(&p)?, wide(&q)?);
-        let (rate_p, rate_q) = (wide(&rate_p)?, wide(&rate_q)?);
-        let ratio = (&rate_q / &rate_p)?;
-        let log = ratio.log()?;
-        let less = (&p - &q)?;
-        let rates = ((&p * ((&ratio - 1.)? - &log)?)? + (&less * &log)?)?;
-        let concentrations = ((lgamma(&q)? - lgamma(&p)?)? + (&less * digamma(&p)?)?)?;
-        Ok((rates + concentrations)?.to_dtype(self.rate.dtype())?)
+        self.parameters
+            .check_other("Gamma::kl", &other.parameters)?;
+        let ([p, rate], [q, to]) = (self.parameters.given(), other.parameters.given());
+        formula(Divergence, [p, rate, q, to])
     }
 }

@@ -353,6 +353,6 @@ impl Conditional for DirichletHead {
     type Output = Dirichlet;
 
     fn given(&self, features: &Tensor) -> Result<Dirichlet> {
-        Dirichlet::new(&(self.layer.apply(features)? + self.floor)?)
+        Dirichlet::new_unchecked(&(self.layer.apply(features)? + self.floor)?)
     }
 }

@@ -142,7 +142,7 @@ impl Formula<2> for Inverse {
     const NAME: &'static str = "gammaincinv";
 
     fn at<R: Real>(self, [a, p]: [R; 2]) -> R {
-        a.gamma_log_quantile(p).exp()
+        a.gamma_log_quantile(p, false).exp()
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod continuous;
 mod discrete;
+mod gamma_family;
 mod location_scale;
 mod multivariate;
 

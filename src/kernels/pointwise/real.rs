@@ -168,6 +168,35 @@ pub(crate) trait Real:
         Self::function([self, other], x * y.ln_1p(), || [y.ln_1p(), x / (1. + y)])
     }
 
+    /// `self * ln(x)` for x of 0 or more, at 0 the limit: 0 for a power of zero, else infinite. Derivatives of limits are 0.
+    #[inline(always)]
+    fn power_law(self, x: Self) -> Self {
+        if x.value() == 0. {
+            return self.limit_of_power();
+        }
+        self * x.ln()
+    }
+
+    /// `self * ln(1 - x)` for x up to 1, with the limit at 1.
+    #[inline(always)]
+    fn power_law_1m(self, x: Self) -> Self {
+        if x.value() == 1. {
+            return self.limit_of_power();
+        }
+        self * (-x).ln_1p()
+    }
+
+    /// The limit of `self * ln(x)` as x goes to 0.
+    #[inline(always)]
+    fn limit_of_power(self) -> Self {
+        let power = self.value();
+        Self::constant(if power == 0. {
+            0.
+        } else {
+            -f64::INFINITY * power
+        })
+    }
+
     /// `self^other` for positive `self`.
     #[inline(always)]
     fn powf(self, other: Self) -> Self {
@@ -212,6 +241,15 @@ pub(crate) trait Real:
         self.map(special::trigamma(x), || special::tetragamma(x))
     }
 
+    /// `ln Gamma(self + step) - ln Gamma(self)` for positive arguments.
+    #[inline(always)]
+    fn lgamma_gap(self, step: Self) -> Self {
+        let (x, s) = (self.value(), step.value());
+        Self::function([self, step], special::lgamma_gap(x, s), || {
+            [special::digamma_gap(x, s), special::digamma(x + s)]
+        })
+    }
+
     /// `digamma(self + step) - digamma(self)` for positive arguments.
     #[inline(always)]
     fn digamma_gap(self, step: Self) -> Self {
@@ -246,15 +284,15 @@ pub(crate) trait Real:
         Self::function([self, x], value, || gamma_slopes(a, v, upper, 0.))
     }
 
-    /// ln x with P(self, x) = p.
-    fn gamma_log_quantile(self, p: Self) -> Self {
+    /// ln x with P(self, x) = p or, `upper`, Q(self, x) = p.
+    fn gamma_log_quantile(self, p: Self, upper: bool) -> Self {
         let a = self.value();
-        let y = incomplete_gamma::log_quantile(a, p.value());
+        let y = incomplete_gamma::log_quantile(a, p.value(), upper);
         Self::function([self, p], y, || {
             let x = y.exp();
-            let density = incomplete_gamma::log_density(a, x, y);
-            let slope = incomplete_gamma::derivative(a, x, y, Digits::All);
-            [slope, (-density).exp()]
+            let to_p = (-incomplete_gamma::log_density(a, x, y)).exp();
+            let to_a = incomplete_gamma::derivative(a, x, y, Digits::All);
+            [to_a, if upper { -to_p } else { to_p }]
         })
     }
 

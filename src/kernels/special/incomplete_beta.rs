@@ -53,6 +53,11 @@ impl Share {
         if y < 0. { lower } else { lower.flip() }
     }
 
+    /// ln((1 - x) / x).
+    pub(crate) fn log_odds_flipped(self) -> f64 {
+        self.ln_c - self.ln_x
+    }
+
     pub(crate) fn flip(self) -> Self {
         Share {
             x: self.c,

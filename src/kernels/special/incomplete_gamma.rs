@@ -101,28 +101,33 @@ pub(crate) fn derivative(a: f64, x: f64, y: f64, digits: Digits) -> f64 {
     tail(a, x, upper, digits, |t| distance + t)
 }
 
-/// ln x with P(a, x) = p.
-pub(crate) fn log_quantile(a: f64, p: f64) -> f64 {
+/// ln x with P(a, x) = p or, `upper`, Q(a, x) = p.
+pub(crate) fn log_quantile(a: f64, p: f64, upper: bool) -> f64 {
     if !(a > 0. && a < f64::INFINITY && (0. ..=1.).contains(&p)) {
         return f64::NAN;
     }
     if p == 0. || p == 1. {
-        return if p == 0. {
+        let low = upper == (p == 1.);
+        return if low {
             f64::NEG_INFINITY
         } else {
             f64::INFINITY
         };
     }
-    let upper = p > 0.5;
-    let target = if upper { (-p).ln_1p() } else { p.ln() };
+    // Solved for the smaller tail, whose probability has all its digits.
+    let other = p > 0.5;
+    let target = if other { (-p).ln_1p() } else { p.ln() };
     // Wilson and Hilferty (1931): the cube root is about normal.
-    let z = -std::f64::consts::SQRT_2 * statrs::function::erf::erfc_inv(2. * p);
+    let normal = std::f64::consts::SQRT_2 * statrs::function::erf::erfc_inv(2. * p);
+    let z = if upper { normal } else { -normal };
     let root = 1. - 1. / (9. * a) + z / (3. * a.sqrt());
     let start = if a >= 1. && root > 0.3 {
         a.ln() + 3. * root.ln()
     } else {
-        ((p.ln() + lgamma_1p(a)) / a).min(a.max(1.).ln())
+        let log = if upper { (-p).ln_1p() } else { p.ln() };
+        ((log + lgamma_1p(a)) / a).min(a.max(1.).ln())
     };
+    let upper = upper != other;
     newton(start, target, |y| {
         let x = y.exp();
         let log = log_tail(a, x, y, upper);

@@ -1,0 +1,280 @@
+//! The beta distribution.
+
+use super::parameters::{Domain, Parameters};
+use super::*;
+use crate::kernels::gamma as kernel;
+use crate::kernels::pointwise::{Formula, Real, formula};
+use candle_core::D;
+
+/// Beta distribution on [0, 1].
+///
+/// Formula: `log p(x) = (a - 1) ln x + (b - 1) ln(1 - x) - ln B(a, b)` with `a` = `concentration1`, `b` =
+/// `concentration0`.
+///
+/// Shapes: the concentrations broadcast to the batch shape; the event is scalar. Units: nats.
+///
+/// Gradients: pathwise; a draw is `g1 / (g1 + g0)` for two gamma draws, which move with their concentrations by implicit
+/// reparameterization. First derivatives only. The gradient of `log_prob` is finite wherever its value is.
+///
+/// Errors: parameters that are empty, not floating point, of different dtype or device, do not broadcast, or are not
+/// positive and finite.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_prob::distribution::{Beta, Distribution};
+/// # fn main() -> candle_prob::Result<()> {
+/// let b = Tensor::new(&[1f64, 8.], &Device::Cpu)?;
+/// let beta = Beta::new(&Tensor::new(1f64, &Device::Cpu)?, &b)?;
+/// let edge = beta.log_prob(&Tensor::new(0f64, &Device::Cpu)?)?.to_vec1::<f64>()?;
+/// assert_eq!(edge[0], 0.);
+/// assert!((edge[1] - 8f64.ln()).abs() < 1e-15);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Numerics: draws are made from logarithms of gammas, so that none is lost to underflow of both. The cdf's logarithms keep
+/// their digits in both tails.
+///
+/// Source: Figurnov, Mohamed and Mnih (2018), Implicit Reparameterization Gradients, section 3.
+#[derive(Debug, Clone)]
+pub struct Beta {
+    parameters: Parameters<2>,
+}
+
+impl Beta {
+    /// From the exponents of x and of 1 - x, each plus 1.
+    pub fn new(concentration1: &Tensor, concentration0: &Tensor) -> Result<Self> {
+        let parameters = [
+            ("concentration1", concentration1, Domain::Positive),
+            ("concentration0", concentration0, Domain::Positive),
+        ];
+        Ok(Beta {
+            parameters: Parameters::new("Beta::new", parameters)?,
+        })
+    }
+
+    /// As [`new`](Beta::new), without looking at the parameters' values.
+    pub fn new_unchecked(concentration1: &Tensor, concentration0: &Tensor) -> Result<Self> {
+        let parameters = [
+            ("concentration1", concentration1),
+            ("concentration0", concentration0),
+        ];
+        Ok(Beta {
+            parameters: Parameters::unchecked("Beta::new_unchecked", parameters)?,
+        })
+    }
+
+    /// The exponent of x, plus 1; shape `batch`.
+    pub fn concentration1(&self) -> Result<Tensor> {
+        self.parameters.full(0)
+    }
+
+    /// The exponent of 1 - x, plus 1; shape `batch`.
+    pub fn concentration0(&self) -> Result<Tensor> {
+        self.parameters.full(1)
+    }
+
+    fn at<F: Formula<3>>(&self, op: &'static str, f: F, value: &Tensor) -> Result<Tensor> {
+        self.parameters.check_value(op, value)?;
+        let [a, b] = self.parameters.given();
+        formula(f, [value, a, b])
+    }
+}
+
+/// ln B(a, b), which is computed once for all values.
+#[derive(Clone, Copy)]
+struct Norm;
+
+impl Formula<2> for Norm {
+    const NAME: &'static str = "beta-norm";
+
+    fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
+        a.lbeta(b)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct LogProb;
+
+impl Formula<4> for LogProb {
+    const NAME: &'static str = "beta-log-prob";
+
+    fn at<R: Real>(self, [x, a, b, norm]: [R; 4]) -> R {
+        if x.value() < 0. || x.value() > 1. {
+            return R::constant(f64::NEG_INFINITY);
+        }
+        (a - 1.).power_law(x) + (b - 1.).power_law_1m(x) - norm
+    }
+}
+
+#[derive(Clone, Copy)]
+struct LogTail {
+    upper: bool,
+}
+
+impl Formula<3> for LogTail {
+    const NAME: &'static str = "beta-log-cdf";
+
+    fn at<R: Real>(self, [x, a, b]: [R; 3]) -> R {
+        if x.value() <= 0. || x.value() >= 1. {
+            let full = self.upper == (x.value() <= 0.);
+            return R::constant(if full { 0. } else { f64::NEG_INFINITY });
+        }
+        a.beta_log_tail(b, x, 1. - x.value(), self.upper)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Quantile;
+
+impl Formula<3> for Quantile {
+    const NAME: &'static str = "beta-quantile";
+
+    fn at<R: Real>(self, [p, a, b]: [R; 3]) -> R {
+        a.beta_quantile(b, p)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Mean;
+
+impl Formula<2> for Mean {
+    const NAME: &'static str = "beta-mean";
+
+    fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
+        a / (a + b)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Variance;
+
+impl Formula<2> for Variance {
+    const NAME: &'static str = "beta-variance";
+
+    fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
+        let n = a + b;
+        (a / n) * (b / n) / (n + 1.)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct ModeOf;
+
+impl Formula<2> for ModeOf {
+    const NAME: &'static str = "beta-mode";
+
+    fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
+        let (p, q) = (a.value(), b.value());
+        if p > 1. && q > 1. {
+            return (a - 1.) / (a + b - 2.);
+        }
+        // Highest at an end; of a tie the smaller one.
+        let right = q < 1. && p >= 1. || q == 1. && p > 1.;
+        R::constant(if right { 1. } else { 0. })
+    }
+}
+
+#[derive(Clone, Copy)]
+struct EntropyOf;
+
+impl Formula<2> for EntropyOf {
+    const NAME: &'static str = "beta-entropy";
+
+    fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
+        a.lbeta(b) + (a - 1.) * a.digamma_gap(b) + (b - 1.) * b.digamma_gap(a)
+    }
+}
+
+impl Distribution for Beta {
+    fn batch_shape(&self) -> &[usize] {
+        self.parameters.batch_shape()
+    }
+
+    fn event_shape(&self) -> &[usize] {
+        &[]
+    }
+
+    fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
+        let both = [self.concentration1()?, self.concentration0()?];
+        let pairs = kernel::dirichlet(
+            &Tensor::stack(&both, D::Minus1)?,
+            shape,
+            rng.stream(),
+            false,
+        )?;
+        Ok(pairs.narrow(D::Minus1, 0, 1)?.squeeze(D::Minus1)?)
+    }
+
+    /// At zero it is the limit from inside: +inf for a first concentration below 1, finite at 1, -inf above; at one the same
+    /// for the other.
+    fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
+        self.parameters.check_value("Beta::log_prob", value)?;
+        let [a, b] = self.parameters.given();
+        formula(LogProb, [value, a, b, &self.parameters.formula(Norm)?])
+    }
+}
+
+impl Reparameterized for Beta {}
+
+impl Moments for Beta {
+    /// `a / (a + b)`.
+    fn mean(&self) -> Result<Tensor> {
+        self.parameters.formula(Mean)
+    }
+
+    fn variance(&self) -> Result<Tensor> {
+        self.parameters.formula(Variance)
+    }
+}
+
+impl Mode for Beta {
+    /// `(a - 1) / (a + b - 2)` for concentrations above 1, else the end where the density is largest.
+    fn mode(&self) -> Result<Tensor> {
+        self.parameters.formula(ModeOf)
+    }
+}
+
+impl Entropy for Beta {
+    /// `ln B(a, b) + (a - 1) (psi(n) - psi(a)) + (b - 1) (psi(n) - psi(b))` with `n = a + b`, psi = digamma.
+    fn entropy(&self) -> Result<Tensor> {
+        self.parameters.formula(EntropyOf)
+    }
+}
+
+impl Cdf for Beta {
+    fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
+        self.at("Beta::log_cdf", LogTail { upper: false }, value)
+    }
+
+    fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
+        self.at("Beta::log_survival", LogTail { upper: true }, value)
+    }
+
+    fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
+        check_probability("Beta::quantile", probability)?;
+        self.at("Beta::quantile", Quantile, probability)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Divergence;
+
+impl Formula<4> for Divergence {
+    const NAME: &'static str = "beta-kl";
+
+    fn at<R: Real>(self, [a, b, to_a, to_b]: [R; 4]) -> R {
+        // The means of ln x and ln(1 - x), with the opposite sign.
+        let (log_x, log_c) = (a.digamma_gap(b), b.digamma_gap(a));
+        to_a.lbeta(to_b) - a.lbeta(b) + (to_a - a) * log_x + (to_b - b) * log_c
+    }
+}
+
+impl Kl for Beta {
+    /// `ln B(q) - ln B(p) + (a_p - a_q) E ln x + (b_p - b_q) E ln(1 - x)`.
+    fn kl(&self, other: &Beta) -> Result<Tensor> {
+        self.parameters.check_other("Beta::kl", &other.parameters)?;
+        let ([a, b], [to_a, to_b]) = (self.parameters.given(), other.parameters.given());
+        formula(Divergence, [a, b, to_a, to_b])
+    }
+}

@@ -1,0 +1,229 @@
+//! The inverse gamma distribution.
+
+use super::gamma::{Constant, Divergence};
+use super::parameters::{Domain, Parameters};
+use super::*;
+use crate::kernels::gamma as kernel;
+use crate::kernels::pointwise::{Formula, Real, formula};
+
+/// Inverse gamma distribution: the law of `1 / g` for g of [`Gamma`] with the same parameters.
+///
+/// Formula: `log p(x) = a ln b - ln Gamma(a) - (a + 1) ln x - b / x` with a the concentration, b the rate, for `x > 0`.
+///
+/// Shapes: `concentration` and `rate` broadcast to the batch shape; the event is scalar. Units: nats.
+///
+/// Gradients: pathwise (implicit, as for [`Gamma`]); first derivatives only.
+///
+/// Errors: parameters that are empty, not floating point, of different dtype or device, do not broadcast, or are not
+/// positive and finite.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_prob::distribution::{InverseGamma, Moments};
+/// # fn main() -> candle_prob::Result<()> {
+/// let number = |x: f64| Tensor::new(x, &Device::Cpu);
+/// let law = InverseGamma::new(&number(3.)?, &number(4.)?)?;
+/// assert_eq!(law.mean()?.to_scalar::<f64>()?, 2.);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Numerics: both tails of the cdf keep their digits as logarithms.
+#[derive(Debug, Clone)]
+pub struct InverseGamma {
+    parameters: Parameters<2>,
+}
+
+impl InverseGamma {
+    /// From concentration and rate, the gamma variable's.
+    pub fn new(concentration: &Tensor, rate: &Tensor) -> Result<Self> {
+        let parameters = [
+            ("concentration", concentration, Domain::Positive),
+            ("rate", rate, Domain::Positive),
+        ];
+        Ok(InverseGamma {
+            parameters: Parameters::new("InverseGamma::new", parameters)?,
+        })
+    }
+
+    /// As [`new`](InverseGamma::new), without looking at the parameters' values.
+    pub fn new_unchecked(concentration: &Tensor, rate: &Tensor) -> Result<Self> {
+        let parameters = [("concentration", concentration), ("rate", rate)];
+        Ok(InverseGamma {
+            parameters: Parameters::unchecked("InverseGamma::new_unchecked", parameters)?,
+        })
+    }
+
+    /// The shape parameter, shape `batch`.
+    pub fn concentration(&self) -> Result<Tensor> {
+        self.parameters.full(0)
+    }
+
+    /// The scale, which is the rate of the gamma variable, shape `batch`.
+    pub fn rate(&self) -> Result<Tensor> {
+        self.parameters.full(1)
+    }
+
+    fn at<F: Formula<3>>(&self, op: &'static str, f: F, value: &Tensor) -> Result<Tensor> {
+        self.parameters.check_value(op, value)?;
+        let [a, b] = self.parameters.given();
+        formula(f, [value, a, b])
+    }
+}
+
+#[derive(Clone, Copy)]
+struct LogProb;
+
+impl Formula<4> for LogProb {
+    const NAME: &'static str = "inverse-gamma-log-prob";
+
+    fn at<R: Real>(self, [x, a, b, constant]: [R; 4]) -> R {
+        if x.value() <= 0. || x.value() == f64::INFINITY {
+            return R::constant(f64::NEG_INFINITY);
+        }
+        constant - (a + 1.) * x.ln() - b / x
+    }
+}
+
+#[derive(Clone, Copy)]
+struct LogTail {
+    upper: bool,
+}
+
+impl Formula<3> for LogTail {
+    const NAME: &'static str = "inverse-gamma-log-cdf";
+
+    fn at<R: Real>(self, [x, a, b]: [R; 3]) -> R {
+        if x.value() <= 0. {
+            return R::constant(if self.upper { 0. } else { f64::NEG_INFINITY });
+        }
+        a.gamma_log_tail(b / x, !self.upper)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Quantile;
+
+impl Formula<3> for Quantile {
+    const NAME: &'static str = "inverse-gamma-quantile";
+
+    fn at<R: Real>(self, [p, a, b]: [R; 3]) -> R {
+        b * (-a.gamma_log_quantile(p, true)).exp()
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Mean;
+
+impl Formula<2> for Mean {
+    const NAME: &'static str = "inverse-gamma-mean";
+
+    fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
+        if a.value() <= 1. {
+            return R::constant(f64::INFINITY);
+        }
+        b / (a - 1.)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Variance;
+
+impl Formula<2> for Variance {
+    const NAME: &'static str = "inverse-gamma-variance";
+
+    fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
+        if a.value() <= 2. {
+            return R::constant(f64::INFINITY);
+        }
+        (b / (a - 1.)).square() / (a - 2.)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct EntropyOf;
+
+impl Formula<2> for EntropyOf {
+    const NAME: &'static str = "inverse-gamma-entropy";
+
+    fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
+        a + b.ln() + a.lgamma() - (a + 1.) * a.digamma()
+    }
+}
+
+impl Distribution for InverseGamma {
+    fn batch_shape(&self) -> &[usize] {
+        self.parameters.batch_shape()
+    }
+
+    fn event_shape(&self) -> &[usize] {
+        &[]
+    }
+
+    fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
+        let (a, b) = (self.concentration()?, self.rate()?);
+        let log = kernel::gamma(&a, Some(&b), shape, rng.stream(), true)?;
+        Ok(log.neg()?.exp()?)
+    }
+
+    fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
+        self.parameters
+            .check_value("InverseGamma::log_prob", value)?;
+        let [a, b] = self.parameters.given();
+        let constant = self.parameters.formula(Constant)?;
+        formula(LogProb, [value, a, b, &constant])
+    }
+}
+
+impl Reparameterized for InverseGamma {}
+
+impl Moments for InverseGamma {
+    /// `b / (a - 1)`; infinite for concentrations up to 1.
+    fn mean(&self) -> Result<Tensor> {
+        self.parameters.formula(Mean)
+    }
+
+    /// Infinite for concentrations up to 2.
+    fn variance(&self) -> Result<Tensor> {
+        self.parameters.formula(Variance)
+    }
+}
+
+impl Mode for InverseGamma {
+    /// `b / (a + 1)`.
+    fn mode(&self) -> Result<Tensor> {
+        Ok((self.rate()? / (self.concentration()? + 1.)?)?)
+    }
+}
+
+impl Entropy for InverseGamma {
+    /// `a + ln b + ln Gamma(a) - (a + 1) digamma(a)`.
+    fn entropy(&self) -> Result<Tensor> {
+        self.parameters.formula(EntropyOf)
+    }
+}
+
+impl Cdf for InverseGamma {
+    fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
+        self.at("InverseGamma::log_cdf", LogTail { upper: false }, value)
+    }
+
+    fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
+        self.at("InverseGamma::log_survival", LogTail { upper: true }, value)
+    }
+
+    fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
+        check_probability("InverseGamma::quantile", probability)?;
+        self.at("InverseGamma::quantile", Quantile, probability)
+    }
+}
+
+impl Kl for InverseGamma {
+    /// That of the gamma variables: a divergence does not change under an invertible map of both.
+    fn kl(&self, other: &InverseGamma) -> Result<Tensor> {
+        self.parameters
+            .check_other("InverseGamma::kl", &other.parameters)?;
+        let ([p, rate], [q, to]) = (self.parameters.given(), other.parameters.given());
+        formula(Divergence, [p, rate, q, to])
+    }
+}
