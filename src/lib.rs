@@ -3,6 +3,7 @@
 //! The rooms:
 //!
 //! - [`distribution`]: families and combinators, their traits, and KL divergences in closed form.
+//! - [`bijector`]: invertible maps with their log-determinants.
 //! - [`net`]: dense networks, convolutions and image encoders, and heads that turn features into a distribution.
 //! - [`objective`]: bottleneck objectives, returned as named parts.
 //! - [`optim`]: fused Adam and SGD, clipping, schedules, checkpoints of the whole training state.
@@ -14,6 +15,7 @@
 
 #![deny(missing_docs)]
 
+pub mod bijector;
 pub mod conditional;
 pub mod distribution;
 pub mod error;

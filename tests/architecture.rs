@@ -18,8 +18,8 @@ const LEVELS: &[&[&str]] = &[
     &["testing"],
 ];
 
-/// Pairs on one level that may see each other: `shape` builds errors.
-const SIBLINGS: &[(&str, &str)] = &[("shape", "error")];
+/// Pairs on one level that may see each other: `shape` builds errors, `Transformed` holds a bijector.
+const SIBLINGS: &[(&str, &str)] = &[("shape", "error"), ("distribution", "bijector")];
 
 /// What the crate root re-exports, and the room it comes from.
 const ROOT: &[(&str, &str)] = &[

@@ -1,7 +1,10 @@
 //! The bits of a seed's draws. They are part of what users rely on: a change is listed under "Value-breaking" in the
 //! changelog.
 
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
+use candle_prob::distribution::{
+    ContinuousBernoulli, Distribution, LowRankMultivariateNormal, MultivariateNormal, VonMises,
+};
 use candle_prob::{Result, Rng};
 
 const CPU: Device = Device::Cpu;
@@ -104,3 +107,31 @@ const UNIFORM_F64: [f64; 16] = [
     0.2374109775260992,
     0.9773339357319554,
 ];
+
+#[test]
+fn draws_of_vectors_and_angles() -> Result<()> {
+    let new = |x: &[f32]| Tensor::new(x, &CPU);
+    let loc = new(&[1., -1.])?;
+    let factor = Tensor::new(&[[2f32, 0.], [0.5, 1.]], &CPU)?;
+    let full = MultivariateNormal::new(&loc, &factor)?.sample(&[2], &mut Rng::new(0))?;
+    let low = LowRankMultivariateNormal::new(&loc, &factor, &new(&[1., 2.])?)?;
+    let low = low.sample(&[2], &mut Rng::new(0))?;
+    let angles = VonMises::new(&loc, &new(&[0.5, 20.])?)?.sample(&[2], &mut Rng::new(0))?;
+    let shares = ContinuousBernoulli::new(&new(&[-3., 0.])?)?.sample(&[2], &mut Rng::new(0))?;
+    for (name, draws, want) in [
+        ("multivariate normal", full, MULTIVARIATE_NORMAL),
+        ("low rank", low, LOW_RANK),
+        ("von mises", angles, VON_MISES),
+        ("continuous bernoulli", shares, CONTINUOUS_BERNOULLI),
+    ] {
+        let draws = draws.flatten_all()?.to_vec1::<f32>()?;
+        print(name, &draws);
+        assert_eq!(draws, want, "{name}");
+    }
+    Ok(())
+}
+
+const MULTIVARIATE_NORMAL: [f32; 4] = [0.; 4];
+const LOW_RANK: [f32; 4] = [0.; 4];
+const VON_MISES: [f32; 4] = [0.; 4];
+const CONTINUOUS_BERNOULLI: [f32; 4] = [0.; 4];

@@ -3,6 +3,7 @@
 //! A distribution is an eager value: it holds tensors, owns no variable and is cheap to clone. Shapes follow one law:
 //! a sample has shape `sample ++ batch ++ event`, a log-probability `sample ++ batch`.
 
+use crate::bijector::Bijector;
 use crate::error::{Error, Result};
 use crate::rng::Rng;
 use crate::shape;
@@ -44,6 +45,14 @@ pub trait Distribution {
         Self: Sized,
     {
         Independent::new(self, dims)
+    }
+
+    /// The distribution of `bijector(x)`.
+    fn transformed_by<B: Bijector>(self, bijector: B) -> Result<Transformed<Self, B>>
+    where
+        Self: Sized,
+    {
+        Transformed::new(self, bijector)
     }
 }
 
@@ -155,23 +164,38 @@ fn check_weights(weights: &Tensor, batch: &[usize]) -> Result<usize> {
 
 mod bernoulli;
 mod categorical;
+mod continuous_bernoulli;
+mod covariance;
 mod dirichlet;
+mod expanded;
 mod gamma;
 mod independent;
 mod laplace;
 mod logistic_normal;
+mod low_rank;
+mod masked;
 mod mixture;
+mod multivariate_normal;
 mod mvn_diag;
 mod normal;
 mod parameters;
+mod transformed;
+mod von_mises;
 
 pub use bernoulli::Bernoulli;
 pub use categorical::Categorical;
+pub use continuous_bernoulli::ContinuousBernoulli;
 pub use dirichlet::Dirichlet;
+pub use expanded::Expanded;
 pub use gamma::Gamma;
 pub use independent::Independent;
 pub use laplace::Laplace;
 pub use logistic_normal::LogisticNormal;
+pub use low_rank::LowRankMultivariateNormal;
+pub use masked::Masked;
 pub use mixture::{MixtureComponent, MixtureSameFamily, select_component};
+pub use multivariate_normal::MultivariateNormal;
 pub use mvn_diag::MultivariateNormalDiag;
 pub use normal::Normal;
+pub use transformed::Transformed;
+pub use von_mises::VonMises;

@@ -1,17 +1,17 @@
-//! Matrix products on slices: the one call of the `gemm` crate.
+//! Matrix products on slices of f32 or f64: the one call of the `gemm` crate.
 //!
 //! Candle's `matmul` fills its output with zeros before it writes it, and a kernel that works in row chunks wants the
 //! product on a part of a buffer. The bits of a product depend on its shape and strides, not on the number of threads.
 
-use candle_core::Result;
+use candle_core::{Result, WithDType};
 use rayon::prelude::*;
 use std::marker::PhantomData;
 use std::ops::Range;
 
 /// A matrix read from a slice: element (i, j) is `data[i * row_stride + j * col_stride]`.
 #[derive(Clone, Copy)]
-pub(crate) struct Mat<'a> {
-    data: &'a [f32],
+pub(crate) struct Mat<'a, T = f32> {
+    data: &'a [T],
     shape: Shape,
 }
 
@@ -49,7 +49,7 @@ impl Shape {
             let row = (rows.checked_sub(1)?).checked_mul(row_stride)?;
             row.checked_add((cols.checked_sub(1)?).checked_mul(col_stride)?)
         };
-        // A slice of f32 has at most isize::MAX / 4 elements, so offsets below its length fit isize. The stride of a
+        // A slice of numbers has at most isize::MAX / 4 elements, so offsets below its length fit isize. The stride of a
         // single row or column is not used for an offset, but it is passed on.
         let fits = isize::try_from(row_stride).is_ok() && isize::try_from(col_stride).is_ok();
         if rows > 0 && cols > 0 && !last().is_some_and(|last| last < len && fits) {
@@ -61,14 +61,14 @@ impl Shape {
     }
 }
 
-impl<'a> Mat<'a> {
+impl<'a, T: WithDType> Mat<'a, T> {
     /// A row-major matrix.
-    pub(crate) fn new(data: &'a [f32], rows: usize, cols: usize) -> Result<Self> {
+    pub(crate) fn new(data: &'a [T], rows: usize, cols: usize) -> Result<Self> {
         Self::strided(data, [rows, cols], [cols, 1])
     }
 
     /// Any strides, zero included.
-    pub(crate) fn strided(data: &'a [f32], shape: [usize; 2], strides: [usize; 2]) -> Result<Self> {
+    pub(crate) fn strided(data: &'a [T], shape: [usize; 2], strides: [usize; 2]) -> Result<Self> {
         let shape = Shape::new(shape, strides, data.len())?;
         Ok(Mat { data, shape })
     }
@@ -112,14 +112,14 @@ impl<'a> Mat<'a> {
     }
 }
 
-struct Place {
-    start: *mut f32,
+struct Place<T> {
+    start: *mut T,
     shape: Shape,
 }
 
 /// # Safety
 /// The elements of `dst` lie inside one allocation, are distinct, and nothing else reads or writes them meanwhile.
-unsafe fn product(dst: Place, write: Write, a: Mat, b: Mat) -> Result<()> {
+unsafe fn product<T: WithDType>(dst: Place<T>, write: Write, a: Mat<T>, b: Mat<T>) -> Result<()> {
     let (m, k, n) = (a.shape.rows, a.shape.cols, b.shape.cols);
     if b.shape.rows != k || dst.shape.rows != m || dst.shape.cols != n {
         candle_core::bail!(
@@ -138,13 +138,13 @@ unsafe fn product(dst: Place, write: Write, a: Mat, b: Mat) -> Result<()> {
             for j in 0..n {
                 let offset = i * dst.shape.row_stride + j * dst.shape.col_stride;
                 // SAFETY: an element of `dst`.
-                unsafe { dst.start.add(offset).write(0.) };
+                unsafe { dst.start.add(offset).write(T::zero()) };
             }
         }
         return Ok(());
     }
     // SAFETY: the elements of `a` and `b` lie inside their slices and all strides fit isize (checked when they were made,
-    // for matrices that are not empty), the shapes agree, and the caller answers for `dst`. Any bits are an f32, and
+    // for matrices that are not empty), the shapes agree, and the caller answers for `dst`. Any bits are a number, and
     // `dst` is only read for `Write::Add`.
     unsafe {
         gemm::gemm(
@@ -161,8 +161,8 @@ unsafe fn product(dst: Place, write: Write, a: Mat, b: Mat) -> Result<()> {
             b.data.as_ptr(),
             b.shape.col_stride as isize,
             b.shape.row_stride as isize,
-            1f32,
-            1f32,
+            T::one(),
+            T::one(),
             false,
             false,
             false,
@@ -173,24 +173,24 @@ unsafe fn product(dst: Place, write: Write, a: Mat, b: Mat) -> Result<()> {
 }
 
 /// A rectangle of a row-major matrix, written by one task.
-pub(crate) struct Tile<'a> {
-    start: *mut f32,
+pub(crate) struct Tile<'a, T = f32> {
+    start: *mut T,
     /// Elements from one row of the matrix to the next.
     stride: usize,
     /// The rectangle's rows in the matrix.
     pub(crate) rows: Range<usize>,
     /// The rectangle's columns in the matrix.
     pub(crate) cols: Range<usize>,
-    matrix: PhantomData<&'a mut [f32]>,
+    matrix: PhantomData<&'a mut [T]>,
 }
 
 // SAFETY: a tile stands for a mutable borrow of its own elements.
-unsafe impl Send for Tile<'_> {}
+unsafe impl<T: Send> Send for Tile<'_, T> {}
 
-impl Tile<'_> {
+impl<T: WithDType> Tile<'_, T> {
     /// Row `i` of the rectangle; empty when there is none.
     #[inline(always)]
-    pub(crate) fn row(&mut self, i: usize) -> &mut [f32] {
+    pub(crate) fn row(&mut self, i: usize) -> &mut [T] {
         if i >= self.rows.len() {
             return &mut [];
         }
@@ -199,7 +199,7 @@ impl Tile<'_> {
     }
 
     /// The product of `a` and `b` into the rectangle, on this thread.
-    pub(crate) fn gemm(&mut self, write: Write, a: Mat, b: Mat) -> Result<()> {
+    pub(crate) fn gemm(&mut self, write: Write, a: Mat<T>, b: Mat<T>) -> Result<()> {
         let [rows, cols] = [self.rows.len(), self.cols.len()];
         let dst = Place {
             start: self.start,
@@ -217,12 +217,12 @@ impl Tile<'_> {
 
 /// Cuts the row-major `rows` x `cols` matrix `out` into tiles of at most `tile` rows and columns and calls `f` on each:
 /// in parallel, or one after the other.
-pub(crate) fn tiles(
-    out: &mut [f32],
+pub(crate) fn tiles<T: WithDType>(
+    out: &mut [T],
     [rows, cols]: [usize; 2],
     tile: [usize; 2],
     parallel: bool,
-    f: impl Fn(Tile) -> Result<()> + Sync,
+    f: impl Fn(Tile<T>) -> Result<()> + Sync,
 ) -> Result<()> {
     if rows.checked_mul(cols) != Some(out.len()) {
         candle_core::bail!("gemm: {} elements are not {rows} x {cols}", out.len())
@@ -233,9 +233,9 @@ pub(crate) fn tiles(
     let [tall, wide] = tile.map(|n| n.max(1));
     let across = cols.div_ceil(wide);
     let count = rows.div_ceil(tall) * across;
-    struct Start(*mut f32);
+    struct Start<T>(*mut T);
     // SAFETY: the pointer is only used to make tiles, which do not overlap.
-    unsafe impl Sync for Start {}
+    unsafe impl<T> Sync for Start<T> {}
     let start = Start(out.as_mut_ptr());
     let start = &start;
     let at = |t: usize| {
@@ -412,6 +412,6 @@ mod tests {
             }
         }
         assert!(tiles(&mut want, [m, n + 1], [8, 8], true, |_| Ok(())).is_err());
-        tiles(&mut [], [0, n], [8, 8], true, |_| Ok(()))
+        tiles(&mut [0f32; 0], [0, n], [8, 8], true, |_| Ok(()))
     }
 }

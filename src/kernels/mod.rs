@@ -16,6 +16,7 @@
 //! - `activation`: activation functions. `map`: elementwise nodes. `composed`: their forms in candle operations.
 //! - `gamma`: gamma and Dirichlet draws with implicit gradients.
 //! - `buffer`: views of tensors and parallel filling of fresh buffers. `random`: seeded streams.
+//! - `triangular`: solves with lower-triangular matrices and Cholesky factors.
 //! - `range`: whether a tensor's elements lie in an interval.
 //! - `update`: a variable and its optimizer state in one in-place pass (`adam`, `sgd`). `norm`: a tensor to one number.
 
@@ -43,6 +44,7 @@ pub(crate) mod reduce;
 pub(crate) mod sgd;
 pub(crate) mod simd;
 pub(crate) mod special;
+pub(crate) mod triangular;
 pub(crate) mod update;
 
 use candle_core::{DType, Tensor};

@@ -2,6 +2,7 @@
 //! allow. Each comparison fails for a correct family with probability below 6e-7; the seeds are fixed.
 
 mod continuous;
+mod multivariate;
 
 use candle_core::{DType, Device, Tensor};
 use candle_prob::distribution::{

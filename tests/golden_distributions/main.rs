@@ -2,6 +2,7 @@
 //! in f64 and f32, at the tolerances that the reference file states.
 
 mod continuous;
+mod multivariate;
 
 use candle_core::{DType, Device, Tensor, Var};
 use candle_prob::Result;
@@ -41,6 +42,7 @@ fn number(value: &Value) -> Option<f64> {
 fn numbers(value: &Value) -> Vec<Option<f64>> {
     match value {
         Value::Array(items) => items.iter().flat_map(numbers).collect(),
+        Value::Object(array) => numbers(&array["data"]),
         value => vec![number(value)],
     }
 }
@@ -50,6 +52,10 @@ fn shape(value: &Value) -> Vec<usize> {
         Value::Array(items) => {
             let inner = items.first().map(shape).unwrap_or_default();
             [vec![items.len()], inner].concat()
+        }
+        Value::Object(array) => {
+            let dims = array["shape"].as_array().unwrap();
+            dims.iter().map(|d| d.as_u64().unwrap() as usize).collect()
         }
         _ => vec![],
     }

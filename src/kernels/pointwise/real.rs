@@ -1,8 +1,8 @@
 //! Numbers that a formula is written in: f64, or f64 with derivatives.
 
-use crate::kernels::special;
 use crate::kernels::special::incomplete_beta::{self, Share};
 use crate::kernels::special::incomplete_gamma::{self, Digits};
+use crate::kernels::special::{self, bessel};
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
 /// A number with value and, for [`Dual`], derivatives. Formulas branch on [`value`](Real::value).
@@ -183,6 +183,20 @@ pub(crate) trait Real:
     fn lgamma(self) -> Self {
         let x = self.value();
         self.map(special::lgamma(x), || special::digamma(x))
+    }
+
+    /// ln I0(x) - x, of x >= 0.
+    #[inline(always)]
+    fn log_i0e(self) -> Self {
+        let x = self.value();
+        self.map(bessel::log_i0e(x), || -bessel::ratio_gap(x))
+    }
+
+    /// 1 - I1(x) / I0(x), of x >= 0.
+    #[inline(always)]
+    fn bessel_gap(self) -> Self {
+        let x = self.value();
+        self.map(bessel::ratio_gap(x), || -bessel::ratio_slope(x))
     }
 
     #[inline(always)]

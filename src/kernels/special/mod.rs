@@ -5,11 +5,13 @@
 //! recurrence and use Stirling's series there (Abramowitz and Stegun 1964, 6.1.40, 6.3.18, 6.4.12), whose terms used
 //! here leave out less than 1e-16.
 
+pub(crate) mod bessel;
 pub(crate) mod incomplete_beta;
 pub(crate) mod incomplete_gamma;
 mod tail;
 #[cfg(test)]
 mod tests;
+pub(crate) mod von_mises;
 
 use super::composed;
 use super::map::{self, Map, Wide};

@@ -65,15 +65,27 @@ pub(super) fn integral(
         _ => &SHORT,
     };
     let term = |t: f64| weight(t) * (-exponent(t).0).exp();
+    panels
+        .windows(2)
+        .map(|panel| legendre(panel[0] * end, panel[1] * end, term))
+        .sum()
+}
+
+/// The integral of `f` by the rule with 24 points.
+fn legendre(from: f64, to: f64, f: impl Fn(f64) -> f64) -> f64 {
+    let (middle, half) = (0.5 * (from + to), 0.5 * (to - from));
     let mut sum = 0.;
-    for panel in panels.windows(2) {
-        let (from, to) = (panel[0] * end, panel[1] * end);
-        let (middle, half) = (0.5 * (from + to), 0.5 * (to - from));
-        for (node, share) in RULE {
-            sum += half * share * (term(middle - half * node) + term(middle + half * node));
-        }
+    for (node, share) in RULE {
+        sum += half * share * (f(middle - half * node) + f(middle + half * node));
     }
     sum
+}
+
+/// The integral of `f` from 0 to `end` by five panels, shorter ones near 0.
+pub(super) fn panels(end: f64, f: impl Fn(f64) -> f64) -> f64 {
+    LONG.windows(2)
+        .map(|panel| legendre(panel[0] * end, panel[1] * end, &f))
+        .sum()
 }
 
 /// e^t - 1 - t without cancellation.

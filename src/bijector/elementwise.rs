@@ -1,0 +1,52 @@
+//! Maps of each element by itself, without parameters, as formulas.
+
+use crate::error::Result;
+use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::shape;
+use candle_core::Tensor;
+
+/// `y = f(x)`, `x = g(y)` and the logarithms of their slopes.
+pub(super) trait Elementwise: Copy + Send + Sync + 'static {
+    const NAME: &'static str;
+
+    fn forward<R: Real>(x: R) -> R;
+
+    fn forward_log_det<R: Real>(x: R) -> R;
+
+    fn inverse<R: Real>(y: R) -> R;
+
+    fn inverse_log_det<R: Real>(y: R) -> R;
+}
+
+#[derive(Clone, Copy)]
+enum Part<E> {
+    Forward(E),
+    ForwardLogDet(E),
+    Inverse(E),
+    InverseLogDet(E),
+}
+
+impl<E: Elementwise> Formula<1> for Part<E> {
+    const NAME: &'static str = E::NAME;
+
+    fn at<R: Real>(self, [x]: [R; 1]) -> R {
+        match self {
+            Part::Forward(_) => E::forward(x),
+            Part::ForwardLogDet(_) => E::forward_log_det(x),
+            Part::Inverse(_) => E::inverse(x),
+            Part::InverseLogDet(_) => E::inverse_log_det(x),
+        }
+    }
+}
+
+pub(super) fn transform<E: Elementwise>(e: E, x: &Tensor) -> Result<(Tensor, Tensor)> {
+    shape::float(E::NAME, "x", x)?;
+    let log_det = formula(Part::ForwardLogDet(e), [x])?;
+    Ok((formula(Part::Forward(e), [x])?, log_det))
+}
+
+pub(super) fn inverse<E: Elementwise>(e: E, y: &Tensor) -> Result<(Tensor, Tensor)> {
+    shape::float(E::NAME, "y", y)?;
+    let log_det = formula(Part::InverseLogDet(e), [y])?;
+    Ok((formula(Part::Inverse(e), [y])?, log_det))
+}

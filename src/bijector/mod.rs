@@ -1,0 +1,65 @@
+//! Bijectors: invertible maps of tensors with the logarithm of their Jacobian's determinant.
+//!
+//! A bijector is an eager value, as a distribution is. The forward direction takes a base distribution's draws to the
+//! transformed distribution's; `inverse` leads back. See
+//! [`transformed_by`](crate::distribution::Distribution::transformed_by).
+
+use crate::error::Result;
+use candle_core::Tensor;
+
+/// An invertible map.
+pub trait Bijector {
+    /// How many trailing dims the Jacobian couples; 0 for maps of each element by itself.
+    fn event_rank(&self) -> usize;
+
+    /// `y = f(x)` and `ln |det dy/dx|`, of the shape of `x` without its event dims.
+    fn transform_and_log_det(&self, x: &Tensor) -> Result<(Tensor, Tensor)>;
+
+    /// `x` with `f(x) = y` and `ln |det dx/dy|`, of the shape of `y` without its event dims. NaN where there is no such x.
+    fn inverse_and_log_det(&self, y: &Tensor) -> Result<(Tensor, Tensor)>;
+
+    /// `f(x)`.
+    fn transform(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(self.transform_and_log_det(x)?.0)
+    }
+
+    /// The x with `f(x) = y`.
+    fn inverse(&self, y: &Tensor) -> Result<Tensor> {
+        Ok(self.inverse_and_log_det(y)?.0)
+    }
+
+    /// The shape that an event of this shape is mapped to: the same, unless the bijector reshapes.
+    fn transformed_shape(&self, event: &[usize]) -> Result<Vec<usize>> {
+        Ok(event.to_vec())
+    }
+
+    /// The shape that is mapped to an event of this shape.
+    fn inverse_shape(&self, event: &[usize]) -> Result<Vec<usize>> {
+        Ok(event.to_vec())
+    }
+
+    /// The map in the other direction.
+    fn inverted(self) -> Inverted<Self>
+    where
+        Self: Sized,
+    {
+        Inverted::new(self)
+    }
+}
+
+mod affine;
+mod chain;
+mod elementwise;
+mod exp;
+mod inverted;
+mod sigmoid;
+mod softplus;
+mod tanh;
+
+pub use affine::Affine;
+pub use chain::Chain;
+pub use exp::Exp;
+pub use inverted::Inverted;
+pub use sigmoid::Sigmoid;
+pub use softplus::Softplus;
+pub use tanh::Tanh;

@@ -1,0 +1,123 @@
+//! What normal distributions on vectors share, however they store their covariance.
+
+use super::*;
+use candle_core::D;
+
+/// A normal distribution on vectors of d elements with covariance C.
+pub(super) trait Gaussian: Distribution {
+    /// The mean, of a shape that broadcasts to `batch ++ [d]`.
+    fn center(&self) -> &Tensor;
+
+    /// Vectors a with `sum a a^T = C`, shape `[m] ++ batch ++ [d]`.
+    fn roots(&self) -> Result<Tensor>;
+
+    /// `x^T C^-1 x` for `x` of shape `S ++ batch ++ [d]`, shape `S ++ batch`.
+    fn squared_length(&self, x: &Tensor) -> Result<Tensor>;
+
+    /// ln det C, of a shape that broadcasts to `batch`.
+    fn log_det(&self) -> Result<Tensor>;
+}
+
+/// `(sum_a a^T C_q^-1 a + (m_p - m_q)^T C_q^-1 (m_p - m_q) - d + ln det C_q - ln det C_p) / 2` over the roots a of C_p.
+pub(super) fn kl<P: Gaussian, Q: Gaussian>(op: &'static str, p: &P, q: &Q) -> Result<Tensor> {
+    shape::same_kind(op, "other", q.center(), p.center())?;
+    let batch = shape::broadcast(p.batch_shape(), q.batch_shape());
+    let (Some(batch), true) = (batch, p.event_shape() == q.event_shape()) else {
+        let (batch, event) = (p.batch_shape(), p.event_shape());
+        return Err(Error::shape(
+            op,
+            "other",
+            format!("a batch that broadcasts with {batch:?} and event {event:?}"),
+            &[q.batch_shape(), q.event_shape()].concat(),
+        ));
+    };
+    // The roots are samples of q's values: their batch gets the rank of both.
+    let roots = p.roots()?;
+    let ones = vec![1; batch.len() - p.batch_shape().len()];
+    let roots = roots.reshape([&roots.dims()[..1], &ones, &roots.dims()[1..]].concat())?;
+    let trace = q.squared_length(&roots)?.sum(0)?;
+    let gap = q.squared_length(&p.center().broadcast_sub(q.center())?)?;
+    let volume = q.log_det()?.broadcast_sub(&p.log_det()?)?;
+    let d = p.event_shape()[0] as f64;
+    let total = ((trace - d)?.broadcast_add(&gap)?).broadcast_add(&volume)?;
+    Ok((total * 0.5)?.broadcast_as(batch)?)
+}
+
+/// The product of every vector in `x`, `S ++ batch ++ [n]`, with its batch element's matrix `m`, `batch ++ [n, p]`.
+pub(super) fn product(x: &Tensor, m: &Tensor) -> Result<Tensor> {
+    let rank = m.rank() - 2;
+    let (n, p) = (m.dims()[rank], m.dims()[rank + 1]);
+    let count: usize = m.dims()[..rank].iter().product();
+    let full = &x.dims()[..x.rank() - 1];
+    let rows = full.iter().product::<usize>() / count;
+    let x = x.reshape((rows, count, n))?.transpose(0, 1)?.contiguous()?;
+    let y = x.matmul(&m.reshape((count, n, p))?.contiguous()?)?;
+    let y = y.transpose(0, 1)?.contiguous()?;
+    Ok(y.reshape([full, &[p]].concat())?)
+}
+
+/// The diagonal of every matrix in `m`, `.. ++ [d, d]` to `.. ++ [d]`.
+pub(super) fn diagonal(m: &Tensor) -> Result<Tensor> {
+    let rank = m.rank();
+    let d = m.dims()[rank - 1];
+    let places: Vec<u32> = (0..d).map(|i| (i * (d + 1)) as u32).collect();
+    let places = Tensor::new(places, m.device())?;
+    Ok(m.flatten(rank - 2, rank - 1)?
+        .contiguous()?
+        .index_select(&places, rank - 2)?)
+}
+
+/// `v` of shape `.. ++ [d]` as the rows of diagonal matrices: `[d] ++ .. ++ [d]`.
+pub(super) fn diagonal_rows(v: &Tensor) -> Result<Tensor> {
+    let d = v.dims()[v.rank() - 1];
+    let mut shape = vec![1; v.rank() + 1];
+    (shape[0], shape[v.rank()]) = (d, d);
+    let eye = Tensor::eye(d, v.dtype(), v.device())?.reshape(shape)?;
+    Ok(eye.broadcast_mul(&v.unsqueeze(0)?)?)
+}
+
+/// A vector of shape `batch ++ [d]` and matrices of shape `batch ++ [d, columns]`: the batch they broadcast to.
+pub(super) fn check_matrix(
+    op: &'static str,
+    loc: &Tensor,
+    arg: &'static str,
+    matrix: &Tensor,
+    square: bool,
+) -> Result<Vec<usize>> {
+    for (arg, tensor) in [("loc", loc), (arg, matrix)] {
+        shape::parameter(op, arg, tensor)?;
+        shape::same_kind(op, arg, tensor, loc)?;
+    }
+    let Some((d, batch)) = loc.dims().split_last() else {
+        return Err(Error::shape(op, "loc", "batch ++ [d]", &[]));
+    };
+    let expected = || match square {
+        true => format!("batch ++ [{d}, {d}], its batch broadcast with {batch:?}"),
+        false => format!("batch ++ [{d}, k], its batch broadcast with {batch:?}"),
+    };
+    let fits = match matrix.dims() {
+        [own @ .., rows, columns] if rows == d && (!square || columns == d) => {
+            shape::broadcast(batch, own)
+        }
+        _ => None,
+    };
+    fits.ok_or_else(|| Error::shape(op, arg, expected(), matrix.dims()))
+}
+
+impl Gaussian for MultivariateNormalDiag {
+    fn center(&self) -> &Tensor {
+        self.loc()
+    }
+
+    fn roots(&self) -> Result<Tensor> {
+        diagonal_rows(&self.scale()?)
+    }
+
+    fn squared_length(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(x.broadcast_div(&self.scale()?)?.sqr()?.sum(D::Minus1)?)
+    }
+
+    fn log_det(&self) -> Result<Tensor> {
+        Ok(self.log_var()?.sum(D::Minus1)?)
+    }
+}

@@ -1,0 +1,127 @@
+//! A distribution repeated over a larger batch.
+
+use super::*;
+
+/// Independent copies of a distribution over a batch that its own broadcasts to. Parameters are not copied.
+///
+/// Shapes: `batch` is the new batch; results that do not depend on the copy are views. Draws are fresh for every copy.
+///
+/// Gradients: those of the base. Errors: a batch that the base's does not broadcast to.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_prob::{Rng, distribution::{Distribution, Expanded, Laplace}};
+/// # fn main() -> candle_prob::Result<()> {
+/// let loc = Tensor::new(&[[0f32], [10.]], &Device::Cpu)?;
+/// let rows = Expanded::new(Laplace::new(&loc, &loc.ones_like()?)?, &[2, 3])?;
+/// assert_eq!(rows.sample(&[5], &mut Rng::new(0))?.dims(), &[5, 2, 3]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Expanded<D> {
+    base: D,
+    batch: Vec<usize>,
+}
+
+impl<D: Distribution> Expanded<D> {
+    /// `base` over the batch shape `batch`.
+    pub fn new(base: D, batch: &[usize]) -> Result<Self> {
+        let own = base.batch_shape();
+        if shape::broadcast(own, batch).as_deref() != Some(batch) {
+            let expected = format!("a shape that {own:?} broadcasts to");
+            return Err(Error::shape("Expanded::new", "batch", expected, batch));
+        }
+        Ok(Expanded {
+            base,
+            batch: batch.to_vec(),
+        })
+    }
+
+    /// The distribution underneath.
+    pub fn base(&self) -> &D {
+        &self.base
+    }
+
+    /// A result of shape `own batch ++ event` as `batch ++ event`.
+    fn expand(&self, x: &Tensor, event: &[usize]) -> Result<Tensor> {
+        Ok(x.broadcast_as([&self.batch[..], event].concat())?)
+    }
+}
+
+impl<D: Distribution> Distribution for Expanded<D> {
+    fn batch_shape(&self) -> &[usize] {
+        &self.batch
+    }
+
+    fn event_shape(&self) -> &[usize] {
+        self.base.event_shape()
+    }
+
+    fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
+        let (own, event) = (self.base.batch_shape(), self.event_shape());
+        let (lead, tail) = self.batch.split_at(self.batch.len() - own.len());
+        // A batch dim of 1 that becomes n: n draws in a sample dim, which then takes its place.
+        let copies: Vec<usize> = (0..own.len()).filter(|i| own[*i] != tail[*i]).collect();
+        let sizes: Vec<usize> = copies.iter().map(|i| tail[*i]).collect();
+        let x = self.base.sample(&[shape, lead, &sizes].concat(), rng)?;
+        let before = shape.len() + lead.len();
+        let after = before + sizes.len();
+        let place = |i: usize| match copies.iter().position(|c| *c == i) {
+            Some(copy) => before + copy,
+            None => after + i,
+        };
+        let order: Vec<usize> = (0..before)
+            .chain((0..own.len()).map(place))
+            .chain(after + own.len()..x.rank())
+            .chain(copies.iter().map(|i| after + i))
+            .collect();
+        let full = [shape, &self.batch, event].concat();
+        Ok(x.permute(order)?.contiguous()?.reshape(full)?)
+    }
+
+    fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
+        let event = self.event_shape();
+        let full = shape::value_shape("Expanded::log_prob", value, &self.batch, event)?;
+        Ok(self.base.log_prob(value)?.broadcast_as(full)?)
+    }
+}
+
+impl<D: Reparameterized> Reparameterized for Expanded<D> {}
+
+impl<D: Moments> Moments for Expanded<D> {
+    fn mean(&self) -> Result<Tensor> {
+        self.expand(&self.base.mean()?, self.event_shape())
+    }
+
+    fn variance(&self) -> Result<Tensor> {
+        self.expand(&self.base.variance()?, self.event_shape())
+    }
+}
+
+impl<D: Mode> Mode for Expanded<D> {
+    fn mode(&self) -> Result<Tensor> {
+        self.expand(&self.base.mode()?, self.event_shape())
+    }
+}
+
+impl<D: Entropy> Entropy for Expanded<D> {
+    fn entropy(&self) -> Result<Tensor> {
+        self.expand(&self.base.entropy()?, &[])
+    }
+}
+
+impl<D: Kl<Q>, Q: Distribution> Kl<Expanded<Q>> for Expanded<D> {
+    fn kl(&self, other: &Expanded<Q>) -> Result<Tensor> {
+        let Some(batch) = shape::broadcast(&self.batch, &other.batch) else {
+            let expected = format!("a batch that broadcasts with {:?}", self.batch);
+            return Err(Error::shape(
+                "Expanded::kl",
+                "other",
+                expected,
+                &other.batch,
+            ));
+        };
+        Ok(self.base.kl(&other.base)?.broadcast_as(batch)?)
+    }
+}

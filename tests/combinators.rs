@@ -1,0 +1,186 @@
+//! Bijectors, and distributions made from others: transformed, masked, expanded.
+
+use candle_core::{DType, Device, Tensor};
+use candle_prob::bijector::{Affine, Bijector, Chain, Exp, Sigmoid, Softplus, Tanh};
+use candle_prob::distribution::{Distribution, Entropy, Expanded, Kl, Laplace, Masked, Normal};
+use candle_prob::testing::{Conformance, check_gradient};
+use candle_prob::{Result, Rng};
+
+const CPU: Device = Device::Cpu;
+
+fn real(shape: &[usize], seed: u64) -> Tensor {
+    Rng::new(seed).normal(shape, DType::F64, &CPU).unwrap()
+}
+
+fn largest(x: &Tensor) -> Result<f64> {
+    Ok(x.abs()?.max_all()?.to_dtype(DType::F64)?.to_scalar()?)
+}
+
+/// There and back, the log-dets against each other and against central differences.
+fn is_a_bijector(f: &impl Bijector) -> Result<()> {
+    let x = real(&[4, 3], 0);
+    let (y, there) = f.transform_and_log_det(&x)?;
+    let (again, back) = f.inverse_and_log_det(&y)?;
+    assert!(largest(&(again - &x)?)? < 1e-13);
+    assert!(largest(&(there.clone() + back)?)? < 1e-13);
+    let step = 1e-6;
+    let slope = ((f.transform(&(&x + step)?)? - f.transform(&(&x - step)?)?)? / (2. * step))?;
+    assert!(largest(&(slope.abs()?.log()? - there)?)? < 1e-8);
+    check_gradient(&|t| f.transform(&t[0]), &[x.clone()], 1e-7)?;
+    check_gradient(&|t| Ok(f.transform_and_log_det(&t[0])?.1), &[x], 1e-7)?;
+    check_gradient(&|t| f.inverse(&t[0]), &[y.clone()], 1e-6)?;
+    check_gradient(&|t| Ok(f.inverse_and_log_det(&t[0])?.1), &[y], 1e-6)
+}
+
+#[test]
+fn elementwise_bijectors() -> Result<()> {
+    is_a_bijector(&Exp)?;
+    is_a_bijector(&Sigmoid)?;
+    is_a_bijector(&Tanh)?;
+    is_a_bijector(&Softplus)?;
+    is_a_bijector(&Affine::new(&real(&[3], 1), &real(&[4, 1], 2))?)?;
+    is_a_bijector(&Chain::new(
+        Softplus,
+        Chain::new(Affine::new(&real(&[3], 1), &real(&[3], 2))?, Tanh),
+    ))?;
+    is_a_bijector(&Tanh.inverted().inverted())
+}
+
+#[test]
+fn an_affine_refuses_a_scale_of_zero_and_shapes_it_would_grow() -> Result<()> {
+    let one = Tensor::ones(3, DType::F64, &CPU)?;
+    assert!(Affine::new(&one, &one.zeros_like()?).is_err());
+    let affine = Affine::new(&one, &one)?;
+    assert!(
+        affine
+            .transform(&Tensor::zeros(1, DType::F64, &CPU)?)
+            .is_err()
+    );
+    assert!(
+        affine
+            .transform(&Tensor::zeros(3, DType::F32, &CPU)?)
+            .is_err()
+    );
+    Ok(())
+}
+
+#[test]
+fn transformed_families() -> Result<()> {
+    let parameters = vec![real(&[2, 3], 0), real(&[2, 3], 1).exp()?];
+    let mut log_normal = Conformance::new(
+        |p: &[Tensor]| Normal::new(&p[0], &p[1])?.transformed_by(Exp),
+        parameters.clone(),
+    );
+    log_normal.samples = 20_000;
+    log_normal.distribution()?;
+    log_normal.reparameterized()?;
+    let other = Normal::new(&real(&[3], 2), &real(&[3], 3).exp()?)?;
+    log_normal.kl(&other.clone().transformed_by(Exp)?)?;
+    let mut rows = Conformance::new(
+        |p: &[Tensor]| {
+            Normal::new(&p[0], &p[1])?
+                .to_event(1)?
+                .transformed_by(Sigmoid)
+        },
+        parameters,
+    );
+    rows.samples = 20_000;
+    rows.distribution()?;
+    rows.reparameterized()?;
+    rows.kl(&other.to_event(1)?.transformed_by(Sigmoid)?)
+}
+
+#[test]
+fn values_out_of_reach_have_no_density_and_no_gradient() -> Result<()> {
+    let zero = Tensor::zeros((), DType::F64, &CPU)?;
+    let d = Normal::new(&zero, &zero.ones_like()?)?.transformed_by(Exp)?;
+    let y = candle_core::Var::new(&[-1f64, 0., 1., f64::INFINITY, f64::NAN], &CPU)?;
+    let log_prob = d.log_prob(&y)?;
+    let values = log_prob.to_vec1::<f64>()?;
+    assert_eq!([values[0], values[1], values[3]], [f64::NEG_INFINITY; 3]);
+    assert!(values[2].is_finite() && values[4].is_nan());
+    let gradients = log_prob.narrow(0, 0, 3)?.sum_all()?.backward()?;
+    let gradient = gradients.get(&y).map(|g| g.to_vec1::<f64>()).transpose()?;
+    assert!(gradient.is_some_and(|g| g[2].is_finite()));
+    Ok(())
+}
+
+#[test]
+fn one_pass_gives_the_separate_density_and_tanh_stays_finite_far_out() -> Result<()> {
+    let d = Normal::new(&real(&[3], 0), &real(&[3], 1).exp()?)?.transformed_by(Tanh)?;
+    let (y, log_prob) = d.sample_and_log_prob(&[100], &mut Rng::new(0))?;
+    let near = y.abs()?.lt(0.99)?.to_dtype(DType::F64)?;
+    let off = ((d.log_prob(&y.clamp(-0.99, 0.99)?)? - &log_prob)? * near)?;
+    assert!(largest(&off)? < 1e-10);
+    let far = Tensor::new(&[-30f32, 30.], &CPU)?;
+    let d = Normal::new(&far, &(far.ones_like()? * 1e-3)?)?.transformed_by(Tanh)?;
+    let (_, log_prob) = d.sample_and_log_prob(&[], &mut Rng::new(0))?;
+    let values = log_prob.to_vec1::<f32>()?;
+    // ln p(x) - 2 (ln 2 - |x|) with a density of about 1/sqrt(2 pi) / 0.001.
+    assert!(values.iter().all(|x| (55. ..66.).contains(x)), "{values:?}");
+    Ok(())
+}
+
+#[test]
+fn different_bijectors_have_no_closed_divergence() -> Result<()> {
+    let zero = Tensor::zeros(2, DType::F64, &CPU)?;
+    let normal = Normal::new(&zero, &zero.ones_like()?)?;
+    let by = |scale: f64| -> Result<_> {
+        normal
+            .clone()
+            .transformed_by(Affine::new(&zero, &(zero.ones_like()? * scale)?)?)
+    };
+    assert!(by(2.)?.kl(&by(2.)?).is_ok());
+    let error = by(2.)?.kl(&by(3.)?).err().map(|e| e.to_string());
+    assert!(error.is_some_and(|e| e.contains("no closed form")));
+    Ok(())
+}
+
+#[test]
+fn a_mask_silences_elements() -> Result<()> {
+    let base = Laplace::new(&real(&[3], 0), &real(&[3], 1).exp()?)?;
+    let mask = Tensor::new(&[1u8, 0, 1], &CPU)?;
+    let masked = Masked::new(base.clone(), &mask)?;
+    let weights = mask.to_dtype(DType::F64)?;
+    let x = real(&[4, 3], 2);
+    let want = base.log_prob(&x)?.broadcast_mul(&weights)?;
+    assert_eq!(largest(&(masked.log_prob(&x)? - want)?)?, 0.);
+    let want = (base.entropy()? * &weights)?;
+    assert_eq!(largest(&(masked.entropy()? - want)?)?, 0.);
+    let other = Laplace::new(&real(&[3], 3), &real(&[3], 4).exp()?)?;
+    let want = (base.kl(&other)? * &weights)?;
+    assert_eq!(largest(&(masked.kl(&other)? - want)?)?, 0.);
+    assert!(Masked::new(base.clone(), &Tensor::zeros((2, 3), DType::U8, &CPU)?).is_err());
+    assert!(Masked::new(base, &weights).is_err());
+    Ok(())
+}
+
+#[test]
+fn an_expanded_batch() -> Result<()> {
+    let mut family = Conformance::new(
+        |p: &[Tensor]| {
+            let base = Normal::new(&p[0], &p[1])?;
+            let lead = &p[0].dims()[..p[0].rank() - 2];
+            Expanded::new(base.to_event(1)?, &[lead, &[4]].concat())
+        },
+        vec![real(&[1, 3], 0), real(&[1, 3], 1).exp()?],
+    );
+    family.samples = 5_000;
+    family.distribution()?;
+    family.moments()?;
+    family.entropy()?;
+    family.reparameterized()?;
+    // Copies are different draws, in the right places.
+    let loc = Tensor::new(&[[0f64], [100.]], &CPU)?;
+    let d = Expanded::new(Laplace::new(&loc, &loc.ones_like()?)?, &[5, 2, 3])?;
+    let x = d.sample(&[7], &mut Rng::new(0))?;
+    assert_eq!(x.dims(), [7, 5, 2, 3]);
+    assert!(largest(&x.narrow(2, 0, 1)?)? < 50.);
+    assert!(largest(&(x.narrow(2, 1, 1)? - 100.)?)? < 50.);
+    let mut all = x.flatten_all()?.to_vec1::<f64>()?;
+    all.sort_by(f64::total_cmp);
+    all.dedup();
+    assert_eq!(all.len(), 7 * 5 * 2 * 3);
+    assert!(Expanded::new(d, &[5, 4, 3]).is_err());
+    Ok(())
+}
