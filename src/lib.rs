@@ -15,6 +15,8 @@
 //! - [`error`]: the error type.
 
 #![deny(missing_docs)]
+// `!(x > 0.)` refuses NaN, which `x <= 0.` does not.
+#![allow(clippy::neg_cmp_op_on_partial_ord)]
 
 pub mod bijector;
 pub mod conditional;

@@ -1,6 +1,7 @@
 //! The table family x capability in the docs of `distribution` is what the compiler says: each cell is asked of the
 //! traits, and the whole is compared with the text.
 
+use candle_prob::bijector::Exp;
 use candle_prob::distribution::*;
 use std::marker::PhantomData;
 
@@ -48,15 +49,48 @@ const OTHERS: &[&str] = &["MixtureComponent", "select_component"];
 fn table() -> Vec<(&'static str, [bool; 6])> {
     rows! {
         "Bernoulli": Bernoulli,
+        "Beta": Beta,
+        "Binomial": Binomial,
         "Categorical": Categorical,
+        "Cauchy": Cauchy,
+        "Chi2": Chi2,
+        "ContinuousBernoulli": ContinuousBernoulli,
+        "Delta": Delta,
         "Dirichlet": Dirichlet,
+        "DiscretizedLogistic": DiscretizedLogistic,
+        "Expanded": Expanded<Normal>,
+        "Exponential": Exponential,
         "Gamma": Gamma,
+        "Geometric": Geometric,
+        "Gumbel": Gumbel,
+        "HalfCauchy": HalfCauchy,
+        "HalfNormal": HalfNormal,
         "Independent": Independent<Normal>,
+        "InverseGamma": InverseGamma,
+        "Kumaraswamy": Kumaraswamy,
         "Laplace": Laplace,
+        "LogNormal": LogNormal,
+        "Logistic": Logistic,
         "LogisticNormal": LogisticNormal,
+        "LowRankMultivariateNormal": LowRankMultivariateNormal,
+        "Masked": Masked<Normal>,
         "MixtureSameFamily": MixtureSameFamily<Normal>,
+        "Multinomial": Multinomial,
+        "MultivariateNormal": MultivariateNormal,
         "MultivariateNormalDiag": MultivariateNormalDiag,
+        "NegativeBinomial": NegativeBinomial,
         "Normal": Normal,
+        "OneHotCategorical": OneHotCategorical,
+        "OneHotCategoricalStraightThrough": OneHotCategoricalStraightThrough,
+        "Pareto": Pareto,
+        "Poisson": Poisson,
+        "RelaxedBernoulli": RelaxedBernoulli,
+        "RelaxedOneHotCategorical": RelaxedOneHotCategorical,
+        "StudentT": StudentT,
+        "Transformed": Transformed<Normal, Exp>,
+        "Uniform": Uniform,
+        "VonMises": VonMises,
+        "Weibull": Weibull,
     }
 }
 

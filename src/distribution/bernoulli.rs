@@ -185,13 +185,15 @@ impl Formula<2> for LogTail {
 
     fn at<R: Real>(self, [x, logit]: [R; 2]) -> R {
         let at = x.value();
-        if at < 0. || at >= 1. {
+        if at.is_nan() {
+            return R::constant(at);
+        }
+        if !(0. ..1.).contains(&at) {
             let empty = (at < 0.) != self.upper;
             return R::constant(if empty { f64::NEG_INFINITY } else { 0. });
         }
         let [p, q] = Odds::Logits.logs(logit);
-        // NaN stays NaN.
-        (if self.upper { p } else { q }) + at * 0.
+        if self.upper { p } else { q }
     }
 }
 

@@ -18,7 +18,7 @@ use super::*;
 /// use candle_prob::distribution::{Delta, Kl, Normal};
 /// # fn main() -> candle_prob::Result<()> {
 /// let point = Delta::new(&Tensor::new(0f64, &Device::Cpu)?, 0)?;
-/// let normal = Normal::standard((), candle_core::DType::F64, &Device::Cpu)?;
+/// let normal = Normal::new(&Tensor::new(0f64, &Device::Cpu)?, &Tensor::new(1f64, &Device::Cpu)?)?;
 /// // What a maximum a posteriori estimate pays for its prior.
 /// assert!((point.kl(&normal)?.to_scalar::<f64>()? - 0.9189385332).abs() < 1e-9);
 /// # Ok(())

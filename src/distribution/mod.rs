@@ -10,16 +10,49 @@
 //!
 //! | family | pathwise | moments | mode | entropy | cdf | KL to its own |
 //! |---|---|---|---|---|---|---|
-//! | [`Bernoulli`] | - | yes | - | yes | - | yes |
-//! | [`Categorical`] | - | - | - | yes | - | yes |
-//! | [`Dirichlet`] | yes | yes | - | yes | - | yes |
-//! | [`Gamma`] | yes | yes | - | yes | - | yes |
+//! | [`Bernoulli`] | - | yes | yes | yes | yes | yes |
+//! | [`Beta`] | yes | yes | yes | yes | yes | yes |
+//! | [`Binomial`] | - | yes | yes | yes | yes | yes |
+//! | [`Categorical`] | - | - | yes | yes | - | yes |
+//! | [`Cauchy`] | yes | yes | yes | yes | yes | yes |
+//! | [`Chi2`] | yes | yes | yes | yes | yes | yes |
+//! | [`ContinuousBernoulli`] | yes | yes | yes | yes | yes | yes |
+//! | [`Delta`] | yes | yes | yes | yes | - | yes |
+//! | [`Dirichlet`] | yes | yes | yes | yes | - | yes |
+//! | [`DiscretizedLogistic`] | - | yes | yes | yes | yes | yes |
+//! | [`Expanded`] | yes | yes | yes | yes | - | yes |
+//! | [`Exponential`] | yes | yes | yes | yes | yes | yes |
+//! | [`Gamma`] | yes | yes | yes | yes | yes | yes |
+//! | [`Geometric`] | - | yes | yes | yes | yes | yes |
+//! | [`Gumbel`] | yes | yes | yes | yes | yes | yes |
+//! | [`HalfCauchy`] | yes | yes | yes | yes | yes | - |
+//! | [`HalfNormal`] | yes | yes | yes | yes | yes | yes |
 //! | [`Independent`] | yes | yes | - | yes | - | yes |
+//! | [`InverseGamma`] | yes | yes | yes | yes | yes | yes |
+//! | [`Kumaraswamy`] | yes | yes | yes | yes | yes | - |
 //! | [`Laplace`] | yes | yes | yes | yes | yes | yes |
+//! | [`LogNormal`] | yes | yes | yes | yes | yes | yes |
+//! | [`Logistic`] | yes | yes | yes | yes | yes | - |
 //! | [`LogisticNormal`] | yes | - | - | - | - | yes |
+//! | [`LowRankMultivariateNormal`] | yes | yes | yes | yes | - | yes |
+//! | [`Masked`] | yes | yes | yes | yes | - | - |
 //! | [`MixtureSameFamily`] | - | yes | - | - | - | - |
+//! | [`Multinomial`] | - | yes | - | yes | - | yes |
+//! | [`MultivariateNormal`] | yes | yes | yes | yes | - | yes |
 //! | [`MultivariateNormalDiag`] | yes | yes | - | yes | - | yes |
-//! | [`Normal`] | yes | yes | - | yes | - | yes |
+//! | [`NegativeBinomial`] | - | yes | yes | yes | yes | yes |
+//! | [`Normal`] | yes | yes | yes | yes | yes | yes |
+//! | [`OneHotCategorical`] | - | yes | yes | yes | - | yes |
+//! | [`OneHotCategoricalStraightThrough`] | yes | yes | yes | yes | - | yes |
+//! | [`Pareto`] | yes | yes | yes | yes | yes | yes |
+//! | [`Poisson`] | - | yes | yes | yes | yes | yes |
+//! | [`RelaxedBernoulli`] | yes | - | - | - | yes | - |
+//! | [`RelaxedOneHotCategorical`] | yes | - | - | - | - | - |
+//! | [`StudentT`] | yes | yes | yes | yes | yes | - |
+//! | [`Transformed`] | yes | - | - | - | - | yes |
+//! | [`Uniform`] | yes | yes | yes | yes | yes | yes |
+//! | [`VonMises`] | yes | yes | yes | yes | yes | yes |
+//! | [`Weibull`] | yes | yes | yes | yes | yes | yes |
 
 use crate::bijector::Bijector;
 use crate::error::{Error, Result};

@@ -18,8 +18,6 @@ pub(super) enum Domain {
     NonNegative,
     /// From 0 to 1, both included.
     Unit,
-    /// Between 0 and 1, neither included.
-    OpenUnit,
     /// Above 0 and up to 1, which is included.
     UnitNotZero,
     /// From 0, which is included, to below 1.
@@ -38,7 +36,6 @@ impl Domain {
             Domain::Positive => (End::Open(0.), infinite, "positive finite numbers"),
             Domain::NonNegative => (End::Closed(0.), infinite, "finite numbers of 0 or more"),
             Domain::Unit => (End::Closed(0.), End::Closed(1.), "numbers from 0 to 1"),
-            Domain::OpenUnit => (End::Open(0.), End::Open(1.), "numbers between 0 and 1"),
             Domain::UnitNotZero => (End::Open(0.), End::Closed(1.), "numbers above 0, up to 1"),
             Domain::UnitNotOne => (
                 End::Closed(0.),

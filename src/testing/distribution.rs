@@ -390,11 +390,14 @@ impl<P: Distribution, F: Fn(&[Tensor]) -> Result<P>> Conformance<F> {
                 &|t| {
                     let d = (self.build)(&t[..count])?;
                     let x = t.get(count).unwrap_or(&few);
-                    if upper {
+                    let log = if upper {
                         d.log_survival(x)
                     } else {
                         d.log_cdf(x)
-                    }
+                    }?;
+                    // The logarithm of no probability at all has no differences.
+                    let finite = log.detach().gt(f64::NEG_INFINITY)?;
+                    Ok(finite.where_cond(&log, &log.zeros_like()?)?)
                 },
                 &inputs,
                 self.tolerance,

@@ -94,12 +94,6 @@ pub(crate) trait Real:
     }
 
     #[inline(always)]
-    fn cos(self) -> Self {
-        let x = self.value();
-        self.map(x.cos(), || -x.sin())
-    }
-
-    #[inline(always)]
     fn tan(self) -> Self {
         let y = self.value().tan();
         self.map(y, || 1. + y * y)
@@ -146,26 +140,6 @@ pub(crate) trait Real:
             (-(-x).exp()).ln_1p()
         };
         self.map(y, || 1. / x.exp_m1())
-    }
-
-    /// `self * ln(other)`, 0 where `self` is 0 whatever `other` is.
-    #[inline(always)]
-    fn xlogy(self, other: Self) -> Self {
-        let (x, y) = (self.value(), other.value());
-        if x == 0. && !y.is_nan() {
-            return Self::function([self, other], 0., || [y.ln(), 0.]);
-        }
-        Self::function([self, other], x * y.ln(), || [y.ln(), x / y])
-    }
-
-    /// `self * ln(1 + other)`, 0 where `self` is 0 whatever `other` is.
-    #[inline(always)]
-    fn xlog1py(self, other: Self) -> Self {
-        let (x, y) = (self.value(), other.value());
-        if x == 0. && !y.is_nan() {
-            return Self::function([self, other], 0., || [y.ln_1p(), 0.]);
-        }
-        Self::function([self, other], x * y.ln_1p(), || [y.ln_1p(), x / (1. + y)])
     }
 
     /// `self * ln(x)` for x of 0 or more, at 0 the limit: 0 for a power of zero, else infinite. Derivatives of limits are 0.
@@ -233,12 +207,6 @@ pub(crate) trait Real:
     fn digamma(self) -> Self {
         let x = self.value();
         self.map(special::digamma(x), || special::trigamma(x))
-    }
-
-    #[inline(always)]
-    fn trigamma(self) -> Self {
-        let x = self.value();
-        self.map(special::trigamma(x), || special::tetragamma(x))
     }
 
     /// `ln Gamma(self + step) - ln Gamma(self)` for positive arguments.
@@ -479,9 +447,9 @@ impl<const K: usize> Real for Dual<K> {
     ) -> Self {
         let outer = slopes();
         let mut slopes = [0.; K];
-        for n in 0..N {
-            for k in 0..K {
-                slopes[k] += product(outer[n], arguments[n].slopes[k]);
+        for (outer, argument) in outer.into_iter().zip(arguments) {
+            for (slope, inner) in slopes.iter_mut().zip(argument.slopes) {
+                *slope += product(outer, inner);
             }
         }
         Dual { value, slopes }
