@@ -4,7 +4,7 @@
 //! messages say which variable they mean, and a checkpoint finds everything again.
 //!
 //! - [`Adam`], [`Sgd`]: one pass over parameter, gradient and state, in place. Both are an [`Optimizer`].
-//! - [`backward`]: a loss's gradients.
+//! - [`fn@backward`]: a loss's gradients.
 //! - [`clip`]: global norm and value clipping. [`check`]: what is wrong with a set of gradients, by name.
 //! - [`schedule`]: learning rates and KL weights as functions of the step.
 //! - [`checkpoint`]: weights, optimizer state, random number generators and notes in one file.
