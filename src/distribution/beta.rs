@@ -38,7 +38,7 @@ use candle_core::D;
 /// Source: Figurnov, Mohamed and Mnih (2018), Implicit Reparameterization Gradients, section 3.
 #[derive(Debug, Clone)]
 pub struct Beta {
-    parameters: Parameters<2>,
+    pub(super) parameters: Parameters<2>,
 }
 
 impl Beta {

@@ -33,7 +33,7 @@ use crate::kernels::pointwise::{Formula, Real, formula};
 /// autoencoders" (2019).
 #[derive(Debug, Clone)]
 pub struct ContinuousBernoulli {
-    parameters: Parameters<1>,
+    pub(super) parameters: Parameters<1>,
 }
 
 impl ContinuousBernoulli {
@@ -125,17 +125,17 @@ fn cumulant<const ORDER: i32>(l: f64) -> f64 {
     }
 }
 
-fn log_norm<R: Real>(l: R) -> R {
+pub(super) fn log_norm<R: Real>(l: R) -> R {
     let x = l.value();
     l.map(cumulant::<0>(x), || cumulant::<1>(x))
 }
 
-fn mean<R: Real>(l: R) -> R {
+pub(super) fn mean<R: Real>(l: R) -> R {
     let x = l.value();
     l.map(cumulant::<1>(x), || cumulant::<2>(x))
 }
 
-fn variance<R: Real>(l: R) -> R {
+pub(super) fn variance<R: Real>(l: R) -> R {
     let x = l.value();
     l.map(cumulant::<2>(x), || cumulant::<3>(x))
 }

@@ -42,7 +42,7 @@ use crate::kernels::pointwise::{Formula, Real, formula};
 /// Implicit Reparameterization Gradients, eq. 5.
 #[derive(Debug, Clone)]
 pub struct Gamma {
-    parameters: Parameters<2>,
+    pub(super) parameters: Parameters<2>,
     concentration: Tensor,
     rate: Tensor,
 }

@@ -6,7 +6,8 @@
 //! What each family has beside [`sample`](Distribution::sample) and [`log_prob`](Distribution::log_prob):
 //! [pathwise](Reparameterized) gradients of samples, [moments](Moments), [mode](Mode), [entropy](Entropy), [cdf](Cdf),
 //! and [KL](Kl) to another of its own in closed form. Combinators pass on what their parts have; their rows are those of
-//! [`Normal`]. Divergences across families are at the foot of each type's page.
+//! [`Normal`]. Divergences across families are on each type's page among its
+//! implementations of [`Kl`].
 //!
 //! | family | pathwise | moments | mode | entropy | cdf | KL to its own |
 //! |---|---|---|---|---|---|---|
@@ -222,6 +223,7 @@ mod chi2;
 mod continuous_bernoulli;
 mod counts;
 mod covariance;
+mod cross;
 mod delta;
 mod dirichlet;
 mod discretized_logistic;

@@ -30,7 +30,7 @@ use crate::kernels::pointwise::{Formula, Real, formula};
 /// Numerics: both tails of the cdf keep full relative precision as logarithms.
 #[derive(Debug, Clone)]
 pub struct Pareto {
-    parameters: Parameters<2>,
+    pub(super) parameters: Parameters<2>,
 }
 
 impl Pareto {
