@@ -208,7 +208,7 @@ enum Summary {
 struct Moment(Grid, Summary);
 
 impl Moment {
-    fn expect<R: Real>(self, at: [R; 2], term: impl Fn(f64, R) -> R) -> R {
+    fn expectation<R: Real>(self, at: [R; 2], term: impl Fn(f64, R) -> R) -> R {
         let zero = R::constant(0.);
         self.0.indices().fold(zero, |sum, i| {
             let log = self.0.log_mass(i, at);
@@ -221,12 +221,12 @@ impl Formula<2> for Moment {
     const NAME: &'static str = "discretized-logistic-moments";
 
     fn at<R: Real>(self, at: [R; 2]) -> R {
-        let mean = || self.expect(at, |x, _| R::constant(x));
+        let mean = || self.expectation(at, |x, _| R::constant(x));
         match self.1 {
             Summary::Mean => mean(),
             Summary::Variance => {
                 let mean = mean();
-                self.expect(at, |x, _| (-mean + x).square())
+                self.expectation(at, |x, _| (-mean + x).square())
             }
             Summary::Mode => {
                 let best = |a: (f64, f64), i: f64| {
@@ -240,7 +240,7 @@ impl Formula<2> for Moment {
                 let (index, mass) = self.0.indices().fold((0., f64::NEG_INFINITY), best);
                 R::constant(self.0.value(index) + mass * 0.)
             }
-            Summary::Entropy => self.expect(at, |_, log| -log),
+            Summary::Entropy => self.expectation(at, |_, log| -log),
         }
     }
 }
