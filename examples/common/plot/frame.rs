@@ -51,11 +51,11 @@ impl Axis {
 
     fn ticks(&self) -> Vec<(f64, String)> {
         if self.logarithmic {
-            // Decades alone where there are many, 1-2-5 where there are few.
-            let steps: &[f64] = if self.max - self.min > 2.5 {
-                &[1.]
-            } else {
-                &[1., 2., 5.]
+            // Decades alone where there are many, 1-2-5 where there are few, every digit within one.
+            let steps: &[f64] = match self.max - self.min {
+                decades if decades > 2.5 => &[1.],
+                decades if decades > 1. => &[1., 2., 5.],
+                _ => &[1., 2., 3., 4., 5., 6., 7., 8., 9.],
             };
             let decades = self.min.floor() as i32..=self.max.ceil() as i32;
             return decades
