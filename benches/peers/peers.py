@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The workloads of `cargo bench` in PyTorch (eager) and JAX (jit), float32, for a comparison in one sitting.
 
-    python benches/peers/peers.py torch gaussian samplers mixture vae encoder
+    python benches/peers/peers.py torch gaussian samplers distributions mixture vae encoder
     python benches/peers/peers.py jax gaussian mixture vae
 
 Needs torch and jax (and optax for jax's vae). Prints the median and the smallest time of each workload in milliseconds.
@@ -75,6 +75,45 @@ def torch_peer(workloads):
         bench("gamma 1M forward+backward", backward(lambda: gamma().sum(), (a,)))
         bench("dirichlet 100k x 10 forward", forward(dirichlet))
         bench("dirichlet 100k x 10 forward+backward", backward(lambda: (w * dirichlet()).sum(), (d,)))
+    if "distributions" in workloads:
+        from torch import distributions as D
+        n = 1_000_000
+        positive = lambda *shape: torch.empty(*shape).uniform_(0.5, 5)
+        real = torch.randn
+
+        def family(name, make, parameters):
+            """Density, density with all gradients, and draws (with gradient where there are pathwise ones)."""
+            leaves = [p.clone().requires_grad_() for p in parameters]
+            build = lambda p: make(*p, validate_args=False)
+            x = build(parameters).sample() if parameters[0].dim() else build(parameters).sample((n,))
+            shape = () if parameters[0].dim() else (n,)
+            bench(f"{name} log_prob", forward(lambda: build(parameters).log_prob(x)))
+            values = [x.clone().requires_grad_()] if x.is_floating_point() else []
+            both = lambda: build(leaves).log_prob(values[0] if values else x).sum()
+            bench(f"{name} log_prob gradient", backward(both, leaves + values))
+            bench(f"{name} sample", forward(lambda: build(parameters).sample(shape)))
+
+        for name, make, parameters in (
+            ("normal", D.Normal, lambda s: (real(s), positive(s))),
+            ("gamma", D.Gamma, lambda s: (positive(s), positive(s))),
+            ("beta", D.Beta, lambda s: (positive(s), positive(s))),
+            ("student_t", D.StudentT, lambda s: (positive(s) + 1, real(s), positive(s))),
+            ("laplace", D.Laplace, lambda s: (real(s), positive(s))),
+        ):
+            family(f"{name}/each", make, parameters((n,)))
+            family(f"{name}/one", make, parameters(()))
+        family("dirichlet/100k x 10", D.Dirichlet, (positive(100_000, 10),))
+        categorical = lambda logits, **k: D.Categorical(logits=logits, **k)
+        family("categorical/100k x 10", categorical, (real(100_000, 10),))
+        family("categorical/4096 x 1000", categorical, (real(4096, 1000),))
+        tril = torch.tril(0.1 * real(64, 64), -1) + torch.diag(positive(64))
+        normal = lambda loc, tril, **k: D.MultivariateNormal(loc, scale_tril=tril, **k)
+        family("multivariate_normal/10k x 64", normal, (real(10_000, 64), tril))
+
+        def mixture(logits, loc, scale, **k):
+            return D.MixtureSameFamily(D.Categorical(logits=logits, **k), D.Normal(loc, scale, **k), **k)
+
+        family("mixture/100k x 8", mixture, (real(100_000, 8), real(100_000, 8), positive(100_000, 8)))
     if "mixture" in workloads:
         n, k, dim = 20000, 32, 16
         x = torch.randn(n, dim)
