@@ -197,6 +197,7 @@ enum Integral {
 impl Formula<1> for Integral {
     const NAME: &'static str = "normal-integral";
 
+    #[inline(always)]
     fn at<R: Real>(self, [x]: [R; 1]) -> R {
         match self {
             Integral::Erf => x.erf(),

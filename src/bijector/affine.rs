@@ -79,6 +79,7 @@ struct Shift {
 impl Formula<3> for Shift {
     const NAME: &'static str = "affine";
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, loc, scale]: [R; 3]) -> R {
         if self.inverse {
             (x - loc) / scale
@@ -96,6 +97,7 @@ struct LogDet {
 impl Formula<1> for LogDet {
     const NAME: &'static str = "affine-log-det";
 
+    #[inline(always)]
     fn at<R: Real>(self, [scale]: [R; 1]) -> R {
         let log = scale.abs().ln();
         if self.inverse { -log } else { log }

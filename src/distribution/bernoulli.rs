@@ -166,6 +166,7 @@ struct LogitOfProbs;
 impl Formula<1> for LogitOfProbs {
     const NAME: &'static str = "logit-of-probs";
 
+    #[inline(always)]
     fn at<R: Real>(self, [p]: [R; 1]) -> R {
         let logit = p.ln() - (-p).ln_1p();
         match logit.value().is_infinite() {
@@ -183,6 +184,7 @@ struct LogTail {
 impl Formula<2> for LogTail {
     const NAME: &'static str = "bernoulli-log-cdf";
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, logit]: [R; 2]) -> R {
         let at = x.value();
         if at.is_nan() {
@@ -203,6 +205,7 @@ struct Quantile;
 impl Formula<2> for Quantile {
     const NAME: &'static str = "bernoulli-quantile";
 
+    #[inline(always)]
     fn at<R: Real>(self, [p, logit]: [R; 2]) -> R {
         let (p, zero) = (p.value(), (-logit).sigmoid().value());
         R::constant(if p <= zero {
@@ -268,6 +271,7 @@ struct ToPoisson;
 impl Formula<2> for ToPoisson {
     const NAME: &'static str = "bernoulli-poisson-kl";
 
+    #[inline(always)]
     fn at<R: Real>(self, [logit, rate]: [R; 2]) -> R {
         let [p, q] = Odds::Logits.probs(logit);
         let events = match p.value() == 0. {

@@ -87,7 +87,9 @@ struct Norm;
 
 impl Formula<2> for Norm {
     const NAME: &'static str = "beta-norm";
+    const QUICK: bool = true;
 
+    #[inline(always)]
     fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
         a.lbeta(b)
     }
@@ -98,7 +100,9 @@ struct LogProb;
 
 impl Formula<4> for LogProb {
     const NAME: &'static str = "beta-log-prob";
+    const QUICK: bool = true;
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, a, b, norm]: [R; 4]) -> R {
         if x.value() < 0. || x.value() > 1. {
             return R::constant(f64::NEG_INFINITY);
@@ -115,6 +119,7 @@ struct LogTail {
 impl Formula<3> for LogTail {
     const NAME: &'static str = "beta-log-cdf";
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, a, b]: [R; 3]) -> R {
         if x.value() <= 0. || x.value() >= 1. {
             let full = self.upper == (x.value() <= 0.);
@@ -130,6 +135,7 @@ struct Quantile;
 impl Formula<3> for Quantile {
     const NAME: &'static str = "beta-quantile";
 
+    #[inline(always)]
     fn at<R: Real>(self, [p, a, b]: [R; 3]) -> R {
         a.beta_quantile(b, p)
     }
@@ -141,6 +147,7 @@ struct Mean;
 impl Formula<2> for Mean {
     const NAME: &'static str = "beta-mean";
 
+    #[inline(always)]
     fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
         a / (a + b)
     }
@@ -152,6 +159,7 @@ struct Variance;
 impl Formula<2> for Variance {
     const NAME: &'static str = "beta-variance";
 
+    #[inline(always)]
     fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
         let n = a + b;
         (a / n) * (b / n) / (n + 1.)
@@ -164,6 +172,7 @@ struct ModeOf;
 impl Formula<2> for ModeOf {
     const NAME: &'static str = "beta-mode";
 
+    #[inline(always)]
     fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
         let (p, q) = (a.value(), b.value());
         if p > 1. && q > 1. {
@@ -181,6 +190,7 @@ struct EntropyOf;
 impl Formula<2> for EntropyOf {
     const NAME: &'static str = "beta-entropy";
 
+    #[inline(always)]
     fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
         a.lbeta(b) + (a - 1.) * a.digamma_gap(b) + (b - 1.) * b.digamma_gap(a)
     }
@@ -263,6 +273,7 @@ struct Divergence;
 impl Formula<4> for Divergence {
     const NAME: &'static str = "beta-kl";
 
+    #[inline(always)]
     fn at<R: Real>(self, [a, b, to_a, to_b]: [R; 4]) -> R {
         // The means of ln x and ln(1 - x), with the opposite sign.
         let (log_x, log_c) = (a.digamma_gap(b), b.digamma_gap(a));

@@ -107,6 +107,7 @@ struct LogProb(Odds);
 impl Formula<3> for LogProb {
     const NAME: &'static str = "binomial-log-prob";
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, count, odds]: [R; 3]) -> R {
         let logs = self.0.logs(odds);
         no_count(x, count.value()).unwrap_or_else(|| counts::binomial(x, count - x, logs))
@@ -144,6 +145,7 @@ struct Moment(Odds, Summary);
 impl Formula<2> for Moment {
     const NAME: &'static str = "binomial-moments";
 
+    #[inline(always)]
     fn at<R: Real>(self, [count, odds]: [R; 2]) -> R {
         let [p, q] = self.0.probs(odds);
         match self.1 {
@@ -216,6 +218,7 @@ struct LogTail {
 impl Formula<3> for LogTail {
     const NAME: &'static str = "binomial-log-cdf";
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, count, odds]: [R; 3]) -> R {
         no_tail(x, count.value(), self.upper).unwrap_or_else(|| {
             let k = R::constant(x.value().floor());
@@ -231,6 +234,7 @@ struct Quantile(Odds);
 impl Formula<3> for Quantile {
     const NAME: &'static str = "binomial-quantile";
 
+    #[inline(always)]
     fn at<R: Real>(self, arguments: [R; 3]) -> R {
         let [p, count, odds] = arguments.map(Real::value);
         let [s, q] = self.0.probs(odds);
@@ -272,6 +276,7 @@ struct Divergence(Odds, Odds);
 impl Formula<4> for Divergence {
     const NAME: &'static str = "binomial-kl";
 
+    #[inline(always)]
     fn at<R: Real>(self, [count, odds, other_count, other]: [R; 4]) -> R {
         let (n, m) = (count.value(), other_count.value());
         let p = self.0.probs(odds);

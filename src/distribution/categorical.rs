@@ -109,6 +109,7 @@ struct LogOfProbs;
 impl Formula<1> for LogOfProbs {
     const NAME: &'static str = "log-of-probs";
 
+    #[inline(always)]
     fn at<R: Real>(self, [p]: [R; 1]) -> R {
         if p.value() == 0. {
             return R::constant(f64::NEG_INFINITY);

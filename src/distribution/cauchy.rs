@@ -80,13 +80,16 @@ struct LogProb;
 
 impl Formula<3> for LogProb {
     const NAME: &'static str = "cauchy-log-prob";
+    const QUICK: bool = true;
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, loc, scale]: [R; 3]) -> R {
         -log_one_plus_square((x - loc) / scale) - scale.ln() - PI.ln()
     }
 }
 
 /// ln(1 + t^2), also where the square overflows.
+#[inline(always)]
 pub(super) fn log_one_plus_square<R: Real>(t: R) -> R {
     if t.value().abs() > 1e8 {
         t.abs().ln() * 2.
@@ -104,6 +107,7 @@ struct LogTail {
 impl Formula<3> for LogTail {
     const NAME: &'static str = "cauchy-log-cdf";
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, loc, scale]: [R; 3]) -> R {
         let t = (x - loc) / scale;
         let t = if self.upper { -t } else { t };
@@ -123,6 +127,7 @@ struct Quantile;
 impl Formula<3> for Quantile {
     const NAME: &'static str = "cauchy-quantile";
 
+    #[inline(always)]
     fn at<R: Real>(self, [p, loc, scale]: [R; 3]) -> R {
         let t = if p.value() < 0.25 {
             -(p * PI).tan().recip()
@@ -203,6 +208,7 @@ struct Divergence;
 impl Formula<4> for Divergence {
     const NAME: &'static str = "cauchy-kl";
 
+    #[inline(always)]
     fn at<R: Real>(self, [loc, scale, other, to]: [R; 4]) -> R {
         let distance = (scale - to).square() + (loc - other).square();
         (distance / (scale * to) * 0.25).ln_1p()

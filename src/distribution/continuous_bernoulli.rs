@@ -127,17 +127,17 @@ fn cumulant<const ORDER: i32>(l: f64) -> f64 {
 
 pub(super) fn log_norm<R: Real>(l: R) -> R {
     let x = l.value();
-    l.map(cumulant::<0>(x), || cumulant::<1>(x))
+    R::function([l], cumulant::<0>(x), || [cumulant::<1>(x)])
 }
 
 pub(super) fn mean<R: Real>(l: R) -> R {
     let x = l.value();
-    l.map(cumulant::<1>(x), || cumulant::<2>(x))
+    R::function([l], cumulant::<1>(x), || [cumulant::<2>(x)])
 }
 
 pub(super) fn variance<R: Real>(l: R) -> R {
     let x = l.value();
-    l.map(cumulant::<2>(x), || cumulant::<3>(x))
+    R::function([l], cumulant::<2>(x), || [cumulant::<3>(x)])
 }
 
 #[derive(Clone, Copy)]
@@ -146,6 +146,7 @@ struct LogProb;
 impl Formula<2> for LogProb {
     const NAME: &'static str = "continuous-bernoulli-log-prob";
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, l]: [R; 2]) -> R {
         if x.value() < 0. || x.value() > 1. {
             return R::constant(f64::NEG_INFINITY);
@@ -163,6 +164,7 @@ struct LogTail {
 impl Formula<2> for LogTail {
     const NAME: &'static str = "continuous-bernoulli-log-cdf";
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, l]: [R; 2]) -> R {
         if x.value() < 0. || x.value() > 1. {
             let full = (x.value() > 1.) != self.upper;
@@ -188,6 +190,7 @@ struct Quantile;
 impl Formula<2> for Quantile {
     const NAME: &'static str = "continuous-bernoulli-quantile";
 
+    #[inline(always)]
     fn at<R: Real>(self, [p, l]: [R; 2]) -> R {
         let (share, logit) = (p.value(), l.value());
         let x = if logit == 0. {
@@ -218,6 +221,7 @@ enum Property {
 impl Formula<1> for Property {
     const NAME: &'static str = "continuous-bernoulli-property";
 
+    #[inline(always)]
     fn at<R: Real>(self, [l]: [R; 1]) -> R {
         match self {
             Property::Mean => mean(l),
@@ -233,6 +237,7 @@ struct Divergence;
 impl Formula<2> for Divergence {
     const NAME: &'static str = "continuous-bernoulli-kl";
 
+    #[inline(always)]
     fn at<R: Real>(self, [l, to]: [R; 2]) -> R {
         (l - to) * mean(l) + (log_norm(to) - log_norm(l))
     }

@@ -41,6 +41,7 @@ pub(super) struct Probs(pub(super) Odds);
 impl Formula<1> for Probs {
     const NAME: &'static str = "probs";
 
+    #[inline(always)]
     fn at<R: Real>(self, [x]: [R; 1]) -> R {
         self.0.probs(x)[0]
     }
@@ -53,6 +54,7 @@ pub(super) struct Logits(pub(super) Odds);
 impl Formula<1> for Logits {
     const NAME: &'static str = "logits";
 
+    #[inline(always)]
     fn at<R: Real>(self, [x]: [R; 1]) -> R {
         match self.0 {
             Odds::Logits => x,
@@ -113,7 +115,7 @@ pub(super) fn deviance<R: Real>(x: R, log_mean: R) -> R {
 
 fn stirling<R: Real>(x: R) -> R {
     let at = x.value();
-    x.map(count::stirling(at), || count::stirling_slope(at))
+    R::function([x], count::stirling(at), || [count::stirling_slope(at)])
 }
 
 /// The log-mass of a Poisson variable, by the logarithm of its mean.

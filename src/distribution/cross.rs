@@ -66,6 +66,7 @@ impl<P, Q> Copy for Divergence<P, Q> {}
 impl<P: Left + 'static, Q: Right + 'static> Formula<4> for Divergence<P, Q> {
     const NAME: &'static str = "kl-by-moments";
 
+    #[inline(always)]
     fn at<R: Real>(self, [a, b, c, d]: [R; 4]) -> R {
         let sum = a.value() + b.value() + c.value() + d.value();
         if sum.is_nan() {
@@ -104,7 +105,7 @@ fn twice(parameters: &Parameters<1>) -> Result<Parameters<2>> {
 /// `x ln x`, 0 at 0.
 fn x_ln_x<R: Real>(x: R) -> R {
     let at = x.value();
-    x.map(if at == 0. { 0. } else { at * at.ln() }, || at.ln() + 1.)
+    x.map(if at == 0. { 0. } else { at * at.ln() }, at.ln() + 1.)
 }
 
 const LINE: (f64, f64) = (f64::NEG_INFINITY, f64::INFINITY);
@@ -366,6 +367,7 @@ struct GammaToGumbel;
 impl Formula<4> for GammaToGumbel {
     const NAME: &'static str = "gamma-gumbel-kl";
 
+    #[inline(always)]
     fn at<R: Real>(self, [a, rate, loc, scale]: [R; 4]) -> R {
         let p = Gamma::facts([a, rate]);
         // E[e^(-(x - loc) / scale)]

@@ -143,6 +143,7 @@ struct LogProb(Grid);
 impl Formula<3> for LogProb {
     const NAME: &'static str = "discretized-logistic-log-prob";
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, loc, scale]: [R; 3]) -> R {
         let at = self.0.index(x.value());
         let index = at.round();
@@ -165,6 +166,7 @@ struct LogTail {
 impl Formula<3> for LogTail {
     const NAME: &'static str = "discretized-logistic-log-cdf";
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, loc, scale]: [R; 3]) -> R {
         let index = (self.grid.index(x.value()) + SLACK).floor();
         if index < 0. || index >= self.grid.last {
@@ -185,6 +187,7 @@ struct Quantile(Grid);
 impl Formula<3> for Quantile {
     const NAME: &'static str = "discretized-logistic-quantile";
 
+    #[inline(always)]
     fn at<R: Real>(self, [p, loc, scale]: [R; 3]) -> R {
         let [p, loc, scale] = [p, loc, scale].map(Real::value);
         let guess = self.0.index(loc + scale * (p.ln() - (-p).ln_1p())) - 0.5;
@@ -220,6 +223,7 @@ impl Moment {
 impl Formula<2> for Moment {
     const NAME: &'static str = "discretized-logistic-moments";
 
+    #[inline(always)]
     fn at<R: Real>(self, at: [R; 2]) -> R {
         let mean = || self.expectation(at, |x, _| R::constant(x));
         match self.1 {
@@ -315,6 +319,7 @@ struct Divergence(Grid);
 impl Formula<4> for Divergence {
     const NAME: &'static str = "discretized-logistic-kl";
 
+    #[inline(always)]
     fn at<R: Real>(self, [loc, scale, other, to]: [R; 4]) -> R {
         let zero = R::constant(0.);
         self.0.indices().fold(zero, |sum, i| {

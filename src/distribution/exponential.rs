@@ -69,7 +69,9 @@ struct LogProb;
 
 impl Formula<2> for LogProb {
     const NAME: &'static str = "exponential-log-prob";
+    const QUICK: bool = true;
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, rate]: [R; 2]) -> R {
         if x.value() < 0. {
             return R::constant(f64::NEG_INFINITY);
@@ -87,6 +89,7 @@ struct LogTail {
 impl Formula<2> for LogTail {
     const NAME: &'static str = "exponential-log-cdf";
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, rate]: [R; 2]) -> R {
         if x.value() <= 0. {
             R::constant(if self.upper { 0. } else { f64::NEG_INFINITY })
@@ -103,7 +106,9 @@ struct Quantile;
 
 impl Formula<2> for Quantile {
     const NAME: &'static str = "exponential-quantile";
+    const QUICK: bool = true;
 
+    #[inline(always)]
     fn at<R: Real>(self, [p, rate]: [R; 2]) -> R {
         -(-p).ln_1p() / rate
     }
@@ -177,6 +182,7 @@ struct Divergence;
 impl Formula<2> for Divergence {
     const NAME: &'static str = "exponential-kl";
 
+    #[inline(always)]
     fn at<R: Real>(self, [rate, to]: [R; 2]) -> R {
         let ratio = to / rate;
         ratio - 1. - ratio.ln()
@@ -199,6 +205,7 @@ struct ToNormal;
 impl Formula<3> for ToNormal {
     const NAME: &'static str = "exponential-normal-kl";
 
+    #[inline(always)]
     fn at<R: Real>(self, [rate, loc, scale]: [R; 3]) -> R {
         let (mean, variance) = (rate.recip(), rate.square().recip());
         let squares = variance + (mean - loc).square();
@@ -221,6 +228,7 @@ struct ToGumbel;
 impl Formula<3> for ToGumbel {
     const NAME: &'static str = "exponential-gumbel-kl";
 
+    #[inline(always)]
     fn at<R: Real>(self, [rate, loc, scale]: [R; 3]) -> R {
         // E[e^(-(x - loc) / scale)] = e^(loc / scale) rate / (rate + 1 / scale)
         let shift = loc / scale;
@@ -244,6 +252,7 @@ struct ToLaplace;
 impl Formula<3> for ToLaplace {
     const NAME: &'static str = "exponential-laplace-kl";
 
+    #[inline(always)]
     fn at<R: Real>(self, [rate, loc, scale]: [R; 3]) -> R {
         // E|x - loc|: for a positive loc with the mirrored part below it.
         let gap = rate.recip() - loc;

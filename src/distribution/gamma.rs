@@ -127,7 +127,9 @@ pub(super) struct Constant;
 
 impl Formula<2> for Constant {
     const NAME: &'static str = "gamma-constant";
+    const QUICK: bool = true;
 
+    #[inline(always)]
     fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
         a * b.ln() - a.lgamma()
     }
@@ -138,7 +140,9 @@ struct LogProb;
 
 impl Formula<4> for LogProb {
     const NAME: &'static str = "gamma-log-prob";
+    const QUICK: bool = true;
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, a, b, constant]: [R; 4]) -> R {
         if x.value() < 0. || x.value() == f64::INFINITY {
             return R::constant(f64::NEG_INFINITY);
@@ -152,7 +156,9 @@ struct LogProbOfLog;
 
 impl Formula<4> for LogProbOfLog {
     const NAME: &'static str = "gamma-log-prob-of-log";
+    const QUICK: bool = true;
 
+    #[inline(always)]
     fn at<R: Real>(self, [l, a, b, constant]: [R; 4]) -> R {
         if l.value() == f64::INFINITY {
             return R::constant(f64::NEG_INFINITY);
@@ -172,6 +178,7 @@ struct LogTail {
 impl Formula<3> for LogTail {
     const NAME: &'static str = "gamma-log-cdf";
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, a, b]: [R; 3]) -> R {
         if x.value() <= 0. {
             return R::constant(if self.upper { 0. } else { f64::NEG_INFINITY });
@@ -186,6 +193,7 @@ struct Quantile;
 impl Formula<3> for Quantile {
     const NAME: &'static str = "gamma-quantile";
 
+    #[inline(always)]
     fn at<R: Real>(self, [p, a, b]: [R; 3]) -> R {
         a.gamma_log_quantile(p, false).exp() / b
     }
@@ -197,6 +205,7 @@ struct ModeOf;
 impl Formula<2> for ModeOf {
     const NAME: &'static str = "gamma-mode";
 
+    #[inline(always)]
     fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
         if a.value() <= 1. {
             return R::constant(0.);
@@ -211,6 +220,7 @@ struct EntropyOf;
 impl Formula<2> for EntropyOf {
     const NAME: &'static str = "gamma-entropy";
 
+    #[inline(always)]
     fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
         a - b.ln() + a.lgamma() + (-a + 1.) * a.digamma()
     }
@@ -223,6 +233,7 @@ pub(super) struct Divergence;
 impl Formula<4> for Divergence {
     const NAME: &'static str = "gamma-kl";
 
+    #[inline(always)]
     fn at<R: Real>(self, [p, rate, q, to]: [R; 4]) -> R {
         let ratio = to / rate;
         let log = ratio.ln();

@@ -87,6 +87,7 @@ struct LogProb(Odds);
 impl Formula<2> for LogProb {
     const NAME: &'static str = "geometric-log-prob";
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, odds]: [R; 2]) -> R {
         let [p, q] = self.0.logs(odds);
         no_count(x, f64::INFINITY).unwrap_or_else(|| times(x, q) + p)
@@ -103,6 +104,7 @@ struct LogTail {
 impl Formula<2> for LogTail {
     const NAME: &'static str = "geometric-log-cdf";
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, odds]: [R; 2]) -> R {
         let [_, q] = self.odds.logs(odds);
         let tail = if x.value() < 0. {
@@ -123,6 +125,7 @@ struct Quantile(Odds);
 impl Formula<2> for Quantile {
     const NAME: &'static str = "geometric-quantile";
 
+    #[inline(always)]
     fn at<R: Real>(self, [p, odds]: [R; 2]) -> R {
         let (p, [_, q]) = (p.value(), self.0.logs(odds));
         let q = q.value();
@@ -145,6 +148,7 @@ struct Moment(Odds, Summary);
 impl Formula<1> for Moment {
     const NAME: &'static str = "geometric-moments";
 
+    #[inline(always)]
     fn at<R: Real>(self, [odds]: [R; 1]) -> R {
         let [p, q] = self.0.probs(odds);
         match self.1 {
@@ -225,6 +229,7 @@ struct Divergence(Odds, Odds);
 impl Formula<2> for Divergence {
     const NAME: &'static str = "geometric-kl";
 
+    #[inline(always)]
     fn at<R: Real>(self, [one, other]: [R; 2]) -> R {
         let p = self.0.probs(one);
         bernoulli_kl(p, self.1.logs(other)) / p[0]

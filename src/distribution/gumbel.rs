@@ -79,7 +79,9 @@ struct LogProb;
 
 impl Formula<3> for LogProb {
     const NAME: &'static str = "gumbel-log-prob";
+    const QUICK: bool = true;
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, loc, scale]: [R; 3]) -> R {
         let t = (x - loc) / scale;
         -(t + (-t).exp()) - scale.ln()
@@ -95,6 +97,7 @@ struct LogTail {
 impl Formula<3> for LogTail {
     const NAME: &'static str = "gumbel-log-cdf";
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, loc, scale]: [R; 3]) -> R {
         let t = (x - loc) / scale;
         let y = (-t).exp();
@@ -114,7 +117,9 @@ struct Quantile;
 
 impl Formula<3> for Quantile {
     const NAME: &'static str = "gumbel-quantile";
+    const QUICK: bool = true;
 
+    #[inline(always)]
     fn at<R: Real>(self, [p, loc, scale]: [R; 3]) -> R {
         loc - scale * (-p.ln()).ln()
     }
@@ -188,6 +193,7 @@ struct Divergence;
 impl Formula<4> for Divergence {
     const NAME: &'static str = "gumbel-kl";
 
+    #[inline(always)]
     fn at<R: Real>(self, [loc, scale, other, to]: [R; 4]) -> R {
         let ratio = scale / to;
         // E[e^(-(x - loc_q) / scale_q)] = Gamma(1 + r) e^-d, as a distance from 1.
@@ -213,6 +219,7 @@ struct ToNormal;
 impl Formula<4> for ToNormal {
     const NAME: &'static str = "gumbel-normal-kl";
 
+    #[inline(always)]
     fn at<R: Real>(self, [loc, scale, other, to]: [R; 4]) -> R {
         let gap = loc - other + scale * EULER;
         let squares = scale.square() * (PI * PI / 6.) + gap.square();
@@ -235,6 +242,7 @@ struct ToLaplace;
 impl Formula<4> for ToLaplace {
     const NAME: &'static str = "gumbel-laplace-kl";
 
+    #[inline(always)]
     fn at<R: Real>(self, [loc, scale, other, to]: [R; 4]) -> R {
         // E|t - a| of a standard Gumbel variable is gamma - a plus twice the integral of its cdf up to a.
         let a = (other - loc) / scale;

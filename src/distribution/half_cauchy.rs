@@ -70,7 +70,9 @@ struct LogProb;
 
 impl Formula<2> for LogProb {
     const NAME: &'static str = "half-cauchy-log-prob";
+    const QUICK: bool = true;
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, scale]: [R; 2]) -> R {
         if x.value() < 0. {
             return R::constant(f64::NEG_INFINITY);
@@ -88,6 +90,7 @@ struct LogTail {
 impl Formula<2> for LogTail {
     const NAME: &'static str = "half-cauchy-log-cdf";
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, scale]: [R; 2]) -> R {
         if x.value() <= 0. {
             return R::constant(if self.upper { 0. } else { f64::NEG_INFINITY });
@@ -109,6 +112,7 @@ struct Quantile;
 impl Formula<2> for Quantile {
     const NAME: &'static str = "half-cauchy-quantile";
 
+    #[inline(always)]
     fn at<R: Real>(self, [p, scale]: [R; 2]) -> R {
         if p.value() <= 0.5 {
             scale * (p * FRAC_PI_2).tan()

@@ -68,7 +68,9 @@ struct LogProb;
 
 impl Formula<2> for LogProb {
     const NAME: &'static str = "half-normal-log-prob";
+    const QUICK: bool = true;
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, scale]: [R; 2]) -> R {
         if x.value() < 0. {
             return R::constant(f64::NEG_INFINITY);
@@ -86,6 +88,7 @@ struct LogTail {
 impl Formula<2> for LogTail {
     const NAME: &'static str = "half-normal-log-cdf";
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, scale]: [R; 2]) -> R {
         if x.value() <= 0. {
             return R::constant(if self.upper { 0. } else { f64::NEG_INFINITY });
@@ -106,7 +109,9 @@ struct Sample;
 
 impl Formula<2> for Sample {
     const NAME: &'static str = "half-normal-sample";
+    const QUICK: bool = true;
 
+    #[inline(always)]
     fn at<R: Real>(self, [z, scale]: [R; 2]) -> R {
         scale * z.abs()
     }
@@ -118,6 +123,7 @@ struct Quantile;
 impl Formula<2> for Quantile {
     const NAME: &'static str = "half-normal-quantile";
 
+    #[inline(always)]
     fn at<R: Real>(self, [p, scale]: [R; 2]) -> R {
         scale * p.erfinv() * SQRT_2
     }
@@ -191,6 +197,7 @@ struct Divergence;
 impl Formula<2> for Divergence {
     const NAME: &'static str = "half-normal-kl";
 
+    #[inline(always)]
     fn at<R: Real>(self, [scale, to]: [R; 2]) -> R {
         let ratio = scale / to;
         (ratio - 1.).square() * 0.5 + (ratio - 1. - ratio.ln())

@@ -76,7 +76,9 @@ struct LogProb;
 
 impl Formula<4> for LogProb {
     const NAME: &'static str = "inverse-gamma-log-prob";
+    const QUICK: bool = true;
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, a, b, constant]: [R; 4]) -> R {
         if x.value() <= 0. || x.value() == f64::INFINITY {
             return R::constant(f64::NEG_INFINITY);
@@ -93,6 +95,7 @@ struct LogTail {
 impl Formula<3> for LogTail {
     const NAME: &'static str = "inverse-gamma-log-cdf";
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, a, b]: [R; 3]) -> R {
         if x.value() <= 0. {
             return R::constant(if self.upper { 0. } else { f64::NEG_INFINITY });
@@ -107,6 +110,7 @@ struct Quantile;
 impl Formula<3> for Quantile {
     const NAME: &'static str = "inverse-gamma-quantile";
 
+    #[inline(always)]
     fn at<R: Real>(self, [p, a, b]: [R; 3]) -> R {
         b * (-a.gamma_log_quantile(p, true)).exp()
     }
@@ -118,6 +122,7 @@ struct Mean;
 impl Formula<2> for Mean {
     const NAME: &'static str = "inverse-gamma-mean";
 
+    #[inline(always)]
     fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
         if a.value() <= 1. {
             return R::constant(f64::INFINITY);
@@ -132,6 +137,7 @@ struct Variance;
 impl Formula<2> for Variance {
     const NAME: &'static str = "inverse-gamma-variance";
 
+    #[inline(always)]
     fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
         if a.value() <= 2. {
             return R::constant(f64::INFINITY);
@@ -146,6 +152,7 @@ struct EntropyOf;
 impl Formula<2> for EntropyOf {
     const NAME: &'static str = "inverse-gamma-entropy";
 
+    #[inline(always)]
     fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
         a + b.ln() + a.lgamma() - (a + 1.) * a.digamma()
     }

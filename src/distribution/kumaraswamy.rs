@@ -80,6 +80,7 @@ impl Kumaraswamy {
 }
 
 /// `-a ln x`, exact near x = 1.
+#[inline(always)]
 fn depth<R: Real>(x: R, a: R) -> R {
     let log = if x.value() > 0.5 {
         (x - 1.).ln_1p()
@@ -94,7 +95,9 @@ struct LogProb;
 
 impl Formula<3> for LogProb {
     const NAME: &'static str = "kumaraswamy-log-prob";
+    const QUICK: bool = true;
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, a, b]: [R; 3]) -> R {
         if x.value() < 0. || x.value() > 1. {
             return R::constant(f64::NEG_INFINITY);
@@ -118,6 +121,7 @@ struct LogTail {
 impl Formula<3> for LogTail {
     const NAME: &'static str = "kumaraswamy-log-cdf";
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, a, b]: [R; 3]) -> R {
         if x.value() <= 0. || x.value() >= 1. {
             let full = self.upper == (x.value() <= 0.);
@@ -142,7 +146,9 @@ struct Quantile;
 
 impl Formula<3> for Quantile {
     const NAME: &'static str = "kumaraswamy-quantile";
+    const QUICK: bool = true;
 
+    #[inline(always)]
     fn at<R: Real>(self, [p, a, b]: [R; 3]) -> R {
         ((-(-p).ln_1p() / b).log1mexp() / a).exp()
     }
@@ -159,6 +165,7 @@ struct Mean;
 impl Formula<2> for Mean {
     const NAME: &'static str = "kumaraswamy-mean";
 
+    #[inline(always)]
     fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
         log_moment(a, b, 1.).exp()
     }
@@ -170,6 +177,7 @@ struct Variance;
 impl Formula<2> for Variance {
     const NAME: &'static str = "kumaraswamy-variance";
 
+    #[inline(always)]
     fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
         let (first, second) = (log_moment(a, b, 1.), log_moment(a, b, 2.));
         (first * 2.).exp() * (second - first * 2.).exp_m1()
@@ -182,6 +190,7 @@ struct ModeOf;
 impl Formula<2> for ModeOf {
     const NAME: &'static str = "kumaraswamy-mode";
 
+    #[inline(always)]
     fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
         let (p, q) = (a.value(), b.value());
         if p > 1. && q > 1. {
@@ -199,6 +208,7 @@ struct EntropyOf;
 impl Formula<2> for EntropyOf {
     const NAME: &'static str = "kumaraswamy-entropy";
 
+    #[inline(always)]
     fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
         let harmonic = (b + 1.).digamma() + EULER;
         (-b.recip() + 1.) + (-a.recip() + 1.) * harmonic - a.ln() - b.ln()

@@ -80,7 +80,9 @@ struct LogProb;
 
 impl Formula<3> for LogProb {
     const NAME: &'static str = "laplace-log-prob";
+    const QUICK: bool = true;
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, loc, scale]: [R; 3]) -> R {
         -((x - loc) / scale).abs() - scale.ln() - LN_2
     }
@@ -95,6 +97,7 @@ struct LogTail {
 impl Formula<3> for LogTail {
     const NAME: &'static str = "laplace-log-cdf";
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, loc, scale]: [R; 3]) -> R {
         let t = (x - loc) / scale;
         let t = if self.upper { -t } else { t };
@@ -111,7 +114,9 @@ struct Quantile;
 
 impl Formula<3> for Quantile {
     const NAME: &'static str = "laplace-quantile";
+    const QUICK: bool = true;
 
+    #[inline(always)]
     fn at<R: Real>(self, [p, loc, scale]: [R; 3]) -> R {
         let t = if p.value() <= 0.5 {
             (p * 2.).ln()
@@ -191,6 +196,7 @@ struct Divergence;
 impl Formula<4> for Divergence {
     const NAME: &'static str = "laplace-kl";
 
+    #[inline(always)]
     fn at<R: Real>(self, [loc, scale, other, to]: [R; 4]) -> R {
         let t = (loc - other).abs() / scale;
         let ratio = scale / to;
@@ -215,6 +221,7 @@ struct ToNormal;
 impl Formula<4> for ToNormal {
     const NAME: &'static str = "laplace-normal-kl";
 
+    #[inline(always)]
     fn at<R: Real>(self, [loc, scale, other, to]: [R; 4]) -> R {
         let squares = scale.square() * 2. + (loc - other).square();
         squares / to.square() * 0.5 - (scale / to).ln() + (HALF_LN_TAU - 1. - LN_2)

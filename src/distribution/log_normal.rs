@@ -79,7 +79,9 @@ struct LogProb;
 
 impl Formula<3> for LogProb {
     const NAME: &'static str = "log-normal-log-prob";
+    const QUICK: bool = true;
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, loc, scale]: [R; 3]) -> R {
         if x.value() <= 0. {
             return R::constant(f64::NEG_INFINITY);
@@ -98,6 +100,7 @@ struct LogTail {
 impl Formula<3> for LogTail {
     const NAME: &'static str = "log-normal-log-cdf";
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, loc, scale]: [R; 3]) -> R {
         if x.value() <= 0. {
             return R::constant(if self.upper { 0. } else { f64::NEG_INFINITY });
@@ -113,7 +116,9 @@ struct Sample;
 
 impl Formula<3> for Sample {
     const NAME: &'static str = "log-normal-sample";
+    const QUICK: bool = true;
 
+    #[inline(always)]
     fn at<R: Real>(self, [z, loc, scale]: [R; 3]) -> R {
         (loc + scale * z).exp()
     }
@@ -125,6 +130,7 @@ struct Quantile;
 impl Formula<3> for Quantile {
     const NAME: &'static str = "log-normal-quantile";
 
+    #[inline(always)]
     fn at<R: Real>(self, [p, loc, scale]: [R; 3]) -> R {
         (loc + scale * p.ndtri()).exp()
     }
@@ -136,6 +142,7 @@ struct Mean;
 impl Formula<2> for Mean {
     const NAME: &'static str = "log-normal-mean";
 
+    #[inline(always)]
     fn at<R: Real>(self, [loc, scale]: [R; 2]) -> R {
         (loc + scale.square() * 0.5).exp()
     }
@@ -147,6 +154,7 @@ struct Variance;
 impl Formula<2> for Variance {
     const NAME: &'static str = "log-normal-variance";
 
+    #[inline(always)]
     fn at<R: Real>(self, [loc, scale]: [R; 2]) -> R {
         let s = scale.square();
         s.exp_m1() * (loc * 2. + s).exp()
@@ -159,6 +167,7 @@ struct Peak;
 impl Formula<2> for Peak {
     const NAME: &'static str = "log-normal-mode";
 
+    #[inline(always)]
     fn at<R: Real>(self, [loc, scale]: [R; 2]) -> R {
         (loc - scale.square()).exp()
     }

@@ -77,7 +77,9 @@ struct LogProb;
 
 impl Formula<3> for LogProb {
     const NAME: &'static str = "logistic-log-prob";
+    const QUICK: bool = true;
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, loc, scale]: [R; 3]) -> R {
         let t = (x - loc) / scale;
         -(t.softplus() + (-t).softplus()) - scale.ln()
@@ -92,7 +94,9 @@ struct LogTail {
 
 impl Formula<3> for LogTail {
     const NAME: &'static str = "logistic-log-cdf";
+    const QUICK: bool = true;
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, loc, scale]: [R; 3]) -> R {
         let t = (x - loc) / scale;
         -(if self.upper { t } else { -t }).softplus()
@@ -104,7 +108,9 @@ struct Quantile;
 
 impl Formula<3> for Quantile {
     const NAME: &'static str = "logistic-quantile";
+    const QUICK: bool = true;
 
+    #[inline(always)]
     fn at<R: Real>(self, [p, loc, scale]: [R; 3]) -> R {
         loc + scale * (p.ln() - (-p).ln_1p())
     }

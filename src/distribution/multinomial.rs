@@ -121,6 +121,7 @@ struct OwnMean;
 impl Formula<1> for OwnMean {
     const NAME: &'static str = "poisson-own-mean";
 
+    #[inline(always)]
     fn at<R: Real>(self, [count]: [R; 1]) -> R {
         -counts::poisson(count, count.ln())
     }
@@ -133,6 +134,7 @@ struct ClassMass;
 impl Formula<3> for ClassMass {
     const NAME: &'static str = "multinomial-log-prob";
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, log_p, count]: [R; 3]) -> R {
         no_count(x, count.value()).unwrap_or_else(|| counts::poisson(x, log_p + count.ln()))
     }
@@ -145,6 +147,7 @@ struct ClassEntropy;
 impl Formula<2> for ClassEntropy {
     const NAME: &'static str = "multinomial-entropy";
 
+    #[inline(always)]
     fn at<R: Real>(self, [log_p, count]: [R; 2]) -> R {
         let (n, log) = (count.value(), log_p.value());
         let mean = log_p + count.ln();
@@ -174,6 +177,7 @@ struct Moment {
 impl Formula<2> for Moment {
     const NAME: &'static str = "multinomial-moments";
 
+    #[inline(always)]
     fn at<R: Real>(self, [log_p, count]: [R; 2]) -> R {
         let mean = count * log_p.exp();
         match self.variance {
@@ -254,6 +258,7 @@ struct Draws;
 impl Formula<3> for Draws {
     const NAME: &'static str = "multinomial-kl";
 
+    #[inline(always)]
     fn at<R: Real>(self, [one, count, other]: [R; 3]) -> R {
         if count.value() == other.value() {
             counts::times(count, one)

@@ -116,6 +116,7 @@ struct LogProb(Odds);
 impl Formula<3> for LogProb {
     const NAME: &'static str = "negative-binomial-log-prob";
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, count, odds]: [R; 3]) -> R {
         let logs = self.0.logs(odds);
         no_count(x, f64::INFINITY).unwrap_or_else(|| mass(x, count, logs))
@@ -160,6 +161,7 @@ struct Moment(Odds, Summary);
 impl Formula<2> for Moment {
     const NAME: &'static str = "negative-binomial-moments";
 
+    #[inline(always)]
     fn at<R: Real>(self, [count, odds]: [R; 2]) -> R {
         let [p, q] = self.0.probs(odds);
         match self.1 {
@@ -232,6 +234,7 @@ struct LogTail {
 impl Formula<3> for LogTail {
     const NAME: &'static str = "negative-binomial-log-cdf";
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, count, odds]: [R; 3]) -> R {
         no_tail(x, f64::INFINITY, self.upper).unwrap_or_else(|| {
             let k = R::constant(x.value().floor());
@@ -247,6 +250,7 @@ struct Quantile(Odds);
 impl Formula<3> for Quantile {
     const NAME: &'static str = "negative-binomial-quantile";
 
+    #[inline(always)]
     fn at<R: Real>(self, arguments: [R; 3]) -> R {
         let [p, count, odds] = arguments.map(Real::value);
         let [s, q] = self.0.probs(odds);
@@ -289,6 +293,7 @@ struct Divergence(Odds, Odds);
 impl Formula<4> for Divergence {
     const NAME: &'static str = "negative-binomial-kl";
 
+    #[inline(always)]
     fn at<R: Real>(self, [count, odds, other_count, other]: [R; 4]) -> R {
         let p = self.0.probs(odds);
         let logs = self.1.logs(other);

@@ -273,6 +273,7 @@ struct LogTail {
 impl Formula<3> for LogTail {
     const NAME: &'static str = "normal-log-cdf";
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, loc, spread]: [R; 3]) -> R {
         let t = (x - loc) / scale(self.kind, spread);
         let t = if self.upper { -t } else { t };
@@ -286,6 +287,7 @@ struct Quantile(Spread);
 impl Formula<3> for Quantile {
     const NAME: &'static str = "normal-quantile";
 
+    #[inline(always)]
     fn at<R: Real>(self, [p, loc, spread]: [R; 3]) -> R {
         loc + scale(self.0, spread) * p.ndtri()
     }
@@ -333,6 +335,7 @@ struct ToGumbel;
 impl Formula<4> for ToGumbel {
     const NAME: &'static str = "normal-gumbel-kl";
 
+    #[inline(always)]
     fn at<R: Real>(self, [loc, scale, other, to]: [R; 4]) -> R {
         // E[e^(-(x - loc_q) / scale_q)] = e^(-gap + ratio^2 / 2)
         let (gap, ratio) = ((loc - other) / to, scale / to);
@@ -356,6 +359,7 @@ struct ToLaplace;
 impl Formula<4> for ToLaplace {
     const NAME: &'static str = "normal-laplace-kl";
 
+    #[inline(always)]
     fn at<R: Real>(self, [loc, scale, other, to]: [R; 4]) -> R {
         // E|x - loc_q|, in units of the normal's scale.
         let gap = (loc - other) / scale;

@@ -71,6 +71,7 @@ impl Pareto {
 }
 
 /// ln(x / scale), exact near the scale.
+#[inline(always)]
 fn log_ratio<R: Real>(x: R, scale: R) -> R {
     if x.value() < 2. * scale.value() {
         ((x - scale) / scale).ln_1p()
@@ -84,7 +85,9 @@ struct LogProb;
 
 impl Formula<3> for LogProb {
     const NAME: &'static str = "pareto-log-prob";
+    const QUICK: bool = true;
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, scale, alpha]: [R; 3]) -> R {
         if x.value() < scale.value() || x.value() == f64::INFINITY {
             return R::constant(f64::NEG_INFINITY);
@@ -101,6 +104,7 @@ struct LogTail {
 impl Formula<3> for LogTail {
     const NAME: &'static str = "pareto-log-cdf";
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, scale, alpha]: [R; 3]) -> R {
         if x.value() <= scale.value() {
             return R::constant(if self.upper { 0. } else { f64::NEG_INFINITY });
@@ -115,7 +119,9 @@ struct Quantile;
 
 impl Formula<3> for Quantile {
     const NAME: &'static str = "pareto-quantile";
+    const QUICK: bool = true;
 
+    #[inline(always)]
     fn at<R: Real>(self, [p, scale, alpha]: [R; 3]) -> R {
         scale * (-(-p).ln_1p() / alpha).exp()
     }
@@ -127,6 +133,7 @@ struct Mean;
 impl Formula<2> for Mean {
     const NAME: &'static str = "pareto-mean";
 
+    #[inline(always)]
     fn at<R: Real>(self, [scale, alpha]: [R; 2]) -> R {
         if alpha.value() <= 1. {
             return R::constant(f64::INFINITY);
@@ -141,6 +148,7 @@ struct Variance;
 impl Formula<2> for Variance {
     const NAME: &'static str = "pareto-variance";
 
+    #[inline(always)]
     fn at<R: Real>(self, [scale, alpha]: [R; 2]) -> R {
         if alpha.value() <= 2. {
             return R::constant(f64::INFINITY);
@@ -155,6 +163,7 @@ struct EntropyOf;
 impl Formula<2> for EntropyOf {
     const NAME: &'static str = "pareto-entropy";
 
+    #[inline(always)]
     fn at<R: Real>(self, [scale, alpha]: [R; 2]) -> R {
         (scale / alpha).ln() + alpha.recip() + 1.
     }
@@ -228,6 +237,7 @@ struct Divergence;
 impl Formula<4> for Divergence {
     const NAME: &'static str = "pareto-kl";
 
+    #[inline(always)]
     fn at<R: Real>(self, [scale, alpha, to_scale, to_alpha]: [R; 4]) -> R {
         if scale.value() < to_scale.value() {
             return R::constant(f64::INFINITY);

@@ -82,6 +82,7 @@ struct LogProb;
 impl Formula<2> for LogProb {
     const NAME: &'static str = "poisson-log-prob";
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, rate]: [R; 2]) -> R {
         no_count(x, f64::INFINITY).unwrap_or_else(|| mass(x, rate))
     }
@@ -93,6 +94,7 @@ struct Information;
 impl Formula<1> for Information {
     const NAME: &'static str = "poisson-entropy";
 
+    #[inline(always)]
     fn at<R: Real>(self, [rate]: [R; 1]) -> R {
         let mean = rate.value();
         if mean == 0. {
@@ -160,6 +162,7 @@ struct LogTail {
 impl Formula<2> for LogTail {
     const NAME: &'static str = "poisson-log-cdf";
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, rate]: [R; 2]) -> R {
         no_tail(x, f64::INFINITY, self.upper).unwrap_or_else(|| {
             let k = R::constant(x.value().floor());
@@ -174,6 +177,7 @@ struct Quantile;
 impl Formula<2> for Quantile {
     const NAME: &'static str = "poisson-quantile";
 
+    #[inline(always)]
     fn at<R: Real>(self, arguments: [R; 2]) -> R {
         let [p, rate] = arguments.map(Real::value);
         let tail = |k: f64| (k + 1.).gamma_log_tail(rate, true).exp();
@@ -205,6 +209,7 @@ struct Divergence;
 impl Formula<2> for Divergence {
     const NAME: &'static str = "poisson-kl";
 
+    #[inline(always)]
     fn at<R: Real>(self, [rate, other]: [R; 2]) -> R {
         if rate.value() == 0. {
             return other;
@@ -230,6 +235,7 @@ pub(super) struct ToTrials(pub(super) Odds);
 impl Formula<3> for ToTrials {
     const NAME: &'static str = "poisson-binomial-kl";
 
+    #[inline(always)]
     fn at<R: Real>(self, [rate, count, odds]: [R; 3]) -> R {
         let [_, q] = self.0.logs(odds);
         if rate.value() > 0. {

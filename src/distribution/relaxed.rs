@@ -102,6 +102,7 @@ struct RelaxedLogProb {
 impl Formula<3> for RelaxedLogProb {
     const NAME: &'static str = "relaxed-bernoulli-log-prob";
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, temperature, logits]: [R; 3]) -> R {
         // ln x, ln(1 - x)
         let (one, zero) = match self.logits {
@@ -133,6 +134,7 @@ struct RelaxedQuantile {
 impl Formula<3> for RelaxedQuantile {
     const NAME: &'static str = "relaxed-bernoulli-quantile";
 
+    #[inline(always)]
     fn at<R: Real>(self, [p, temperature, logits]: [R; 3]) -> R {
         let y = (p.ln() - (-p).ln_1p() + logits) / temperature;
         if self.logits { y } else { y.sigmoid() }
@@ -147,6 +149,7 @@ struct RelaxedLogTail {
 impl Formula<3> for RelaxedLogTail {
     const NAME: &'static str = "relaxed-bernoulli-log-cdf";
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, temperature, logits]: [R; 3]) -> R {
         let at = x.value();
         if at <= 0. || at >= 1. {

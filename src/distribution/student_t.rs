@@ -85,6 +85,7 @@ impl StudentT {
 }
 
 /// The log-density of the standard form at 0.
+#[inline(always)]
 fn log_peak<R: Real>(df: R) -> R {
     (df * 0.5).lgamma_gap(R::constant(0.5)) - (df * PI).ln() * 0.5
 }
@@ -95,7 +96,9 @@ struct Peak;
 
 impl Formula<1> for Peak {
     const NAME: &'static str = "student-t-peak";
+    const QUICK: bool = true;
 
+    #[inline(always)]
     fn at<R: Real>(self, [df]: [R; 1]) -> R {
         log_peak(df)
     }
@@ -106,7 +109,9 @@ struct LogProb;
 
 impl Formula<5> for LogProb {
     const NAME: &'static str = "student-t-log-prob";
+    const QUICK: bool = true;
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, df, loc, scale, peak]: [R; 5]) -> R {
         let t = (x - loc) / scale;
         peak - scale.ln() - (df + 1.) * 0.5 * log_rise(t, df)
@@ -114,6 +119,7 @@ impl Formula<5> for LogProb {
 }
 
 /// ln(1 + t^2 / df), also where the square overflows.
+#[inline(always)]
 fn log_rise<R: Real>(t: R, df: R) -> R {
     if t.value().abs() > 1e100 {
         return t.abs().ln() * 2. - df.ln();
@@ -170,6 +176,7 @@ struct LogTail {
 impl Formula<4> for LogTail {
     const NAME: &'static str = "student-t-log-cdf";
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, df, loc, scale]: [R; 4]) -> R {
         log_tail((x - loc) / scale, df, self.upper)
     }
@@ -181,6 +188,7 @@ struct Quantile;
 impl Formula<4> for Quantile {
     const NAME: &'static str = "student-t-quantile";
 
+    #[inline(always)]
     fn at<R: Real>(self, [p, df, loc, scale]: [R; 4]) -> R {
         let (probability, n) = (p.value(), df.value());
         let (sign, rest) = if probability < 0.5 {
@@ -203,7 +211,9 @@ struct Draw;
 
 impl Formula<5> for Draw {
     const NAME: &'static str = "student-t-sample";
+    const QUICK: bool = true;
 
+    #[inline(always)]
     fn at<R: Real>(self, [z, log_gamma, df, loc, scale]: [R; 5]) -> R {
         loc + scale * z * (((df * 0.5).ln() - log_gamma) * 0.5).exp()
     }
@@ -215,6 +225,7 @@ struct Mean;
 impl Formula<2> for Mean {
     const NAME: &'static str = "student-t-mean";
 
+    #[inline(always)]
     fn at<R: Real>(self, [df, loc]: [R; 2]) -> R {
         if df.value() <= 1. {
             return R::constant(f64::NAN);
@@ -229,6 +240,7 @@ struct Variance;
 impl Formula<3> for Variance {
     const NAME: &'static str = "student-t-variance";
 
+    #[inline(always)]
     fn at<R: Real>(self, [df, _, scale]: [R; 3]) -> R {
         if df.value() <= 1. {
             return R::constant(f64::NAN);
@@ -246,6 +258,7 @@ struct EntropyOf;
 impl Formula<3> for EntropyOf {
     const NAME: &'static str = "student-t-entropy";
 
+    #[inline(always)]
     fn at<R: Real>(self, [df, _, scale]: [R; 3]) -> R {
         let gap = (df * 0.5).digamma_gap(R::constant(0.5));
         (df + 1.) * 0.5 * gap - log_peak(df) + scale.ln()

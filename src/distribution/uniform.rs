@@ -78,6 +78,7 @@ struct LogProb;
 impl Formula<3> for LogProb {
     const NAME: &'static str = "uniform-log-prob";
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, low, high]: [R; 3]) -> R {
         if x.value() < low.value() || x.value() >= high.value() {
             return R::constant(f64::NEG_INFINITY);
@@ -96,6 +97,7 @@ struct LogTail {
 impl Formula<3> for LogTail {
     const NAME: &'static str = "uniform-log-cdf";
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, low, high]: [R; 3]) -> R {
         let (near, far) = (x - low, high - x);
         let (inside, outside) = if self.upper { (far, near) } else { (near, far) };
@@ -118,6 +120,7 @@ struct Quantile;
 impl Formula<3> for Quantile {
     const NAME: &'static str = "uniform-quantile";
 
+    #[inline(always)]
     fn at<R: Real>(self, [p, low, high]: [R; 3]) -> R {
         between(p, low, high)
     }
@@ -142,6 +145,7 @@ struct Sample {
 impl Formula<3> for Sample {
     const NAME: &'static str = "uniform-sample";
 
+    #[inline(always)]
     fn at<R: Real>(self, [u, low, high]: [R; 3]) -> R {
         let x = between(u, low, high);
         let top = if self.single {
@@ -149,11 +153,7 @@ impl Formula<3> for Sample {
         } else {
             high.value().next_down()
         };
-        if x.value() > top {
-            x.map(top, || 1.)
-        } else {
-            x
-        }
+        if x.value() > top { x.map(top, 1.) } else { x }
     }
 }
 
@@ -163,6 +163,7 @@ struct Mean;
 impl Formula<2> for Mean {
     const NAME: &'static str = "uniform-mean";
 
+    #[inline(always)]
     fn at<R: Real>(self, [low, high]: [R; 2]) -> R {
         (low + high) * 0.5
     }
@@ -174,6 +175,7 @@ struct Variance;
 impl Formula<2> for Variance {
     const NAME: &'static str = "uniform-variance";
 
+    #[inline(always)]
     fn at<R: Real>(self, [low, high]: [R; 2]) -> R {
         (high - low).square() / 12.
     }
@@ -185,6 +187,7 @@ struct Width;
 impl Formula<2> for Width {
     const NAME: &'static str = "uniform-entropy";
 
+    #[inline(always)]
     fn at<R: Real>(self, [low, high]: [R; 2]) -> R {
         (high - low).ln()
     }
@@ -258,6 +261,7 @@ struct Divergence;
 impl Formula<4> for Divergence {
     const NAME: &'static str = "uniform-kl";
 
+    #[inline(always)]
     fn at<R: Real>(self, [low, high, from, to]: [R; 4]) -> R {
         if from.value() > low.value() || to.value() < high.value() {
             return R::constant(f64::INFINITY);
@@ -282,6 +286,7 @@ struct ToExponential;
 impl Formula<3> for ToExponential {
     const NAME: &'static str = "uniform-exponential-kl";
 
+    #[inline(always)]
     fn at<R: Real>(self, [low, high, rate]: [R; 3]) -> R {
         if low.value() < 0. {
             return R::constant(f64::INFINITY);
@@ -306,6 +311,7 @@ struct ToGumbel;
 impl Formula<4> for ToGumbel {
     const NAME: &'static str = "uniform-gumbel-kl";
 
+    #[inline(always)]
     fn at<R: Real>(self, [low, high, loc, scale]: [R; 4]) -> R {
         // E[e^(-(x - loc) / scale)] = e^(-(low - loc) / scale) (1 - e^-w) / w, w the width in units of the scale.
         let width = (high - low) / scale;
@@ -329,6 +335,7 @@ struct ToNormal;
 impl Formula<4> for ToNormal {
     const NAME: &'static str = "uniform-normal-kl";
 
+    #[inline(always)]
     fn at<R: Real>(self, [low, high, loc, scale]: [R; 4]) -> R {
         let width = (high - low) / scale;
         let gap = ((low + high) * 0.5 - loc) / scale;
@@ -351,6 +358,7 @@ struct ToLaplace;
 impl Formula<4> for ToLaplace {
     const NAME: &'static str = "uniform-laplace-kl";
 
+    #[inline(always)]
     fn at<R: Real>(self, [low, high, loc, scale]: [R; 4]) -> R {
         let (below, above) = ((loc - low) / scale, (high - loc) / scale);
         let width = (high - low) / scale;

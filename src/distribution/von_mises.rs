@@ -93,7 +93,7 @@ fn wrap<R: Real>(t: R) -> R {
     } else {
         (x / TAU).round()
     };
-    t.map((x - TAU * turns).clamp(-PI, PI), || 1.)
+    t.map((x - TAU * turns).clamp(-PI, PI), 1.)
 }
 
 #[derive(Clone, Copy)]
@@ -102,6 +102,7 @@ struct LogProb;
 impl Formula<3> for LogProb {
     const NAME: &'static str = "von-mises-log-prob";
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, loc, k]: [R; 3]) -> R {
         -(k * versine(x - loc)) - k.log_i0e() - TAU.ln()
     }
@@ -115,6 +116,7 @@ struct LogTail {
 impl Formula<3> for LogTail {
     const NAME: &'static str = "von-mises-log-cdf";
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, loc, k]: [R; 3]) -> R {
         let t = wrap(x - loc);
         let (angle, value) = (t.value(), k.value());
@@ -136,6 +138,7 @@ struct Quantile;
 impl Formula<3> for Quantile {
     const NAME: &'static str = "von-mises-quantile";
 
+    #[inline(always)]
     fn at<R: Real>(self, [p, loc, k]: [R; 3]) -> R {
         let t = circle::quantile(p.value(), k.value());
         let draw = R::function([p, k], t, || {
@@ -153,6 +156,7 @@ struct Sample;
 impl Formula<3> for Sample {
     const NAME: &'static str = "von-mises-sample";
 
+    #[inline(always)]
     fn at<R: Real>(self, [z, loc, k]: [R; 3]) -> R {
         let t = z.value();
         wrap(R::function([k], t, || [circle::draw_slope(t, k.value())]) + loc)
@@ -165,6 +169,7 @@ struct Entropies;
 impl Formula<1> for Entropies {
     const NAME: &'static str = "von-mises-entropy";
 
+    #[inline(always)]
     fn at<R: Real>(self, [k]: [R; 1]) -> R {
         k.log_i0e() + k * k.bessel_gap() + TAU.ln()
     }
@@ -176,6 +181,7 @@ struct Spread;
 impl Formula<1> for Spread {
     const NAME: &'static str = "von-mises-variance";
 
+    #[inline(always)]
     fn at<R: Real>(self, [k]: [R; 1]) -> R {
         k.bessel_gap()
     }
@@ -188,6 +194,7 @@ struct Divergence;
 impl Formula<4> for Divergence {
     const NAME: &'static str = "von-mises-kl";
 
+    #[inline(always)]
     fn at<R: Real>(self, [loc, k, other, to]: [R; 4]) -> R {
         let (v, gap) = (versine(loc - other), k.bessel_gap());
         let cosine = -v + 1.;

@@ -78,7 +78,9 @@ struct LogProb;
 
 impl Formula<3> for LogProb {
     const NAME: &'static str = "weibull-log-prob";
+    const QUICK: bool = true;
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, scale, k]: [R; 3]) -> R {
         if x.value() < 0. || x.value() == f64::INFINITY {
             return R::constant(f64::NEG_INFINITY);
@@ -96,6 +98,7 @@ struct LogTail {
 impl Formula<3> for LogTail {
     const NAME: &'static str = "weibull-log-cdf";
 
+    #[inline(always)]
     fn at<R: Real>(self, [x, scale, k]: [R; 3]) -> R {
         if x.value() <= 0. {
             return R::constant(if self.upper { 0. } else { f64::NEG_INFINITY });
@@ -118,7 +121,9 @@ struct Quantile;
 
 impl Formula<3> for Quantile {
     const NAME: &'static str = "weibull-quantile";
+    const QUICK: bool = true;
 
+    #[inline(always)]
     fn at<R: Real>(self, [p, scale, k]: [R; 3]) -> R {
         scale * (-(-p).ln_1p()).powf(k.recip())
     }
@@ -130,6 +135,7 @@ struct Mean;
 impl Formula<2> for Mean {
     const NAME: &'static str = "weibull-mean";
 
+    #[inline(always)]
     fn at<R: Real>(self, [scale, k]: [R; 2]) -> R {
         scale * (k.recip() + 1.).lgamma().exp()
     }
@@ -142,6 +148,7 @@ struct Variance;
 impl Formula<2> for Variance {
     const NAME: &'static str = "weibull-variance";
 
+    #[inline(always)]
     fn at<R: Real>(self, [scale, k]: [R; 2]) -> R {
         let first = (k.recip() + 1.).lgamma();
         let second = (k.recip() * 2. + 1.).lgamma();
@@ -155,6 +162,7 @@ struct ModeOf;
 impl Formula<2> for ModeOf {
     const NAME: &'static str = "weibull-mode";
 
+    #[inline(always)]
     fn at<R: Real>(self, [scale, k]: [R; 2]) -> R {
         if k.value() <= 1. {
             return R::constant(0.);
@@ -169,6 +177,7 @@ struct EntropyOf;
 impl Formula<2> for EntropyOf {
     const NAME: &'static str = "weibull-entropy";
 
+    #[inline(always)]
     fn at<R: Real>(self, [scale, k]: [R; 2]) -> R {
         (-k.recip() + 1.) * EULER + (scale / k).ln() + 1.
     }
@@ -243,6 +252,7 @@ struct Divergence;
 impl Formula<4> for Divergence {
     const NAME: &'static str = "weibull-kl";
 
+    #[inline(always)]
     fn at<R: Real>(self, [s, k, to_s, to_k]: [R; 4]) -> R {
         let ratio = to_k / k;
         let log = to_k * (s / to_s).ln();
@@ -268,6 +278,7 @@ struct ToGamma;
 impl Formula<4> for ToGamma {
     const NAME: &'static str = "weibull-gamma-kl";
 
+    #[inline(always)]
     fn at<R: Real>(self, [s, k, a, b]: [R; 4]) -> R {
         let mean_log = s.ln() - k.recip() * EULER;
         let mean = Mean.at([s, k]);

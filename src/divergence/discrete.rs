@@ -81,6 +81,7 @@ struct LogMass;
 impl Formula<1> for LogMass {
     const NAME: &'static str = "log-mass";
 
+    #[inline(always)]
     fn at<R: Real>(self, [x]: [R; 1]) -> R {
         if x.value() == 0. {
             R::constant(f64::NEG_INFINITY)
@@ -97,6 +98,7 @@ struct LogRatio;
 impl Formula<2> for LogRatio {
     const NAME: &'static str = "log-ratio";
 
+    #[inline(always)]
     fn at<R: Real>(self, [p, q]: [R; 2]) -> R {
         if p.value() == f64::NEG_INFINITY && q.value() == f64::NEG_INFINITY {
             return R::constant(0.);
@@ -112,6 +114,7 @@ struct Weigh;
 impl Formula<2> for Weigh {
     const NAME: &'static str = "weigh";
 
+    #[inline(always)]
     fn at<R: Real>(self, [w, x]: [R; 2]) -> R {
         let weight = w.exp();
         if weight.value() == 0. {

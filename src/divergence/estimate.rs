@@ -53,6 +53,7 @@ struct StandardError;
 impl Formula<2> for StandardError {
     const NAME: &'static str = "standard-error";
 
+    #[inline(always)]
     fn at<R: Real>(self, [mean, variance]: [R; 2]) -> R {
         if mean.value().is_finite() {
             variance.sqrt()
@@ -129,6 +130,7 @@ struct Excess;
 impl Formula<1> for Excess {
     const NAME: &'static str = "kl-low-variance";
 
+    #[inline(always)]
     fn at<R: Real>(self, [r]: [R; 1]) -> R {
         (-r).exp_m1() + r
     }
@@ -180,6 +182,7 @@ struct Share;
 impl Formula<2> for Share {
     const NAME: &'static str = "share";
 
+    #[inline(always)]
     fn at<R: Real>(self, [r, x]: [R; 2]) -> R {
         let weight = r.sigmoid() * 2.;
         if weight.value() == 0. {

@@ -72,7 +72,7 @@ impl Curve for Jeffreys {
 
     fn conjugate<R: Real>(self, v: R, ceiling: f64) -> R {
         let l = log_w(v.value());
-        let l = v.map(l, || -1. / (1. + l.exp()));
+        let l = v.map(l, -1. / (1. + l.exp()));
         grow_m1(-l, ceiling) - l
     }
 }

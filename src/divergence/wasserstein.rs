@@ -46,6 +46,7 @@ struct Root;
 impl Formula<1> for Root {
     const NAME: &'static str = "root";
 
+    #[inline(always)]
     fn at<R: Real>(self, [x]: [R; 1]) -> R {
         if x.value() == 0. {
             return R::constant(0.);
@@ -61,6 +62,7 @@ struct Squared;
 impl Formula<4> for Squared {
     const NAME: &'static str = "normal-wasserstein2";
 
+    #[inline(always)]
     fn at<R: Real>(self, [loc, scale, other, to]: [R; 4]) -> R {
         (loc - other).square() + (scale - to).square()
     }

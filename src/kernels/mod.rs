@@ -35,6 +35,7 @@ pub(crate) mod lanes;
 pub(crate) mod logits;
 pub(crate) mod map;
 pub(crate) mod math;
+pub(crate) mod math64;
 pub(crate) mod max_positions;
 pub(crate) mod mixture;
 pub(crate) mod node;

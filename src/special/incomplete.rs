@@ -20,6 +20,7 @@ struct Lbeta;
 impl Formula<2> for Lbeta {
     const NAME: &'static str = "lbeta";
 
+    #[inline(always)]
     fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
         a.lbeta(b)
     }
@@ -62,6 +63,7 @@ struct Tail {
 impl Formula<2> for Tail {
     const NAME: &'static str = "gammainc";
 
+    #[inline(always)]
     fn at<R: Real>(self, [a, x]: [R; 2]) -> R {
         if self.log {
             a.gamma_log_tail(x, self.upper)
@@ -74,6 +76,7 @@ impl Formula<2> for Tail {
 impl Formula<3> for Tail {
     const NAME: &'static str = "betainc";
 
+    #[inline(always)]
     fn at<R: Real>(self, [a, b, x]: [R; 3]) -> R {
         if self.log {
             a.beta_log_tail(b, x, 1. - x.value(), self.upper)
@@ -141,6 +144,7 @@ struct Inverse;
 impl Formula<2> for Inverse {
     const NAME: &'static str = "gammaincinv";
 
+    #[inline(always)]
     fn at<R: Real>(self, [a, p]: [R; 2]) -> R {
         a.gamma_log_quantile(p, false).exp()
     }
@@ -149,6 +153,7 @@ impl Formula<2> for Inverse {
 impl Formula<3> for Inverse {
     const NAME: &'static str = "betaincinv";
 
+    #[inline(always)]
     fn at<R: Real>(self, [a, b, p]: [R; 3]) -> R {
         a.beta_quantile(b, p)
     }

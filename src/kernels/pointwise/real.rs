@@ -1,9 +1,11 @@
 //! Numbers that a formula is written in: f64, or f64 with derivatives.
 
+use super::elementary::{Elementary, Exact};
 use crate::kernels::special::incomplete_beta::{self, Share};
 use crate::kernels::special::incomplete_gamma::{self, Digits};
 use crate::kernels::special::{self, bessel};
 use std::f64::consts::FRAC_2_SQRT_PI;
+use std::marker::PhantomData;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
 /// A number with value and, for [`Dual`], derivatives. Formulas branch on [`value`](Real::value).
@@ -19,113 +21,126 @@ pub(crate) trait Real:
     + Mul<f64, Output = Self>
     + Div<f64, Output = Self>
 {
+    /// How the elementary functions are computed.
+    type Functions: Elementary;
+
     fn constant(x: f64) -> Self;
 
     fn value(self) -> f64;
 
-    /// f(arguments): its value here, and its partial derivatives, which are asked for only where there are derivatives.
+    /// Whether there are derivatives.
+    const DERIVED: bool;
+
+    /// f(arguments): its value and its partial derivatives here.
+    fn chain<const N: usize>(arguments: [Self; N], value: f64, slopes: [f64; N]) -> Self;
+
+    /// As [`chain`](Real::chain), for partial derivatives that cost something: asked for only where there are derivatives.
+    #[inline(always)]
     fn function<const N: usize>(
         arguments: [Self; N],
         value: f64,
         slopes: impl FnOnce() -> [f64; N],
-    ) -> Self;
+    ) -> Self {
+        let slopes = if Self::DERIVED { slopes() } else { [0.; N] };
+        Self::chain(arguments, value, slopes)
+    }
 
     /// f(self) with this value and derivative.
     #[inline(always)]
-    fn map(self, value: f64, slope: impl FnOnce() -> f64) -> Self {
-        Self::function([self], value, || [slope()])
+    fn map(self, value: f64, slope: f64) -> Self {
+        Self::chain([self], value, [slope])
     }
 
     #[inline(always)]
     fn exp(self) -> Self {
-        let y = self.value().exp();
-        self.map(y, || y)
+        let y = Self::Functions::exp(self.value());
+        self.map(y, y)
     }
 
     /// e^x - 1.
     #[inline(always)]
     fn exp_m1(self) -> Self {
         let x = self.value();
-        self.map(x.exp_m1(), || x.exp())
+        self.map(Self::Functions::exp_m1(x), Self::Functions::exp(x))
     }
 
     #[inline(always)]
     fn ln(self) -> Self {
         let x = self.value();
-        self.map(x.ln(), || 1. / x)
+        self.map(Self::Functions::ln(x), 1. / x)
     }
 
     /// ln(1 + x).
     #[inline(always)]
     fn ln_1p(self) -> Self {
         let x = self.value();
-        self.map(x.ln_1p(), || 1. / (1. + x))
+        self.map(Self::Functions::ln_1p(x), 1. / (1. + x))
     }
 
     #[inline(always)]
     fn sqrt(self) -> Self {
         let y = self.value().sqrt();
-        self.map(y, || 0.5 / y)
+        self.map(y, 0.5 / y)
     }
 
     #[inline(always)]
     fn square(self) -> Self {
         let x = self.value();
-        self.map(x * x, || 2. * x)
+        self.map(x * x, 2. * x)
     }
 
     #[inline(always)]
     fn recip(self) -> Self {
         let y = self.value().recip();
-        self.map(y, || -y * y)
+        self.map(y, -y * y)
     }
 
     /// |x|; slope 0 at 0.
     #[inline(always)]
     fn abs(self) -> Self {
         let x = self.value();
-        self.map(x.abs(), || if x == 0. { 0. } else { x.signum() })
+        self.map(x.abs(), if x == 0. { 0. } else { x.signum() })
     }
 
     #[inline(always)]
     fn sin(self) -> Self {
         let x = self.value();
-        self.map(x.sin(), || x.cos())
+        self.map(x.sin(), x.cos())
     }
 
     #[inline(always)]
     fn tan(self) -> Self {
         let y = self.value().tan();
-        self.map(y, || 1. + y * y)
+        self.map(y, 1. + y * y)
     }
 
     #[inline(always)]
     fn atan(self) -> Self {
         let x = self.value();
-        self.map(x.atan(), || 1. / (1. + x * x))
+        self.map(x.atan(), 1. / (1. + x * x))
     }
 
     #[inline(always)]
     fn tanh(self) -> Self {
         let y = self.value().tanh();
-        self.map(y, || (1. - y) * (1. + y))
+        self.map(y, (1. - y) * (1. + y))
     }
 
     /// 1 / (1 + e^-x).
     #[inline(always)]
     fn sigmoid(self) -> Self {
         let x = self.value();
-        let e = (-x.abs()).exp();
+        let e = Self::Functions::exp(-x.abs());
         let y = if x >= 0. { 1. / (1. + e) } else { e / (1. + e) };
-        self.map(y, || e / ((1. + e) * (1. + e)))
+        self.map(y, e / ((1. + e) * (1. + e)))
     }
 
     /// ln(1 + e^x).
     #[inline(always)]
     fn softplus(self) -> Self {
         let x = self.value();
-        let e = (-x.abs()).exp();
-        self.map(x.max(0.) + e.ln_1p(), || {
+        let e = Self::Functions::exp(-x.abs());
+        self.map(x.max(0.) + Self::Functions::ln_1p(e), {
             if x >= 0. { 1. / (1. + e) } else { e / (1. + e) }
         })
     }
@@ -134,12 +149,14 @@ pub(crate) trait Real:
     #[inline(always)]
     fn log1mexp(self) -> Self {
         let x = self.value();
+        let near = Self::Functions::ln(-Self::Functions::exp_m1(-x));
+        let far = Self::Functions::ln_1p(-Self::Functions::exp(-x));
         let y = if x < std::f64::consts::LN_2 {
-            (-(-x).exp_m1()).ln()
+            near
         } else {
-            (-(-x).exp()).ln_1p()
+            far
         };
-        self.map(y, || 1. / x.exp_m1())
+        self.map(y, 1. / Self::Functions::exp_m1(x))
     }
 
     /// `self * ln(x)` for x of 0 or more, at 0 the limit: 0 for a power of zero, else infinite. Derivatives of limits are 0.
@@ -175,54 +192,70 @@ pub(crate) trait Real:
     #[inline(always)]
     fn powf(self, other: Self) -> Self {
         let (x, y) = (self.value(), other.value());
-        let z = x.powf(y);
-        Self::function([self, other], z, || {
-            let slope = if y == 0. { 0. } else { y * x.powf(y - 1.) };
-            [slope, if z == 0. { 0. } else { z * x.ln() }]
-        })
+        let z = Self::Functions::powf(x, y);
+        let slopes = if Self::DERIVED {
+            let slope = y * Self::Functions::powf(x, y - 1.);
+            let slope = if y == 0. { 0. } else { slope };
+            let log = z * Self::Functions::ln(x);
+            [slope, if z == 0. { 0. } else { log }]
+        } else {
+            [0.; 2]
+        };
+        Self::chain([self, other], z, slopes)
     }
 
     /// ln Gamma(x).
     #[inline(always)]
     fn lgamma(self) -> Self {
         let x = self.value();
-        self.map(special::lgamma(x), || special::digamma(x))
+        let slope = if Self::DERIVED {
+            Self::Functions::digamma(x)
+        } else {
+            0.
+        };
+        self.map(Self::Functions::lgamma(x), slope)
     }
 
     /// ln I0(x) - x, of x >= 0.
     #[inline(always)]
     fn log_i0e(self) -> Self {
         let x = self.value();
-        self.map(bessel::log_i0e(x), || -bessel::ratio_gap(x))
+        Self::function([self], bessel::log_i0e(x), || [-bessel::ratio_gap(x)])
     }
 
     /// 1 - I1(x) / I0(x), of x >= 0.
     #[inline(always)]
     fn bessel_gap(self) -> Self {
         let x = self.value();
-        self.map(bessel::ratio_gap(x), || -bessel::ratio_slope(x))
+        Self::function([self], bessel::ratio_gap(x), || [-bessel::ratio_slope(x)])
     }
 
     #[inline(always)]
     fn digamma(self) -> Self {
         let x = self.value();
-        self.map(special::digamma(x), || special::trigamma(x))
+        Self::function([self], Self::Functions::digamma(x), || {
+            [special::trigamma(x)]
+        })
     }
 
     /// `ln Gamma(self + step) - ln Gamma(self)` for positive arguments.
     #[inline(always)]
     fn lgamma_gap(self, step: Self) -> Self {
         let (x, s) = (self.value(), step.value());
-        Self::function([self, step], special::lgamma_gap(x, s), || {
-            [special::digamma_gap(x, s), special::digamma(x + s)]
-        })
+        let slopes = if Self::DERIVED {
+            let to_step = Self::Functions::digamma(x + s);
+            [Self::Functions::digamma_gap(x, s), to_step]
+        } else {
+            [0.; 2]
+        };
+        Self::chain([self, step], Self::Functions::lgamma_gap(x, s), slopes)
     }
 
     /// `digamma(self + step) - digamma(self)` for positive arguments.
     #[inline(always)]
     fn digamma_gap(self, step: Self) -> Self {
         let (x, s) = (self.value(), step.value());
-        Self::function([self, step], special::digamma_gap(x, s), || {
+        Self::function([self, step], Self::Functions::digamma_gap(x, s), || {
             let beyond = special::trigamma(x + s);
             [beyond - special::trigamma(x), beyond]
         })
@@ -232,9 +265,13 @@ pub(crate) trait Real:
     #[inline(always)]
     fn lbeta(self, b: Self) -> Self {
         let (x, y) = (self.value(), b.value());
-        Self::function([self, b], special::lbeta(x, y), || {
-            [-special::digamma_gap(x, y), -special::digamma_gap(y, x)]
-        })
+        let slopes = if Self::DERIVED {
+            let gap = Self::Functions::digamma_gap;
+            [-gap(x, y), -gap(y, x)]
+        } else {
+            [0.; 2]
+        };
+        Self::chain([self, b], Self::Functions::lbeta(x, y), slopes)
     }
 
     /// ln P(self, x) or, `upper`, ln Q(self, x), the incomplete gamma functions.
@@ -297,49 +334,49 @@ pub(crate) trait Real:
     #[inline(always)]
     fn erf(self) -> Self {
         let x = self.value();
-        self.map(special::erf(x), || FRAC_2_SQRT_PI * (-x * x).exp())
+        self.map(special::erf(x), FRAC_2_SQRT_PI * (-x * x).exp())
     }
 
     /// 1 - erf(x).
     #[inline(always)]
     fn erfc(self) -> Self {
         let x = self.value();
-        self.map(special::erfc(x), || -FRAC_2_SQRT_PI * (-x * x).exp())
+        self.map(special::erfc(x), -FRAC_2_SQRT_PI * (-x * x).exp())
     }
 
     /// The inverse of [`erf`](Real::erf).
     #[inline(always)]
     fn erfinv(self) -> Self {
         let y = special::erfinv(self.value());
-        self.map(y, || (y * y).exp() / FRAC_2_SQRT_PI)
+        self.map(y, (y * y).exp() / FRAC_2_SQRT_PI)
     }
 
     /// P(Z <= x) for a standard normal Z.
     #[inline(always)]
     fn ndtr(self) -> Self {
         let x = self.value();
-        self.map(special::ndtr(x), || special::normal_density(x))
+        self.map(special::ndtr(x), special::normal_density(x))
     }
 
     /// ln P(Z <= x).
     #[inline(always)]
     fn log_ndtr(self) -> Self {
         let x = self.value();
-        self.map(special::log_ndtr(x), || 1. / special::mills(-x))
+        Self::function([self], special::log_ndtr(x), || [1. / special::mills(-x)])
     }
 
     /// The inverse of [`ndtr`](Real::ndtr).
     #[inline(always)]
     fn ndtri(self) -> Self {
         let y = special::ndtri(self.value());
-        self.map(y, || 1. / special::normal_density(y))
+        self.map(y, 1. / special::normal_density(y))
     }
 
     /// The integral of e^-t / t from x on, for positive x.
     #[inline(always)]
     fn exponential_integral(self) -> Self {
         let x = self.value();
-        self.map(special::exponential_integral(x), || -(-x).exp() / x)
+        self.map(special::exponential_integral(x), -(-x).exp() / x)
     }
 }
 
@@ -381,6 +418,9 @@ fn beta_slopes(a: f64, b: f64, s: Share, upper: bool, log: f64) -> [f64; 3] {
 }
 
 impl Real for f64 {
+    type Functions = Exact;
+    const DERIVED: bool = false;
+
     #[inline(always)]
     fn constant(x: f64) -> f64 {
         x
@@ -392,25 +432,35 @@ impl Real for f64 {
     }
 
     #[inline(always)]
-    fn function<const N: usize>(_: [f64; N], value: f64, _: impl FnOnce() -> [f64; N]) -> f64 {
+    fn chain<const N: usize>(_: [f64; N], value: f64, _: [f64; N]) -> f64 {
         value
     }
 }
 
-/// A value with its derivatives to K arguments.
+/// A value with its derivatives to K arguments; its functions are those of `E`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Dual<const K: usize> {
+pub(super) struct Dual<E, const K: usize> {
     value: f64,
     slopes: [f64; K],
+    functions: PhantomData<E>,
 }
 
-impl<const K: usize> Dual<K> {
+impl<E: Elementary, const K: usize> Dual<E, K> {
+    #[inline(always)]
+    pub(super) fn new(value: f64, slopes: [f64; K]) -> Self {
+        Dual {
+            value,
+            slopes,
+            functions: PhantomData,
+        }
+    }
+
     /// Argument number `k`.
     #[inline(always)]
     pub(super) fn argument(k: usize, value: f64) -> Self {
         let mut slopes = [0.; K];
         slopes[k] = 1.;
-        Dual { value, slopes }
+        Dual::new(value, slopes)
     }
 
     #[inline(always)]
@@ -425,13 +475,13 @@ fn product(slope: f64, inner: f64) -> f64 {
     if inner == 0. { 0. } else { slope * inner }
 }
 
-impl<const K: usize> Real for Dual<K> {
+impl<E: Elementary, const K: usize> Real for Dual<E, K> {
+    type Functions = E;
+    const DERIVED: bool = K > 0;
+
     #[inline(always)]
     fn constant(value: f64) -> Self {
-        Dual {
-            value,
-            slopes: [0.; K],
-        }
+        Dual::new(value, [0.; K])
     }
 
     #[inline(always)]
@@ -440,92 +490,88 @@ impl<const K: usize> Real for Dual<K> {
     }
 
     #[inline(always)]
-    fn function<const N: usize>(
-        arguments: [Self; N],
-        value: f64,
-        slopes: impl FnOnce() -> [f64; N],
-    ) -> Self {
-        let outer = slopes();
+    fn chain<const N: usize>(arguments: [Self; N], value: f64, outer: [f64; N]) -> Self {
+        // Plain loops: iterators over arrays are not always inlined, and then nothing vectorizes.
         let mut slopes = [0.; K];
-        for (outer, argument) in outer.into_iter().zip(arguments) {
-            for (slope, inner) in slopes.iter_mut().zip(argument.slopes) {
-                *slope += product(outer, inner);
+        for n in 0..N {
+            for k in 0..K {
+                slopes[k] += product(outer[n], arguments[n].slopes[k]);
             }
         }
-        Dual { value, slopes }
+        Dual::new(value, slopes)
     }
 }
 
-impl<const K: usize> Neg for Dual<K> {
+impl<E: Elementary, const K: usize> Neg for Dual<E, K> {
     type Output = Self;
     #[inline(always)]
     fn neg(self) -> Self {
-        self.map(-self.value, || -1.)
+        self.map(-self.value, -1.)
     }
 }
 
-impl<const K: usize> Add for Dual<K> {
+impl<E: Elementary, const K: usize> Add for Dual<E, K> {
     type Output = Self;
     #[inline(always)]
     fn add(self, other: Self) -> Self {
-        Self::function([self, other], self.value + other.value, || [1., 1.])
+        Self::chain([self, other], self.value + other.value, [1., 1.])
     }
 }
 
-impl<const K: usize> Sub for Dual<K> {
+impl<E: Elementary, const K: usize> Sub for Dual<E, K> {
     type Output = Self;
     #[inline(always)]
     fn sub(self, other: Self) -> Self {
-        Self::function([self, other], self.value - other.value, || [1., -1.])
+        Self::chain([self, other], self.value - other.value, [1., -1.])
     }
 }
 
-impl<const K: usize> Mul for Dual<K> {
+impl<E: Elementary, const K: usize> Mul for Dual<E, K> {
     type Output = Self;
     #[inline(always)]
     fn mul(self, other: Self) -> Self {
         let (a, b) = (self.value, other.value);
-        Self::function([self, other], a * b, || [b, a])
+        Self::chain([self, other], a * b, [b, a])
     }
 }
 
-impl<const K: usize> Div for Dual<K> {
+impl<E: Elementary, const K: usize> Div for Dual<E, K> {
     type Output = Self;
     #[inline(always)]
     fn div(self, other: Self) -> Self {
         let (a, b) = (self.value, other.value);
-        Self::function([self, other], a / b, || [1. / b, -a / b / b])
+        Self::chain([self, other], a / b, [1. / b, -a / b / b])
     }
 }
 
-impl<const K: usize> Add<f64> for Dual<K> {
+impl<E: Elementary, const K: usize> Add<f64> for Dual<E, K> {
     type Output = Self;
     #[inline(always)]
     fn add(self, other: f64) -> Self {
-        self.map(self.value + other, || 1.)
+        self.map(self.value + other, 1.)
     }
 }
 
-impl<const K: usize> Sub<f64> for Dual<K> {
+impl<E: Elementary, const K: usize> Sub<f64> for Dual<E, K> {
     type Output = Self;
     #[inline(always)]
     fn sub(self, other: f64) -> Self {
-        self.map(self.value - other, || 1.)
+        self.map(self.value - other, 1.)
     }
 }
 
-impl<const K: usize> Mul<f64> for Dual<K> {
+impl<E: Elementary, const K: usize> Mul<f64> for Dual<E, K> {
     type Output = Self;
     #[inline(always)]
     fn mul(self, other: f64) -> Self {
-        self.map(self.value * other, || other)
+        self.map(self.value * other, other)
     }
 }
 
-impl<const K: usize> Div<f64> for Dual<K> {
+impl<E: Elementary, const K: usize> Div<f64> for Dual<E, K> {
     type Output = Self;
     #[inline(always)]
     fn div(self, other: f64) -> Self {
-        self.map(self.value / other, || 1. / other)
+        self.map(self.value / other, 1. / other)
     }
 }

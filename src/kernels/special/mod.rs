@@ -20,10 +20,10 @@ pub(crate) use normal::{
 
 use super::composed;
 use super::map::{self, Map, Wide};
-use super::simd::fma64;
+use super::math64::{ln, ln_1p};
 use crate::error::Result;
 use candle_core::Tensor;
-use std::f64::consts::{FRAC_1_SQRT_2, LN_2, PI};
+use std::f64::consts::PI;
 
 /// ln(2 pi) / 2
 pub(crate) const HALF_LN_TAU: f64 = 0.918_938_533_204_672_7;
@@ -278,26 +278,6 @@ pub(crate) fn tetragamma(x: f64) -> f64 {
     -r * r - r * r * r + stirling::<3>(r) - sum
 }
 
-/// ln x for positive normal x.
-#[inline(always)]
-fn ln<const FMA: bool>(x: f64) -> f64 {
-    // x = 2^e (1 + m) with 1 + m in [sqrt(1/2), sqrt(2)); ln(1 + m) = 2 artanh(s).
-    let low = FRAC_1_SQRT_2.to_bits();
-    let bits = x.to_bits().wrapping_sub(low);
-    // Whole numbers below 2^51 without a conversion instruction, which few machines have for 64 bits.
-    let shifted = (bits >> 52) ^ 0x800;
-    let e = f64::from_bits(0x4330_0000_0000_0000 | (shifted & 0xFFF))
-        - (4_503_599_627_370_496. + 2048.);
-    let m = f64::from_bits((bits & 0x000F_FFFF_FFFF_FFFF).wrapping_add(low)) - 1.;
-    let s = m / (2. + m);
-    let z = s * s;
-    let mut p = 2. / 21.;
-    for k in [19, 17, 15, 13, 11, 9, 7, 5, 3] {
-        p = fma64::<FMA>(p, z, 2. / k as f64);
-    }
-    fma64::<FMA>(e, LN_2, fma64::<FMA>(s * z, p, 2. * s))
-}
-
 /// 1 / (u + c) for the four pairs of factors of x (x + 1) ... (x + 7), u = x (x + 7); zero from x = 8 on.
 struct Shift {
     /// x, or x + 8 below 8.
@@ -329,24 +309,59 @@ impl Shift {
     }
 }
 
+/// ln Gamma(x) for positive x, without branches; the error is relative to the largest term, also near 1 and 2.
 #[inline(always)]
-fn lgamma_positive<const FMA: bool>(x: f32) -> f32 {
-    let s = Shift::new(x as f64);
+pub(crate) fn lgamma_positive<const FMA: bool>(x: f64) -> f64 {
+    let s = Shift::new(x);
     let product = s.u * (s.u + 6.) * ((s.u + 10.) * (s.u + 12.));
     let shift = ln::<FMA>(if s.small { product } else { 1. });
     let main = (s.y - 0.5) * (ln::<FMA>(s.y) - 1.) + (HALF_LN_TAU - 0.5);
-    let value = (main + stirling::<0>(1. / s.y) - shift) as f32;
-    if x < f32::INFINITY { value } else { x }
+    let value = main + stirling::<0>(1. / s.y) - shift;
+    if x < f64::INFINITY { value } else { x }
 }
 
+/// The derivative of [`lgamma_positive`].
 #[inline(always)]
-fn digamma_positive<const FMA: bool>(x: f32) -> f32 {
-    let s = Shift::new(x as f64);
-    let ends = 2. * x as f64 + 7.;
+pub(crate) fn digamma_positive<const FMA: bool>(x: f64) -> f64 {
+    let s = Shift::new(x);
+    let ends = 2. * x + 7.;
     let shift = s.sum(|r, _| ends * r);
     let r = 1. / s.y;
-    let value = (ln::<FMA>(s.y) - 0.5 * r + stirling::<1>(r) - shift) as f32;
-    if x < f32::INFINITY { value } else { x }
+    let value = ln::<FMA>(s.y) - 0.5 * r + stirling::<1>(r) - shift;
+    if x < f64::INFINITY { value } else { x }
+}
+
+/// [`lgamma_gap`] without branches, by the recurrence for both ends at once.
+#[inline(always)]
+pub(crate) fn lgamma_gap_positive<const FMA: bool>(x: f64, step: f64) -> f64 {
+    let small = x < 8.;
+    let y = if small { x + 8. } else { x };
+    // Two products of four: eight could overflow.
+    let ratio = |from: f64| {
+        (0..4).fold(1., |product, k| {
+            let at = x + (from + k as f64);
+            product * ((at + step) / at)
+        })
+    };
+    let shift = ln::<FMA>(if small { ratio(0.) } else { 1. })
+        + ln::<FMA>(if small { ratio(4.) } else { 1. });
+    let far = y + step;
+    let line = (far - 0.5) * ln_1p::<FMA>(step / y) - step + step * ln::<FMA>(y);
+    line + (stirling::<0>(1. / far) - stirling::<0>(1. / y)) - shift
+}
+
+/// [`digamma_gap`] without branches.
+#[inline(always)]
+pub(crate) fn digamma_gap_positive<const FMA: bool>(x: f64, step: f64) -> f64 {
+    let small = x < 8.;
+    let y = if small { x + 8. } else { x };
+    let shift = (0..8).fold(0., |sum, k| {
+        let at = x + k as f64;
+        sum + step / (at * (at + step))
+    });
+    let (r, s) = (1. / (y + step), 1. / y);
+    let line = ln_1p::<FMA>(step / y) + 0.5 * step * r * s;
+    line + (stirling::<1>(r) - stirling::<1>(s)) + if small { shift } else { 0. }
 }
 
 #[inline(always)]
@@ -375,11 +390,11 @@ impl Map for LogGamma {
     const POSITIVE: bool = true;
     #[inline(always)]
     fn value<const FMA: bool>(self, x: f32) -> f32 {
-        lgamma_positive::<FMA>(x)
+        lgamma_positive::<FMA>(x as f64) as f32
     }
     #[inline(always)]
     fn slope<const FMA: bool>(self, x: f32, _: f32) -> f32 {
-        digamma_positive::<FMA>(x)
+        digamma_positive::<FMA>(x as f64) as f32
     }
     fn value_elsewhere(self, x: f32) -> f32 {
         lgamma(x as f64) as f32
@@ -407,7 +422,7 @@ impl Map for Digamma {
     const POSITIVE: bool = true;
     #[inline(always)]
     fn value<const FMA: bool>(self, x: f32) -> f32 {
-        digamma_positive::<FMA>(x)
+        digamma_positive::<FMA>(x as f64) as f32
     }
     #[inline(always)]
     fn slope<const FMA: bool>(self, x: f32, _: f32) -> f32 {

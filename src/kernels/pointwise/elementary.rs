@@ -1,0 +1,104 @@
+//! The functions of one or two numbers that formulas are made of: exact, or vectorized.
+
+use crate::kernels::math64;
+use crate::kernels::special;
+
+/// How elementary functions are computed, in f64.
+pub(crate) trait Elementary: Copy + Send + Sync + 'static {
+    fn exp(x: f64) -> f64;
+    fn exp_m1(x: f64) -> f64;
+    fn ln(x: f64) -> f64;
+    fn ln_1p(x: f64) -> f64;
+    fn powf(x: f64, power: f64) -> f64;
+    fn lgamma(x: f64) -> f64;
+    fn digamma(x: f64) -> f64;
+    fn lgamma_gap(x: f64, step: f64) -> f64;
+    fn digamma_gap(x: f64, step: f64) -> f64;
+    fn lbeta(a: f64, b: f64) -> f64;
+}
+
+/// By the standard library and [`special`], one number at a time: all digits of f64.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Exact;
+
+impl Elementary for Exact {
+    fn exp(x: f64) -> f64 {
+        x.exp()
+    }
+    fn exp_m1(x: f64) -> f64 {
+        x.exp_m1()
+    }
+    fn ln(x: f64) -> f64 {
+        x.ln()
+    }
+    fn ln_1p(x: f64) -> f64 {
+        x.ln_1p()
+    }
+    fn powf(x: f64, power: f64) -> f64 {
+        x.powf(power)
+    }
+    fn lgamma(x: f64) -> f64 {
+        special::lgamma(x)
+    }
+    fn digamma(x: f64) -> f64 {
+        special::digamma(x)
+    }
+    fn lgamma_gap(x: f64, step: f64) -> f64 {
+        special::lgamma_gap(x, step)
+    }
+    fn digamma_gap(x: f64, step: f64) -> f64 {
+        special::digamma_gap(x, step)
+    }
+    fn lbeta(a: f64, b: f64) -> f64 {
+        special::lbeta(a, b)
+    }
+}
+
+/// Without branches, so that loops vectorize: more digits than f32 has. Gamma functions of positive arguments only.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Quick<const FMA: bool>;
+
+impl<const FMA: bool> Elementary for Quick<FMA> {
+    #[inline(always)]
+    fn exp(x: f64) -> f64 {
+        math64::exp::<FMA>(x)
+    }
+    #[inline(always)]
+    fn exp_m1(x: f64) -> f64 {
+        math64::exp_m1::<FMA>(x)
+    }
+    #[inline(always)]
+    fn ln(x: f64) -> f64 {
+        math64::ln::<FMA>(x)
+    }
+    #[inline(always)]
+    fn ln_1p(x: f64) -> f64 {
+        math64::ln_1p::<FMA>(x)
+    }
+    #[inline(always)]
+    fn powf(x: f64, power: f64) -> f64 {
+        let y = math64::exp::<FMA>(power * math64::ln::<FMA>(x));
+        if power == 0. { 1. } else { y }
+    }
+    #[inline(always)]
+    fn lgamma(x: f64) -> f64 {
+        special::lgamma_positive::<FMA>(x)
+    }
+    #[inline(always)]
+    fn digamma(x: f64) -> f64 {
+        special::digamma_positive::<FMA>(x)
+    }
+    #[inline(always)]
+    fn lgamma_gap(x: f64, step: f64) -> f64 {
+        special::lgamma_gap_positive::<FMA>(x, step)
+    }
+    #[inline(always)]
+    fn digamma_gap(x: f64, step: f64) -> f64 {
+        special::digamma_gap_positive::<FMA>(x, step)
+    }
+    #[inline(always)]
+    fn lbeta(a: f64, b: f64) -> f64 {
+        let (small, large) = if a < b { (a, b) } else { (b, a) };
+        Self::lgamma(small) - Self::lgamma_gap(large, small)
+    }
+}
