@@ -109,6 +109,9 @@ impl Formula<3> for LogTail {
 
     #[inline(always)]
     fn at<R: Real>(self, [x, loc, scale]: [R; 3]) -> R {
+        if let Some(log) = at_infinity(x, self.upper) {
+            return log;
+        }
         let t = (x - loc) / scale;
         let t = if self.upper { -t } else { t };
         if t.value() < -1. {
@@ -168,9 +171,9 @@ impl Moments for Cauchy {
         Ok(self.loc()?.affine(0., f64::NAN)?)
     }
 
-    /// There is none: NaN.
+    /// Infinite, around whatever center.
     fn variance(&self) -> Result<Tensor> {
-        Ok(self.loc()?.affine(0., f64::NAN)?)
+        Ok(self.loc()?.affine(0., f64::INFINITY)?)
     }
 }
 

@@ -166,12 +166,22 @@ impl Formula<2> for LogTail {
 
     #[inline(always)]
     fn at<R: Real>(self, [x, l]: [R; 2]) -> R {
-        if x.value() < 0. || x.value() > 1. {
-            let full = (x.value() > 1.) != self.upper;
+        if x.value() <= 0. || x.value() >= 1. {
+            let full = (x.value() >= 1.) != self.upper;
             return R::constant(if full { 0. } else { f64::NEG_INFINITY });
         }
         let tail = |upper: bool| {
-            let (x, l) = if upper { (-x + 1., -l) } else { (x, l) };
+            let (x, rest, l) = if upper {
+                (-x + 1., x, -l)
+            } else {
+                (x, -x + 1., l)
+            };
+            // Large terms would cancel.
+            if l.value() > 30. {
+                return (l * x).log1mexp() - l.log1mexp() - l * rest;
+            } else if l.value() < -30. {
+                return (-l * x).log1mexp() - (-l).log1mexp();
+            }
             x.ln() + (log_norm(l * x) - log_norm(l))
         };
         let own = tail(self.upper);

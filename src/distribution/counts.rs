@@ -168,10 +168,11 @@ pub(super) fn over_bell(
     let reach = 12. * deviation + reach;
     let (low, high) = ((mean - reach).floor().max(0.), (mean + reach).min(high));
     let step = if deviation > 64. { deviation / 8. } else { 1. };
-    let mut k = low;
-    while k <= high {
+    let (mut k, mut last) = (low, f64::NEG_INFINITY);
+    // Beyond 2^53 the next count is the same number.
+    while k <= high && k > last {
         visit(k, step);
-        k += step;
+        (k, last) = (k + step, k);
     }
 }
 
@@ -205,15 +206,18 @@ pub(super) fn over_tail(high: f64, mut visit: impl FnMut(f64, f64)) {
 
 /// The smallest count from 0 to `high` whose `cdf` is at least `p`, looked for around `guess`.
 pub(super) fn smallest(p: f64, guess: f64, high: f64, cdf: impl Fn(f64) -> f64) -> f64 {
-    if p.is_nan() || guess.is_nan() {
+    let reached = |k: f64| cdf(k) >= p;
+    if p.is_nan() || cdf(0.).is_nan() {
         return f64::NAN;
     }
-    let reached = |k: f64| cdf(k) >= p;
-    if reached(0.) {
+    if p <= 0. || reached(0.) {
         return 0.;
     }
     if p >= 1. {
         return high;
+    }
+    if guess.is_nan() {
+        return f64::NAN;
     }
     let (mut low, mut step) = (guess.floor().clamp(0., high), 1.);
     while low > 0. && reached(low) {
@@ -228,7 +232,7 @@ pub(super) fn smallest(p: f64, guess: f64, high: f64, cdf: impl Fn(f64) -> f64) 
     // Not reached at `low`, reached at `top`.
     loop {
         let middle = (low + (top - low) / 2.).floor();
-        if middle <= low || middle >= top {
+        if !(low < middle && middle < top) {
             return top;
         }
         if reached(middle) {

@@ -106,6 +106,9 @@ impl Formula<2> for LogTail {
 
     #[inline(always)]
     fn at<R: Real>(self, [x, odds]: [R; 2]) -> R {
+        if let Some(log) = at_infinity(x, self.upper) {
+            return log;
+        }
         let [_, q] = self.odds.logs(odds);
         let tail = if x.value() < 0. {
             R::constant(0.)
@@ -154,7 +157,14 @@ impl Formula<1> for Moment {
         match self.1 {
             Summary::Mean => q / p,
             Summary::Variance => q / p / p,
-            Summary::Entropy => bernoulli_entropy([p, q], self.0.logs(odds)) / p,
+            Summary::Entropy => {
+                let logs = self.0.logs(odds);
+                if p.value() == 0. {
+                    // What is left of the quotient where p underflows.
+                    return -logs[0] + 1.;
+                }
+                bernoulli_entropy([p, q], logs) / p
+            }
         }
     }
 }

@@ -84,6 +84,9 @@ impl Formula<3> for LogProb {
     #[inline(always)]
     fn at<R: Real>(self, [x, loc, scale]: [R; 3]) -> R {
         let t = (x - loc) / scale;
+        if t.value() == f64::NEG_INFINITY {
+            return R::constant(f64::NEG_INFINITY);
+        }
         -(t + (-t).exp()) - scale.ln()
     }
 }
@@ -99,6 +102,9 @@ impl Formula<3> for LogTail {
 
     #[inline(always)]
     fn at<R: Real>(self, [x, loc, scale]: [R; 3]) -> R {
+        if let Some(log) = at_infinity(x, self.upper) {
+            return log;
+        }
         let t = (x - loc) / scale;
         let y = (-t).exp();
         if !self.upper {

@@ -180,6 +180,10 @@ impl Formula<2> for Variance {
     #[inline(always)]
     fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
         let (first, second) = (log_moment(a, b, 1.), log_moment(a, b, 2.));
+        if first.value() < -300. {
+            // The square of the mean underflows.
+            return second.exp();
+        }
         (first * 2.).exp() * (second - first * 2.).exp_m1()
     }
 }

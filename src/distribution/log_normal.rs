@@ -102,6 +102,9 @@ impl Formula<3> for LogTail {
 
     #[inline(always)]
     fn at<R: Real>(self, [x, loc, scale]: [R; 3]) -> R {
+        if let Some(log) = at_infinity(x, self.upper) {
+            return log;
+        }
         if x.value() <= 0. {
             return R::constant(if self.upper { 0. } else { f64::NEG_INFINITY });
         }
@@ -157,6 +160,10 @@ impl Formula<2> for Variance {
     #[inline(always)]
     fn at<R: Real>(self, [loc, scale]: [R; 2]) -> R {
         let s = scale.square();
+        if s.value() > 40. {
+            // The factors overflow before their product does.
+            return ((loc + s) * 2.).exp();
+        }
         s.exp_m1() * (loc * 2. + s).exp()
     }
 }

@@ -98,6 +98,9 @@ impl Formula<3> for LogTail {
 
     #[inline(always)]
     fn at<R: Real>(self, [x, loc, scale]: [R; 3]) -> R {
+        if let Some(log) = at_infinity(x, self.upper) {
+            return log;
+        }
         let t = (x - loc) / scale;
         -(if self.upper { t } else { -t }).softplus()
     }

@@ -57,6 +57,7 @@
 
 use crate::bijector::Bijector;
 use crate::error::{Error, Result};
+use crate::kernels::pointwise::Real;
 use crate::rng::Rng;
 use crate::shape;
 use candle_core::Tensor;
@@ -164,6 +165,13 @@ fn check_probability(op: &'static str, probability: &Tensor) -> Result<()> {
         return Ok(());
     }
     parameters::Domain::Unit.check(op, "probability", probability)
+}
+
+/// The logarithm of a tail from an infinite value on: 0 or -inf, without slopes.
+fn at_infinity<R: Real>(x: R, upper: bool) -> Option<R> {
+    let full = upper == (x.value() < 0.);
+    let log = if full { 0. } else { f64::NEG_INFINITY };
+    x.value().is_infinite().then(|| R::constant(log))
 }
 
 /// Kullback-Leibler divergence in closed form.

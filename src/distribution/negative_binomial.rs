@@ -163,13 +163,19 @@ impl Formula<2> for Moment {
 
     #[inline(always)]
     fn at<R: Real>(self, [count, odds]: [R; 2]) -> R {
-        let [p, q] = self.0.probs(odds);
+        let ([p, q], logs) = (self.0.probs(odds), self.0.logs(odds));
         match self.1 {
             Summary::Mean => count * p / q,
             Summary::Variance => count * p / q / q,
             Summary::Mode => {
-                let mode = ((count.value() - 1.) * (p.value() / q.value())).floor();
-                R::constant(if mode < 0. { 0. } else { mode })
+                if count.value() <= 1. {
+                    return R::constant(0.);
+                }
+                R::constant(((count.value() - 1.) * (p.value() / q.value())).floor())
+            }
+            // That of the gamma variable in the limit of large counts.
+            Summary::Entropy if q.value() < 1e-290 && logs[1].value() * count.value() < -40. => {
+                count + count.lgamma() + (-count + 1.) * count.digamma() - logs[1]
             }
             Summary::Entropy => expect(count, self.0, odds, |log, _| -log),
         }
@@ -218,7 +224,8 @@ impl Mode for NegativeBinomial {
 }
 
 impl Entropy for NegativeBinomial {
-    /// In the order of some thousand masses at most for each element.
+    /// In the order of some thousand masses at most for each element. NaN where p is within 1e-290 of 1 and zeros are
+    /// still likely.
     fn entropy(&self) -> Result<Tensor> {
         self.parameters.formula(Moment(self.odds, Summary::Entropy))
     }

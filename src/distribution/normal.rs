@@ -275,6 +275,9 @@ impl Formula<3> for LogTail {
 
     #[inline(always)]
     fn at<R: Real>(self, [x, loc, spread]: [R; 3]) -> R {
+        if let Some(log) = at_infinity(x, self.upper) {
+            return log;
+        }
         let t = (x - loc) / scale(self.kind, spread);
         let t = if self.upper { -t } else { t };
         t.log_ndtr()

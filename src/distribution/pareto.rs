@@ -106,6 +106,9 @@ impl Formula<3> for LogTail {
 
     #[inline(always)]
     fn at<R: Real>(self, [x, scale, alpha]: [R; 3]) -> R {
+        if let Some(log) = at_infinity(x, self.upper) {
+            return log;
+        }
         if x.value() <= scale.value() {
             return R::constant(if self.upper { 0. } else { f64::NEG_INFINITY });
         }

@@ -153,16 +153,22 @@ fn log_tail<R: Real>(t: R, df: R, upper: bool) -> R {
         (-far.exp()).ln_1p()
     };
     R::function([t, df], value, || {
-        let [to_t, to_df] = slopes(v, n, s);
         let sign = if upper { -1. } else { 1. };
-        let weight = sign * (-value).exp();
-        [weight * to_t, weight * to_df]
+        slopes(v, n, s, value).map(|slope| sign * slope)
     })
 }
 
-/// The derivatives of P(T <= t) to t and to df.
-fn slopes(t: f64, df: f64, s: Share) -> [f64; 2] {
-    let density = (log_peak(df) - (df + 1.) * 0.5 * log_rise(t, df)).exp();
+/// The derivatives of P(T <= t) to t and to df, over `e^log`.
+fn slopes(t: f64, df: f64, s: Share, log: f64) -> [f64; 2] {
+    // So far out the difference of the logarithms has no digits left; the ratio is that of a power law.
+    let density = if log < -1e13 {
+        t.abs() / (df + t * t) * (df + 1.)
+    } else {
+        (log_peak(df) - (df + 1.) * 0.5 * log_rise(t, df) - log).exp()
+    };
+    if density == 0. {
+        return [0.; 2];
+    }
     // Per unit of the density of the log-odds of the share, which is |t| times that of t.
     let [to_a, _] = incomplete_beta::derivatives(0.5 * df, 0.5, s);
     [density, -t * density * 0.5 * (1. / df - 0.5 * to_a)]
@@ -178,6 +184,9 @@ impl Formula<4> for LogTail {
 
     #[inline(always)]
     fn at<R: Real>(self, [x, df, loc, scale]: [R; 4]) -> R {
+        if let Some(log) = at_infinity(x, self.upper) {
+            return log;
+        }
         log_tail((x - loc) / scale, df, self.upper)
     }
 }
@@ -199,7 +208,7 @@ impl Formula<4> for Quantile {
         let s = incomplete_beta::quantile(0.5 * n, 0.5, 2. * rest);
         let t = sign * (0.5 * (s.log_odds_flipped() + n.ln())).exp();
         let t = R::function([p, df], t, || {
-            let [to_t, to_df] = slopes(t, n, s);
+            let [to_t, to_df] = slopes(t, n, s, 0.);
             [1. / to_t, -to_df / to_t]
         });
         loc + scale * t

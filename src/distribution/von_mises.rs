@@ -104,6 +104,9 @@ impl Formula<3> for LogProb {
 
     #[inline(always)]
     fn at<R: Real>(self, [x, loc, k]: [R; 3]) -> R {
+        if x.value().is_infinite() {
+            return R::constant(f64::NEG_INFINITY);
+        }
         -(k * versine(x - loc)) - k.log_i0e() - TAU.ln()
     }
 }
@@ -118,6 +121,9 @@ impl Formula<3> for LogTail {
 
     #[inline(always)]
     fn at<R: Real>(self, [x, loc, k]: [R; 3]) -> R {
+        if let Some(log) = at_infinity(x, self.upper) {
+            return log;
+        }
         let t = wrap(x - loc);
         let (angle, value) = (t.value(), k.value());
         let log = circle::log_tail(angle, value, self.upper);

@@ -100,6 +100,9 @@ impl Formula<3> for LogTail {
 
     #[inline(always)]
     fn at<R: Real>(self, [x, scale, k]: [R; 3]) -> R {
+        if let Some(log) = at_infinity(x, self.upper) {
+            return log;
+        }
         if x.value() <= 0. {
             return R::constant(if self.upper { 0. } else { f64::NEG_INFINITY });
         }

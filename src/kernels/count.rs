@@ -74,13 +74,13 @@ pub(crate) fn draws<const N: usize>(
     Ok(out.to_dtype(like.dtype())?.to_device(like.device())?)
 }
 
-/// From here on a Poisson draw is the whole part of a normal one: counts are even numbers in f64 there.
+/// From here on a draw is the whole part of a normal one: counts are even numbers in f64 there.
 const NORMAL: f64 = 1e16;
 
 /// A Poisson draw; NaN for a rate that is none.
 pub(crate) fn poisson(rng: &mut Scalar, rate: f64) -> f64 {
-    if rate == 0. {
-        return 0.;
+    if rate == 0. || rate == f64::INFINITY {
+        return rate;
     }
     if rate >= NORMAL {
         let z: f64 = rand_distr::StandardNormal.sample(rng);
@@ -93,6 +93,22 @@ pub(crate) fn poisson(rng: &mut Scalar, rate: f64) -> f64 {
 pub(crate) fn binomial(rng: &mut Scalar, count: f64, [p, q]: [f64; 2]) -> f64 {
     if !(count >= 0.) {
         return f64::NAN;
+    }
+    // Of so many trials the successes are a Poisson variable's if they are few, else a normal one's.
+    let many = |rng: &mut Scalar, p: f64, q: f64| {
+        let mean = count * p;
+        if mean < 1e8 {
+            return poisson(rng, mean);
+        }
+        let z: f64 = rand_distr::StandardNormal.sample(rng);
+        (mean + (mean * q).sqrt() * z).floor()
+    };
+    if count >= NORMAL {
+        return if p <= q {
+            many(rng, p, q)
+        } else {
+            count - many(rng, q, p)
+        };
     }
     let draw = |rng: &mut Scalar, p: f64| match rand_distr::Binomial::new(count as u64, p) {
         Ok(d) => d.sample(rng) as f64,

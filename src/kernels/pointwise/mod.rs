@@ -354,7 +354,10 @@ impl<T: WithDType, P: Elementwise<T, K>, const K: usize> Loop for Backward<'_, T
                 let g = &g[from..from + len];
                 self.f.partials::<FMA>(x, &mut turn);
                 for turn in &mut turn {
-                    turn.iter_mut().zip(g).for_each(|(d, g)| *d *= *g);
+                    for (d, g) in turn.iter_mut().zip(g) {
+                        // What nobody asks for has no slope where the slope is infinite either.
+                        *d = if *g == T::zero() { *g } else { *d * *g };
+                    }
                 }
                 for k in (0..K).filter(|k| self.needs[*k]) {
                     let values = &turn[k][..len];

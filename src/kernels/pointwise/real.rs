@@ -469,10 +469,15 @@ impl<E: Elementary, const K: usize> Dual<E, K> {
     }
 }
 
-/// The chain rule's product. What does not depend on an argument does not depend on it where the slope is infinite either.
+/// The chain rule's product. What does not depend on an argument does not depend on it where the slope is infinite either,
+/// nor does what has reached its limit.
 #[inline(always)]
 fn product(slope: f64, inner: f64) -> f64 {
-    if inner == 0. { 0. } else { slope * inner }
+    if inner == 0. || slope == 0. {
+        0.
+    } else {
+        slope * inner
+    }
 }
 
 impl<E: Elementary, const K: usize> Real for Dual<E, K> {

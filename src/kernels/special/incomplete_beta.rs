@@ -10,7 +10,7 @@
 //! derivative to a is `-D density`, D the derivative of a draw's log-odds at a fixed value of I: the same integral with
 //! the weight `|ln X - E ln X|`, from the side where all of it has one sign.
 
-use super::incomplete_gamma::newton;
+use super::incomplete_gamma::{self, newton};
 use super::tail::{Digits, exp_minus_line, integral, log_minus_line};
 use super::{HALF_LN_TAU, digamma, digamma_gap, lbeta, lgamma_1p, lgamma_gap, stirling, trigamma};
 
@@ -101,6 +101,12 @@ pub(crate) fn log_tail(a: f64, b: f64, s: Share, upper: bool) -> f64 {
         let full = upper == (s.ln_x == f64::NEG_INFINITY);
         return if full { 0. } else { f64::NEG_INFINITY };
     }
+    if let Some(v) = gamma_limit(a, b, s) {
+        return incomplete_gamma::log_tail(a, v, v.ln(), upper);
+    }
+    if let Some(v) = gamma_limit(b, a, s.flip()) {
+        return incomplete_gamma::log_tail(b, v, v.ln(), !upper);
+    }
     let below = s.x * b <= a * s.c;
     let half = s.x <= s.c;
     if a < 1. && if b < 1. { half } else { below } {
@@ -120,6 +126,14 @@ pub(crate) fn log_tail(a: f64, b: f64, s: Share, upper: bool) -> f64 {
     } else {
         (-far.exp()).ln_1p()
     }
+}
+
+/// For b far above a and small x: `-ln(1 - X)` has a density like `(sinh(u / 2) / (u / 2))^(a - 1)` times that of a gamma
+/// variable of rate `b + (a - 1) / 2`. This is x in its units, for where the integral would lose its digits.
+fn gamma_limit(a: f64, b: f64, s: Share) -> Option<f64> {
+    let close = b > 1e9 * a.max(1.) && a.max(1.) * s.ln_c * s.ln_c < 1e-15;
+    let v = -(b + 0.5 * (a - 1.)) * s.ln_c;
+    (close && v > 0.).then_some(v)
 }
 
 /// For a below 1 and x up to 1/2 with b x of order 1:
@@ -169,6 +183,12 @@ fn tail(a: f64, b: f64, s: Share, digits: Digits, weight: impl Fn(f64, f64) -> f
 pub(crate) fn derivative(a: f64, b: f64, s: Share, digits: Digits) -> f64 {
     if !valid(a, b, s) {
         return f64::NAN;
+    }
+    if let Some(v) = gamma_limit(a, b, s) {
+        return incomplete_gamma::derivative(a, v, v.ln(), digits);
+    }
+    if gamma_limit(b, a, s.flip()).is_some() {
+        return 1. / (a + 0.5 * (b - 1.));
     }
     let Share { x, c, .. } = s;
     let n = a + b;
