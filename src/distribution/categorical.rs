@@ -59,7 +59,11 @@ impl Categorical {
     ///
     /// Errors: probabilities that are negative or not finite, a row of zeros.
     pub fn from_probs(probs: &Tensor) -> Result<Self> {
-        Domain::NonNegative.check("Categorical::from_probs", "probs", probs)?;
+        let (op, arg) = ("Categorical::from_probs", "probs");
+        Domain::NonNegative.check(op, arg, probs)?;
+        if probs.rank() > 0 && first_outside(&probs.max(D::Minus1)?, End::Open(0.), End::Open(f64::INFINITY))?.is_some() {
+            return Err(Error::value(op, arg, "a positive number in each row", "a row of zeros"));
+        }
         Self::new(&formula(LogOfProbs, [probs])?)
     }
 
