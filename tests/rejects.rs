@@ -182,12 +182,7 @@ fn f32s(x: &[f32]) -> Tensor {
 #[test]
 fn probabilities_off_the_simplex() {
     let nine = f32s(&[9.]).get(0).unwrap();
-    for probs in [
-        [0., 0.],
-        [-0.5, 1.5],
-        [f32::NAN, 1.],
-        [INF, 0.],
-    ] {
+    for probs in [[0., 0.], [-0.5, 1.5], [f32::NAN, 1.], [INF, 0.]] {
         let what = format!("{probs:?}");
         let probs = f32s(&probs);
         refused(
@@ -352,11 +347,7 @@ fn combinators() -> Result<()> {
         Delta::new(&f32s(&[f32::NAN]), 0),
         &["Delta", "value"],
     );
-    refused(
-        "Delta",
-        Delta::new(&f32s(&[1.]), 2),
-        &["Delta", "2 dims"],
-    );
+    refused("Delta", Delta::new(&f32s(&[1.]), 2), &["Delta", "2 dims"]);
     let relaxed = |t: f32| RelaxedOneHotCategorical::new(&Tensor::new(t, CPU)?, &f32s(&[0., 0.]));
     for bad in [0., -1., f32::NAN] {
         refused("relaxed", relaxed(bad), &["temperature"]);

@@ -4,6 +4,7 @@ use super::parameters::Domain;
 use super::*;
 use crate::kernels::logits::{categorical_log_prob, categorical_sample};
 use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::range::{End, first_outside};
 use candle_core::{D, DType};
 
 /// Categorical distribution over the classes `0..K`, from logits.
@@ -61,8 +62,20 @@ impl Categorical {
     pub fn from_probs(probs: &Tensor) -> Result<Self> {
         let (op, arg) = ("Categorical::from_probs", "probs");
         Domain::NonNegative.check(op, arg, probs)?;
-        if probs.rank() > 0 && first_outside(&probs.max(D::Minus1)?, End::Open(0.), End::Open(f64::INFINITY))?.is_some() {
-            return Err(Error::value(op, arg, "a positive number in each row", "a row of zeros"));
+        if probs.rank() > 0
+            && first_outside(
+                &probs.max(D::Minus1)?,
+                End::Open(0.),
+                End::Open(f64::INFINITY),
+            )?
+            .is_some()
+        {
+            return Err(Error::value(
+                op,
+                arg,
+                "a positive number in each row",
+                "a row of zeros",
+            ));
         }
         Self::new(&formula(LogOfProbs, [probs])?)
     }
