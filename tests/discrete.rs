@@ -2,9 +2,9 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 use candle_prob::distribution::{
-    Bernoulli, Binomial, Categorical, Delta, DiscretizedLogistic, Distribution, Entropy, Geometric,
-    Kl, Moments, Multinomial, NegativeBinomial, OneHotCategorical, Poisson, RelaxedBernoulli,
-    RelaxedOneHotCategorical,
+    Bernoulli, Beta, Binomial, Categorical, Delta, DiscretizedLogistic, Distribution, Entropy,
+    Geometric, Kl, Mode, Moments, Multinomial, NegativeBinomial, OneHotCategorical, Poisson,
+    RelaxedBernoulli, RelaxedOneHotCategorical,
 };
 use candle_prob::testing::check_gradient;
 use candle_prob::{Result, Rng};
@@ -554,5 +554,23 @@ fn discretized_logistic_far_out() -> Result<()> {
     let b = (values(&x)[0] - 1. / 255. + 0.9) / 1e-4;
     near(&d.log_prob(&x)?, -b, 1e-13);
     near(&d.log_prob(&one(0.))?, f64::NEG_INFINITY, 0.);
+    Ok(())
+}
+
+/// Of neighbouring counts that tie the larger one is the mode, of ends the smaller one.
+#[test]
+fn modes_that_tie() -> Result<()> {
+    let number = |x: f64| Tensor::new(x, &Device::Cpu);
+    let (zero, half) = (number(0.)?, number(0.5)?);
+    let modes = [
+        (Poisson::new(&number(3.)?)?.mode()?, 3.),
+        (Binomial::new(&number(3.)?, &zero)?.mode()?, 2.),
+        (NegativeBinomial::new(&number(2.)?, &zero)?.mode()?, 1.),
+        (Bernoulli::new(&zero)?.mode()?, 0.),
+        (Beta::new(&half, &half)?.mode()?, 0.),
+    ];
+    for (i, (mode, want)) in modes.into_iter().enumerate() {
+        assert_eq!(mode.to_scalar::<f64>()?, want, "{i}");
+    }
     Ok(())
 }

@@ -3,10 +3,11 @@
 
 use candle_core::{DType, Device, Tensor};
 use candle_prob::distribution::{
-    Binomial, Cauchy, ContinuousBernoulli, DiscretizedLogistic, Distribution, Exponential,
-    Geometric, Gumbel, HalfCauchy, HalfNormal, LogNormal, Logistic, LowRankMultivariateNormal,
-    Multinomial, MultivariateNormal, NegativeBinomial, OneHotCategorical, Poisson,
-    RelaxedBernoulli, RelaxedOneHotCategorical, Uniform, VonMises,
+    Bernoulli, Beta, Binomial, Cauchy, Chi2, ContinuousBernoulli, Dirichlet, DiscretizedLogistic,
+    Distribution, Exponential, Gamma, Geometric, Gumbel, HalfCauchy, HalfNormal, InverseGamma,
+    Kumaraswamy, Laplace, LogNormal, Logistic, LowRankMultivariateNormal, Multinomial,
+    MultivariateNormal, NegativeBinomial, Normal, OneHotCategorical, Pareto, Poisson,
+    RelaxedBernoulli, RelaxedOneHotCategorical, StudentT, Uniform, VonMises, Weibull,
 };
 use candle_prob::{Result, Rng};
 
@@ -255,3 +256,62 @@ const MULTIVARIATE_NORMAL: [f32; 4] = [0.3604855, -0.24838412, 0.033329964, -0.2
 const LOW_RANK: [f32; 4] = [-0.32904792, 1.006443, 0.98026437, 0.6826706];
 const VON_MISES: [f32; 4] = [1.9369614, -1.0510343, 0.2230807, -0.907072];
 const CONTINUOUS_BERNOULLI: [f32; 4] = [0.6483962, 0.55896217, 0.45674634, 0.5128742];
+
+/// Two draws of seed zero with every parameter 2, but for locations and logits of 0.
+#[test]
+fn draws_of_shapes_and_tails() -> Result<()> {
+    let (zero, two) = (Tensor::new(0f32, &CPU)?, Tensor::new(2f32, &CPU)?);
+    let families: [(&str, Box<dyn Distribution>, [f32; 2]); 12] = [
+        ("Bernoulli", Box::new(Bernoulli::new(&zero)?), BERNOULLI),
+        ("Normal", Box::new(Normal::new(&zero, &two)?), NORMAL_OF_TWO),
+        ("Laplace", Box::new(Laplace::new(&zero, &two)?), LAPLACE),
+        ("Gamma", Box::new(Gamma::new(&two, &two)?), GAMMA),
+        (
+            "InverseGamma",
+            Box::new(InverseGamma::new(&two, &two)?),
+            INVERSE_GAMMA,
+        ),
+        ("Chi2", Box::new(Chi2::new(&two)?), CHI2),
+        ("Beta", Box::new(Beta::new(&two, &two)?), BETA),
+        (
+            "Kumaraswamy",
+            Box::new(Kumaraswamy::new(&two, &two)?),
+            KUMARASWAMY,
+        ),
+        ("Weibull", Box::new(Weibull::new(&two, &two)?), WEIBULL),
+        ("Pareto", Box::new(Pareto::new(&two, &two)?), PARETO),
+        (
+            "StudentT",
+            Box::new(StudentT::new(&two, &zero, &two)?),
+            STUDENT_T,
+        ),
+        (
+            "Dirichlet",
+            Box::new(Dirichlet::new(&Tensor::new(&[2f32, 2.], &CPU)?)?),
+            DIRICHLET,
+        ),
+    ];
+    let mut wrong = 0;
+    for (name, family, want) in families {
+        let draws = 2 / family.event_shape().iter().product::<usize>();
+        let got = family.sample(&[draws], &mut Rng::new(0))?;
+        let got = got.flatten_all()?.to_vec1::<f32>()?;
+        print(name, &got);
+        wrong += usize::from(got != want);
+    }
+    assert_eq!(wrong, 0);
+    Ok(())
+}
+
+const BERNOULLI: [f32; 2] = [0.0, 0.0];
+const NORMAL_OF_TWO: [f32; 2] = [-0.6395145, 1.822989];
+const LAPLACE: [f32; 2] = [3.2581577, 0.25095487];
+const GAMMA: [f32; 2] = [0.6435028, 1.5710334];
+const INVERSE_GAMMA: [f32; 2] = [1.5539949, 0.6365237];
+const CHI2: [f32; 2] = [0.876369, 3.4443822];
+const BETA: [f32; 2] = [0.2905813, 0.25398973];
+const KUMARASWAMY: [f32; 2] = [0.8287717, 0.57956296];
+const WEIBULL: [f32; 2] = [3.0477703, 1.8095576];
+const PARETO: [f32; 2] = [6.3869715, 3.0115638];
+const STUDENT_T: [f32; 2] = [-1.2860465, 1.4042695];
+const DIRICHLET: [f32; 2] = [0.2905813, 0.7094187];

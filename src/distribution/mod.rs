@@ -129,7 +129,8 @@ pub trait Entropy: Distribution {
 
 /// Where density or mass is largest.
 pub trait Mode: Distribution {
-    /// The mode, shape `batch ++ event`. Where several values tie, the smallest; NaN where there is none.
+    /// The mode, shape `batch ++ event`; NaN where there is none. Of two neighbouring counts that tie it is the larger one,
+    /// as in PyTorch; of other values that tie, the smallest.
     fn mode(&self) -> Result<Tensor>;
 }
 

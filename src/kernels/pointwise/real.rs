@@ -473,7 +473,7 @@ impl<E: Elementary, const K: usize> Dual<E, K> {
 /// nor does what has reached its limit.
 #[inline(always)]
 fn product(slope: f64, inner: f64) -> f64 {
-    if inner == 0. || slope == 0. {
+    if (inner == 0.) | (slope == 0.) {
         0.
     } else {
         slope * inner
@@ -495,6 +495,7 @@ impl<E: Elementary, const K: usize> Real for Dual<E, K> {
     }
 
     #[inline(always)]
+    #[allow(clippy::needless_range_loop)]
     fn chain<const N: usize>(arguments: [Self; N], value: f64, outer: [f64; N]) -> Self {
         // Plain loops: iterators over arrays are not always inlined, and then nothing vectorizes.
         let mut slopes = [0.; K];
