@@ -7,7 +7,8 @@ use candle_prob::distribution::{
     Distribution, Exponential, Gamma, Geometric, Gumbel, HalfCauchy, HalfNormal, InverseGamma,
     Kumaraswamy, Laplace, LogNormal, Logistic, LowRankMultivariateNormal, Multinomial,
     MultivariateNormal, NegativeBinomial, Normal, OneHotCategorical, Pareto, Poisson,
-    RelaxedBernoulli, RelaxedOneHotCategorical, StudentT, Uniform, VonMises, Weibull,
+    RelaxedBernoulli, RelaxedOneHotCategorical, StudentT, TruncatedNormal, Uniform, VonMises,
+    Weibull,
 };
 use candle_prob::{Result, Rng};
 
@@ -237,12 +238,16 @@ fn draws_of_vectors_and_angles() -> Result<()> {
     let low = low.sample(&[2], &mut Rng::new(0))?;
     let angles = VonMises::new(&loc, &new(&[0.5, 20.])?)?.sample(&[2], &mut Rng::new(0))?;
     let shares = ContinuousBernoulli::new(&new(&[-3., 0.])?)?.sample(&[2], &mut Rng::new(0))?;
+    let (from, until) = (new(&[2., f32::NEG_INFINITY])?, new(&[3., 0.])?);
+    let cut = TruncatedNormal::new(&loc, &new(&[1., 2.])?, &from, &until)?;
+    let cut = cut.sample(&[2], &mut Rng::new(0))?;
     let mut wrong = 0;
     for (name, draws, want) in [
         ("multivariate normal", full, MULTIVARIATE_NORMAL),
         ("low rank", low, LOW_RANK),
         ("von mises", angles, VON_MISES),
         ("continuous bernoulli", shares, CONTINUOUS_BERNOULLI),
+        ("truncated normal", cut, TRUNCATED_NORMAL),
     ] {
         let draws = draws.flatten_all()?.to_vec1::<f32>()?;
         print(name, &draws);
@@ -256,6 +261,7 @@ const MULTIVARIATE_NORMAL: [f32; 4] = [0.3604855, -0.24838412, 0.033329964, -0.2
 const LOW_RANK: [f32; 4] = [-0.32904792, 1.006443, 0.98026437, 0.6826706];
 const VON_MISES: [f32; 4] = [1.9369614, -1.0510343, 0.2230807, -0.907072];
 const CONTINUOUS_BERNOULLI: [f32; 4] = [0.6483962, 0.55896217, 0.45674634, 0.5128742];
+const TRUNCATED_NORMAL: [f32; 4] = [2.7981539, -1.5768989, 2.6260972, -1.7456828];
 
 /// Two draws of seed zero with every parameter 2, but for locations and logits of 0.
 #[test]

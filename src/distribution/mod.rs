@@ -51,6 +51,7 @@
 //! | [`RelaxedOneHotCategorical`] | yes | - | - | - | - | - |
 //! | [`StudentT`] | yes | yes | yes | yes | yes | - |
 //! | [`Transformed`] | yes | - | - | - | - | yes |
+//! | [`TruncatedNormal`] | yes | yes | yes | yes | yes | yes |
 //! | [`Uniform`] | yes | yes | yes | yes | yes | yes |
 //! | [`VonMises`] | yes | yes | yes | yes | yes | yes |
 //! | [`Weibull`] | yes | yes | yes | yes | yes | yes |
@@ -265,6 +266,7 @@ mod poisson;
 mod relaxed;
 mod student_t;
 mod transformed;
+mod truncated_normal;
 mod uniform;
 mod von_mises;
 mod weibull;
@@ -307,6 +309,7 @@ pub use poisson::Poisson;
 pub use relaxed::{RelaxedBernoulli, RelaxedOneHotCategorical};
 pub use student_t::StudentT;
 pub use transformed::Transformed;
+pub use truncated_normal::TruncatedNormal;
 pub use uniform::Uniform;
 pub use von_mises::VonMises;
 pub use weibull::Weibull;

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use candle_prob::Result;
 use candle_prob::distribution::{
     Cauchy, Exponential, Gumbel, HalfCauchy, HalfNormal, Laplace, LogNormal, Logistic, Normal,
-    Uniform,
+    TruncatedNormal, Uniform,
 };
 
 #[test]
@@ -171,4 +171,41 @@ fn laplace_beside_others() -> Result<()> {
         [real(&[2, 3], 0), positive(&[1, 3], 1)],
     );
     family.kl(&Normal::new(&real(&[3], 2), &positive(&[3], 3))?)
+}
+
+/// Around its mean, narrow, and in both tails; ends at infinity and, for differences of them, not.
+#[test]
+fn truncated_normal() -> Result<()> {
+    let loc = tensor([0., 0.3, -4., 9.]);
+    let scale = tensor([1., 2., 0.8, 1.5]);
+    let (low, high) = (tensor([-1.5, -0.7, -1., -2.]), tensor([2.5, 1.4, 6., 3.]));
+    let mut family = row(
+        |p: &[Tensor]| TruncatedNormal::new(&p[0], &p[1], &p[2], &p[3]),
+        [loc.clone(), scale.clone(), low, high],
+    );
+    family.fixed_support = false;
+    family.distribution()?;
+    family.moments()?;
+    family.mode()?;
+    family.entropy()?;
+    family.cdf()?;
+    family.reparameterized()?;
+    let (from, until) = (tensor([-4.]), tensor([f64::INFINITY]));
+    let other = TruncatedNormal::new(&tensor([1., -1., -6., 2.]), &tensor([2.]), &from, &until)?;
+    family.kl(&other)?;
+    let infinite = f64::INFINITY;
+    let (low, high) = (
+        tensor([-infinite, 0., -1., -infinite]),
+        tensor([0.5, infinite, infinite, 3.]),
+    );
+    let open = row(
+        |p: &[Tensor]| TruncatedNormal::new(&p[0], &p[1], &low, &high),
+        [loc, scale],
+    );
+    open.distribution()?;
+    open.moments()?;
+    open.mode()?;
+    open.entropy()?;
+    open.cdf()?;
+    open.reparameterized()
 }

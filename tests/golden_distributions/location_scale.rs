@@ -5,7 +5,7 @@ use candle_core::DType;
 use candle_prob::Result;
 use candle_prob::distribution::{
     Cauchy, Cdf, Distribution, Exponential, Gumbel, HalfCauchy, HalfNormal, Kl, Laplace, LogNormal,
-    Logistic, Normal, Uniform,
+    Logistic, Normal, TruncatedNormal, Uniform,
 };
 use serde_json::Value;
 
@@ -95,6 +95,18 @@ fn parameters_out_of_range_are_errors() -> Result<()> {
     assert!(Gumbel::new(&x(0.)?, &x(f32::INFINITY)?).is_err());
     assert!(Normal::new_unchecked(&x(0.)?, &x(-1.)?).is_ok());
     Ok(())
+}
+
+#[test]
+fn truncated_normal() -> Result<()> {
+    let truncated = family("TruncatedNormal", |p: &Arguments| {
+        TruncatedNormal::new(p.get("loc"), p.get("scale"), p.get("low"), p.get("high"))
+    });
+    truncated.density()?;
+    truncated.cdf()?;
+    truncated.moments()?;
+    truncated.mode()?;
+    truncated.entropy()
 }
 
 fn kl<P: Kl<Q>, Q>(

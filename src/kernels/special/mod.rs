@@ -9,6 +9,7 @@ pub(crate) mod bessel;
 pub(crate) mod incomplete_beta;
 pub(crate) mod incomplete_gamma;
 mod normal;
+pub(crate) mod slice;
 mod tail;
 #[cfg(test)]
 mod tests;

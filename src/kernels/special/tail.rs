@@ -72,7 +72,7 @@ pub(super) fn integral(
 }
 
 /// The integral of `f` by the rule with 24 points.
-fn legendre(from: f64, to: f64, f: impl Fn(f64) -> f64) -> f64 {
+pub(super) fn legendre(from: f64, to: f64, f: impl Fn(f64) -> f64) -> f64 {
     let (middle, half) = (0.5 * (from + to), 0.5 * (to - from));
     let mut sum = 0.;
     for (node, share) in RULE {
@@ -86,6 +86,18 @@ pub(super) fn panels(end: f64, f: impl Fn(f64) -> f64) -> f64 {
     LONG.windows(2)
         .map(|panel| legendre(panel[0] * end, panel[1] * end, &f))
         .sum()
+}
+
+/// Nodes and weights on the range from 0 to `end`: 24, or where it is `long` those of five panels.
+pub(super) fn nodes(end: f64, long: bool) -> impl Iterator<Item = (f64, f64)> {
+    let panels: &[f64] = if long { &LONG } else { &SHORT };
+    panels.windows(2).flat_map(move |panel| {
+        let (from, to) = (panel[0] * end, panel[1] * end);
+        let (middle, half) = (0.5 * (from + to), 0.5 * (to - from));
+        RULE.into_iter().flat_map(move |(node, share)| {
+            [-node, node].map(|node| (middle + half * node, half * share))
+        })
+    })
 }
 
 /// e^t - 1 - t without cancellation.
