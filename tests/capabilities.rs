@@ -88,6 +88,7 @@ fn table() -> Vec<(&'static str, [bool; 6])> {
         "RelaxedOneHotCategorical": RelaxedOneHotCategorical,
         "StudentT": StudentT,
         "Transformed": Transformed<Normal, Exp>,
+        "Truncated": Truncated<Normal>,
         "TruncatedNormal": TruncatedNormal,
         "Uniform": Uniform,
         "VonMises": VonMises,

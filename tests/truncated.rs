@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 use candle_prob::distribution::{
-    Cdf, Distribution, Entropy, Kl, Mode, Moments, Normal, TruncatedNormal, Uniform,
+    Cdf, Distribution, Entropy, Kl, Mode, Moments, Normal, Truncated, TruncatedNormal, Uniform,
 };
 use candle_prob::testing::check_gradient;
 use candle_prob::{Result, Rng};
@@ -401,5 +401,68 @@ fn edges_of_the_interval() -> Result<()> {
     ] {
         assert!(truncated(bad, DType::F64).is_err(), "{bad:?}");
     }
+    Ok(())
+}
+
+/// The combinator on a normal distribution: the same numbers as the family of its own, whose draws of one seed are the same
+/// quantiles; gradients too.
+#[test]
+fn truncated_normals_agree() -> Result<()> {
+    let infinite = f64::INFINITY;
+    for parameters in [
+        [0.3, 2., -1., 4.],
+        [0., 1., -infinite, -6.],
+        [0., 1., 6., infinite],
+        [0., 1., 10., 12.],
+        [1., 1., 2., 5.],
+        [0., 1., -infinite, infinite],
+    ] {
+        let vars = parameters.map(|x| Var::from_tensor(&tensor(x, DType::F64)).unwrap());
+        let [loc, scale, low, high] = &vars;
+        let own = TruncatedNormal::new(loc, scale, low, high)?;
+        let cut = Truncated::new(Normal::new(loc, scale)?, low, high)?;
+        let draws = [
+            own.sample(&[50], &mut Rng::new(0))?,
+            cut.sample(&[50], &mut Rng::new(0))?,
+        ];
+        let x = draws[0].detach();
+        let pairs = [
+            draws,
+            [own.log_prob(&x)?, cut.log_prob(&x)?],
+            [own.log_cdf(&x)?, cut.log_cdf(&x)?],
+            [own.log_survival(&x)?, cut.log_survival(&x)?],
+        ];
+        for (i, [want, got]) in pairs.iter().enumerate() {
+            let off = ((want - got)?.abs()? / (want.abs()? + 1e-3)?)?.max_all()?;
+            assert!(
+                number(&off) < 1e-9,
+                "{i} of {parameters:?}: {}",
+                number(&off)
+            );
+            let (want, got) = (want.sum_all()?.backward()?, got.sum_all()?.backward()?);
+            for (j, var) in vars.iter().enumerate() {
+                let [want, got] = [want.get(var), got.get(var)].map(|g| g.map_or(0., number));
+                let close = (want - got).abs() <= 1e-7 * want.abs().max(1.);
+                assert!(
+                    close,
+                    "{i} of {parameters:?} to {j}: {got}, expected {want}"
+                );
+            }
+        }
+    }
+    let d = Truncated::new(
+        Normal::new(&tensor(0., DType::F64), &tensor(1., DType::F64))?,
+        &tensor(-1., DType::F64),
+        &tensor(2., DType::F64),
+    )?;
+    let [loc, scale, low, high] = [0., 1., 0.1, 0.1001].map(|x| tensor(x, DType::F32));
+    let narrow = Truncated::new(Normal::new(&loc, &scale)?, &low, &high)?;
+    let x = narrow.sample(&[1000], &mut Rng::new(0))?;
+    assert!(number(&x.min(0)?) >= number(&low) && number(&x.max(0)?) <= number(&high));
+    let x = Tensor::new(&[-1.1, 2.1, infinite, f64::NAN, -1., 2.], &Device::Cpu)?;
+    let log_prob = d.log_prob(&x)?.to_vec1::<f64>()?;
+    assert_eq!(log_prob[..3], [-infinite; 3]);
+    assert!(log_prob[3].is_nan() && log_prob[4].is_finite() && log_prob[5].is_finite());
+    assert_eq!(d.cdf(&x)?.to_vec1::<f64>()?[..3], [0., 1., 1.]);
     Ok(())
 }

@@ -51,6 +51,7 @@
 //! | [`RelaxedOneHotCategorical`] | yes | - | - | - | - | - |
 //! | [`StudentT`] | yes | yes | yes | yes | yes | - |
 //! | [`Transformed`] | yes | - | - | - | - | yes |
+//! | [`Truncated`] | yes | - | - | - | yes | - |
 //! | [`TruncatedNormal`] | yes | yes | yes | yes | yes | yes |
 //! | [`Uniform`] | yes | yes | yes | yes | yes | yes |
 //! | [`VonMises`] | yes | yes | yes | yes | yes | yes |
@@ -160,6 +161,14 @@ pub trait Cdf: Distribution {
     ///
     /// Errors: a probability outside of 0 to 1, or NaN.
     fn quantile(&self, probability: &Tensor) -> Result<Tensor>;
+
+    /// The value whose [`survival`](Cdf::survival) is `probability`: the quantile of `1 - probability`, with the digits of
+    /// small probabilities in families that say so.
+    ///
+    /// Errors: as [`quantile`](Cdf::quantile).
+    fn survival_quantile(&self, probability: &Tensor) -> Result<Tensor> {
+        self.quantile(&(1. - probability)?)
+    }
 }
 
 fn check_probability(op: &'static str, probability: &Tensor) -> Result<()> {
@@ -266,6 +275,7 @@ mod poisson;
 mod relaxed;
 mod student_t;
 mod transformed;
+mod truncated;
 mod truncated_normal;
 mod uniform;
 mod von_mises;
@@ -309,6 +319,7 @@ pub use poisson::Poisson;
 pub use relaxed::{RelaxedBernoulli, RelaxedOneHotCategorical};
 pub use student_t::StudentT;
 pub use transformed::Transformed;
+pub use truncated::Truncated;
 pub use truncated_normal::TruncatedNormal;
 pub use uniform::Uniform;
 pub use von_mises::VonMises;

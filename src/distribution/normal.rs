@@ -285,14 +285,18 @@ impl Formula<3> for LogTail {
 }
 
 #[derive(Clone, Copy)]
-struct Quantile(Spread);
+struct Quantile {
+    kind: Spread,
+    upper: bool,
+}
 
 impl Formula<3> for Quantile {
     const NAME: &'static str = "normal-quantile";
 
     #[inline(always)]
     fn at<R: Real>(self, [p, loc, spread]: [R; 3]) -> R {
-        loc + scale(self.0, spread) * p.ndtri()
+        let z = p.ndtri();
+        loc + scale(self.kind, spread) * if self.upper { -z } else { z }
     }
 }
 
@@ -316,7 +320,19 @@ impl Cdf for Normal {
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
         check_probability("Normal::quantile", probability)?;
-        self.at("Normal::quantile", Quantile(self.kind), probability)
+        let (kind, upper) = (self.kind, false);
+        self.at("Normal::quantile", Quantile { kind, upper }, probability)
+    }
+
+    /// With the digits of small probabilities.
+    fn survival_quantile(&self, probability: &Tensor) -> Result<Tensor> {
+        check_probability("Normal::survival_quantile", probability)?;
+        let (kind, upper) = (self.kind, true);
+        self.at(
+            "Normal::survival_quantile",
+            Quantile { kind, upper },
+            probability,
+        )
     }
 }
 

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use candle_prob::Result;
 use candle_prob::distribution::{
     Cauchy, Exponential, Gumbel, HalfCauchy, HalfNormal, Laplace, LogNormal, Logistic, Normal,
-    TruncatedNormal, Uniform,
+    Truncated, TruncatedNormal, Uniform,
 };
 
 #[test]
@@ -206,6 +206,32 @@ fn truncated_normal() -> Result<()> {
     open.moments()?;
     open.mode()?;
     open.entropy()?;
+    open.cdf()?;
+    open.reparameterized()
+}
+
+/// A bounded piece of a tail, and a half line.
+#[test]
+fn truncated() -> Result<()> {
+    let mut family = row(
+        |p: &[Tensor]| Truncated::new(Laplace::new(&p[0], &p[1])?, &p[2], &p[3]),
+        [
+            tensor([0., 0.5, -1.]),
+            tensor([1., 2., 0.7]),
+            tensor([-1.5, 1., -3.]),
+            tensor([2., 5., 0.1]),
+        ],
+    );
+    family.fixed_support = false;
+    family.distribution()?;
+    family.cdf()?;
+    family.reparameterized()?;
+    let (low, high) = (tensor([0.2]), tensor([f64::INFINITY]));
+    let open = row(
+        |p: &[Tensor]| Truncated::new(Gumbel::new(&p[0], &p[1])?, &low, &high),
+        [tensor([0., 0.5, -1.]), tensor([1., 2., 0.7])],
+    );
+    open.distribution()?;
     open.cdf()?;
     open.reparameterized()
 }
