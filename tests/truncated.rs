@@ -415,6 +415,7 @@ fn truncated_normals_agree() -> Result<()> {
         [0., 1., 6., infinite],
         [0., 1., 10., 12.],
         [1., 1., 2., 5.],
+        [0., 1., 45., 47.],
         [0., 1., -infinite, infinite],
     ] {
         let vars = parameters.map(|x| Var::from_tensor(&tensor(x, DType::F64)).unwrap());
@@ -432,7 +433,9 @@ fn truncated_normals_agree() -> Result<()> {
             [own.log_cdf(&x)?, cut.log_cdf(&x)?],
             [own.log_survival(&x)?, cut.log_survival(&x)?],
         ];
-        for (i, [want, got]) in pairs.iter().enumerate() {
+        // Where the base's survival underflows its draws are at an end.
+        let first = usize::from(parameters[2] > 40.);
+        for (i, [want, got]) in pairs.iter().enumerate().skip(first) {
             let off = ((want - got)?.abs()? / (want.abs()? + 1e-3)?)?.max_all()?;
             assert!(
                 number(&off) < 1e-9,
@@ -455,7 +458,7 @@ fn truncated_normals_agree() -> Result<()> {
         &tensor(-1., DType::F64),
         &tensor(2., DType::F64),
     )?;
-    let [loc, scale, low, high] = [0., 1., 0.1, 0.1001].map(|x| tensor(x, DType::F32));
+    let [loc, scale, low, high] = [0., 1., 0.1, 0.10001].map(|x| tensor(x, DType::F32));
     let narrow = Truncated::new(Normal::new(&loc, &scale)?, &low, &high)?;
     let x = narrow.sample(&[1000], &mut Rng::new(0))?;
     assert!(number(&x.min(0)?) >= number(&low) && number(&x.max(0)?) <= number(&high));

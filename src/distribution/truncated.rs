@@ -39,7 +39,8 @@ use std::f64::consts::LN_2;
 /// Numerics: probabilities are differences on that side of the median where they are small, as logarithms. An interval of
 /// little probability around the median has as many digits as the difference of two probabilities leaves. Draws are inside,
 /// ends included; in the upper tail they have the digits of the base's
-/// [`survival_quantile`](Cdf::survival_quantile). For the normal distribution [`TruncatedNormal`] knows more.
+/// [`survival_quantile`](Cdf::survival_quantile), and where the base's probability of the interval underflows they are one of
+/// its ends; densities and tails hold there. For the normal distribution [`TruncatedNormal`] knows more.
 #[derive(Debug, Clone)]
 pub struct Truncated<D> {
     base: D,
