@@ -103,7 +103,8 @@ impl<D: MixtureComponent> MixtureComponent for Independent<D> {
 /// event E. Units: nats.
 ///
 /// Gradients: through `log_prob` to the value, the logits and the components. Samples have none, because the choice of a
-/// component is discrete: not [`Reparameterized`], although the components may be. The weights times the components' own
+/// component is discrete: not [`Reparameterized`], although the components may be. Pathwise ones are there by name, as
+/// [`sample_pathwise`](MixtureSameFamily::sample_pathwise). The weights times the components' own
 /// `log_prob` or samples give an estimator where one is wanted.
 ///
 /// Errors: batch shapes that do not fit.
@@ -178,6 +179,37 @@ impl<C: MixtureComponent> MixtureSameFamily<C> {
             weights = weights.unsqueeze(D::Minus1)?;
         }
         Ok(x.broadcast_mul(&weights)?.sum(at)?)
+    }
+}
+
+impl<C: MixtureComponent + Cdf + Reparameterized> MixtureSameFamily<C> {
+    /// The draws of [`sample`](Distribution::sample), with pathwise gradients to the logits and to the components of scalar
+    /// continuous mixtures.
+    ///
+    /// Formula: `dx / d theta = -(dF(x) / d theta) / p(x)` with `F = sum_k w_k F_k`: a draw moves so that its cdf stays.
+    ///
+    /// Shapes: as [`sample`](Distribution::sample). The cost is that of all K components' cdfs at each draw. Gradients are
+    /// unbiased; between components far apart, where the density is small, single ones are large. First derivatives only.
+    ///
+    /// Source: Graves (2016), Stochastic backpropagation through mixture density distributions.
+    pub fn sample_pathwise(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
+        let x = self.sample(shape, rng)?;
+        if x.elem_count() == 0 {
+            return Ok(x);
+        }
+        let at = x.unsqueeze(D::Minus1)?;
+        let log_weights = self.mixing.log_probs()?;
+        let weigh = |log: Tensor| log.broadcast_add(&log_weights);
+        let below = weigh(self.components.log_cdf(&at)?)?;
+        let above = weigh(self.components.log_survival(&at)?)?;
+        // The smaller tail is not far above the density: their ratio is a number where both underflow.
+        let lower = log_sum_exp(&below)?.le(&log_sum_exp(&above)?)?;
+        let side = lower.unsqueeze(D::Minus1)?.broadcast_as(below.dims())?;
+        let tail = side.where_cond(&below, &above)?;
+        let density = self.log_prob(&x)?.detach().unsqueeze(D::Minus1)?;
+        let ratio = tail.broadcast_sub(&density)?.exp()?.sum(D::Minus1)?;
+        let shift = lower.where_cond(&ratio.neg()?, &ratio)?;
+        Ok((x + (&shift - shift.detach())?)?)
     }
 }
 

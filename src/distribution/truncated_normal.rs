@@ -36,7 +36,7 @@ use crate::kernels::special::slice::Slice;
 /// digits however far out or however narrow the interval is. Draws are inside, ends included, also after rounding to single
 /// precision. Gradients of draws cost two quadratures for each.
 ///
-/// Source: implicit derivatives, Figurnov, Mohamed and Mnih (2018), equation 4.
+/// Source: implicit derivatives, Figurnov, Mohamed and Mnih (2018).
 #[derive(Debug, Clone)]
 pub struct TruncatedNormal {
     parameters: Parameters<4>,
