@@ -1,0 +1,91 @@
+//! Many bijectors, one after another.
+
+use super::{Bijector, sum_last};
+use crate::error::Result;
+use candle_core::Tensor;
+
+/// The bijectors of a list, first to last: `y = f_n(.. f_2(f_1(x)))`. An empty list is the identity.
+///
+/// Formula: the log-dets add up. Shapes: the event rank is the largest of the list's, so its members may change the shape of
+/// an event but not its rank; the log-det of the others is summed over the dims that they do not couple. Gradients and
+/// errors: those of the members.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_prob::bijector::{Bijector, Exp, Sequence, Softplus};
+/// # fn main() -> candle_prob::Result<()> {
+/// let x = Tensor::new(&[0f64], &Device::Cpu)?;
+/// let sequence = Sequence::new(vec![Box::new(Softplus), Box::new(Exp)]);
+/// assert!((sequence.transform(&x)?.to_vec1::<f64>()?[0] - 2.).abs() < 1e-15);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Sequence<B: ?Sized = dyn Bijector> {
+    members: Vec<Box<B>>,
+}
+
+impl<B: Bijector + ?Sized> Sequence<B> {
+    /// The members, first to last.
+    pub fn new(members: Vec<Box<B>>) -> Self {
+        Sequence { members }
+    }
+
+    /// The members, first to last.
+    pub fn members(&self) -> &[Box<B>] {
+        &self.members
+    }
+
+    fn add(&self, total: Option<Tensor>, member: &B, log_det: Tensor) -> Result<Option<Tensor>> {
+        let own = sum_last(log_det, self.event_rank() - member.event_rank())?;
+        Ok(Some(match total {
+            Some(total) => (total + own)?,
+            None => own,
+        }))
+    }
+
+    /// The log-det of no member at all.
+    fn none(x: &Tensor) -> Result<Tensor> {
+        Ok(x.zeros_like()?)
+    }
+}
+
+impl<B: Bijector + ?Sized> Bijector for Sequence<B> {
+    fn event_rank(&self) -> usize {
+        let ranks = self.members.iter().map(|member| member.event_rank());
+        ranks.max().unwrap_or(0)
+    }
+
+    fn transform_and_log_det(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
+        let (mut y, mut total) = (x.clone(), None);
+        for member in &self.members {
+            let (next, log_det) = member.transform_and_log_det(&y)?;
+            total = self.add(total, member, log_det)?;
+            y = next;
+        }
+        let total = total.map_or_else(|| Self::none(x), Ok)?;
+        Ok((y, total))
+    }
+
+    fn inverse_and_log_det(&self, y: &Tensor) -> Result<(Tensor, Tensor)> {
+        let (mut x, mut total) = (y.clone(), None);
+        for member in self.members.iter().rev() {
+            let (next, log_det) = member.inverse_and_log_det(&x)?;
+            total = self.add(total, member, log_det)?;
+            x = next;
+        }
+        let total = total.map_or_else(|| Self::none(y), Ok)?;
+        Ok((x, total))
+    }
+
+    fn transformed_shape(&self, event: &[usize]) -> Result<Vec<usize>> {
+        let start = event.to_vec();
+        let members = self.members.iter();
+        members.fold(Ok(start), |event, member| member.transformed_shape(&event?))
+    }
+
+    fn inverse_shape(&self, event: &[usize]) -> Result<Vec<usize>> {
+        let start = event.to_vec();
+        let members = self.members.iter().rev();
+        members.fold(Ok(start), |event, member| member.inverse_shape(&event?))
+    }
+}
