@@ -8,13 +8,14 @@ use candle_core::{DType, Tensor};
 
 /// Shift and scale of each element.
 ///
-/// Formula: `y = loc + scale x`; `ln |dy/dx| = ln |scale|`.
+/// Formula: `y = loc + scale x`; `ln |dy/dx| = ln |scale|`. The scale is given as it is, or softly clamped as the coupling
+/// layers of flows want it: `ln scale = bound tanh(raw / bound)`, which is `raw` near 0 and never leaves +-bound.
 ///
 /// Shapes: `loc` and `scale` broadcast together and with the last dims of the argument. Gradients: to argument and
 /// parameters, first derivatives only.
 ///
-/// Errors: parameters that are empty, not floating point, of different dtype or device, or do not broadcast; a scale of 0;
-/// an argument of another dtype or device, or with fewer dims than they have.
+/// Errors: parameters that are empty, not floating point, of different dtype or device, or do not broadcast; a scale of 0; a
+/// bound that is not positive; an argument of another dtype or device, or with fewer dims than they have.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -29,8 +30,19 @@ use candle_core::{DType, Tensor};
 #[derive(Debug, Clone)]
 pub struct Affine {
     loc: Tensor,
-    scale: Tensor,
+    spread: Tensor,
+    kind: Spread,
     shape: Vec<usize>,
+}
+
+/// What the second parameter is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Spread {
+    Scale,
+    /// `bound tanh(spread / bound)` is the logarithm of the scale.
+    Soft {
+        bound: f64,
+    },
 }
 
 impl Affine {
@@ -44,7 +56,22 @@ impl Affine {
         }
         Ok(Affine {
             loc: loc.clone(),
-            scale: scale.clone(),
+            spread: scale.clone(),
+            kind: Spread::Scale,
+            shape: full.dims().to_vec(),
+        })
+    }
+
+    /// From shift and unbounded `raw`, as networks give them: `ln scale = bound tanh(raw / bound)`. An infinite bound leaves
+    /// `ln scale = raw`.
+    pub fn soft_clamped(loc: &Tensor, raw: &Tensor, bound: f64) -> Result<Self> {
+        let op = "Affine::soft_clamped";
+        let [full, _] = shape::broadcast_parameters(op, [("loc", loc), ("raw", raw)])?;
+        check_bound(op, bound)?;
+        Ok(Affine {
+            loc: loc.clone(),
+            spread: raw.clone(),
+            kind: Spread::Soft { bound },
             shape: full.dims().to_vec(),
         })
     }
@@ -54,9 +81,14 @@ impl Affine {
         &self.loc
     }
 
-    /// The scale.
-    pub fn scale(&self) -> &Tensor {
-        &self.scale
+    /// The logarithm of the scale's absolute value.
+    pub fn log_scale(&self) -> Result<Tensor> {
+        self.log_det(false)
+    }
+
+    fn log_det(&self, inverse: bool) -> Result<Tensor> {
+        let kind = self.kind;
+        Ok(formula(LogDet { kind, inverse }, [&self.spread])?)
     }
 
     fn apply(&self, op: &'static str, inverse: bool, x: &Tensor) -> Result<(Tensor, Tensor)> {
@@ -65,43 +97,67 @@ impl Affine {
             let expected = format!("a shape to which {:?} broadcasts", self.shape);
             return Err(Error::shape(op, "argument", expected, x.dims()));
         }
-        let y = formula(Shift { inverse }, [x, &self.loc, &self.scale])?;
-        let log_det = formula(LogDet { inverse }, [&self.scale])?;
-        Ok((y, log_det.broadcast_as(x.shape())?))
+        let kind = self.kind;
+        let y = formula(Shift { kind, inverse }, [x, &self.loc, &self.spread])?;
+        Ok((y, self.log_det(inverse)?.broadcast_as(x.shape())?))
     }
+}
+
+/// Refuses a bound of the logarithm of a scale that is not positive.
+pub(super) fn check_bound(op: &'static str, bound: f64) -> Result<()> {
+    if bound > 0. {
+        return Ok(());
+    }
+    Err(Error::value(op, "bound", "a positive number", bound))
 }
 
 #[derive(Clone, Copy)]
 struct Shift {
+    kind: Spread,
     inverse: bool,
 }
 
 impl Formula<3> for Shift {
     const NAME: &'static str = "affine";
+    const QUICK: bool = true;
 
     #[inline(always)]
-    fn at<R: Real>(self, [x, loc, scale]: [R; 3]) -> R {
-        if self.inverse {
-            (x - loc) / scale
-        } else {
-            loc + scale * x
+    fn at<R: Real>(self, [x, loc, spread]: [R; 3]) -> R {
+        match (self.kind, self.inverse) {
+            (Spread::Scale, false) => loc + spread * x,
+            (Spread::Scale, true) => (x - loc) / spread,
+            (Spread::Soft { bound }, false) => loc + soft(spread, bound).exp() * x,
+            (Spread::Soft { bound }, true) => (x - loc) * (-soft(spread, bound)).exp(),
         }
     }
 }
 
 #[derive(Clone, Copy)]
 struct LogDet {
+    kind: Spread,
     inverse: bool,
 }
 
 impl Formula<1> for LogDet {
     const NAME: &'static str = "affine-log-det";
+    const QUICK: bool = true;
 
     #[inline(always)]
-    fn at<R: Real>(self, [scale]: [R; 1]) -> R {
-        let log = scale.abs().ln();
+    fn at<R: Real>(self, [spread]: [R; 1]) -> R {
+        let log = match self.kind {
+            Spread::Scale => spread.abs().ln(),
+            Spread::Soft { bound } => soft(spread, bound),
+        };
         if self.inverse { -log } else { log }
     }
+}
+
+#[inline(always)]
+fn soft<R: Real>(raw: R, bound: f64) -> R {
+    if bound == f64::INFINITY {
+        return raw;
+    }
+    (raw / bound).tanh() * bound
 }
 
 /// The same numbers.
@@ -111,8 +167,8 @@ impl PartialEq for Affine {
             let kind = a.dims() == b.dims() && a.dtype() == b.dtype();
             Ok(kind && a.eq(b)?.min_all()?.to_scalar::<u8>()? == 1)
         };
-        let pairs = [(&self.loc, &other.loc), (&self.scale, &other.scale)];
-        pairs.iter().all(|(a, b)| same(a, b).unwrap_or(false))
+        let pairs = [(&self.loc, &other.loc), (&self.spread, &other.spread)];
+        self.kind == other.kind && pairs.iter().all(|(a, b)| same(a, b).unwrap_or(false))
     }
 }
 

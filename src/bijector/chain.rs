@@ -1,8 +1,8 @@
 //! One bijector after another.
 
-use super::Bijector;
+use super::{Bijector, sum_last};
 use crate::error::Result;
-use candle_core::{D, Tensor};
+use candle_core::Tensor;
 
 /// `first`, then `second`: `y = second(first(x))`. Longer chains are chains of chains.
 ///
@@ -33,14 +33,9 @@ impl<A: Bijector, B: Bijector> Chain<A, B> {
 
     /// The sum of the log-dets, each over the dims that its bijector does not couple.
     fn add(&self, first: Tensor, second: Tensor) -> Result<Tensor> {
-        let sum = |mut log_det: Tensor, rank: usize| -> Result<Tensor> {
-            for _ in rank..self.event_rank() {
-                log_det = log_det.sum(D::Minus1)?;
-            }
-            Ok(log_det)
-        };
-        let first = sum(first, self.first.event_rank())?;
-        Ok((first + sum(second, self.second.event_rank())?)?)
+        let rank = self.event_rank();
+        let first = sum_last(first, rank - self.first.event_rank())?;
+        Ok((first + sum_last(second, rank - self.second.event_rank())?)?)
     }
 }
 

@@ -5,7 +5,7 @@
 //! [`transformed_by`](crate::distribution::Distribution::transformed_by).
 
 use crate::error::Result;
-use candle_core::Tensor;
+use candle_core::{D, Tensor};
 
 /// An invertible map.
 pub trait Bijector {
@@ -47,19 +47,62 @@ pub trait Bijector {
     }
 }
 
+/// A reference to a bijector is one, and so is a box of it.
+macro_rules! pointer {
+    ($($pointer:ty),*) => {$(
+        impl<B: Bijector + ?Sized> Bijector for $pointer {
+            fn event_rank(&self) -> usize {
+                (**self).event_rank()
+            }
+
+            fn transform_and_log_det(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
+                (**self).transform_and_log_det(x)
+            }
+
+            fn inverse_and_log_det(&self, y: &Tensor) -> Result<(Tensor, Tensor)> {
+                (**self).inverse_and_log_det(y)
+            }
+
+            fn transformed_shape(&self, event: &[usize]) -> Result<Vec<usize>> {
+                (**self).transformed_shape(event)
+            }
+
+            fn inverse_shape(&self, event: &[usize]) -> Result<Vec<usize>> {
+                (**self).inverse_shape(event)
+            }
+        }
+    )*};
+}
+
+pointer!(&B, Box<B>, std::sync::Arc<B>);
+
+/// Sums over the last dims.
+fn sum_last(mut x: Tensor, dims: usize) -> Result<Tensor> {
+    for _ in 0..dims {
+        x = x.sum(D::Minus1)?;
+    }
+    Ok(x)
+}
+
 mod affine;
 mod chain;
+mod coupling;
 mod elementwise;
 mod exp;
 mod inverted;
+mod sequence;
 mod sigmoid;
 mod softplus;
+mod split;
 mod tanh;
 
 pub use affine::Affine;
 pub use chain::Chain;
+pub use coupling::Coupling;
 pub use exp::Exp;
 pub use inverted::Inverted;
+pub use sequence::Sequence;
 pub use sigmoid::Sigmoid;
 pub use softplus::Softplus;
+pub use split::Split;
 pub use tanh::Tanh;

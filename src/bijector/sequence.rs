@@ -20,22 +20,27 @@ use candle_core::Tensor;
 /// # Ok(())
 /// # }
 /// ```
-pub struct Sequence<B: ?Sized = dyn Bijector> {
-    members: Vec<Box<B>>,
+pub struct Sequence {
+    members: Vec<Box<dyn Bijector>>,
 }
 
-impl<B: Bijector + ?Sized> Sequence<B> {
+impl Sequence {
     /// The members, first to last.
-    pub fn new(members: Vec<Box<B>>) -> Self {
+    pub fn new(members: Vec<Box<dyn Bijector>>) -> Self {
         Sequence { members }
     }
 
     /// The members, first to last.
-    pub fn members(&self) -> &[Box<B>] {
+    pub fn members(&self) -> &[Box<dyn Bijector>] {
         &self.members
     }
 
-    fn add(&self, total: Option<Tensor>, member: &B, log_det: Tensor) -> Result<Option<Tensor>> {
+    fn add(
+        &self,
+        total: Option<Tensor>,
+        member: &dyn Bijector,
+        log_det: Tensor,
+    ) -> Result<Option<Tensor>> {
         let own = sum_last(log_det, self.event_rank() - member.event_rank())?;
         Ok(Some(match total {
             Some(total) => (total + own)?,
@@ -49,7 +54,7 @@ impl<B: Bijector + ?Sized> Sequence<B> {
     }
 }
 
-impl<B: Bijector + ?Sized> Bijector for Sequence<B> {
+impl Bijector for Sequence {
     fn event_rank(&self) -> usize {
         let ranks = self.members.iter().map(|member| member.event_rank());
         ranks.max().unwrap_or(0)
@@ -59,7 +64,7 @@ impl<B: Bijector + ?Sized> Bijector for Sequence<B> {
         let (mut y, mut total) = (x.clone(), None);
         for member in &self.members {
             let (next, log_det) = member.transform_and_log_det(&y)?;
-            total = self.add(total, member, log_det)?;
+            total = self.add(total, member.as_ref(), log_det)?;
             y = next;
         }
         let total = total.map_or_else(|| Self::none(x), Ok)?;
@@ -70,7 +75,7 @@ impl<B: Bijector + ?Sized> Bijector for Sequence<B> {
         let (mut x, mut total) = (y.clone(), None);
         for member in self.members.iter().rev() {
             let (next, log_det) = member.inverse_and_log_det(&x)?;
-            total = self.add(total, member, log_det)?;
+            total = self.add(total, member.as_ref(), log_det)?;
             x = next;
         }
         let total = total.map_or_else(|| Self::none(y), Ok)?;

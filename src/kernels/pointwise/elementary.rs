@@ -9,6 +9,7 @@ pub(crate) trait Elementary: Copy + Send + Sync + 'static {
     fn exp_m1(x: f64) -> f64;
     fn ln(x: f64) -> f64;
     fn ln_1p(x: f64) -> f64;
+    fn tanh(x: f64) -> f64;
     fn powf(x: f64, power: f64) -> f64;
     fn lgamma(x: f64) -> f64;
     fn digamma(x: f64) -> f64;
@@ -33,6 +34,9 @@ impl Elementary for Exact {
     }
     fn ln_1p(x: f64) -> f64 {
         x.ln_1p()
+    }
+    fn tanh(x: f64) -> f64 {
+        x.tanh()
     }
     fn powf(x: f64, power: f64) -> f64 {
         x.powf(power)
@@ -74,6 +78,12 @@ impl<const FMA: bool> Elementary for Quick<FMA> {
     #[inline(always)]
     fn ln_1p(x: f64) -> f64 {
         math64::ln_1p::<FMA>(x)
+    }
+    #[inline(always)]
+    fn tanh(x: f64) -> f64 {
+        let a = x.abs();
+        let t = math64::exp_m1::<FMA>(2. * if a > 20. { 20. } else { a });
+        (t / (t + 2.)).copysign(x)
     }
     #[inline(always)]
     fn powf(x: f64, power: f64) -> f64 {

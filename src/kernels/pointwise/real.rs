@@ -122,7 +122,7 @@ pub(crate) trait Real:
 
     #[inline(always)]
     fn tanh(self) -> Self {
-        let y = self.value().tanh();
+        let y = Self::Functions::tanh(self.value());
         self.map(y, (1. - y) * (1. + y))
     }
 
