@@ -129,6 +129,34 @@ def torch_peer(workloads):
 
         bench("mixture (matrix products) forward", forward(log_prob))
         bench("mixture (matrix products) forward+backward", backward(lambda: -log_prob().mean(), (mu, log_scale, logits)))
+    if "flows" in workloads:
+        rows, features, half, hidden = 4096, 64, 32, 256
+        x = torch.randn(rows, features)
+        net = lambda: nn.Sequential(nn.Linear(half, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, features))
+        nets = nn.ModuleList([net() for _ in range(8)])
+        constant = 0.5 * features * math.log(2 * math.pi)
+
+        def log_prob():
+            a, b, log_det = x[:, :half], x[:, half:], 0
+            for net in nets:
+                s, t = net(a).chunk(2, -1)
+                s = 2 * torch.tanh(s / 2)
+                a, b, log_det = b * s.exp() + t, a, log_det + s.sum(-1)
+            return log_det - 0.5 * (a * a + b * b).sum(-1) - constant
+
+        def sample():
+            z = torch.randn(rows, features)
+            a, b = z[:, :half], z[:, half:]
+            for net in reversed(nets):
+                s, t = net(b).chunk(2, -1)
+                a, b = b, (a - t) * (-2 * torch.tanh(s / 2)).exp()
+            return torch.cat([a, b], -1)
+
+        loss = lambda: -log_prob().mean()
+        for kind, (f, g, h) in (("eager", (log_prob, loss, sample)), ("compiled", map(torch.compile, (log_prob, loss, sample)))):
+            bench(f"real_nvp log_prob {kind}", forward(f))
+            bench(f"real_nvp log_prob gradient {kind}", backward(g, list(nets.parameters())))
+            bench(f"real_nvp sample {kind}", forward(h))
     if "vae" in workloads:
         x = (torch.rand(128, 784) > 0.5).float()
         e1, e2, d1, d2 = nn.Linear(784, 400), nn.Linear(400, 40), nn.Linear(20, 400), nn.Linear(400, 784)

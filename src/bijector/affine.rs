@@ -66,13 +66,19 @@ impl Affine {
     /// `ln scale = raw`.
     pub fn soft_clamped(loc: &Tensor, raw: &Tensor, bound: f64) -> Result<Self> {
         let op = "Affine::soft_clamped";
-        let [full, _] = shape::broadcast_parameters(op, [("loc", loc), ("raw", raw)])?;
+        // Networks' outputs for a batch of no rows are empty.
+        shape::float(op, "loc", loc)?;
+        shape::same_kind(op, "raw", raw, loc)?;
+        let Some(full) = shape::broadcast(loc.dims(), raw.dims()) else {
+            let expected = format!("a shape that broadcasts with {:?}", loc.dims());
+            return Err(Error::shape(op, "raw", expected, raw.dims()));
+        };
         check_bound(op, bound)?;
         Ok(Affine {
             loc: loc.clone(),
             spread: raw.clone(),
             kind: Spread::Soft { bound },
-            shape: full.dims().to_vec(),
+            shape: full,
         })
     }
 
@@ -88,7 +94,7 @@ impl Affine {
 
     fn log_det(&self, inverse: bool) -> Result<Tensor> {
         let kind = self.kind;
-        Ok(formula(LogDet { kind, inverse }, [&self.spread])?)
+        formula(LogDet { kind, inverse }, [&self.spread])
     }
 
     fn apply(&self, op: &'static str, inverse: bool, x: &Tensor) -> Result<(Tensor, Tensor)> {

@@ -83,14 +83,18 @@ impl Bijector for Sequence {
     }
 
     fn transformed_shape(&self, event: &[usize]) -> Result<Vec<usize>> {
-        let start = event.to_vec();
-        let members = self.members.iter();
-        members.fold(Ok(start), |event, member| member.transformed_shape(&event?))
+        let mut event = event.to_vec();
+        for member in &self.members {
+            event = member.transformed_shape(&event)?;
+        }
+        Ok(event)
     }
 
     fn inverse_shape(&self, event: &[usize]) -> Result<Vec<usize>> {
-        let start = event.to_vec();
-        let members = self.members.iter().rev();
-        members.fold(Ok(start), |event, member| member.inverse_shape(&event?))
+        let mut event = event.to_vec();
+        for member in self.members.iter().rev() {
+            event = member.inverse_shape(&event)?;
+        }
+        Ok(event)
     }
 }

@@ -27,6 +27,7 @@ pub(crate) mod buffer;
 mod composed;
 pub(crate) mod conv2d;
 pub(crate) mod count;
+pub(crate) mod coupling;
 pub(crate) mod dense;
 pub(crate) mod gamma;
 pub(crate) mod gaussian;

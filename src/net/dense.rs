@@ -134,7 +134,7 @@ impl Dense {
         Ok(())
     }
 
-    pub(super) fn parts(&self) -> kernels::dense::Layer<'_> {
+    pub(crate) fn parts(&self) -> kernels::dense::Layer<'_> {
         kernels::dense::Layer {
             weight: &self.weight,
             bias: self.bias.as_ref(),

@@ -36,7 +36,7 @@ pub(super) struct Layer<'a> {
 }
 
 /// What a layer keeps of its rows for the way back.
-pub(super) struct Kept {
+pub(crate) struct Kept {
     /// Empty for the last layer, whose output is the node's.
     pub(super) output: Vec<f32>,
     /// The activation's argument, where its slope does not follow from the output.

@@ -4,19 +4,21 @@
 //! addition. Many rows go through all layers in chunks that stay in the cache, each chunk on one thread, there and back;
 //! few rows, and large weights, go layer by layer, with the threads at work on tiles of one product.
 
+pub(crate) mod chain;
 mod layer;
 #[cfg(test)]
 mod tests;
 
 use super::activation::Activation;
-use super::buffer::{self, CHUNK, View, filled};
-use super::gemm::{Mat, Write};
+use super::buffer::{View, filled};
+use super::gemm::Mat;
 use super::node::{self, Fresh, Op, Reached, fresh};
 use crate::error::Result;
-use candle_core::{Device, Tensor};
-use layer::{Kept, PARALLEL};
+use candle_core::Tensor;
+use chain::Chain;
+pub(crate) use layer::Kept;
+use layer::PARALLEL;
 use rayon::prelude::*;
-use std::borrow::Cow;
 use std::ops::Range;
 
 /// Rows from which a batch goes through the layers in chunks.
@@ -138,7 +140,7 @@ struct Chunk<'a> {
 struct Net<'a> {
     cut: Cut,
     x: Mat<'a>,
-    layers: Vec<layer::Layer<'a>>,
+    chain: Chain<'a>,
 }
 
 impl Mlp {
@@ -149,130 +151,15 @@ impl Mlp {
         forward: bool,
     ) -> candle_core::Result<Net<'a>> {
         let cut = Cut::new(inputs)?;
-        let mut layers = vec![];
-        let mut at = 1;
-        for (activation, bias) in &self.steps {
-            let (outputs, width) = inputs[at].dims2()?;
-            let b = bias.then(|| views[at + 1].f32()).transpose()?;
-            let w = views[at].f32()?;
-            layers.push(layer::Layer {
-                w: Mat::new(w, outputs, width)?,
-                transposed: (forward && cut.chunked())
-                    .then(|| layer::transpose(w, [outputs, width])),
-                b,
-                activation: *activation,
-                inputs: width,
-                outputs,
-                at,
-                parallel: cut.parallel && !cut.chunked(),
-            });
-            at += 1 + usize::from(*bias);
-        }
-        let x = Mat::new(views[0].f32()?, cut.rows, layers[0].inputs)?;
-        Ok(Net { cut, x, layers })
+        let how = [forward && cut.chunked(), cut.parallel && !cut.chunked()];
+        let chain = Chain::new(&self.steps, 1, inputs, views, how)?;
+        let x = Mat::new(views[0].f32()?, cut.rows, chain.inputs())?;
+        Ok(Net { cut, x, chain })
     }
 }
 
 fn views(inputs: &[Tensor]) -> candle_core::Result<Vec<View<'_>>> {
     inputs.iter().map(View::new).collect()
-}
-
-impl Net<'_> {
-    /// The width of the result.
-    fn out(&self) -> usize {
-        self.layers.last().map_or(0, |l| l.outputs)
-    }
-
-    /// A chunk of rows through all layers, into `y`.
-    fn forward(&self, i: usize, y: &mut [f32], keep: bool) -> candle_core::Result<Vec<Kept>> {
-        let rows = self.cut.chunk(i);
-        let mut kept: Vec<Kept> = vec![];
-        for (l, layer) in self.layers.iter().enumerate() {
-            let x = match kept.last() {
-                Some(before) => Mat::new(&before.output, rows.len(), layer.inputs)?,
-                None => self.x.rows(rows.clone())?,
-            };
-            let mut argument = None;
-            let mut run = |y: &mut [f32]| {
-                argument = layer.forward(x, y, keep)?;
-                Ok(())
-            };
-            let output = if l + 1 == self.layers.len() {
-                run(y)?;
-                vec![]
-            } else {
-                filled(rows.len() * layer.outputs, run)?
-            };
-            if !keep {
-                kept.clear();
-            }
-            kept.push(Kept { output, argument });
-        }
-        Ok(kept)
-    }
-
-    /// A chunk of rows back through the layers, from outputs `y` of all rows and their gradients `g`; its part of the
-    /// parameters' gradients is set in or added to `sums`.
-    fn backward(
-        &self,
-        chunk: &mut Chunk,
-        [y, g]: [&[f32]; 2],
-        needs: &[bool],
-        sums: &mut [Option<Vec<f32>>],
-    ) -> candle_core::Result<()> {
-        let (rows, kept) = (chunk.rows.len(), chunk.kept);
-        let range = chunk.rows.start * self.out()..chunk.rows.end * self.out();
-        let (y, mut g) = (&y[range.clone()], Cow::Borrowed(&g[range]));
-        for (l, layer) in self.layers.iter().enumerate().rev() {
-            let output = if l + 1 == self.layers.len() {
-                y
-            } else {
-                &kept[l].output
-            };
-            g = layer.slope(kept[l].argument.as_deref().unwrap_or(output), g)?;
-            let d = Mat::new(&g, rows, layer.outputs)?;
-            if layer.b.is_some() && needs[layer.at + 1] {
-                let sum = sums[layer.at + 1].get_or_insert_with(|| vec![0.; layer.outputs]);
-                layer.gradient_b(&g, sum);
-            }
-            let x = match l.checked_sub(1) {
-                Some(before) => Mat::new(&kept[before].output, rows, layer.inputs)?,
-                None => self.x.rows(chunk.rows.clone())?,
-            };
-            let mut weight = || -> candle_core::Result<()> {
-                let sum = &mut sums[layer.at];
-                match sum {
-                    _ if !needs[layer.at] => {}
-                    Some(sum) => layer.gradient_w(Write::Add, d, x, sum)?,
-                    None => {
-                        let set = |w: &mut [f32]| layer.gradient_w(Write::Set, d, x, w);
-                        *sum = Some(filled(layer.inputs * layer.outputs, set)?);
-                    }
-                }
-                Ok(())
-            };
-            // Further back only if somebody there reads a gradient.
-            let mut back = || match &mut chunk.gx {
-                Some(gx) if l == 0 => layer.gradient_x(d, gx).map(|_| None),
-                _ if l > 0 && needs[..layer.at].contains(&true) => {
-                    let len = rows * layer.inputs;
-                    filled(len, |gx| layer.gradient_x(d, gx)).map(Some)
-                }
-                _ => Ok(None),
-            };
-            let (weight, back) = if layer.share(rows) {
-                rayon::join(weight, back)
-            } else {
-                (weight(), back())
-            };
-            weight?;
-            match back? {
-                Some(back) => g = Cow::Owned(back),
-                None => break,
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Op for Mlp {
@@ -281,10 +168,12 @@ impl Op for Mlp {
     fn forward(&mut self, inputs: &[Tensor], keep: bool) -> candle_core::Result<Vec<Fresh>> {
         let views = views(inputs)?;
         let net = self.net(inputs, &views, true)?;
-        let (cut, out) = (&net.cut, net.out());
+        let (cut, out) = (&net.cut, net.chain.outputs());
         let y = filled(cut.rows * out, |y| {
             let chunks = y.chunks_mut((cut.step * out).max(1)).enumerate();
-            let kept = cut.each(chunks, |(i, y)| net.forward(i, y, keep))?;
+            let kept = cut.each(chunks, |(i, y)| {
+                net.chain.forward(net.x.rows(cut.chunk(i))?, y, keep)
+            })?;
             self.kept = if keep { kept } else { vec![] };
             Ok(())
         })?;
@@ -306,12 +195,12 @@ impl Op for Mlp {
         };
         let views = views(inputs)?;
         let net = self.net(inputs, &views, false)?;
-        let (cut, width, x_count) = (&net.cut, net.layers[0].inputs, inputs[0].elem_count());
+        let (cut, width, out) = (&net.cut, net.chain.inputs(), net.chain.outputs());
         let (y, g) = (View::new(&reached.value)?, View::new(&reached.gradient)?);
         let (y, g) = (y.f32()?, g.f32()?);
         let part = self.kept.len().div_ceil(PARTS).max(1);
         let mut parts = vec![];
-        let wanted = if needs[0] { x_count } else { 0 };
+        let wanted = if needs[0] { inputs[0].elem_count() } else { 0 };
         let gx = filled(wanted, |gx| {
             let mut gx = gx.chunks_mut((cut.step * width).max(1));
             let chunks = self.kept.iter().enumerate().map(|(i, kept)| Chunk {
@@ -322,38 +211,18 @@ impl Op for Mlp {
             let mut chunks: Vec<Chunk> = chunks.collect();
             parts = cut.each(chunks.chunks_mut(part), |chunks| {
                 let mut sums = vec![None; inputs.len()];
-                for chunk in chunks {
-                    net.backward(chunk, [y, g], needs, &mut sums)?;
+                for Chunk { rows, kept, gx } in chunks {
+                    let of = rows.start * out..rows.end * out;
+                    let (x, gx) = (net.x.rows(rows.clone())?, gx.as_deref_mut());
+                    let yg = [&y[of.clone()], &g[of]];
+                    net.chain.backward(x, kept, yg, gx, needs, &mut sums)?;
                 }
                 Ok(sums)
             })?;
             Ok(())
         })?;
-        let mut sums = parts.into_iter();
-        let mut total = sums.next().unwrap_or_else(|| vec![None; inputs.len()]);
-        for more in sums {
-            for (total, more) in total.iter_mut().zip(more) {
-                if let (Some(total), Some(more)) = (total, more) {
-                    buffer::chunks(total, CHUNK, |start, total| {
-                        total
-                            .iter_mut()
-                            .zip(&more[start..])
-                            .for_each(|(t, m)| *t += m);
-                    });
-                }
-            }
-        }
+        let mut total = chain::total(parts, inputs.len());
         total[0] = needs[0].then_some(gx);
-        let gradients = total.into_iter().zip(inputs).zip(needs);
-        let tensor = |((gradient, like), needs): ((Option<Vec<f32>>, &Tensor), &bool)| {
-            let gradient = match gradient {
-                Some(gradient) => Tensor::from_vec(gradient, like.shape(), &Device::Cpu)?,
-                // A batch of no rows has no chunk.
-                None if *needs => like.zeros_like()?,
-                None => return Ok(None),
-            };
-            Ok(Some(gradient))
-        };
-        gradients.map(tensor).collect()
+        chain::tensors(total, inputs, needs)
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use candle_core::{DType, Var};
+use candle_core::{DType, Device, Var};
 
 fn dense(x: &Tensor, w: &Tensor, b: Option<&Tensor>, activation: Activation) -> Result<Tensor> {
     mlp(

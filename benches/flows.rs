@@ -1,0 +1,62 @@
+//! Flows: RealNVP on [4096, 64] with 8 affine couplings, conditioners 32-256-256-64.
+
+mod common;
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarMap;
+use candle_prob::distribution::{Distribution, Normal};
+use candle_prob::flow::{RealNvpConfig, real_nvp};
+use candle_prob::{Result, Rng, init, optim};
+use common::Timed as _;
+use criterion::{Criterion, criterion_group, criterion_main};
+use std::time::Duration;
+
+const CPU: Device = Device::Cpu;
+
+fn coupling_flow(c: &mut Criterion) -> Result<()> {
+    let mut group = c.benchmark_group("real_nvp/4096x64, 8 x 32-256-256-64");
+    group.warm_up_time(Duration::from_millis(500));
+    group.measurement_time(Duration::from_secs(3));
+    let x = Rng::new(1).normal((4096, 64), DType::F32, &CPU)?;
+    let zeros = Tensor::zeros(64, DType::F32, &CPU)?;
+    let base = Normal::new(&zeros, &zeros.ones_like()?)?.to_event(1)?;
+    for (name, stored) in [("stored", true), ("reconstructed", false)] {
+        let config = RealNvpConfig {
+            features: 64,
+            hidden: vec![256, 256],
+            stored,
+            ..Default::default()
+        };
+        let vars = VarMap::new();
+        let flow = real_nvp(&config, init::seeded(&vars, 1, DType::F32, &CPU))?;
+        let model = base.clone().transformed_by(&flow)?;
+        if stored {
+            let mut rng = Rng::new(2);
+            let shape = &[4096];
+            let tensors = vars.all_vars();
+            let frozen = tensors.iter().map(|v| v.as_detached_tensor().elem_count());
+            println!("{} weights", frozen.sum::<usize>());
+            group.timed("sample", || model.sample(shape, &mut rng).unwrap().detach());
+        }
+        group.timed(format!("log_prob/{name}"), || {
+            model.log_prob(&x).unwrap().detach()
+        });
+        group.timed(format!("log_prob gradient/{name}"), || {
+            let loss = model.log_prob(&x).unwrap().mean_all().unwrap();
+            optim::backward(&loss).unwrap()
+        });
+    }
+    group.finish();
+    Ok(())
+}
+
+fn flows(c: &mut Criterion) {
+    coupling_flow(c).unwrap()
+}
+
+criterion_group! {
+    name = benches;
+    config = common::config();
+    targets = flows
+}
+criterion_main!(benches);
