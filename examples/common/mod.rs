@@ -7,6 +7,7 @@ pub mod cli;
 pub mod idx;
 pub mod images;
 pub mod multi;
+pub mod planar;
 pub mod plot;
 pub mod report;
 

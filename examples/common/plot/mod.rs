@@ -3,10 +3,12 @@
 mod canvas;
 mod curves;
 mod frame;
+mod maps;
 mod plane;
 mod samples;
 
 pub use curves::{Curve, Panel, curves};
+pub use maps::{Content, Map, maps};
 pub use plane::{Path, information_plane};
 pub use samples::{Caption, Sample, samples};
 
