@@ -14,8 +14,8 @@ use candle_core::{DType, Tensor};
 /// Shapes: `loc` and `scale` broadcast together and with the last dims of the argument. Gradients: to argument and
 /// parameters, first derivatives only.
 ///
-/// Errors: parameters that are empty, not floating point, of different dtype or device, or do not broadcast; a scale of 0; a
-/// bound that is not positive; an argument of another dtype or device, or with fewer dims than they have.
+/// Errors: parameters that are not floating point, of different dtype or device, or do not broadcast; an empty scale or one
+/// of 0; a bound that is not positive; an argument of another dtype or device, or with fewer dims than they have.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -67,18 +67,13 @@ impl Affine {
     pub fn soft_clamped(loc: &Tensor, raw: &Tensor, bound: f64) -> Result<Self> {
         let op = "Affine::soft_clamped";
         // Networks' outputs for a batch of no rows are empty.
-        shape::float(op, "loc", loc)?;
-        shape::same_kind(op, "raw", raw, loc)?;
-        let Some(full) = shape::broadcast(loc.dims(), raw.dims()) else {
-            let expected = format!("a shape that broadcasts with {:?}", loc.dims());
-            return Err(Error::shape(op, "raw", expected, raw.dims()));
-        };
+        let shape = shape::broadcast_shape(op, [("loc", loc), ("raw", raw)])?;
         check_bound(op, bound)?;
         Ok(Affine {
             loc: loc.clone(),
             spread: raw.clone(),
             kind: Spread::Soft { bound },
-            shape: full,
+            shape,
         })
     }
 

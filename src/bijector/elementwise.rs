@@ -1,4 +1,4 @@
-//! Maps of each element by itself, without parameters, as formulas.
+//! Maps of each element by itself, without tensors for parameters, as formulas.
 
 use crate::error::Result;
 use crate::kernels::pointwise::{Formula, Real, formula};
@@ -9,13 +9,13 @@ use candle_core::Tensor;
 pub(super) trait Elementwise: Copy + Send + Sync + 'static {
     const NAME: &'static str;
 
-    fn forward<R: Real>(x: R) -> R;
+    fn forward<R: Real>(self, x: R) -> R;
 
-    fn forward_log_det<R: Real>(x: R) -> R;
+    fn forward_log_det<R: Real>(self, x: R) -> R;
 
-    fn inverse<R: Real>(y: R) -> R;
+    fn inverse<R: Real>(self, y: R) -> R;
 
-    fn inverse_log_det<R: Real>(y: R) -> R;
+    fn inverse_log_det<R: Real>(self, y: R) -> R;
 }
 
 #[derive(Clone, Copy)]
@@ -31,10 +31,10 @@ impl<E: Elementwise> Formula<1> for Part<E> {
 
     fn at<R: Real>(self, [x]: [R; 1]) -> R {
         match self {
-            Part::Forward(_) => E::forward(x),
-            Part::ForwardLogDet(_) => E::forward_log_det(x),
-            Part::Inverse(_) => E::inverse(x),
-            Part::InverseLogDet(_) => E::inverse_log_det(x),
+            Part::Forward(e) => e.forward(x),
+            Part::ForwardLogDet(e) => e.forward_log_det(x),
+            Part::Inverse(e) => e.inverse(x),
+            Part::InverseLogDet(e) => e.inverse_log_det(x),
         }
     }
 }

@@ -32,19 +32,19 @@ pub struct Exp;
 impl Elementwise for Exp {
     const NAME: &'static str = "Exp";
 
-    fn forward<R: Real>(x: R) -> R {
+    fn forward<R: Real>(self, x: R) -> R {
         x.exp()
     }
 
-    fn forward_log_det<R: Real>(x: R) -> R {
+    fn forward_log_det<R: Real>(self, x: R) -> R {
         x
     }
 
-    fn inverse<R: Real>(y: R) -> R {
+    fn inverse<R: Real>(self, y: R) -> R {
         y.ln()
     }
 
-    fn inverse_log_det<R: Real>(y: R) -> R {
+    fn inverse_log_det<R: Real>(self, y: R) -> R {
         -y.ln()
     }
 }

@@ -84,16 +84,26 @@ fn sum_last(mut x: Tensor, dims: usize) -> Result<Tensor> {
     Ok(x)
 }
 
+/// The log-det of a map that keeps volumes, for events of `rank` dims.
+fn zeros(x: &Tensor, rank: usize) -> Result<Tensor> {
+    let lead = &x.dims()[..x.rank() - rank];
+    Ok(Tensor::zeros(lead, x.dtype(), x.device())?)
+}
+
 mod affine;
 mod chain;
 mod coupling;
 mod elementwise;
 mod exp;
 mod inverted;
+mod leaky_relu;
+mod permutation;
 mod sequence;
 mod sigmoid;
+mod soft_clip;
 mod softplus;
 mod split;
+mod squeeze;
 mod tanh;
 
 pub use affine::Affine;
@@ -101,8 +111,12 @@ pub use chain::Chain;
 pub use coupling::Coupling;
 pub use exp::Exp;
 pub use inverted::Inverted;
+pub use leaky_relu::LeakyRelu;
+pub use permutation::Permutation;
 pub use sequence::Sequence;
 pub use sigmoid::Sigmoid;
+pub use soft_clip::SoftClip;
 pub use softplus::Softplus;
 pub use split::Split;
+pub use squeeze::Squeeze;
 pub use tanh::Tanh;

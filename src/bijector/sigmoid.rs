@@ -34,19 +34,19 @@ pub struct Sigmoid;
 impl Elementwise for Sigmoid {
     const NAME: &'static str = "Sigmoid";
 
-    fn forward<R: Real>(x: R) -> R {
+    fn forward<R: Real>(self, x: R) -> R {
         x.sigmoid()
     }
 
-    fn forward_log_det<R: Real>(x: R) -> R {
+    fn forward_log_det<R: Real>(self, x: R) -> R {
         -(x.softplus() + (-x).softplus())
     }
 
-    fn inverse<R: Real>(y: R) -> R {
+    fn inverse<R: Real>(self, y: R) -> R {
         y.ln() - (-y).ln_1p()
     }
 
-    fn inverse_log_det<R: Real>(y: R) -> R {
+    fn inverse_log_det<R: Real>(self, y: R) -> R {
         -(y.ln() + (-y).ln_1p())
     }
 }

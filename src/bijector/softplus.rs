@@ -32,19 +32,19 @@ pub struct Softplus;
 impl Elementwise for Softplus {
     const NAME: &'static str = "Softplus";
 
-    fn forward<R: Real>(x: R) -> R {
+    fn forward<R: Real>(self, x: R) -> R {
         x.softplus()
     }
 
-    fn forward_log_det<R: Real>(x: R) -> R {
+    fn forward_log_det<R: Real>(self, x: R) -> R {
         -(-x).softplus()
     }
 
-    fn inverse<R: Real>(y: R) -> R {
+    fn inverse<R: Real>(self, y: R) -> R {
         y + y.log1mexp()
     }
 
-    fn inverse_log_det<R: Real>(y: R) -> R {
+    fn inverse_log_det<R: Real>(self, y: R) -> R {
         -y.log1mexp()
     }
 }

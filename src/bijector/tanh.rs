@@ -36,19 +36,19 @@ pub struct Tanh;
 impl Elementwise for Tanh {
     const NAME: &'static str = "Tanh";
 
-    fn forward<R: Real>(x: R) -> R {
+    fn forward<R: Real>(self, x: R) -> R {
         x.tanh()
     }
 
-    fn forward_log_det<R: Real>(x: R) -> R {
+    fn forward_log_det<R: Real>(self, x: R) -> R {
         (-x - (x * -2.).softplus() + LN_2) * 2.
     }
 
-    fn inverse<R: Real>(y: R) -> R {
+    fn inverse<R: Real>(self, y: R) -> R {
         (y.ln_1p() - (-y).ln_1p()) * 0.5
     }
 
-    fn inverse_log_det<R: Real>(y: R) -> R {
+    fn inverse_log_det<R: Real>(self, y: R) -> R {
         -(y.ln_1p() + (-y).ln_1p())
     }
 }

@@ -1,0 +1,263 @@
+//! Every bijector through the harness, and what only some of them do.
+
+use candle_core::{D, DType, Device, Tensor};
+use candle_nn::ops::sigmoid;
+use candle_prob::bijector::*;
+use candle_prob::testing::{Bounds, check_bijector};
+use candle_prob::{Error, Result, Rng};
+
+const CPU: Device = Device::Cpu;
+
+fn real(shape: &[usize], seed: u64) -> Tensor {
+    Rng::new(seed).normal(shape, DType::F64, &CPU).unwrap()
+}
+
+/// A bijector without parameters.
+fn check(f: impl Bijector, x: &Tensor) -> Result<()> {
+    check_bijector(|_| Ok(&f), &[], x, Bounds::default())
+}
+
+fn check_with<B: Bijector>(
+    build: impl Fn(&[Tensor]) -> Result<B>,
+    parameters: &[Tensor],
+    x: &Tensor,
+) -> Result<()> {
+    check_bijector(build, parameters, x, Bounds::default())
+}
+
+fn numbers(x: &Tensor) -> Result<Vec<f64>> {
+    Ok(x.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
+}
+
+#[test]
+fn elementwise() -> Result<()> {
+    let x = real(&[4, 3], 0);
+    check(Exp, &x)?;
+    check(Sigmoid, &x)?;
+    check(Tanh, &x)?;
+    check(Softplus, &x)?;
+    check(LeakyRelu::new(0.1)?, &x)?;
+    check(SoftClip::new(2.5)?, &x)?;
+    check(Tanh.inverted().inverted(), &x)?;
+    check(Chain::new(Softplus, Exp), &real(&[], 1))
+}
+
+#[test]
+fn affine() -> Result<()> {
+    let x = real(&[4, 3], 0);
+    for shape in [&[][..], &[3], &[4, 1]] {
+        let parameters = [real(&[3], 1), real(shape, 2)];
+        check_with(|p| Affine::new(&p[0], &p[1]), &parameters, &x)?;
+        check_with(|p| Affine::soft_clamped(&p[0], &p[1], 2.), &parameters, &x)?;
+        let unbounded = |p: &[Tensor]| Affine::soft_clamped(&p[0], &p[1], f64::INFINITY);
+        check_with(unbounded, &parameters, &x)?;
+    }
+    Ok(())
+}
+
+/// Members of different event ranks, and one that is the identity.
+#[test]
+fn chains_and_sequences() -> Result<()> {
+    let parameters = [real(&[3], 1), real(&[3], 2)];
+    let chain = |p: &[Tensor]| {
+        let affine = Affine::new(&p[0], &p[1])?;
+        Ok(Chain::new(
+            Chain::new(affine, Permutation::reverse(3)?),
+            Tanh,
+        ))
+    };
+    check_with(chain, &parameters, &real(&[4, 3], 0))?;
+    let sequence = |p: &[Tensor]| {
+        Ok(Sequence::new(vec![
+            Box::new(Affine::new(&p[0], &p[1])?),
+            Box::new(Permutation::new(&[2, 0, 1])?),
+            Box::new(Softplus),
+        ]))
+    };
+    check_with(sequence, &parameters, &real(&[4, 3], 0))?;
+    check(Sequence::new(vec![]), &real(&[4, 3], 0))?;
+    let images: Vec<Box<dyn Bijector>> = vec![Box::new(SoftClip::new(9.)?), Box::new(Squeeze)];
+    check(Sequence::new(images).inverted(), &real(&[1, 4, 1, 2], 0))
+}
+
+/// A conditioner of one hidden layer, soft-clamped: `p` are its two weights.
+fn conditioner(p: &[Tensor]) -> impl Fn(&Tensor) -> Result<Affine> + use<> {
+    let p = p.to_vec();
+    move |a: &Tensor| {
+        let hidden = a.broadcast_matmul(&p[0])?.tanh()?;
+        let out = hidden.broadcast_matmul(&p[1])?.chunk(2, D::Minus1)?;
+        Affine::soft_clamped(&out[0], &out[1], 2.)
+    }
+}
+
+#[test]
+fn couplings_of_vectors() -> Result<()> {
+    type Make = fn(usize, bool) -> Result<Split>;
+    let mask = |_, flip: bool| Split::mask(&Tensor::new(&[u8::from(flip), 1, 0, 1, 0], &CPU)?);
+    let odd = |n, flip: bool| Split::by(n, move |i| (i % 3 == 1) != flip);
+    for make in [Split::half as Make, Split::alternating, odd, mask] {
+        for flip in [false, true] {
+            let split = make(5, flip)?;
+            let (passing, changing) = split.take(&real(&[5], 0))?;
+            let sizes = [passing.elem_count(), changing.elem_count()];
+            let parameters = [real(&[sizes[0], 4], 1), real(&[4, 2 * sizes[1]], 2)];
+            let build = |p: &[Tensor]| Ok(Coupling::new(split.clone(), conditioner(p)));
+            check_with(build, &parameters, &real(&[3, 5], 0))?;
+        }
+    }
+    Ok(())
+}
+
+/// A conditioner of images that mixes each channel with its neighbours' sum.
+#[test]
+fn couplings_of_images() -> Result<()> {
+    let shifted = |p: &[Tensor], split: Split, changing: usize| {
+        let p = p.to_vec();
+        Ok(Coupling::new(split, move |a: &Tensor| {
+            let context = a.sum_keepdim(D::Minus1)?.broadcast_add(a)?.tanh()?;
+            let context = context.sum_keepdim(a.rank() - 3)?;
+            let part = |p: &Tensor| -> Result<Tensor> {
+                Ok(context.broadcast_mul(&p.narrow(0, 0, changing)?)?)
+            };
+            Affine::soft_clamped(&part(&p[0])?, &part(&p[1])?, 2.)
+        }))
+    };
+    let parameters = [real(&[3, 1, 1], 1), real(&[3, 1, 1], 2)];
+    let x = real(&[2, 3, 2, 3], 0);
+    for flip in [false, true] {
+        let checkerboard = |p: &[Tensor]| shifted(p, Split::checkerboard(2, 3, flip)?, 3);
+        check_with(checkerboard, &parameters, &x)?;
+        let changing = if flip { 2 } else { 1 };
+        let own = parameters
+            .each_ref()
+            .map(|p| p.narrow(0, 0, changing).unwrap());
+        let channels = |p: &[Tensor]| shifted(p, Split::channels(3, flip)?, changing);
+        check_with(channels, &own, &x)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn permutations() -> Result<()> {
+    check(Permutation::new(&[2, 0, 3, 1])?, &real(&[3, 4], 0))?;
+    check(Permutation::reverse(4)?, &real(&[2, 3, 4], 0))?;
+    check(Permutation::random(6, &mut Rng::new(1))?, &real(&[3, 6], 0))?;
+    let channels = Permutation::new(&[2, 0, 1])?.along(3)?;
+    check(channels.clone(), &real(&[2, 3, 2, 2], 0))?;
+    let x = Tensor::arange(0., 6., &CPU)?.reshape((3, 1, 2))?;
+    assert_eq!(numbers(&channels.transform(&x)?)?, [4., 5., 0., 1., 2., 3.]);
+    assert_eq!(channels.inverse_order(), [1, 2, 0]);
+    for wrong in [&[][..], &[0, 0], &[1, 2], &[0, 3, 1]] {
+        assert!(Permutation::new(wrong).is_err(), "{wrong:?}");
+    }
+    assert!(Permutation::reverse(3)?.along(0).is_err());
+    assert!(channels.transform(&real(&[2, 2, 2], 0)).is_err());
+    Ok(())
+}
+
+/// The order is that of Glow and of the pixel-unshuffle of others.
+#[test]
+fn squeezes() -> Result<()> {
+    check(Squeeze, &real(&[2, 2, 2, 4], 0))?;
+    check(Squeeze.inverted(), &real(&[2, 4, 1, 2], 0))?;
+    let x = Tensor::arange(0., 8., &CPU)?.reshape((1, 2, 4))?;
+    let y = Squeeze.transform(&x)?;
+    assert_eq!(y.dims(), [4, 1, 2]);
+    assert_eq!(numbers(&y)?, [0., 2., 1., 3., 4., 6., 5., 7.]);
+    assert_eq!(Squeeze.transformed_shape(&[3, 32, 30])?, [12, 16, 15]);
+    assert_eq!(Squeeze.inverse_shape(&[12, 16, 15])?, [3, 32, 30]);
+    for wrong in [&[3, 3, 2][..], &[3, 2, 5], &[2, 2]] {
+        assert!(Squeeze.transformed_shape(wrong).is_err(), "{wrong:?}");
+        assert!(Squeeze.transform(&real(wrong, 0)).is_err());
+    }
+    assert!(Squeeze.inverse(&real(&[6, 2, 2], 0)).is_err());
+    Ok(())
+}
+
+/// No values where there are none, and no infinite slopes where there are.
+#[test]
+fn elementwise_at_the_ends() -> Result<()> {
+    let clip = SoftClip::new(2.)?;
+    let y = Tensor::new(&[-2.5, -2., 0., 2., 3.], &CPU)?;
+    let (x, log_det) = clip.inverse_and_log_det(&y)?;
+    let (x, log_det) = (numbers(&x)?, numbers(&log_det)?);
+    assert!(x[0].is_nan() && x[4].is_nan() && log_det[0].is_nan());
+    assert_eq!(x[1..4], [f64::NEG_INFINITY, 0., f64::INFINITY]);
+    let far = Tensor::new(&[-1e300, 1e300, 0.], &CPU)?;
+    let (y, log_det) = clip.transform_and_log_det(&far)?;
+    assert_eq!(numbers(&y)?, [-2., 2., 0.]);
+    assert!(numbers(&log_det)?.iter().all(|x| x.is_finite()));
+    for wrong in [0., -1., f64::NAN, f64::INFINITY] {
+        assert!(LeakyRelu::new(wrong).is_err() && SoftClip::new(wrong).is_err());
+    }
+    let y = LeakyRelu::new(0.5)?.transform(&Tensor::new(&[-2., 3.], &CPU)?)?;
+    assert_eq!(numbers(&y)?, [-1., 3.]);
+    Ok(())
+}
+
+/// What the harness must catch.
+#[derive(Clone, Copy, PartialEq)]
+enum Flaw {
+    None,
+    LogDet,
+    InverseLogDet,
+    BothLogDets,
+    Inverse,
+    Gradient,
+    Shape,
+    Coupled,
+}
+
+struct Flawed(Flaw);
+
+impl Bijector for Flawed {
+    fn event_rank(&self) -> usize {
+        0
+    }
+
+    fn transform_and_log_det(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
+        let (y, log_det) = Sigmoid.transform_and_log_det(x)?;
+        Ok(match self.0 {
+            Flaw::LogDet => (y, (log_det + 1e-4)?),
+            Flaw::BothLogDets => (y, (log_det * 1.001)?),
+            Flaw::Gradient => (sigmoid(&x.detach())?.add(&(x - x.detach())?)?, log_det),
+            Flaw::Shape if x.elem_count() == 0 => (y.flatten_all()?, log_det),
+            Flaw::Coupled if x.elem_count() > 1 => {
+                let gap = (x - x.roll(1, D::Minus1)?)?;
+                (y.add(&(gap * 1e-3)?)?, log_det)
+            }
+            _ => (y, log_det),
+        })
+    }
+
+    fn inverse_and_log_det(&self, y: &Tensor) -> Result<(Tensor, Tensor)> {
+        let (x, log_det) = Sigmoid.inverse_and_log_det(y)?;
+        Ok(match self.0 {
+            Flaw::InverseLogDet => (x, (log_det - 1e-4)?),
+            Flaw::BothLogDets => (x, (log_det * 1.001)?),
+            Flaw::Inverse => ((x * (1. + 1e-6))?, log_det),
+            _ => (x, log_det),
+        })
+    }
+}
+
+#[test]
+fn the_harness_catches_planted_errors() -> Result<()> {
+    let x = real(&[4, 3], 0);
+    check(Flawed(Flaw::None), &x)?;
+    for (flaw, says) in [
+        (Flaw::LogDet, "minus the log-det"),
+        (Flaw::InverseLogDet, "minus the log-det"),
+        (Flaw::BothLogDets, "numeric Jacobian"),
+        (Flaw::Inverse, "round trip"),
+        (Flaw::Gradient, "gradient"),
+        (Flaw::Shape, "0 batches"),
+        (Flaw::Coupled, "round trip"),
+    ] {
+        match check(Flawed(flaw), &x) {
+            Err(Error::Value { expected, .. }) => assert!(expected.contains(says), "{expected}"),
+            other => panic!("{says}: {other:?}"),
+        }
+    }
+    Ok(())
+}
