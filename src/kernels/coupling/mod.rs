@@ -328,7 +328,12 @@ impl<'a> Run<'a> {
 
     /// Parts of the chunks, each with sums of its own.
     fn part(&self, weights: usize) -> usize {
-        let parts = (SUMS / weights.max(1)).clamp(2, 16);
+        // Where memory counts, the sums stay below the batch itself.
+        let room = match self.flow.mode.stored {
+            true => SUMS,
+            false => SUMS.min(self.rows * self.width),
+        };
+        let parts = (room / weights.max(1)).clamp(2, 16);
         self.rows.div_ceil(self.step).div_ceil(parts).max(1)
     }
 }

@@ -1,0 +1,63 @@
+//! A flow that keeps no activations needs the same memory whatever its depth.
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarMap;
+use candle_prob::bijector::Bijector;
+use candle_prob::flow::{RealNvpConfig, real_nvp};
+use candle_prob::{Result, Rng, init, optim};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// Counts the bytes in use, and the most there were.
+struct Counting;
+
+static USED: AtomicUsize = AtomicUsize::new(0);
+static MOST: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: all calls go to the system's allocator as they come.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let used = USED.fetch_add(layout.size(), Relaxed) + layout.size();
+        MOST.fetch_max(used, Relaxed);
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        USED.fetch_sub(layout.size(), Relaxed);
+        unsafe { System.dealloc(place, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// The most bytes that a forward and backward pass has in use beyond what was there before.
+fn peak(layers: usize, stored: bool) -> Result<usize> {
+    let config = RealNvpConfig {
+        features: 64,
+        layers,
+        hidden: vec![16],
+        stored,
+        ..Default::default()
+    };
+    let vars = VarMap::new();
+    let flow = real_nvp(&config, init::seeded(&vars, 1, DType::F32, &Device::Cpu))?;
+    let x: Tensor = Rng::new(2).normal((32_768, 64), DType::F32, &Device::Cpu)?;
+    let before = USED.load(Relaxed);
+    MOST.store(before, Relaxed);
+    let (z, log_det) = flow.inverse_and_log_det(&x)?;
+    let loss = (z.mean_all()? + log_det.mean_all()?)?;
+    drop(optim::backward(&loss)?);
+    Ok(MOST.load(Relaxed) - before)
+}
+
+#[test]
+fn a_hundred_layers_need_what_ten_need() -> Result<()> {
+    let (ten, hundred) = (peak(10, false)?, peak(100, false)?);
+    let ratio = hundred as f64 / ten as f64;
+    assert!(ratio <= 1.2, "{ten} and {hundred} bytes, {ratio:.2} times");
+    // The count sees what is kept where it is.
+    let kept = peak(20, true)?;
+    assert!(kept > 2 * hundred, "{kept} bytes with activations kept");
+    Ok(())
+}
