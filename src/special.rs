@@ -3,8 +3,10 @@
 //! All of them take f32 and f64 (fused on the CPU) and half precision, keep the shape unless they reduce a dimension,
 //! return NaN for NaN, and refuse dtypes that are not floating point with an error.
 
+mod bessel;
 mod incomplete;
 
+pub use bessel::{i0e, i1e, log_i0, log_i1};
 pub use incomplete::{
     betainc, betaincc, betaincinv, gammainc, gammaincc, gammaincinv, lbeta, log_betainc,
     log_betaincc, log_gammainc, log_gammaincc,
@@ -15,6 +17,7 @@ use crate::kernels::pointwise::{Formula, Real, formula};
 use crate::kernels::{map, reduce, special};
 use crate::shape;
 use candle_core::{Tensor, shape::Dim};
+use std::f64::consts::PI;
 
 /// `ln(1 + e^x)`, the softplus function.
 ///
@@ -78,6 +81,38 @@ pub fn log1mexp(x: &Tensor) -> Result<Tensor> {
     map::log1mexp(x)
 }
 
+/// `ln cosh(x)`; infinite at both infinities.
+///
+/// Gradients: `tanh(x)`; first derivatives only. Errors: a dtype that is not floating point.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_prob::special;
+/// # fn main() -> candle_prob::Result<()> {
+/// let x = Tensor::new(&[0f64, -1000.], &Device::Cpu)?;
+/// assert_eq!(special::log_cosh(&x)?.to_vec1::<f64>()?, [0., 1000. - 2f64.ln()]);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Numerics: full relative precision, also near 0.
+pub fn log_cosh(x: &Tensor) -> Result<Tensor> {
+    shape::float("special::log_cosh", "x", x)?;
+    formula(LogCosh, [x])
+}
+
+#[derive(Clone, Copy)]
+struct LogCosh;
+
+impl Formula<1> for LogCosh {
+    const NAME: &'static str = "log-cosh";
+
+    #[inline(always)]
+    fn at<R: Real>(self, [x]: [R; 1]) -> R {
+        x.log_cosh()
+    }
+}
+
 /// `ln |Gamma(x)|`; infinite at 0, at negative whole numbers and at both infinities.
 ///
 /// Gradients: [`digamma`]. Errors: a dtype that is not floating point.
@@ -97,6 +132,54 @@ pub fn log1mexp(x: &Tensor) -> Result<Tensor> {
 pub fn lgamma(x: &Tensor) -> Result<Tensor> {
     shape::float("special::lgamma", "x", x)?;
     special::lgamma_tensor(x)
+}
+
+/// The logarithm of the multivariate gamma function of dimension p,
+/// `p (p - 1) / 4 ln(pi) + sum_(j = 1 .. p) ln Gamma(x + (1 - j) / 2)`, for x above `(p - 1) / 2`; infinite there, NaN
+/// below.
+///
+/// Gradients: the sum of [`digamma`] at the same places; first derivatives only.
+///
+/// Errors: a dtype that is not floating point, a dimension of 0.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_prob::special;
+/// # fn main() -> candle_prob::Result<()> {
+/// // Gamma_2(x) = sqrt(pi) Gamma(x) Gamma(x - 1/2), pi / 2 at 3/2.
+/// let y = special::mvlgamma(&Tensor::new(1.5f64, &Device::Cpu)?, 2)?.to_scalar::<f64>()?;
+/// assert!((y - std::f64::consts::FRAC_PI_2.ln()).abs() < 1e-15);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Source: Anderson, "An Introduction to Multivariate Statistical Analysis" (2003), section 7.2.
+pub fn mvlgamma(x: &Tensor, p: usize) -> Result<Tensor> {
+    let op = "special::mvlgamma";
+    shape::float(op, "x", x)?;
+    if p == 0 {
+        return Err(Error::value(op, "p", "a dimension of 1 or more", p));
+    }
+    formula(MultivariateLogGamma { p }, [x])
+}
+
+#[derive(Clone, Copy)]
+struct MultivariateLogGamma {
+    p: usize,
+}
+
+impl Formula<1> for MultivariateLogGamma {
+    const NAME: &'static str = "mvlgamma";
+
+    #[inline(always)]
+    fn at<R: Real>(self, [x]: [R; 1]) -> R {
+        let p = self.p as f64;
+        if x.value() < 0.5 * (p - 1.) {
+            return R::constant(f64::NAN);
+        }
+        let start = R::constant(0.25 * p * (p - 1.) * PI.ln());
+        (0..self.p).fold(start, |sum, j| sum + (x - 0.5 * j as f64).lgamma())
+    }
 }
 
 /// The derivative of [`lgamma`], also called psi; NaN at negative whole numbers.

@@ -2,7 +2,8 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 use candle_prob::distribution::{
-    Categorical, Dirichlet, Distribution, Gamma, Kl, MultivariateNormalDiag, Normal,
+    Categorical, Dirichlet, Distribution, Gamma, Kl, MultivariateNormal, MultivariateNormalDiag,
+    Normal,
 };
 use candle_prob::divergence::{
     Alpha, FDivergence, Gan, Jeffreys, JensenShannon, JensenShannonSum, KullbackLeibler, Neyman,
@@ -630,6 +631,102 @@ fn wasserstein_with_full_covariances_matches_the_reference() -> Result<()> {
         }
     }
     assert_eq!(seen, 4);
+    Ok(())
+}
+
+#[test]
+fn gaussians_with_full_covariances_match_the_reference() -> Result<()> {
+    let mut seen = [0, 0];
+    for case in file(include_str!("golden/kl.json")) {
+        for dtype in DTYPES {
+            let of = |side: &str| {
+                let [loc, root] =
+                    ["loc", "scale_tril"].map(|name| tensor(&case[side][name], dtype));
+                MultivariateNormal::new(&loc, &root)
+            };
+            match case["kind"].as_str() {
+                Some("renyi_gaussian") => {
+                    let order = number(&case["alpha"]);
+                    let got = of("p_params")?.renyi(&of("q_params")?, order)?;
+                    agrees(&case, dtype, &got);
+                    seen[0] += 1;
+                }
+                Some("wasserstein2_gaussian") => {
+                    let got = of("p_params")?.wasserstein2(&of("q_params")?)?;
+                    agrees(&case, dtype, &got);
+                    seen[1] += 1;
+                }
+                _ => {}
+            }
+        }
+    }
+    assert_eq!(seen, [40, 8]);
+    Ok(())
+}
+
+/// Two batches that broadcast, and what is right for diagonal ones is right here.
+#[test]
+fn renyi_of_full_covariances_is_exact() -> Result<()> {
+    let locs = Tensor::new(&[[[0.5f64, -1.]], [[0.1, 0.2]]], CPU)?;
+    let roots = Tensor::new(&[[[1f64, 0.], [0.4, 0.8]], [[0.7, 0.], [-0.3, 1.1]]], CPU)?;
+    let (other, to) = (Tensor::new(&[0.3f64, 0.1], CPU)?, roots.get(1)?);
+    let inputs = [locs, roots, other.clone(), to];
+    let pair = |x: &[Tensor]| -> Result<_> {
+        let p = MultivariateNormal::new_unchecked(&x[0], &x[1])?;
+        Ok((p, MultivariateNormal::new_unchecked(&x[2], &x[3])?))
+    };
+    let (p, q) = pair(&inputs)?;
+    assert_eq!(p.renyi(&q, 0.5)?.dims(), [2, 2]);
+    for order in [0.3, 1., 1.2] {
+        let renyi = |x: &[Tensor]| pair(x).and_then(|(p, q)| p.renyi(&q, order));
+        check_gradient(&renyi, &inputs, 1e-6)?;
+    }
+    let squared = |x: &[Tensor]| pair(x).and_then(|(p, q)| p.wasserstein2_squared(&q));
+    check_gradient(&squared, &inputs, 1e-6)?;
+    for order in [1. - 1e-6, 1. + 1e-6] {
+        for gap in flat(&(p.renyi(&q, order)? - p.kl(&q)?)?) {
+            assert!(gap.abs() < 1e-5, "{gap}");
+        }
+    }
+    // Positive definite no more: infinite, and no gradient is NaN.
+    let wide = Var::new(&[[3f64, 0.], [0., 1.]], CPU)?;
+    let eye = Tensor::eye(2, DType::F64, CPU)?;
+    let one = MultivariateNormal::new(&other, &eye)?;
+    let far = MultivariateNormal::new(&other, &wide)?.renyi(&one, 2.)?;
+    assert_eq!(flat(&far), [f64::INFINITY]);
+    let slope = far.backward()?.get(&wide).map(flat).unwrap_or_default();
+    assert!(slope.iter().all(|s| s.is_finite()));
+    let nan = MultivariateNormal::new_unchecked(&other, &(&eye * f64::NAN)?)?;
+    assert!(flat(&nan.renyi(&one, 2.)?)[0].is_nan());
+    // A shape that does not fit, an order that is none.
+    let three = Tensor::eye(3, DType::F64, CPU)?;
+    let three = MultivariateNormal::new(&three.get(0)?, &three)?;
+    for wrong in [one.renyi(&three, 2.), one.wasserstein2(&three)] {
+        let line = wrong.unwrap_err().to_string();
+        assert!(
+            line.contains("MultivariateNormal") && line.contains("[3]"),
+            "{line}"
+        );
+    }
+    assert!(one.renyi(&one, 0.).is_err());
+    Ok(())
+}
+
+/// Factors of less than full rank, where the optimal rotation is one of many: W^2 of a point mass and of a line.
+#[test]
+fn wasserstein_of_singular_factors() -> Result<()> {
+    let loc = Tensor::zeros(3, DType::F64, CPU)?;
+    let eye = Tensor::eye(3, DType::F64, CPU)?;
+    let line = Tensor::new(&[[2f64, 0., 0.], [0., 0., 0.], [0., 0., 0.]], CPU)?;
+    for (from, to, want) in [
+        (&loc.broadcast_as((3, 3))?.contiguous()?, &eye, 3.),
+        (&line, &eye, 3.),
+        (&eye, &line, 3.),
+        (&line, &line.t()?.contiguous()?, 0.),
+    ] {
+        let got = flat(&gaussian_wasserstein2_squared([&loc, from], [&loc, to])?);
+        assert!((got[0] - want).abs() < 1e-14, "{got:?}, not {want}");
+    }
     Ok(())
 }
 

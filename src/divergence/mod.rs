@@ -3,7 +3,8 @@
 //! - [`FDivergence`]: the f-divergences as a critic needs them (generator, output activation, conjugate), one type each.
 //! - [`discrete`] and [`categorical`]: any of them exactly, between distributions over K values.
 //! - [`Renyi`]: the Renyi divergence in closed form, with Bhattacharyya distance and Hellinger distance from it.
-//! - [`Wasserstein2`]: the optimal transport distance between Gaussians; [`gaussian_wasserstein2_squared`] with full covariances.
+//! - [`Wasserstein2`]: the optimal transport distance between Gaussians; [`gaussian_wasserstein2_squared`] from any roots of
+//!   covariances.
 //! - [`estimate`]: Monte-Carlo estimates with their standard errors, for pairs without a closed form.
 //!
 //! | type | f(u) | activation(v) | conjugate: f*(activation(v)) |

@@ -2,10 +2,11 @@
 
 use super::wide;
 use crate::distribution::{
-    Dirichlet, Distribution, Independent, Kl, MultivariateNormalDiag, Normal,
+    Dirichlet, Distribution, Independent, Kl, MultivariateNormal, MultivariateNormalDiag, Normal,
 };
 use crate::error::{Error, Result};
 use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::triangular::{cholesky, solve};
 use crate::shape;
 use crate::special::lgamma;
 use candle_core::{D, Tensor};
@@ -123,6 +124,66 @@ impl Renyi for MultivariateNormalDiag {
         shape::same_kind(op, "other", other.loc(), self.loc())?;
         let (p, q) = (self.scale()?, other.scale()?);
         Ok(gaussian(order, [self.loc(), &p], [other.loc(), &q])?.sum(D::Minus1)?)
+    }
+}
+
+/// The batch of `from` expanded to `batch`, one matrix of d columns each, in double precision.
+fn rows(from: &Tensor, batch: &[usize], event: &[usize]) -> Result<Tensor> {
+    let full = from.broadcast_as([batch, event].concat())?;
+    let count: usize = batch.iter().product();
+    let d = event[event.len() - 1];
+    Ok(wide(&full)?.reshape((count, (), d))?)
+}
+
+/// `sum_i ln m_ii` of every matrix.
+fn log_diagonal(m: &Tensor) -> Result<Tensor> {
+    let eye = Tensor::eye(m.dim(D::Minus1)?, m.dtype(), m.device())?;
+    Ok(m.broadcast_mul(&eye)?
+        .sum(D::Minus1)?
+        .log()?
+        .sum(D::Minus1)?)
+}
+
+impl Renyi for MultivariateNormal {
+    /// `a |C^-1 y|^2 / 2 + ln det C / (1-a) - ln det M`, for the Cholesky factors L of the covariances,
+    /// `M = L_q^-1 L_p`, `y = L_q^-1 (loc_p - loc_q)` and `C C' = I + (1-a) (M M' - I)`: the covariance
+    /// `(1-a) S_p + a S_q`, seen from q. Infinite where that is not positive definite.
+    ///
+    /// In double precision inside; next to order 1, which is KL, `1 / |1-a|` times its rounding is seen.
+    fn renyi(&self, other: &Self, order: f64) -> Result<Tensor> {
+        let op = "MultivariateNormal::renyi";
+        check_order(op, order)?;
+        check_shapes(op, self, other)?;
+        let (from, to) = (self.loc()?, other.loc()?);
+        shape::same_kind(op, "other", &to, &from)?;
+        if order == 1. {
+            return self.kl(other);
+        }
+        let batch = shape::broadcast(self.batch_shape(), other.batch_shape()).unwrap_or_default();
+        let d = self.event_shape()[0];
+        let root = rows(&self.scale_tril()?, &batch, &[d, d])?;
+        let whole = rows(&other.scale_tril()?, &batch, &[d, d])?;
+        let gap = (rows(&from, &batch, &[d])? - rows(&to, &batch, &[d])?)?;
+        // The columns of M as rows.
+        let ratio = solve(&whole, &root.t()?.contiguous()?)?;
+        let eye = Tensor::eye(d, ratio.dtype(), ratio.device())?;
+        let excess = (ratio.t()?.contiguous()?.matmul(&ratio)?).broadcast_sub(&eye)?;
+        let mixed = (excess * (1. - order))?.broadcast_add(&eye)?;
+        let inside = log_diagonal(&cholesky(&mixed.detach())?)?
+            .abs()?
+            .lt(f64::INFINITY)?;
+        // Where it is infinite nothing is computed, so that no gradient comes from there.
+        let safe = inside.reshape(((), 1, 1))?.broadcast_as(mixed.shape())?;
+        let factor = cholesky(&safe.where_cond(&mixed, &eye.broadcast_as(mixed.shape())?)?)?;
+        let distance = solve(&factor, &solve(&whole, &gap)?)?.sqr()?.sum((1, 2))?;
+        let volume = (log_diagonal(&factor)? / (1. - order))?;
+        let own = (log_diagonal(&root)? - log_diagonal(&whole)?)?;
+        let divergence = (((distance * (0.5 * order))? + volume)? - own)?;
+        // NaN stays.
+        let nan = mixed.detach().sum((1, 2))?;
+        let outside = (nan.affine(0., f64::INFINITY))?;
+        let divergence = inside.where_cond(&divergence, &outside)?;
+        Ok(divergence.to_dtype(from.dtype())?.reshape(batch)?)
     }
 }
 

@@ -1,7 +1,9 @@
 //! The Wasserstein distance between Gaussians.
 
 use super::wide;
-use crate::distribution::{Distribution, Independent, MultivariateNormalDiag, Normal};
+use crate::distribution::{
+    Distribution, Independent, MultivariateNormal, MultivariateNormalDiag, Normal,
+};
 use crate::error::{Error, Result};
 use crate::kernels::pointwise::{Formula, Real, formula};
 use crate::kernels::polar::polar;
@@ -96,6 +98,17 @@ impl Wasserstein2 for MultivariateNormalDiag {
     }
 }
 
+impl Wasserstein2 for MultivariateNormal {
+    fn wasserstein2_squared(&self, other: &Self) -> Result<Tensor> {
+        let op = "MultivariateNormal::wasserstein2";
+        let (p, q) = (self.loc()?, other.loc()?);
+        check(op, &p, &q, 1)?;
+        let (from, to) = (self.scale_tril()?, other.scale_tril()?);
+        let roots = [from.contiguous()?, to.contiguous()?];
+        gaussian_wasserstein2_squared([&p, &roots[0]], [&q, &roots[1]])
+    }
+}
+
 impl Wasserstein2 for Independent<Normal> {
     fn wasserstein2_squared(&self, other: &Self) -> Result<Tensor> {
         let op = "Independent::wasserstein2";
@@ -117,11 +130,12 @@ impl Wasserstein2 for Independent<Normal> {
 ///
 /// Shapes: means `batch ++ [D]`, factors `batch ++ [D, D]`; batches broadcast.
 ///
-/// Gradients: to means and factors.
+/// Gradients: to means and factors; where a factor is singular the distance may have a kink in it, and the slope is one of
+/// those there.
 ///
 /// Errors: parameters that are empty, of different dtype or device, or of shapes that do not fit.
 ///
-/// Numerics: in double precision inside; factors of full rank.
+/// Numerics: in double precision inside, singular values by one-sided Jacobi.
 ///
 /// Source: Bhatia, Jain and Lim (2019), On the Bures-Wasserstein distance between positive definite matrices, theorem 1.
 pub fn gaussian_wasserstein2_squared(p: [&Tensor; 2], q: [&Tensor; 2]) -> Result<Tensor> {

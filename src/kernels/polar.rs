@@ -7,7 +7,7 @@ use rayon::prelude::*;
 /// The orthogonal `Q = U V'` of `M = U S V'`, for each `d x d` matrix of the batch, f64, without a gradient: it is where
 /// `tr(Q' M)` is largest, so that an expression which it makes extremal has the gradient of Q held fixed.
 ///
-/// Singular values of 0 leave Q a partial isometry.
+/// Where singular values are 0 Q is one of many.
 pub(crate) fn polar(matrices: &Tensor) -> Result<Tensor> {
     let x = matrices.detach().to_dtype(DType::F64)?;
     let d = x.dims().last().copied().unwrap_or(1);
@@ -27,7 +27,6 @@ fn rotate(m: &mut [f64], d: usize) {
     let mut v: Vec<Vec<f64>> = (0..d)
         .map(|j| (0..d).map(|i| if i == j { 1. } else { 0. }).collect())
         .collect();
-    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
     // Convergence is quadratic; the bound is for NaN only.
     for _ in 0..60 {
         let mut turned = false;
@@ -51,18 +50,55 @@ fn rotate(m: &mut [f64], d: usize) {
             break;
         }
     }
+    for column in &mut w {
+        let length = dot(column, column).sqrt();
+        if length == 0. {
+            column.fill(0.);
+        } else {
+            column.iter_mut().for_each(|x| *x /= length);
+        }
+    }
+    complete(&mut w);
     m.fill(0.);
     for (w, v) in w.iter().zip(&v) {
-        let length = dot(w, w).sqrt();
-        if length == 0. {
-            continue;
-        }
         for (row, w) in m.chunks_exact_mut(d).zip(w) {
             for (q, v) in row.iter_mut().zip(v) {
-                *q += w / length * v;
+                *q += w * v;
             }
         }
     }
+}
+
+/// Makes unit vectors of the zeros among orthonormal `rows`, orthogonal to all others: of the unit vectors of the axes one
+/// keeps a d-th or more of its squared length outside of what the others span.
+fn complete(rows: &mut [Vec<f64>]) {
+    let d = rows.len();
+    for j in 0..d {
+        if rows[j].iter().any(|x| *x != 0.) {
+            continue;
+        }
+        for axis in 0..d {
+            let mut x = vec![0.; d];
+            x[axis] = 1.;
+            // Twice, against rounding.
+            for _ in 0..2 {
+                for row in rows.iter() {
+                    let share = dot(row, &x);
+                    x.iter_mut().zip(row).for_each(|(x, row)| *x -= share * row);
+                }
+            }
+            let length = dot(&x, &x).sqrt();
+            if length * length > 0.5 / d as f64 {
+                x.iter_mut().for_each(|x| *x /= length);
+                rows[j] = x;
+                break;
+            }
+        }
+    }
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 fn turn(x: &mut [f64], y: &mut [f64], cos: f64, sin: f64) {

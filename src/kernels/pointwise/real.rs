@@ -4,7 +4,7 @@ use super::elementary::{Elementary, Exact};
 use crate::kernels::special::incomplete_beta::{self, Share};
 use crate::kernels::special::incomplete_gamma::{self, Digits};
 use crate::kernels::special::{self, bessel};
-use std::f64::consts::FRAC_2_SQRT_PI;
+use std::f64::consts::{FRAC_2_SQRT_PI, LN_2};
 use std::marker::PhantomData;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
@@ -151,11 +151,7 @@ pub(crate) trait Real:
         let x = self.value();
         let near = Self::Functions::ln(-Self::Functions::exp_m1(-x));
         let far = Self::Functions::ln_1p(-Self::Functions::exp(-x));
-        let y = if x < std::f64::consts::LN_2 {
-            near
-        } else {
-            far
-        };
+        let y = if x < LN_2 { near } else { far };
         self.map(y, 1. / Self::Functions::exp_m1(x))
     }
 
@@ -214,6 +210,56 @@ pub(crate) trait Real:
             0.
         };
         self.map(Self::Functions::lgamma(x), slope)
+    }
+
+    /// ln cosh(x); near 0 by `ln(1 + sinh(x)^2) / 2`.
+    #[inline(always)]
+    fn log_cosh(self) -> Self {
+        let size = self.value().abs();
+        let y = if size < 1. {
+            let sinh = size.sinh();
+            0.5 * (sinh * sinh).ln_1p()
+        } else {
+            size - LN_2 + (-2. * size).exp().ln_1p()
+        };
+        self.map(y, self.value().tanh())
+    }
+
+    /// ln I0(x), an even function.
+    #[inline(always)]
+    fn log_i0(self) -> Self {
+        let x = self.value();
+        Self::function([self], bessel::log_i0(x.abs()), || {
+            [bessel::ratio(x.abs()).copysign(x)]
+        })
+    }
+
+    /// ln I1(x), of x >= 0.
+    #[inline(always)]
+    fn log_i1(self) -> Self {
+        let x = self.value();
+        Self::function([self], bessel::log_i1(x), || [bessel::log_i1_slope(x)])
+    }
+
+    /// e^-|x| I0(x); slope 0 at the kink at 0.
+    #[inline(always)]
+    fn i0e(self) -> Self {
+        let x = self.value();
+        let sign = if x == 0. { 0. } else { x.signum() };
+        let [y, _] = bessel::scaled(x.abs());
+        Self::function([self], y, || [sign * bessel::scaled_slopes(x.abs())[0]])
+    }
+
+    /// e^-|x| I1(x), an odd function.
+    #[inline(always)]
+    fn i1e(self) -> Self {
+        let x = self.value();
+        let [_, y] = bessel::scaled(x.abs());
+        Self::function(
+            [self],
+            y.copysign(x),
+            || [bessel::scaled_slopes(x.abs())[1]],
+        )
     }
 
     /// ln I0(x) - x, of x >= 0.
