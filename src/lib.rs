@@ -10,6 +10,7 @@
 //! - [`objective`]: bottleneck objectives, returned as named parts.
 //! - [`optim`]: fused Adam and SGD, clipping, schedules, checkpoints of the whole training state.
 //! - [`conditional`]: from a context to a distribution.
+//! - [`dual`]: forward-mode derivatives of tensor expressions.
 //! - [`rng`], [`init`]: seeded randomness and seeded parameters.
 //! - `testing` (feature `testing`): the conformance harness for distributions and gradients.
 //! - [`special`]: special functions of tensors.
@@ -23,6 +24,7 @@ pub mod bijector;
 pub mod conditional;
 pub mod distribution;
 pub mod divergence;
+pub mod dual;
 pub mod error;
 pub mod flow;
 pub mod init;

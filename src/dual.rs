@@ -1,0 +1,357 @@
+//! Forward-mode derivatives: Jacobian-vector products of tensor expressions, which candle's backward can differentiate
+//! again.
+
+use crate::error::{Error, Result};
+use crate::kernels::activation::Activation;
+use crate::shape;
+use crate::special;
+use candle_core::{D, DType, Tensor};
+
+/// A tensor with its derivatives along directions of the variable it is computed from.
+///
+/// Formula: an expression of a variable x, evaluated on dual numbers, carries `value = f(x)` and `tangent = J(x) v` for each
+/// direction v that x was given.
+///
+/// Shapes: the tangent of a value of shape `S` is `K ++ S`, for directions of shape `K`: none for one direction, `[D]` for D at
+/// once. Operations that broadcast do so from the last dims of the values. A constant has no tangent.
+///
+/// Gradients: value and tangent are ordinary tensors of candle's graph, so one backward pass differentiates directional
+/// derivatives, and with them the traces of continuous flows, with no second backward pass.
+///
+/// Errors: those of the operations on values; a tangent whose last dims are not the value's.
+///
+/// ```
+/// use candle_core::{Device, Tensor, Var};
+/// use candle_prob::dual::Dual;
+/// # fn main() -> candle_prob::Result<()> {
+/// // d/dx x^3 along 1, and its own derivative 6 x.
+/// let x = Var::new(&[2f64], &Device::Cpu)?;
+/// let d = Dual::new(x.as_tensor(), &x.ones_like()?)?;
+/// let cube = d.sqr()?.mul(&d)?;
+/// let slope = cube.tangent().cloned().unwrap();
+/// assert_eq!(slope.to_vec1::<f64>()?, [12.]);
+/// assert_eq!(slope.backward()?.get(&x).unwrap().to_vec1::<f64>()?, [12.]);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Source: Griewank and Walther (2008), Evaluating Derivatives, chapter 3.
+#[derive(Debug, Clone)]
+pub struct Dual {
+    value: Tensor,
+    tangent: Option<Tensor>,
+}
+
+impl Dual {
+    /// A variable and the directions in which it moves, `K ++ S` for a value of shape `S`.
+    pub fn new(value: &Tensor, tangent: &Tensor) -> Result<Self> {
+        let op = "Dual::new";
+        shape::float(op, "value", value)?;
+        shape::same_kind(op, "tangent", tangent, value)?;
+        if !tangent.dims().ends_with(value.dims()) {
+            let expected = format!("[..] ++ {:?}", value.dims());
+            return Err(Error::shape(op, "tangent", expected, tangent.dims()));
+        }
+        Ok(Dual {
+            value: value.clone(),
+            tangent: Some(tangent.clone()),
+        })
+    }
+
+    /// A tensor that does not move.
+    pub fn constant(value: &Tensor) -> Self {
+        Dual {
+            value: value.clone(),
+            tangent: None,
+        }
+    }
+
+    /// The value.
+    pub fn value(&self) -> &Tensor {
+        &self.value
+    }
+
+    /// The derivatives along the directions; none if the value does not depend on the variable.
+    pub fn tangent(&self) -> Option<&Tensor> {
+        self.tangent.as_ref()
+    }
+
+    /// f(value), with `slope` the elementwise derivative of f there: an operation of one's own.
+    pub fn chain(&self, value: Tensor, slope: impl FnOnce() -> Result<Tensor>) -> Result<Self> {
+        let tangent = match &self.tangent {
+            Some(t) => Some(t.broadcast_mul(&slope()?)?),
+            None => None,
+        };
+        Ok(Dual { value, tangent })
+    }
+
+    /// An operation that is linear (no constant is added) and works on the last dims, whatever dims come before them:
+    /// products with a matrix, sums over dims counted from the end, `narrow`.
+    pub fn linear(&self, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
+        Ok(Dual {
+            value: f(&self.value)?,
+            tangent: self.tangent.as_ref().map(&f).transpose()?,
+        })
+    }
+
+    /// Two tangents, each in the shape `K ++ S` of the result.
+    fn join(&self, other: &Self, value: &Tensor, t: [Option<Tensor>; 2]) -> Result<Option<Tensor>> {
+        let full = |tangent: Tensor, of: &Tensor| -> Result<Tensor> {
+            // A value that broadcasts: its tangent gets the dims that are missing, after those of the directions.
+            let directions = tangent.rank() - of.rank();
+            let mut dims = tangent.dims()[..directions].to_vec();
+            dims.extend(vec![1; value.rank() - of.rank()]);
+            dims.extend(of.dims());
+            let full = [&tangent.dims()[..directions], value.dims()].concat();
+            Ok(tangent.reshape(dims)?.broadcast_as(full)?)
+        };
+        Ok(match t {
+            [None, None] => None,
+            [Some(a), None] => Some(full(a, &self.value)?),
+            [None, Some(b)] => Some(full(b, &other.value)?),
+            [Some(a), Some(b)] => {
+                let (a, b) = (full(a, &self.value)?, full(b, &other.value)?);
+                Some(a.broadcast_add(&b)?)
+            }
+        })
+    }
+
+    /// The sum, broadcast.
+    pub fn add(&self, other: &Self) -> Result<Self> {
+        let value = self.value.broadcast_add(&other.value)?;
+        let tangents = [self.tangent.clone(), other.tangent.clone()];
+        let tangent = self.join(other, &value, tangents)?;
+        Ok(Dual { value, tangent })
+    }
+
+    /// The difference, broadcast.
+    pub fn sub(&self, other: &Self) -> Result<Self> {
+        self.add(&other.scale(-1.)?)
+    }
+
+    /// The elementwise product, broadcast.
+    pub fn mul(&self, other: &Self) -> Result<Self> {
+        let value = self.value.broadcast_mul(&other.value)?;
+        let part = |t: &Option<Tensor>, of: &Self, by: &Tensor| -> Result<Option<Tensor>> {
+            let Some(t) = t else { return Ok(None) };
+            let t = of.join(of, &value, [Some(t.clone()), None])?;
+            Ok(t.map(|t| t.broadcast_mul(by)).transpose()?)
+        };
+        // In the shape of the result already.
+        let a = part(&self.tangent, self, &other.value)?;
+        let b = part(&other.tangent, other, &self.value)?;
+        let tangent = match (a, b) {
+            (Some(a), Some(b)) => Some(a.broadcast_add(&b)?),
+            (a, b) => a.or(b),
+        };
+        Ok(Dual { value, tangent })
+    }
+
+    /// The elementwise quotient, broadcast.
+    pub fn div(&self, other: &Self) -> Result<Self> {
+        self.mul(&other.recip()?)
+    }
+
+    /// `factor * x`.
+    pub fn scale(&self, factor: f64) -> Result<Self> {
+        self.linear(|t| Ok((t * factor)?))
+    }
+
+    /// `x + term`.
+    pub fn shift(&self, term: f64) -> Result<Self> {
+        Ok(Dual {
+            value: (&self.value + term)?,
+            tangent: self.tangent.clone(),
+        })
+    }
+
+    /// 1 / x.
+    pub fn recip(&self) -> Result<Self> {
+        let y = self.value.recip()?;
+        self.chain(y.clone(), || Ok(y.sqr()?.neg()?))
+    }
+
+    /// x^2.
+    pub fn sqr(&self) -> Result<Self> {
+        self.chain(self.value.sqr()?, || Ok((&self.value * 2.)?))
+    }
+
+    /// The square root.
+    pub fn sqrt(&self) -> Result<Self> {
+        let y = self.value.sqrt()?;
+        self.chain(y.clone(), || Ok((y.recip()? * 0.5)?))
+    }
+
+    /// e^x.
+    pub fn exp(&self) -> Result<Self> {
+        let y = self.value.exp()?;
+        self.chain(y.clone(), || Ok(y))
+    }
+
+    /// The natural logarithm.
+    pub fn log(&self) -> Result<Self> {
+        self.chain(self.value.log()?, || Ok(self.value.recip()?))
+    }
+
+    /// The sine.
+    pub fn sin(&self) -> Result<Self> {
+        self.chain(self.value.sin()?, || Ok(self.value.cos()?))
+    }
+
+    /// The cosine.
+    pub fn cos(&self) -> Result<Self> {
+        self.chain(self.value.cos()?, || Ok(self.value.sin()?.neg()?))
+    }
+
+    /// The function that follows a layer.
+    pub fn activation(&self, activation: Activation) -> Result<Self> {
+        if activation == Activation::Identity {
+            return Ok(self.clone());
+        }
+        let (x, y) = (&self.value, activation.forward(&self.value)?);
+        let positive = |elsewhere: f64| -> Result<Tensor> {
+            let steps = x.gt(0f64)?.to_dtype(x.dtype())?;
+            Ok(((steps * (1. - elsewhere))? + elsewhere)?)
+        };
+        let slope = || {
+            Ok(match activation {
+                Activation::Identity => x.ones_like()?,
+                Activation::Relu => positive(0.)?,
+                Activation::LeakyRelu(slope) => positive(slope)?,
+                // e^x below zero, 1 above.
+                Activation::Elu => x.minimum(0f64)?.exp()?,
+                Activation::Tanh => (1. - y.sqr()?)?,
+                Activation::Sigmoid => (&y * (1. - &y)?)?,
+                Activation::Softplus => Activation::Sigmoid.forward(x)?,
+                Activation::Silu => {
+                    let s = Activation::Sigmoid.forward(x)?;
+                    (&s + &y * (1. - &s)?)?
+                }
+                Activation::Gelu => {
+                    let density = (x.sqr()? * -0.5)?.exp()?;
+                    let density = (density * (1. / std::f64::consts::TAU.sqrt()))?;
+                    (special::log_ndtr(x)?.exp()? + x * density)?
+                }
+            })
+        };
+        self.chain(y.clone(), slope)
+    }
+
+    /// `x W^T + b` for `W` [out, in] and `b` [out], constants of the directions: a dense layer without its activation.
+    pub fn dense(&self, weight: &Tensor, bias: Option<&Tensor>) -> Result<Self> {
+        let product = self.linear(|t| {
+            let dims = t.dims();
+            let Some((width, batch)) = dims.split_last() else {
+                return Err(Error::shape("Dual::dense", "x", "[.., in]", dims));
+            };
+            let rows = t.reshape(((), *width))?.matmul(&weight.t()?)?;
+            Ok(rows.reshape([batch, &weight.dims()[..1]].concat())?)
+        })?;
+        match bias {
+            Some(bias) => product.add(&Dual::constant(bias)),
+            None => Ok(product),
+        }
+    }
+
+    /// A convolution of images [.., C, H, W] with `kernel` [out, C, h, w], constant of the directions.
+    pub fn conv2d(&self, kernel: &Tensor, padding: usize, stride: usize) -> Result<Self> {
+        self.linear(|t| {
+            let dims = t.dims();
+            if dims.len() < 3 {
+                return Err(Error::shape("Dual::conv2d", "x", "[.., C, H, W]", dims));
+            }
+            let (batch, image) = dims.split_at(dims.len() - 3);
+            let images = t.reshape(((), image[0], image[1], image[2]))?;
+            let out = images.contiguous()?.conv2d(kernel, padding, stride, 1, 1)?;
+            Ok(out.reshape([batch, &out.dims()[1..]].concat())?)
+        })
+    }
+
+    /// The sum over the last dim.
+    pub fn sum_last(&self) -> Result<Self> {
+        self.linear(|t| Ok(t.sum(D::Minus1)?))
+    }
+
+    /// Columns `start..start + len` of the last dim.
+    pub fn columns(&self, start: usize, len: usize) -> Result<Self> {
+        self.linear(|t| Ok(t.narrow(D::Minus1, start, len)?))
+    }
+
+    /// `self`, then `other` along the last dim; both have the same dims before it.
+    pub fn beside(&self, other: &Self) -> Result<Self> {
+        let value = Tensor::cat(&[&self.value, &other.value], D::Minus1)?;
+        let zeros = |directions: &[usize], of: &Self| -> Result<Tensor> {
+            let shape = [directions, of.value.dims()].concat();
+            Ok(Tensor::zeros(shape, of.value.dtype(), of.value.device())?)
+        };
+        let directions = |of: &Self, t: &Tensor| t.dims()[..t.rank() - of.value.rank()].to_vec();
+        let pair = match (&self.tangent, &other.tangent) {
+            (None, None) => None,
+            (Some(a), Some(b)) => Some((a.clone(), b.clone())),
+            (Some(a), None) => Some((a.clone(), zeros(&directions(self, a), other)?)),
+            (None, Some(b)) => Some((zeros(&directions(other, b), self)?, b.clone())),
+        };
+        let tangent = match pair {
+            Some((a, b)) => Some(Tensor::cat(&[&a, &b], D::Minus1)?),
+            None => None,
+        };
+        Ok(Dual { value, tangent })
+    }
+}
+
+/// f(x) and the trace of its Jacobian over the last dim, exact: x is [.., D], f(x) too, the trace [..].
+///
+/// It costs D tangents. Errors: an f that changes the shape.
+pub fn trace(f: impl Fn(&Dual) -> Result<Dual>, x: &Tensor) -> Result<(Tensor, Tensor)> {
+    let op = "dual::trace";
+    shape::float(op, "x", x)?;
+    let Some((width, batch)) = x.dims().split_last() else {
+        return Err(Error::shape(op, "x", "[.., D]", x.dims()));
+    };
+    let mut dims = vec![*width];
+    dims.extend(batch.iter().map(|_| 1));
+    dims.push(*width);
+    let one = Tensor::eye(*width, DType::F32, x.device())?.to_dtype(x.dtype())?;
+    let one = one
+        .reshape(dims)?
+        .broadcast_as([&[*width], x.dims()].concat())?;
+    let y = f(&Dual::new(x, &one.contiguous()?)?)?;
+    check(op, &y, x)?;
+    let trace = match y.tangent() {
+        Some(tangent) => (tangent * one)?.sum(D::Minus1)?.sum(0)?,
+        None => x.sum(D::Minus1)?.zeros_like()?,
+    };
+    Ok((y.value, trace))
+}
+
+/// f(x) and the estimate `v^T J v` of the trace of its Jacobian (Hutchinson 1990), for `noise` v of the shape of x with mean
+/// zero and unit covariance: unbiased, for the cost of one tangent. The third is `J v` itself.
+///
+/// Errors: an f that changes the shape, noise of another shape.
+pub fn trace_estimate(
+    f: impl Fn(&Dual) -> Result<Dual>,
+    x: &Tensor,
+    noise: &Tensor,
+) -> Result<(Tensor, Tensor, Tensor)> {
+    let op = "dual::trace_estimate";
+    if noise.dims() != x.dims() {
+        let expected = format!("{:?}, the shape of x", x.dims());
+        return Err(Error::shape(op, "noise", expected, noise.dims()));
+    }
+    let y = f(&Dual::new(x, noise)?)?;
+    check(op, &y, x)?;
+    let product = match y.tangent() {
+        Some(tangent) => tangent.clone(),
+        None => x.zeros_like()?,
+    };
+    let trace = (&product * noise)?.sum(D::Minus1)?;
+    Ok((y.value, trace, product))
+}
+
+fn check(op: &'static str, y: &Dual, x: &Tensor) -> Result<()> {
+    if y.value.dims() == x.dims() {
+        return Ok(());
+    }
+    let expected = format!("a function to {:?}", x.dims());
+    Err(Error::shape(op, "f", expected, y.value.dims()))
+}
