@@ -5,6 +5,7 @@
 //! - [`distribution`]: families and combinators, their traits, and KL divergences in closed form.
 //! - [`bijector`]: invertible maps with their log-determinants.
 //! - [`flow`]: recipes that assemble bijectors and networks.
+//! - [`dynamics`]: ordinary differential equations as layers.
 //! - [`divergence`]: f-divergences, Renyi and Wasserstein distances, Monte-Carlo estimates.
 //! - [`net`]: dense networks, convolutions and image encoders, and heads that turn features into a distribution.
 //! - [`objective`]: bottleneck objectives, returned as named parts.
@@ -25,6 +26,7 @@ pub mod conditional;
 pub mod distribution;
 pub mod divergence;
 pub mod dual;
+pub mod dynamics;
 pub mod error;
 pub mod flow;
 pub mod init;

@@ -101,21 +101,27 @@ fn traces_are_exact_or_unbiased() -> Result<()> {
     let (a, b) = (normal(1, &[3, 3])?, normal(2, &[3])?);
     let f = |x: &Dual| x.dense(&a, Some(&b))?.activation(Activation::Tanh);
     let x = normal(3, &[2, 4, 3])?;
-    let (y, trace) = dual::trace(f, &x)?;
+    let exact = dual::trace(f, &x)?;
+    let y = &exact.value;
     // sum_i (1 - y_i^2) a_ii
     let diagonal = (&a * Tensor::eye(3, DType::F64, &CPU)?)?.sum(1)?;
     let want = (1. - y.sqr()?)?.broadcast_mul(&diagonal)?.sum(D::Minus1)?;
-    assert!(gap(&trace, &want)? < 1e-12);
+    assert!(gap(&exact.trace, &want)? < 1e-12);
     let draws = 4000;
     let many = x
         .unsqueeze(0)?
         .broadcast_as((draws, 2, 4, 3))?
         .contiguous()?;
-    let (_, estimates, _) = dual::trace_estimate(f, &many, &normal(4, &[draws, 2, 4, 3])?)?;
-    let error = (estimates.var(0)?.sqrt()? / (draws as f64).sqrt())?;
-    let deviations = ((estimates.mean(0)? - &want)? / error)?;
-    // Eight means: one beyond 4 standard errors in 2000 runs.
-    assert!(deviations.abs()?.max_all()?.to_scalar::<f64>()? < 4.);
+    let estimates = dual::trace_estimate(f, &many, &normal(4, &[draws, 2, 4, 3])?)?;
+    for (estimates, want) in [
+        (estimates.trace, &exact.trace),
+        (estimates.frobenius, &exact.frobenius),
+    ] {
+        let error = (estimates.var(0)?.sqrt()? / (draws as f64).sqrt())?;
+        let deviations = ((estimates.mean(0)? - want)? / error)?;
+        // Sixteen means: one beyond 4 standard errors in 1000 runs.
+        assert!(deviations.abs()?.max_all()?.to_scalar::<f64>()? < 4.);
+    }
     assert!(dual::trace(|x| x.sum_last(), &x).is_err());
     assert!(dual::trace_estimate(f, &x, &b).is_err());
     assert!(Dual::new(&x, &b).is_err());

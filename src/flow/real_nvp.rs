@@ -188,25 +188,6 @@ impl RealNvp {
         self.layers.iter().map(coupling).collect()
     }
 
-    /// The context for arguments of these leading dims.
-    fn context_for(&self, op: &'static str, batch: &[usize]) -> Result<Option<Tensor>> {
-        match (&self.context, self.config.context) {
-            (None, 0) => Ok(None),
-            (None, width) => {
-                let expected = format!("one of width {width}: call `given` first");
-                Err(Error::value(op, "context", expected, "none"))
-            }
-            (Some(context), width) => {
-                let full = [batch, &[width]].concat();
-                if shape::broadcast(context.dims(), &full).as_ref() != Some(&full) {
-                    let expected = format!("a shape that broadcasts to {full:?}");
-                    return Err(Error::shape(op, "context", expected, context.dims()));
-                }
-                Ok(Some(context.broadcast_as(full)?))
-            }
-        }
-    }
-
     fn apply(
         &self,
         [op, arg]: [&'static str; 2],
@@ -221,7 +202,7 @@ impl RealNvp {
             let expected = format!("[.., {}]", self.config.features);
             return Err(Error::shape(op, arg, expected, x.dims()));
         }
-        let context = self.context_for(op, batch)?;
+        let context = super::context_for(op, self.context.as_ref(), self.config.context, batch)?;
         let layers = self.layers.iter().filter_map(|(split, net)| {
             Some(kernels::coupling::Layer {
                 columns: split.columns()?,

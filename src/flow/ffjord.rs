@@ -1,0 +1,230 @@
+//! Continuous flows.
+
+use super::real_nvp::{beside, conditioner};
+use crate::bijector::Bijector;
+use crate::dual::{Dual, Trace, trace, trace_estimate};
+use crate::dynamics::{Solver, solve};
+use crate::error::{Error, Result};
+use crate::kernels::activation::Activation;
+use crate::net::Mlp;
+use crate::shape;
+use candle_core::{D, Tensor};
+use candle_nn::VarBuilder;
+
+/// What [`ffjord`] builds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FfjordConfig {
+    /// The width of the data.
+    pub features: usize,
+    /// The widths of the hidden layers of the velocity's network.
+    pub hidden: Vec<usize>,
+    /// What follows each hidden layer; a smooth one.
+    pub activation: Activation,
+    /// The width of the context, 0 for a flow without one.
+    pub context: usize,
+    /// How the equation is solved.
+    pub solver: Solver,
+    /// The time at which the data is reached; the base is at 0.
+    pub time: f64,
+}
+
+impl Default for FfjordConfig {
+    fn default() -> Self {
+        FfjordConfig {
+            features: 2,
+            hidden: vec![64, 64],
+            activation: Activation::Tanh,
+            context: 0,
+            solver: Solver::Rk4 { steps: 20 },
+            time: 1.,
+        }
+    }
+}
+
+/// A continuous flow: points move with a velocity that a network gives.
+///
+/// Formula: `dx/dt = f(x, t)` from the base at time 0 to the data at `time`; `d ln det / dt = tr(df/dx)`. The trace is exact, by
+/// one forward-mode tangent for each feature, or after [`estimating`](Ffjord::estimating) Hutchinson's `v^T (df/dx) v` with
+/// one noise v for the whole way.
+///
+/// Shapes: arguments are [.., features], log-dets [..]; the context is [.., context] with the argument's leading dims.
+///
+/// Gradients: through the solver's steps to argument, context and weights, those of the trace included.
+///
+/// Errors: those of [`solve`]; an argument of another width, dtype or device; a context that does not fit.
+///
+/// Both directions cost the same, and one is the inverse of the other to the solver's error. A fresh flow stands still.
+///
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use candle_nn::VarMap;
+/// use candle_prob::bijector::Bijector;
+/// use candle_prob::flow::{FfjordConfig, ffjord};
+/// # fn main() -> candle_prob::Result<()> {
+/// let vars = VarMap::new();
+/// let vb = candle_prob::init::seeded(&vars, 1, DType::F32, &Device::Cpu);
+/// let flow = ffjord(&FfjordConfig::default(), vb)?;
+/// let (z, log_det) = flow.inverse_and_log_det(&Tensor::ones((5, 2), DType::F32, &Device::Cpu)?)?;
+/// assert_eq!((z.dims(), log_det.dims()), (&[5, 2][..], &[5][..]));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Source: Grathwohl, Chen, Bettencourt, Sutskever and Duvenaud (2019), FFJORD, equations 3 to 8; the regularizing integrals
+/// are those of Finlay, Jacobsen, Nurbekyan and Oberman (2020), How to train your neural ODE, equations 5 and 6.
+#[derive(Debug, Clone)]
+pub struct Ffjord {
+    config: FfjordConfig,
+    net: Mlp,
+    context: Option<Tensor>,
+    noise: Option<Tensor>,
+}
+
+/// The way of points through a continuous flow.
+#[derive(Debug, Clone)]
+pub struct Path {
+    /// Where they end.
+    pub end: Tensor,
+    /// `ln |det|` of the map from start to end, [..].
+    pub log_det: Tensor,
+    /// The integral of the squared velocity, [..].
+    pub kinetic: Tensor,
+    /// The integral of the squared Frobenius norm of the velocity's Jacobian, exact or estimated as the trace is, [..].
+    pub jacobian: Tensor,
+    /// How often the network was evaluated.
+    pub evaluations: usize,
+}
+
+/// A continuous flow; the network's variables are under `0`, `1`, ..
+///
+/// Errors: no features, a time that is not positive, and what `vb` refuses.
+pub fn ffjord(config: &FfjordConfig, vb: VarBuilder) -> Result<Ffjord> {
+    let op = "flow::ffjord";
+    if config.features == 0 {
+        return Err(Error::value(op, "features", "at least 1", 0));
+    }
+    if !(config.time > 0.) {
+        let found = config.time;
+        return Err(Error::value(op, "time", "a positive number", found));
+    }
+    let mut widths = vec![config.features + 1 + config.context];
+    widths.extend(&config.hidden);
+    Ok(Ffjord {
+        config: config.clone(),
+        net: conditioner(&widths, config.features, config.activation, vb)?,
+        context: None,
+        noise: None,
+    })
+}
+
+impl Ffjord {
+    /// The flow under this context, [.., context].
+    ///
+    /// Errors: a flow without context, a context of another width.
+    pub fn given(&self, context: &Tensor) -> Result<Self> {
+        let op = "Ffjord::given";
+        shape::same_kind(op, "context", context, self.weight())?;
+        if context.dims().last() != Some(&self.config.context) || self.config.context == 0 {
+            let expected = format!("[.., {}]", self.config.context);
+            return Err(Error::shape(op, "context", expected, context.dims()));
+        }
+        Ok(Ffjord {
+            context: Some(context.clone()),
+            ..self.clone()
+        })
+    }
+
+    /// The flow with traces estimated by this noise, of the shape of the arguments that will come: independent numbers of mean
+    /// 0 and variance 1, normals or random signs, drawn anew for every step of a training.
+    pub fn estimating(&self, noise: &Tensor) -> Result<Self> {
+        shape::same_kind("Ffjord::estimating", "noise", noise, self.weight())?;
+        Ok(Ffjord {
+            noise: Some(noise.clone()),
+            ..self.clone()
+        })
+    }
+
+    fn weight(&self) -> &Tensor {
+        self.net.layers()[0].weight()
+    }
+
+    /// f(x, t).
+    fn velocity(&self, t: f64, x: &Dual, context: Option<&Tensor>) -> Result<Dual> {
+        let value = x.value();
+        let time = (value.narrow(D::Minus1, 0, 1)?.zeros_like()? + t)?;
+        let still = beside(&time, context)?;
+        let mut h = x.beside(&Dual::constant(&still))?;
+        for layer in self.net.layers() {
+            let affine = h.dense(layer.weight(), layer.bias())?;
+            h = affine.activation(layer.activation())?;
+        }
+        Ok(h)
+    }
+
+    /// From the base to the data, or back if `inverse`, with the integrals that regularize a training.
+    pub fn path(&self, x: &Tensor, inverse: bool) -> Result<Path> {
+        let op = "Ffjord::path";
+        shape::same_kind(op, "x", x, self.weight())?;
+        let Some((width, batch)) = x.dims().split_last() else {
+            return Err(Error::shape(op, "x", "[.., features]", x.dims()));
+        };
+        if *width != self.config.features {
+            let expected = format!("[.., {}]", self.config.features);
+            return Err(Error::shape(op, "x", expected, x.dims()));
+        }
+        let context = super::context_for(op, self.context.as_ref(), self.config.context, batch)?;
+        let f = |t: f64, state: &[Tensor]| {
+            let velocity = |x: &Dual| self.velocity(t, x, context.as_ref());
+            let Trace {
+                value,
+                trace,
+                frobenius,
+            } = match &self.noise {
+                None => trace(velocity, &state[0])?,
+                Some(noise) => trace_estimate(velocity, &state[0], noise)?,
+            };
+            let kinetic = value.sqr()?.sum(D::Minus1)?;
+            Ok(vec![value, trace, kinetic, frobenius])
+        };
+        let zeros = x.detach().sum(D::Minus1)?.zeros_like()?;
+        let start = vec![x.clone(), zeros.clone(), zeros.clone(), zeros];
+        let span = match inverse {
+            false => [0., self.config.time],
+            true => [self.config.time, 0.],
+        };
+        let solution = solve(self.config.solver, f, start, span)?;
+        let evaluations = solution.evaluations;
+        let found: [Tensor; 4] = solution.state.try_into().map_err(|list: Vec<Tensor>| {
+            Error::value(op, "f", "a state of four parts", list.len())
+        })?;
+        let [end, log_det, kinetic, jacobian] = found;
+        // Both integrals are positive in either direction of time.
+        let (kinetic, jacobian) = match inverse {
+            false => (kinetic, jacobian),
+            true => (kinetic.neg()?, jacobian.neg()?),
+        };
+        Ok(Path {
+            end,
+            log_det,
+            kinetic,
+            jacobian,
+            evaluations,
+        })
+    }
+}
+
+impl Bijector for Ffjord {
+    fn event_rank(&self) -> usize {
+        1
+    }
+
+    fn transform_and_log_det(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
+        let path = self.path(x, false)?;
+        Ok((path.end, path.log_det))
+    }
+
+    fn inverse_and_log_det(&self, y: &Tensor) -> Result<(Tensor, Tensor)> {
+        let path = self.path(y, true)?;
+        Ok((path.end, path.log_det))
+    }
+}

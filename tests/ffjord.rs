@@ -1,0 +1,212 @@
+//! Continuous flows: log-dets against numeric Jacobians, there and back, exact traces against estimates.
+
+use candle_core::{D, DType, Device, Tensor, Var};
+use candle_nn::{VarBuilder, VarMap};
+use candle_prob::bijector::Bijector;
+use candle_prob::dynamics::Solver;
+use candle_prob::flow::{Ffjord, FfjordConfig, ffjord};
+use candle_prob::{Result, Rng, init};
+use std::collections::HashMap;
+
+const CPU: Device = Device::Cpu;
+
+/// A flow that moves: its last layer does not start at zero here.
+fn moving(config: &FfjordConfig) -> Result<(Ffjord, Vec<Var>)> {
+    let vars = VarMap::new();
+    ffjord(config, init::seeded(&vars, 1, DType::F64, &CPU))?;
+    let mut rng = Rng::new(2);
+    let (mut tensors, mut list) = (HashMap::new(), vec![]);
+    for (name, var) in init::named_vars(&vars)? {
+        let width = *var.dims().last().unwrap_or(&1) as f64;
+        let noise = (rng.normal(var.shape(), DType::F64, &CPU)? * (1. / width.sqrt()))?;
+        let var = Var::from_tensor(&noise)?;
+        tensors.insert(name, var.as_tensor().clone());
+        list.push(var);
+    }
+    Ok((
+        ffjord(config, VarBuilder::from_tensors(tensors, DType::F64, &CPU))?,
+        list,
+    ))
+}
+
+fn small(solver: Solver) -> FfjordConfig {
+    FfjordConfig {
+        hidden: vec![8, 8],
+        solver,
+        ..Default::default()
+    }
+}
+
+fn normal(seed: u64, shape: &[usize]) -> Result<Tensor> {
+    Rng::new(seed).normal(shape, DType::F64, &CPU)
+}
+
+fn largest(t: &Tensor) -> Result<f64> {
+    Ok(t.abs()?.max_all()?.to_scalar()?)
+}
+
+#[test]
+fn log_dets_are_those_of_the_map() -> Result<()> {
+    let precise = Solver::Dopri5 {
+        relative: 1e-10,
+        absolute: 1e-10,
+        max_steps: 1000,
+    };
+    for solver in [Solver::Rk4 { steps: 40 }, precise] {
+        let (flow, _) = moving(&small(solver))?;
+        let x = normal(3, &[6, 2])?;
+        for inverse in [false, true] {
+            let map = |x: &Tensor| flow.path(x, inverse).map(|path| path.end);
+            let log_det = flow.path(&x, inverse)?.log_det.to_vec1::<f64>()?;
+            let h = 1e-5;
+            let column = |k: usize| -> Result<Vec<Vec<f64>>> {
+                let step = (Tensor::eye(2, DType::F64, &CPU)?.get(k)? * h)?;
+                let up = map(&x.broadcast_add(&step)?)?;
+                let down = map(&x.broadcast_sub(&step)?)?;
+                Ok(((up - down)? / (2. * h))?.to_vec2::<f64>()?)
+            };
+            let (a, b) = (column(0)?, column(1)?);
+            for (i, log_det) in log_det.iter().enumerate() {
+                let det = a[i][0] * b[i][1] - a[i][1] * b[i][0];
+                assert!(
+                    (det.abs().ln() - log_det).abs() < 2e-6,
+                    "{solver:?} {inverse}"
+                );
+            }
+        }
+        let (y, log_det) = flow.transform_and_log_det(&x)?;
+        let (back, other) = flow.inverse_and_log_det(&y)?;
+        assert!(largest(&(back - &x)?)? < 1e-6);
+        assert!(largest(&(log_det + other)?)? < 1e-6);
+        assert!(largest(&(y - &x)?)? > 0.1, "the flow moves");
+    }
+    Ok(())
+}
+
+#[test]
+fn gradients_meet_central_differences() -> Result<()> {
+    let config = FfjordConfig {
+        context: 3,
+        ..small(Solver::Rk4 { steps: 4 })
+    };
+    let (flow, vars) = moving(&config)?;
+    let (x, context) = (
+        Var::from_tensor(&normal(4, &[5, 2])?)?,
+        Var::from_tensor(&normal(5, &[1, 3])?)?,
+    );
+    let mut leaves = vec![x.clone(), context.clone()];
+    leaves.extend(vars);
+    let noise = normal(6, &[5, 2])?;
+    for estimated in [false, true] {
+        let loss = || -> Result<Tensor> {
+            let flow = flow.given(context.as_tensor())?;
+            let flow = if estimated {
+                flow.estimating(&noise)?
+            } else {
+                flow
+            };
+            let path = flow.path(x.as_tensor(), true)?;
+            let parts = [path.log_det, path.kinetic, path.jacobian];
+            let mut loss = path.end.sin()?.sum(D::Minus1)?;
+            for (part, weight) in parts.iter().zip([1., 0.3, 0.2]) {
+                loss = (loss + (part * weight)?)?;
+            }
+            Ok(loss.sum_all()?)
+        };
+        let gradients = loss()?.backward()?;
+        for (i, leaf) in leaves.iter().enumerate() {
+            let direction = normal(7 + i as u64, leaf.dims())?;
+            let start = leaf.as_tensor().copy()?.detach();
+            let h = 1e-5;
+            let at = |h: f64| -> Result<f64> {
+                leaf.set(&(&start + (&direction * h)?)?)?;
+                Ok(loss()?.to_scalar::<f64>()?)
+            };
+            let numeric = (at(h)? - at(-h)?) / (2. * h);
+            leaf.set(&start)?;
+            let gradient = gradients.get(leaf).unwrap();
+            let along = (gradient * direction)?.sum_all()?.to_scalar::<f64>()?;
+            assert!(
+                (along - numeric).abs() < 1e-6 * numeric.abs().max(1.),
+                "leaf {i}: {along} {numeric}"
+            );
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn estimates_are_unbiased_and_a_fresh_flow_stands_still() -> Result<()> {
+    let (flow, _) = moving(&small(Solver::Rk4 { steps: 6 }))?;
+    let x = normal(8, &[1, 2])?;
+    let exact = flow.path(&x, true)?;
+    let many = x.broadcast_as((4000, 2))?.contiguous()?;
+    let path = flow
+        .estimating(&normal(9, &[4000, 2])?)?
+        .path(&many, true)?;
+    for (estimates, exact) in [
+        (path.log_det, exact.log_det),
+        (path.jacobian, exact.jacobian),
+    ] {
+        let error = estimates.var(0)?.to_scalar::<f64>()?.sqrt() / 4000f64.sqrt();
+        let gap = estimates.mean(0)?.to_scalar::<f64>()? - exact.to_vec1::<f64>()?[0];
+        // Beyond 4 standard errors once in 16000 runs.
+        assert!(gap.abs() < 4. * error, "{gap} with standard error {error}");
+    }
+    let vars = VarMap::new();
+    let fresh = ffjord(
+        &FfjordConfig::default(),
+        init::seeded(&vars, 1, DType::F32, &CPU),
+    )?;
+    let x = x.to_dtype(DType::F32)?;
+    let (y, log_det) = fresh.transform_and_log_det(&x)?;
+    assert_eq!(y.to_vec2::<f32>()?, x.to_vec2::<f32>()?);
+    assert_eq!(log_det.to_vec1::<f32>()?, [0.]);
+    Ok(())
+}
+
+#[test]
+fn the_density_integrates_to_one() -> Result<()> {
+    let (flow, _) = moving(&small(Solver::Rk4 { steps: 10 }))?;
+    let (side, reach) = (120, 9.);
+    let cell = 2. * reach / side as f64;
+    let at = |k: usize| -reach + cell * (k as f64 + 0.5);
+    let points: Vec<f64> = (0..side * side)
+        .flat_map(|k| [at(k % side), at(k / side)])
+        .collect();
+    let points = Tensor::from_vec(points, (side * side, 2), &CPU)?;
+    let (z, log_det) = flow.inverse_and_log_det(&points)?;
+    let base = ((z.sqr()?.sum(1)? * -0.5)? - std::f64::consts::TAU.ln())?;
+    let total = (base + log_det)?.exp()?.sum_all()?.to_scalar::<f64>()? * cell * cell;
+    assert!((total - 1.).abs() < 1e-3, "{total}");
+    Ok(())
+}
+
+#[test]
+fn bad_input_is_named() -> Result<()> {
+    let (flow, _) = moving(&small(Solver::Rk4 { steps: 2 }))?;
+    let says = |result: Result<Tensor>, words: &str| {
+        let message = result.unwrap_err().to_string();
+        assert!(message.contains(words), "{message}");
+    };
+    says(flow.transform(&normal(1, &[4, 3])?), "[.., 2]");
+    says(
+        flow.transform(&normal(1, &[4, 2])?.to_dtype(DType::F32)?),
+        "x",
+    );
+    says(
+        flow.estimating(&normal(1, &[3, 2])?)?
+            .transform(&normal(1, &[4, 2])?),
+        "noise",
+    );
+    assert!(flow.given(&normal(1, &[4, 2])?).is_err());
+    let config = FfjordConfig {
+        context: 2,
+        ..small(Solver::Rk4 { steps: 2 })
+    };
+    says(
+        moving(&config)?.0.transform(&normal(1, &[4, 2])?),
+        "call `given` first",
+    );
+    Ok(())
+}
