@@ -1,9 +1,9 @@
 //! Every bijector through the harness, and what only some of them do.
 
-use candle_core::{D, DType, Device, Tensor};
+use candle_core::{D, DType, Device, Tensor, Var};
 use candle_nn::ops::sigmoid;
 use candle_prob::bijector::*;
-use candle_prob::testing::{Bounds, check_bijector};
+use candle_prob::testing::{Bounds, check_bijector, check_gradient};
 use candle_prob::{Error, Result, Rng};
 
 const CPU: Device = Device::Cpu;
@@ -171,6 +171,205 @@ fn squeezes() -> Result<()> {
         assert!(Squeeze.transform(&real(wrong, 0)).is_err());
     }
     assert!(Squeeze.inverse(&real(&[6, 2, 2], 0)).is_err());
+    Ok(())
+}
+
+#[test]
+fn triangular_maps() -> Result<()> {
+    let build = |p: &[Tensor]| LowerTriangularAffine::new(&p[0], &p[1]);
+    let bounds = Bounds {
+        f64: 1e-10,
+        f32: 1e-3,
+        ..Bounds::default()
+    };
+    for (loc, matrix) in [
+        (&[3][..], &[3, 3][..]),
+        (&[3], &[4, 3, 3]),
+        (&[4, 3], &[1, 3, 3]),
+        (&[4, 3], &[2, 1, 3, 3]),
+    ] {
+        let matrix =
+            (real(matrix, 1) + (Tensor::eye(3, DType::F64, &CPU)? * 2.)?.broadcast_as(matrix)?)?;
+        check_bijector(build, &[real(loc, 2), matrix], &real(&[2, 4, 3], 0), bounds)?;
+    }
+    let zero = Tensor::new(&[[1., 0.], [1., 0.]], &CPU)?;
+    assert!(build(&[real(&[2], 0), zero]).is_err());
+    assert!(build(&[real(&[2], 0), real(&[3, 3], 0)]).is_err());
+    let one = build(&[real(&[1], 0), real(&[1, 1], 0)])?;
+    assert!(one.transform(&real(&[2, 3], 0)).is_err());
+    Ok(())
+}
+
+fn lu(p: &[Tensor]) -> Result<Lu> {
+    Lu::new(
+        &Permutation::new(&[2, 0, 1])?,
+        &[1., -1., 1.],
+        &p[0],
+        &p[1],
+        &p[2],
+    )
+}
+
+#[test]
+fn matrices_by_their_factors() -> Result<()> {
+    let parameters = [
+        real(&[3, 3], 1),
+        real(&[3, 3], 2),
+        real(&[3], 3),
+        real(&[3], 4),
+    ];
+    let linear = |p: &[Tensor]| LuLinear::new(&lu(p)?, Some(&p[3]));
+    check_with(linear, &parameters, &real(&[2, 4, 3], 0))?;
+    let conv = |p: &[Tensor]| Ok(Conv1x1::new(&lu(p)?));
+    check_with(conv, &parameters[..3], &real(&[2, 3, 2, 2], 0))?;
+    // A matrix, taken apart and put together.
+    let w = real(&[7, 7], 5);
+    let parts = Lu::decompose(&w)?;
+    let off = |a: Tensor, b: &Tensor| numbers(&(a - b)?.abs()?.max_all()?);
+    assert!(off(parts.matrix()?, &w)?[0] < 1e-14);
+    let eye = Tensor::eye(7, DType::F64, &CPU)?;
+    assert!(off(parts.inverse_matrix()?.matmul(&w)?, &eye)?[0] < 1e-12);
+    let rotation = Lu::random_rotation(7, DType::F64, &CPU, &mut Rng::new(0))?;
+    let w = rotation.matrix()?;
+    assert!(off(w.matmul(&w.t()?)?, &eye)?[0] < 1e-13);
+    assert!(numbers(&rotation.log_det()?)?[0].abs() < 1e-13);
+    assert!(Lu::decompose(&Tensor::ones((2, 2), DType::F32, &CPU)?).is_err());
+    assert!(LuLinear::new(&parts, Some(&real(&[3], 0))).is_err());
+    Ok(())
+}
+
+#[test]
+fn reflections() -> Result<()> {
+    check_with(
+        |p| Householder::new(&p[0]),
+        &[real(&[2, 4], 1)],
+        &real(&[3, 4], 0),
+    )?;
+    check_with(
+        |p| Householder::new(&p[0]),
+        &[real(&[3, 3], 1)],
+        &real(&[2, 1, 3], 0),
+    )?;
+    assert!(Householder::new(&Tensor::zeros((1, 3), DType::F32, &CPU)?).is_err());
+    Ok(())
+}
+
+#[test]
+fn normalization() -> Result<()> {
+    let (vectors, images) = (real(&[6, 3], 0), real(&[2, 3, 2, 2], 0));
+    for (per, x) in [(Per::Feature, &vectors), (Per::Channel, &images)] {
+        let parameters = [real(&[3], 1), real(&[3], 2)];
+        check_with(|p| ActNorm::new(&p[0], &p[1], per), &parameters, x)?;
+        // Statistics get no gradient: they are no parameters. The one here only says the dtype.
+        let eval = |p: &[Tensor]| {
+            let like = |x: &Tensor| x.to_dtype(p[0].dtype());
+            let variance = like(&parameters[1].exp()?)?;
+            FlowBatchNorm::new(&like(&parameters[0])?, &variance, 1e-5, per)
+        };
+        check_with(eval, &[real(&[1], 0)], x)?;
+        let norm = ActNorm::from_data(x, per)?;
+        let parts = norm.inverse(x)?;
+        let parts = match per {
+            Per::Feature => parts.t()?,
+            Per::Channel => parts.transpose(0, 1)?.reshape((3, 8))?,
+        };
+        assert!(numbers(&parts.mean(1)?)?.iter().all(|x| x.abs() < 1e-14));
+        let variance = numbers(&parts.sqr()?.mean(1)?)?;
+        assert!(variance.iter().all(|x| (x - 1.).abs() < 1e-14));
+    }
+    // A constant channel.
+    let flat = Tensor::ones((2, 3, 2, 2), DType::F32, &CPU)?;
+    let (x, log_det) = ActNorm::from_data(&flat, Per::Channel)?.inverse_and_log_det(&flat)?;
+    assert!(numbers(&x)?.iter().all(|x| *x == 0.));
+    assert!(
+        numbers(&log_det)?
+            .iter()
+            .all(|x| (x - 12. * 1e3f64.ln()).abs() < 1e-4)
+    );
+    assert!(ActNorm::from_data(&flat.narrow(0, 0, 0)?, Per::Channel).is_err());
+    assert!(ActNorm::from_data(&real(&[2], 0), Per::Channel).is_err());
+    Ok(())
+}
+
+/// The value has the blended statistics, and the gradient is theirs: through the batch, not through what ran before.
+#[test]
+fn batch_normalization_in_training() -> Result<()> {
+    let (mean, variance) = (real(&[3], 1), real(&[3], 2).exp()?);
+    let data = (real(&[6, 3], 0) * 2.)?;
+    let observed = |p: &[Tensor]| {
+        let norm = FlowBatchNorm::new(&mean, &variance, 1e-5, Per::Feature)?;
+        norm.observe(&p[0], 0.75)?.inverse_and_log_det(&p[0])
+    };
+    check_gradient(&|p| Ok(observed(p)?.0), std::slice::from_ref(&data), 1e-7)?;
+    check_gradient(&|p| Ok(observed(p)?.1), std::slice::from_ref(&data), 1e-7)?;
+    let norm = FlowBatchNorm::new(&mean, &variance, 1e-5, Per::Feature)?;
+    let second = norm.observe(&data, 0.75)?.observe(&data, 0.75)?;
+    let want = ((&mean * 0.5625)? + (data.mean(0)? * 0.4375)?)?;
+    assert!(
+        numbers(&(second.mean() - want)?)?
+            .iter()
+            .all(|x| x.abs() < 1e-14)
+    );
+    // The first batch is part of what ran before.
+    let first = Var::from_tensor(&data)?;
+    let later = norm.observe(&first, 0.75)?.observe(&data, 0.75)?;
+    let gradients = later.inverse(&data)?.sum_all()?.backward()?;
+    assert!(gradients.get(&first).is_none());
+    assert!(norm.observe(&data.narrow(0, 0, 0)?, 0.5).is_err());
+    assert!(norm.observe(&data, 1.5).is_err());
+    assert!(norm.observe(&real(&[4, 2], 0), 0.5).is_err());
+    assert!(FlowBatchNorm::new(&mean, &variance.neg()?, 1e-5, Per::Feature).is_err());
+    assert!(FlowBatchNorm::new(&mean, &variance, 0., Per::Feature).is_err());
+    Ok(())
+}
+
+#[test]
+fn planar_and_radial() -> Result<()> {
+    for batch in [&[][..], &[4], &[2, 1]] {
+        for seed in 0..3 {
+            let vector = |seed| real(&[batch, &[3]].concat(), seed);
+            let number = |seed| real(batch, seed);
+            let x = (real(&[2, 4, 3], seed) * 2.)?;
+            let parameters = [
+                vector(seed + 10),
+                (vector(seed + 20) * 2.)?,
+                number(seed + 30),
+            ];
+            check_with(|p| Planar::new(&p[0], &p[1], &p[2]), &parameters, &x)?;
+            let parameters = [
+                vector(seed + 10),
+                number(seed + 20),
+                (number(seed + 30) * 3.)?,
+            ];
+            check_with(|p| Radial::new(&p[0], &p[1], &p[2]), &parameters, &x)?;
+        }
+    }
+    let (zero, one) = (real(&[2], 0).zeros_like()?, real(&[], 0));
+    assert!(Planar::new(&zero, &real(&[2], 0), &one).is_err());
+    assert!(Planar::new(&real(&[3], 1), &real(&[2], 0), &one).is_err());
+    assert!(Radial::new(&one, &one, &one).is_err());
+    // A flow of ones and zeros, far out and at the centre: finite values and slopes.
+    let x = Var::new(&[[0., 0.], [1e6, -1e6], [1e-200, 0.]], &CPU)?;
+    for raw in [-50., 50.] {
+        let raw = Tensor::new(raw, &CPU)?;
+        let w = Tensor::new(&[1., 0.], &CPU)?;
+        let planar = Planar::new(&w, &w.broadcast_mul(&raw)?, &one)?;
+        let radial = Radial::new(&zero, &one, &raw)?;
+        let flows: [&dyn Bijector; 2] = [&planar, &radial];
+        for flow in flows {
+            for (y, log_det) in [
+                flow.transform_and_log_det(&x)?,
+                flow.inverse_and_log_det(&x)?,
+            ] {
+                let loss = (y.sum_all()? + log_det.sum_all()?)?;
+                let gradients = loss.backward()?;
+                let gradient = gradients.get(&x).map_or(Ok(vec![f64::NAN]), numbers)?;
+                for values in [numbers(&y)?, numbers(&log_det)?, gradient] {
+                    assert!(values.iter().all(|x| x.is_finite()), "{values:?}");
+                }
+            }
+        }
+    }
     Ok(())
 }
 

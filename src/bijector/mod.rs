@@ -90,14 +90,24 @@ fn zeros(x: &Tensor, rank: usize) -> Result<Tensor> {
     Ok(Tensor::zeros(lead, x.dtype(), x.device())?)
 }
 
+mod act_norm;
 mod affine;
 mod chain;
+mod conv1x1;
 mod coupling;
 mod elementwise;
 mod exp;
+mod flow_batch_norm;
+mod householder;
 mod inverted;
 mod leaky_relu;
+mod lower_triangular_affine;
+mod lu;
+mod lu_linear;
+mod per;
 mod permutation;
+mod planar;
+mod radial;
 mod sequence;
 mod sigmoid;
 mod soft_clip;
@@ -105,14 +115,25 @@ mod softplus;
 mod split;
 mod squeeze;
 mod tanh;
+mod vectors;
 
+pub use act_norm::ActNorm;
 pub use affine::Affine;
 pub use chain::Chain;
+pub use conv1x1::Conv1x1;
 pub use coupling::Coupling;
 pub use exp::Exp;
+pub use flow_batch_norm::FlowBatchNorm;
+pub use householder::Householder;
 pub use inverted::Inverted;
 pub use leaky_relu::LeakyRelu;
+pub use lower_triangular_affine::LowerTriangularAffine;
+pub use lu::Lu;
+pub use lu_linear::LuLinear;
+pub use per::Per;
 pub use permutation::Permutation;
+pub use planar::Planar;
+pub use radial::Radial;
 pub use sequence::Sequence;
 pub use sigmoid::Sigmoid;
 pub use soft_clip::SoftClip;

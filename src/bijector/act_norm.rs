@@ -1,0 +1,98 @@
+//! Scale and shift of each feature or channel, started from data.
+
+use super::{Affine, Bijector, Per, sum_last};
+use crate::error::Result;
+use crate::shape;
+use candle_core::Tensor;
+
+/// The least standard deviation that data are taken to have.
+const FLOOR: f64 = 1e-3;
+
+/// A scale and a shift for each feature or channel.
+///
+/// Formula: `y = loc + e^log_scale x`; `ln |det dy/dx|` is the sum of the log-scales, times H W for images. Started
+/// [from data](ActNorm::from_data), the inverse gives these data mean 0 and standard deviation 1: this leads from latents to
+/// data. When to start is the caller's affair, so that nothing is started again after loading.
+///
+/// Shapes: `loc` and `log_scale` hold one number for each part; `x` and `y` are `batch ++ [d]` or `batch ++ [C, H, W]`, the
+/// log-det is `batch`. Gradients: to argument and parameters, first derivatives only.
+///
+/// Errors: parameters of more or fewer dims than one or of different kind; an argument that does not fit them; empty data.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_prob::bijector::{ActNorm, Bijector, Per};
+/// # fn main() -> candle_prob::Result<()> {
+/// let data = Tensor::new(&[[1f64, 7.], [5., 7.]], &Device::Cpu)?;
+/// let norm = ActNorm::from_data(&data, Per::Feature)?;
+/// let x = norm.inverse(&data)?.to_vec2::<f64>()?;
+/// assert!((x[0][0] + 1.).abs() < 1e-12 && (x[1][0] - 1.).abs() < 1e-12);
+/// assert_eq!((x[0][1], x[1][1]), (0., 0.));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Numerics: a standard deviation below 1e-3, as of a constant channel, counts as 1e-3.
+///
+/// Source: Kingma and Dhariwal (2018), Glow, section 3.1.
+#[derive(Debug, Clone)]
+pub struct ActNorm {
+    affine: Affine,
+    loc: Tensor,
+    log_scale: Tensor,
+    per: Per,
+}
+
+impl ActNorm {
+    /// From shift and log-scale of each part.
+    pub fn new(loc: &Tensor, log_scale: &Tensor, per: Per) -> Result<Self> {
+        let op = "ActNorm::new";
+        shape::broadcast_parameters(op, [("loc", loc), ("log_scale", log_scale)])?;
+        let affine = Affine::soft_clamped(
+            &per.spread(op, "loc", loc)?,
+            &per.spread(op, "log_scale", log_scale)?,
+            f64::INFINITY,
+        )?;
+        Ok(ActNorm {
+            affine,
+            loc: loc.clone(),
+            log_scale: log_scale.clone(),
+            per,
+        })
+    }
+
+    /// The one whose inverse standardizes these data, without gradient.
+    pub fn from_data(data: &Tensor, per: Per) -> Result<Self> {
+        let op = "ActNorm::from_data";
+        shape::float(op, "data", data)?;
+        let [mean, variance] = per.moments(op, &data.detach())?;
+        let log_scale = variance.sqrt()?.maximum(FLOOR)?.log()?;
+        Self::new(&mean, &log_scale, per)
+    }
+
+    /// The shift of each part.
+    pub fn loc(&self) -> &Tensor {
+        &self.loc
+    }
+
+    /// The logarithm of each part's scale.
+    pub fn log_scale(&self) -> &Tensor {
+        &self.log_scale
+    }
+}
+
+impl Bijector for ActNorm {
+    fn event_rank(&self) -> usize {
+        self.per.event_rank()
+    }
+
+    fn transform_and_log_det(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
+        let (y, log_det) = self.affine.transform_and_log_det(x)?;
+        Ok((y, sum_last(log_det, self.event_rank())?))
+    }
+
+    fn inverse_and_log_det(&self, y: &Tensor) -> Result<(Tensor, Tensor)> {
+        let (x, log_det) = self.affine.inverse_and_log_det(y)?;
+        Ok((x, sum_last(log_det, self.event_rank())?))
+    }
+}

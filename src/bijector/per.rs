@@ -1,0 +1,56 @@
+//! One number for each feature, or for each channel of an image.
+
+use crate::error::{Error, Result};
+use candle_core::Tensor;
+
+/// What layers with one pair of numbers for each part of an event count as a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Per {
+    /// The elements of vectors [d].
+    Feature,
+    /// The channels of images [C, H, W].
+    Channel,
+}
+
+impl Per {
+    /// How many trailing dims an event has.
+    pub(super) fn event_rank(self) -> usize {
+        match self {
+            Per::Feature => 1,
+            Per::Channel => 3,
+        }
+    }
+
+    /// One number for each part, so that it broadcasts with events.
+    pub(super) fn spread(self, op: &'static str, arg: &'static str, x: &Tensor) -> Result<Tensor> {
+        match (self, x.dims()) {
+            (Per::Feature, [_]) => Ok(x.clone()),
+            (Per::Channel, [c]) => Ok(x.reshape((*c, 1, 1))?),
+            (_, dims) => Err(Error::shape(op, arg, "one dim", dims)),
+        }
+    }
+
+    /// Mean and variance of each part, the variance that of the data itself (divided by their number).
+    pub(super) fn moments(self, op: &'static str, data: &Tensor) -> Result<[Tensor; 2]> {
+        let parts = match (self, data.dims()) {
+            _ if data.elem_count() == 0 => None,
+            (Per::Feature, [.., d]) => Some(data.reshape(((), *d))?.t()?),
+            (Per::Channel, [.., c, h, w]) => {
+                let pixels = data.reshape(((), *c, h * w))?.transpose(0, 1)?;
+                Some(pixels.reshape((*c, ()))?)
+            }
+            _ => None,
+        };
+        let Some(parts) = parts else {
+            let expected = match self {
+                Per::Feature => "[.., d], not empty",
+                Per::Channel => "[.., C, H, W], not empty",
+            };
+            return Err(Error::shape(op, "data", expected, data.dims()));
+        };
+        let parts = parts.contiguous()?;
+        let mean = parts.mean_keepdim(1)?;
+        let variance = parts.broadcast_sub(&mean)?.sqr()?.mean(1)?;
+        Ok([mean.squeeze(1)?, variance])
+    }
+}

@@ -1,0 +1,177 @@
+//! Planar flows.
+
+use super::{Bijector, vectors};
+use crate::error::{Error, Result};
+use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::{shape, special};
+use candle_core::{D, Tensor};
+use std::f64::consts::LN_2;
+
+/// A planar flow: vectors are pushed along one direction, by what another direction says.
+///
+/// Formula: `y = x + u' tanh(w x + bias)` with `u' = u + (softplus(w u) - 1 - w u) w / |w|^2`, so that `w u' > -1` and the map
+/// is invertible; `ln |det dy/dx| = ln(1 + (1 - tanh^2) w u')`. `transform` is cheap; `inverse` solves an equation in one
+/// number, `t + (w u') tanh t = w y + bias`, by Newton's method within a bracket.
+///
+/// Shapes: `w` and `u` are `batch ++ [d]`, `bias` is `batch`; `x` and `y` are `S ++ batch ++ [d]`, the log-det is
+/// `S ++ batch`. Gradients: to argument and parameters, first derivatives only; of the inverse by the implicit function.
+///
+/// Errors: parameters that do not broadcast; a w of zero; an argument that does not fit them.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_prob::bijector::{Bijector, Planar};
+/// # fn main() -> candle_prob::Result<()> {
+/// let w = Tensor::new(&[1f64, -2.], &Device::Cpu)?;
+/// let planar = Planar::new(&w, &Tensor::new(&[-3f64, 1.], &Device::Cpu)?, &Tensor::new(0.5, &Device::Cpu)?)?;
+/// let x = Tensor::new(&[0.3, 0.4], &Device::Cpu)?;
+/// let off = (planar.inverse(&planar.transform(&x)?)? - x)?.abs()?;
+/// assert!(off.max_all()?.to_scalar::<f64>()? < 1e-12);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Source: Rezende and Mohamed (2015), Variational inference with normalizing flows, equations 10 to 13 and appendix A.1.
+#[derive(Debug, Clone)]
+pub struct Planar {
+    w: Tensor,
+    pushed: Tensor,
+    bias: Tensor,
+    /// w u, which becomes softplus of it less 1.
+    raw: Tensor,
+    shape: Vec<usize>,
+}
+
+impl Planar {
+    /// From the two directions and the shift; `u` is unbounded.
+    pub fn new(w: &Tensor, u: &Tensor, bias: &Tensor) -> Result<Self> {
+        let op = "Planar::new";
+        shape::parameter(op, "bias", bias)?;
+        let [full, _] = shape::broadcast_parameters(op, [("w", w), ("u", u)])?;
+        shape::same_kind(op, "bias", bias, w)?;
+        let Some((d, batch)) = full.dims().split_last() else {
+            return Err(Error::shape(op, "w", "batch ++ [d]", w.dims()));
+        };
+        let Some(batch) = shape::broadcast(batch, bias.dims()) else {
+            let expected = format!("a shape that broadcasts with {batch:?}");
+            return Err(Error::shape(op, "bias", expected, bias.dims()));
+        };
+        let square = w.sqr()?.sum_keepdim(D::Minus1)?;
+        if !(vectors::least(&square)? > 0.) {
+            return Err(Error::value(op, "w", "a vector that is not zero", 0.));
+        }
+        let raw = w.broadcast_mul(u)?.sum_keepdim(D::Minus1)?;
+        let missing = ((special::softplus(&raw)? - 1.)? - &raw)?;
+        let along = w.broadcast_mul(&missing.broadcast_div(&square)?)?;
+        Ok(Planar {
+            w: w.clone(),
+            pushed: u.broadcast_add(&along)?,
+            bias: bias.clone(),
+            raw: raw.squeeze(D::Minus1)?,
+            shape: [&batch[..], &[*d]].concat(),
+        })
+    }
+
+    /// u', what vectors are pushed along.
+    pub fn pushed(&self) -> &Tensor {
+        &self.pushed
+    }
+
+    fn projected(&self, op: &'static str, x: &Tensor) -> Result<Tensor> {
+        vectors::check(op, x, &self.w, &self.shape)?;
+        let dot = x.broadcast_mul(&self.w)?.sum(D::Minus1)?;
+        Ok(dot.broadcast_add(&self.bias)?)
+    }
+
+    fn push(&self, t: &Tensor) -> Result<Tensor> {
+        Ok(t.tanh()?
+            .unsqueeze(D::Minus1)?
+            .broadcast_mul(&self.pushed)?)
+    }
+}
+
+impl Bijector for Planar {
+    fn event_rank(&self) -> usize {
+        1
+    }
+
+    fn transform_and_log_det(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
+        let t = self.projected("Planar::transform", x)?;
+        let log_det = formula(LogSlope, [&t, &self.raw])?;
+        Ok(((x + self.push(&t)?)?, log_det))
+    }
+
+    fn inverse_and_log_det(&self, y: &Tensor) -> Result<(Tensor, Tensor)> {
+        let c = self.projected("Planar::inverse", y)?;
+        let t = formula(Root, [&c, &self.raw])?;
+        let log_det = formula(LogSlope, [&t, &self.raw])?.neg()?;
+        Ok(((y - self.push(&t)?)?, log_det))
+    }
+}
+
+/// `ln(1 + k (1 - tanh^2 t))` for `k = softplus(raw) - 1`, as a sum of positive numbers.
+#[derive(Clone, Copy)]
+struct LogSlope;
+
+impl Formula<2> for LogSlope {
+    const NAME: &'static str = "planar-log-det";
+
+    fn at<R: Real>(self, [t, raw]: [R; 2]) -> R {
+        // 1 - tanh^2, with all digits far out.
+        let bell = ((-t - (t * -2.).softplus() + LN_2) * 2.).exp();
+        (t.tanh().square() + raw.softplus() * bell).ln()
+    }
+}
+
+/// The t with `t + (softplus(raw) - 1) tanh t = c`.
+#[derive(Clone, Copy)]
+struct Root;
+
+impl Formula<2> for Root {
+    const NAME: &'static str = "planar-inverse";
+
+    fn at<R: Real>(self, [c, raw]: [R; 2]) -> R {
+        let (c, raw) = (c, raw);
+        let rise = raw.value().softplus();
+        let t = root(c.value(), rise);
+        R::function([c, raw], t, || {
+            let slope = slope(t, rise);
+            [1. / slope, -t.tanh() * raw.value().sigmoid() / slope]
+        })
+    }
+}
+
+/// The derivative of `t + (rise - 1) tanh t`.
+fn slope(t: f64, rise: f64) -> f64 {
+    let h = t.tanh();
+    h * h + rise * (1. - h) * (1. + h)
+}
+
+/// Newton's method; a bisection where a step leaves the bracket or does not halve it in three.
+fn root(c: f64, rise: f64) -> f64 {
+    let k = rise - 1.;
+    let (mut low, mut high) = (c - k.abs(), c + k.abs());
+    let mut t = c;
+    for i in 1..2000 {
+        let off = t + k * t.tanh() - c;
+        if off > 0. {
+            high = t;
+        } else if off < 0. {
+            low = t;
+        } else {
+            // Found, or NaN.
+            return if off == 0. { t } else { f64::NAN };
+        }
+        let newton = t - off / slope(t, rise);
+        let next = if newton > low && newton < high && i % 3 != 0 {
+            newton
+        } else {
+            low + 0.5 * (high - low)
+        };
+        if (next - t).abs() <= f64::EPSILON * t.abs() || next <= low || next >= high {
+            return next;
+        }
+        t = next;
+    }
+    f64::NAN
+}
