@@ -1,11 +1,12 @@
-//! Flows: RealNVP on [4096, 64] with 8 affine couplings, conditioners 32-256-256-64.
+//! Flows: RealNVP on [4096, 64] with 8 affine couplings, conditioners 32-256-256-64; a continuous flow in the plane.
 
 mod common;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarMap;
 use candle_prob::distribution::{Distribution, Normal};
-use candle_prob::flow::{RealNvpConfig, real_nvp};
+use candle_prob::dynamics::Solver;
+use candle_prob::flow::{FfjordConfig, RealNvpConfig, ffjord, real_nvp};
 use candle_prob::{Result, Rng, init, optim};
 use common::Timed as _;
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -33,9 +34,6 @@ fn coupling_flow(c: &mut Criterion) -> Result<()> {
         if stored {
             let mut rng = Rng::new(2);
             let shape = &[4096];
-            let tensors = vars.all_vars();
-            let frozen = tensors.iter().map(|v| v.as_detached_tensor().elem_count());
-            println!("{} weights", frozen.sum::<usize>());
             group.timed("sample", || model.sample(shape, &mut rng).unwrap().detach());
         }
         group.timed(format!("log_prob/{name}"), || {
@@ -50,8 +48,33 @@ fn coupling_flow(c: &mut Criterion) -> Result<()> {
     Ok(())
 }
 
+/// 1024 points of the plane, 40 steps of the classical Runge-Kutta method, exact traces; network 3-64-64-2.
+fn continuous_flow(c: &mut Criterion) -> Result<()> {
+    let mut group = c.benchmark_group("ffjord/1024x2, 40 steps, 3-64-64-2");
+    group.warm_up_time(Duration::from_millis(500));
+    group.measurement_time(Duration::from_secs(3));
+    let x = Rng::new(1).normal((1024, 2), DType::F32, &CPU)?;
+    let zeros = Tensor::zeros(2, DType::F32, &CPU)?;
+    let base = Normal::new(&zeros, &zeros.ones_like()?)?.to_event(1)?;
+    let config = FfjordConfig {
+        solver: Solver::Rk4 { steps: 40 },
+        ..Default::default()
+    };
+    let vars = VarMap::new();
+    let flow = ffjord(&config, init::seeded(&vars, 1, DType::F32, &CPU))?;
+    let model = base.transformed_by(&flow)?;
+    group.timed("log_prob", || model.log_prob(&x).unwrap().detach());
+    group.timed("log_prob gradient", || {
+        let loss = model.log_prob(&x).unwrap().mean_all().unwrap();
+        optim::backward(&loss).unwrap()
+    });
+    group.finish();
+    Ok(())
+}
+
 fn flows(c: &mut Criterion) {
-    coupling_flow(c).unwrap()
+    coupling_flow(c).unwrap();
+    continuous_flow(c).unwrap();
 }
 
 criterion_group! {

@@ -12,6 +12,10 @@ const CPU: Device = Device::Cpu;
 
 /// A flow that moves: its last layer does not start at zero here.
 fn moving(config: &FfjordConfig) -> Result<(Ffjord, Vec<Var>)> {
+    moving_in(config, DType::F64)
+}
+
+fn moving_in(config: &FfjordConfig, dtype: DType) -> Result<(Ffjord, Vec<Var>)> {
     let vars = VarMap::new();
     ffjord(config, init::seeded(&vars, 1, DType::F64, &CPU))?;
     let mut rng = Rng::new(2);
@@ -19,12 +23,12 @@ fn moving(config: &FfjordConfig) -> Result<(Ffjord, Vec<Var>)> {
     for (name, var) in init::named_vars(&vars)? {
         let width = *var.dims().last().unwrap_or(&1) as f64;
         let noise = (rng.normal(var.shape(), DType::F64, &CPU)? * (1. / width.sqrt()))?;
-        let var = Var::from_tensor(&noise)?;
+        let var = Var::from_tensor(&noise.to_dtype(dtype)?)?;
         tensors.insert(name, var.as_tensor().clone());
         list.push(var);
     }
     Ok((
-        ffjord(config, VarBuilder::from_tensors(tensors, DType::F64, &CPU))?,
+        ffjord(config, VarBuilder::from_tensors(tensors, dtype, &CPU))?,
         list,
     ))
 }
@@ -130,6 +134,78 @@ fn gradients_meet_central_differences() -> Result<()> {
                 (along - numeric).abs() < 1e-6 * numeric.abs().max(1.),
                 "leaf {i}: {along} {numeric}"
             );
+        }
+    }
+    Ok(())
+}
+
+/// The four parts of a path and all gradients of an uneven loss.
+fn run(config: &FfjordConfig, rows: &[usize], how: [bool; 2], dtype: DType) -> Result<Vec<Tensor>> {
+    let [inverse, estimated] = how;
+    let (mut flow, vars) = moving_in(config, dtype)?;
+    let leaf = |seed: u64, width: usize| -> Result<Var> {
+        let draw = normal(seed, &[rows, &[width]].concat())?;
+        Ok(Var::from_tensor(&draw.to_dtype(dtype)?)?)
+    };
+    let x = leaf(4, config.features)?;
+    let mut leaves = vec![x.clone()];
+    if config.context > 0 {
+        let context = leaf(5, config.context)?;
+        flow = flow.given(context.as_tensor())?;
+        leaves.push(context);
+    }
+    if estimated {
+        flow = flow.estimating(leaf(6, config.features)?.as_tensor())?;
+    }
+    leaves.extend(vars);
+    let path = flow.path(x.as_tensor(), inverse)?;
+    let loss = path.end.sin()?.sum(D::Minus1)?;
+    let loss = ((loss + path.log_det.sin()?)? + (&path.kinetic * 0.3)?)?;
+    let gradients = (loss + (&path.jacobian * 0.2)?)?.sum_all()?.backward()?;
+    let parts = [path.end, path.log_det, path.kinetic, path.jacobian];
+    let mut all: Vec<Tensor> = parts.iter().map(Tensor::detach).collect();
+    for leaf in &leaves {
+        let gradient = gradients.get(leaf).cloned();
+        all.push(gradient.map_or_else(|| leaf.zeros_like(), Ok)?);
+    }
+    Ok(all)
+}
+
+#[test]
+fn one_node_is_the_steps_one_by_one() -> Result<()> {
+    let rk4 = Solver::Rk4 { steps: 5 };
+    let three = FfjordConfig {
+        features: 3,
+        context: 2,
+        activation: candle_prob::Activation::Softplus,
+        ..small(rk4)
+    };
+    let sigmoid = FfjordConfig {
+        activation: candle_prob::Activation::Sigmoid,
+        hidden: vec![6],
+        ..small(rk4)
+    };
+    let relu = FfjordConfig {
+        activation: candle_prob::Activation::Relu,
+        ..small(rk4)
+    };
+    for config in [small(rk4), three, sigmoid, relu] {
+        for rows in [&[][..], &[7], &[3, 50], &[300], &[0]] {
+            for how in [[false, false], [true, false], [false, true]] {
+                let fused = run(&config, rows, how, DType::F32)?;
+                let composed = run(&config, rows, how, DType::F64)?;
+                for (i, (a, b)) in fused.iter().zip(&composed).enumerate() {
+                    assert_eq!(a.dims(), b.dims());
+                    if a.elem_count() > 0 {
+                        let gap = largest(&(a.to_dtype(DType::F64)? - b)?)?;
+                        let scale = largest(b)?.max(1.);
+                        assert!(
+                            gap < 1e-5 * scale,
+                            "{config:?} {rows:?} {how:?} {i}: {gap} at {scale}"
+                        );
+                    }
+                }
+            }
         }
     }
     Ok(())

@@ -153,6 +153,34 @@ def torch_peer(workloads):
             return torch.cat([a, b], -1)
 
         loss = lambda: -log_prob().mean()
+        points, width, steps = torch.randn(1024, 2), 64, 40
+        field = nn.Sequential(nn.Linear(2, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 2))
+        first, _, second, _, third = field
+
+        def velocity(y):
+            """And its trace, by tangents written out."""
+            h1 = torch.tanh(first(y))
+            h2 = torch.tanh(second(h1))
+            d1, d2, trace = 1 - h1 * h1, 1 - h2 * h2, 0
+            for i in range(2):
+                trace = trace + (d2 * ((d1 * first.weight[:, i]) @ second.weight.T)) @ third.weight[i]
+            return third(h2), trace
+
+        def continuous(velocity):
+            y, log_det, h = points, torch.zeros(1024), 1 / steps
+            for _ in range(steps):
+                a, ta = velocity(y)
+                b, tb = velocity(y + 0.5 * h * a)
+                c, tc = velocity(y + 0.5 * h * b)
+                d, td = velocity(y + h * c)
+                y = y + h / 6 * (a + 2 * b + 2 * c + d)
+                log_det = log_det + h / 6 * (ta + 2 * tb + 2 * tc + td)
+            return (0.5 * (y * y).sum(-1) - log_det).mean()
+
+        for kind, f in (("eager", velocity), ("compiled", torch.compile(velocity))):
+            run = lambda: continuous(f)
+            bench(f"ffjord log_prob {kind}", forward(run))
+            bench(f"ffjord log_prob gradient {kind}", backward(run, list(field.parameters())))
         for kind, (f, g, h) in (("eager", (log_prob, loss, sample)), ("compiled", map(torch.compile, (log_prob, loss, sample)))):
             bench(f"real_nvp log_prob {kind}", forward(f))
             bench(f"real_nvp log_prob gradient {kind}", backward(g, list(nets.parameters())))

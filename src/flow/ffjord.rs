@@ -6,7 +6,8 @@ use crate::dual::{Dual, Trace, trace, trace_estimate};
 use crate::dynamics::{Solver, solve};
 use crate::error::{Error, Result};
 use crate::kernels::activation::Activation;
-use crate::net::Mlp;
+use crate::kernels::continuous::{Way, rk4};
+use crate::net::{Dense, Mlp};
 use crate::shape;
 use candle_core::{D, Tensor};
 use candle_nn::VarBuilder;
@@ -139,7 +140,7 @@ impl Ffjord {
     pub fn estimating(&self, noise: &Tensor) -> Result<Self> {
         shape::same_kind("Ffjord::estimating", "noise", noise, self.weight())?;
         Ok(Ffjord {
-            noise: Some(noise.clone()),
+            noise: Some(noise.detach()),
             ..self.clone()
         })
     }
@@ -173,6 +174,19 @@ impl Ffjord {
             return Err(Error::shape(op, "x", expected, x.dims()));
         }
         let context = super::context_for(op, self.context.as_ref(), self.config.context, batch)?;
+        let span = match inverse {
+            false => [0., self.config.time],
+            true => [self.config.time, 0.],
+        };
+        if let Some(noise) = &self.noise
+            && noise.dims() != x.dims()
+        {
+            let expected = format!("{:?}, the shape of x", x.dims());
+            return Err(Error::shape(op, "noise", expected, noise.dims()));
+        }
+        if let Some((state, evaluations)) = self.fused(x, context.as_ref(), span)? {
+            return Self::parts(state, inverse, evaluations);
+        }
         let f = |t: f64, state: &[Tensor]| {
             let velocity = |x: &Dual| self.velocity(t, x, context.as_ref());
             let Trace {
@@ -188,16 +202,35 @@ impl Ffjord {
         };
         let zeros = x.detach().sum(D::Minus1)?.zeros_like()?;
         let start = vec![x.clone(), zeros.clone(), zeros.clone(), zeros];
-        let span = match inverse {
-            false => [0., self.config.time],
-            true => [self.config.time, 0.],
-        };
         let solution = solve(self.config.solver, f, start, span)?;
         let evaluations = solution.evaluations;
         let found: [Tensor; 4] = solution.state.try_into().map_err(|list: Vec<Tensor>| {
             Error::value(op, "f", "a state of four parts", list.len())
         })?;
-        let [end, log_det, kinetic, jacobian] = found;
+        Self::parts(found, inverse, evaluations)
+    }
+
+    /// All steps as one node of the graph, where there is such a form.
+    fn fused(
+        &self,
+        x: &Tensor,
+        context: Option<&Tensor>,
+        [from, to]: [f64; 2],
+    ) -> Result<Option<([Tensor; 4], usize)>> {
+        let Solver::Rk4 { steps } = self.config.solver else {
+            return Ok(None);
+        };
+        if steps == 0 {
+            return Ok(None);
+        }
+        let net: Vec<_> = self.net.layers().iter().map(Dense::parts).collect();
+        let way = Way { from, to, steps };
+        let state = rk4(x, context, self.noise.as_ref(), &net, way)?;
+        Ok(state.map(|state| (state, 4 * steps)))
+    }
+
+    fn parts(state: [Tensor; 4], inverse: bool, evaluations: usize) -> Result<Path> {
+        let [end, log_det, kinetic, jacobian] = state;
         // Both integrals are positive in either direction of time.
         let (kinetic, jacobian) = match inverse {
             false => (kinetic, jacobian),

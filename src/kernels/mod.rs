@@ -25,6 +25,7 @@ pub(crate) mod activation;
 pub(crate) mod adam;
 pub(crate) mod buffer;
 mod composed;
+pub(crate) mod continuous;
 pub(crate) mod conv2d;
 pub(crate) mod count;
 pub(crate) mod coupling;

@@ -1,0 +1,416 @@
+//! A continuous flow with a dense velocity field, solved by the classical Runge-Kutta method, as one graph node.
+//!
+//! A chunk of rows goes through all steps on one thread. For the way back only the state at the beginning of each step is
+//! kept; the four evaluations of a step are made again, and their derivatives taken in reverse.
+
+mod field;
+
+use super::activation::Activation;
+use super::buffer::View;
+use super::dense::Layer;
+use super::dense::chain::{Sums, tensors, total};
+use super::node::{self, Fresh, Op, Reached, fresh};
+use crate::error::Result;
+use candle_core::Tensor;
+use field::{Field, Trail};
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// The most rows of a chunk: with their tangents they stay in L2 through a step.
+const ROWS: usize = 64;
+
+/// The integrals: of the trace, of the squared velocity, of the Jacobian's squared norm.
+const INTEGRALS: usize = 3;
+
+/// Where to and how.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way {
+    pub(crate) from: f64,
+    pub(crate) to: f64,
+    pub(crate) steps: usize,
+}
+
+/// The end of `x` [N, D] and the three integrals [N]; the network takes `[x, t, context]`. Traces are exact without `noise`,
+/// estimated with it. `None` where there is no fused form.
+pub(crate) fn rk4(
+    x: &Tensor,
+    context: Option<&Tensor>,
+    noise: Option<&Tensor>,
+    net: &[Layer],
+    way: Way,
+) -> Result<Option<[Tensor; 1 + INTEGRALS]>> {
+    let Some((last, hidden)) = net.split_last() else {
+        return Ok(None);
+    };
+    let smooth = hidden.iter().all(|l| field::supported(l.activation));
+    // The noise moves nothing.
+    let noise = noise.map(Tensor::detach);
+    let mut inputs = vec![x];
+    inputs.extend(context);
+    inputs.extend(&noise);
+    let first = inputs.len();
+    for layer in net {
+        inputs.push(layer.weight);
+        inputs.extend(layer.bias);
+    }
+    if !smooth || last.activation != Activation::Identity || !super::fused(&inputs) {
+        return Ok(None);
+    }
+    let steps = net.iter().map(|l| (l.activation, l.bias.is_some()));
+    let op = Flow {
+        way,
+        context: context.is_some(),
+        noise: noise.is_some(),
+        first,
+        steps: steps.collect(),
+        kept: vec![],
+    };
+    Ok(node::apply(op, &inputs)?.try_into().ok())
+}
+
+/// Inputs: x, perhaps context and noise, then each layer's weight and perhaps bias. Outputs: the end and the integrals.
+struct Flow {
+    way: Way,
+    context: bool,
+    noise: bool,
+    first: usize,
+    steps: Vec<(Activation, bool)>,
+    /// By chunk: the state at the beginning of each step.
+    kept: Vec<Vec<Vec<f32>>>,
+}
+
+/// The arguments as slices.
+struct Run<'a> {
+    way: Way,
+    rows: usize,
+    step: usize,
+    width: usize,
+    context: &'a [f32],
+    noise: Option<&'a [f32]>,
+    field: Field<'a>,
+}
+
+/// A chunk of rows with its integrals.
+struct State<'a> {
+    x: &'a mut [f32],
+    integrals: [&'a mut [f32]; INTEGRALS],
+}
+
+/// Of a step of length 1: how far along the slope before it each stage lies, and its own slope's weight in the step.
+const STAGES: [(f64, f64); 4] = [(0., 1. / 6.), (0.5, 1. / 3.), (0.5, 1. / 3.), (1., 1. / 6.)];
+
+impl<'a> Run<'a> {
+    fn new(flow: &Flow, inputs: &[Tensor], views: &'a [View]) -> candle_core::Result<Self> {
+        let width = inputs[0].dims().last().copied().unwrap_or(1);
+        let rows = inputs[0].elem_count() / width.max(1);
+        let noise = 1 + usize::from(flow.context);
+        let directions = if flow.noise { 1 } else { width };
+        Ok(Run {
+            way: flow.way,
+            rows,
+            // By the shapes alone, so that the number of threads changes no bit.
+            step: rows.div_ceil(4).next_multiple_of(16).clamp(16, ROWS),
+            width,
+            context: if flow.context { views[1].f32()? } else { &[] },
+            noise: flow.noise.then(|| views[noise].f32()).transpose()?,
+            field: Field::new(&flow.steps, flow.first, directions, inputs, views)?,
+        })
+    }
+
+    fn chunk(&self, i: usize) -> Range<usize> {
+        i * self.step..((i + 1) * self.step).min(self.rows)
+    }
+
+    fn length(&self) -> f64 {
+        (self.way.to - self.way.from) / self.way.steps as f64
+    }
+
+    /// The values `[x, t, context]`, then the directions.
+    fn argument(&self, rows: &Range<usize>, x: &[f32], t: f64) -> Vec<f32> {
+        let (width, inputs) = (self.width, self.field.inputs());
+        let extra = inputs - width - 1;
+        let mut out = vec![0.; (1 + self.field.directions) * rows.len() * inputs];
+        let (values, directions) = out.split_at_mut(rows.len() * inputs);
+        for (i, row) in values.chunks_exact_mut(inputs).enumerate() {
+            row[..width].copy_from_slice(&x[i * width..(i + 1) * width]);
+            row[width] = t as f32;
+            let at = (rows.start + i) * extra;
+            row[width + 1..].copy_from_slice(&self.context[at..at + extra]);
+        }
+        for (k, row) in directions.chunks_exact_mut(inputs).enumerate() {
+            match self.noise {
+                Some(noise) => {
+                    let at = (rows.start + k) * width;
+                    row[..width].copy_from_slice(&noise[at..at + width]);
+                }
+                None => row[k / rows.len()] = 1.,
+            }
+        }
+        out
+    }
+
+    /// The velocity, and what the integrals grow by, at one place.
+    fn evaluate(
+        &self,
+        rows: &Range<usize>,
+        x: &[f32],
+        t: f64,
+        keep: bool,
+    ) -> candle_core::Result<(Trail, [Vec<f32>; INTEGRALS])> {
+        let trail = self
+            .field
+            .evaluate(self.argument(rows, x, t), rows.len(), keep)?;
+        let (count, width) = (rows.len(), self.width);
+        let mut sums = [vec![0.; count], vec![0.; count], vec![0.; count]];
+        for r in 0..count {
+            let value = &trail.out[r * width..(r + 1) * width];
+            sums[1][r] = value.iter().map(|v| v * v).sum();
+            for k in 0..self.field.directions {
+                let at = ((1 + k) * count + r) * width;
+                let product = &trail.out[at..at + width];
+                sums[0][r] += match self.noise {
+                    Some(noise) => {
+                        let v = &noise[(rows.start + r) * width..][..width];
+                        product.iter().zip(v).map(|(p, v)| p * v).sum()
+                    }
+                    None => product[k],
+                };
+                sums[2][r] += product.iter().map(|p| p * p).sum::<f32>();
+            }
+        }
+        Ok((trail, sums))
+    }
+
+    /// The gradient of an evaluation's result, from those of the velocity and of the growths.
+    fn result_gradient(
+        &self,
+        rows: &Range<usize>,
+        trail: &Trail,
+        velocity: &[f32],
+        growth: [&[f32]; INTEGRALS],
+        weight: f32,
+    ) -> Vec<f32> {
+        let (count, width) = (rows.len(), self.width);
+        let mut g = vec![0.; trail.out.len()];
+        for r in 0..count {
+            let [trace, kinetic, frobenius] = growth.map(|g| g[r] * weight);
+            for j in 0..width {
+                let at = r * width + j;
+                g[at] = velocity[at] + 2. * kinetic * trail.out[at];
+            }
+            for k in 0..self.field.directions {
+                let at = ((1 + k) * count + r) * width;
+                for j in 0..width {
+                    let v = match self.noise {
+                        Some(noise) => noise[(rows.start + r) * width + j],
+                        None => f32::from(u8::from(j == k)),
+                    };
+                    g[at + j] = trace * v + 2. * frobenius * trail.out[at + j];
+                }
+            }
+        }
+        g
+    }
+
+    /// The state where a stage is evaluated: ahead of `x` along the slope before it.
+    fn ahead(x: &[f32], slope: &[f32], by: f32) -> Vec<f32> {
+        x.iter().zip(slope).map(|(x, s)| x + by * s).collect()
+    }
+
+    /// The four evaluations of a step from `x`.
+    fn stages(
+        &self,
+        rows: &Range<usize>,
+        x: &[f32],
+        n: usize,
+        keep: bool,
+    ) -> candle_core::Result<Vec<(Trail, [Vec<f32>; INTEGRALS])>> {
+        let h = self.length();
+        let start = self.way.from + h * n as f64;
+        let mut stages: Vec<(Trail, [Vec<f32>; INTEGRALS])> = vec![];
+        for (place, _) in STAGES {
+            let at = match stages.last() {
+                Some((before, _)) => Self::ahead(x, &before.out[..x.len()], (place * h) as f32),
+                None => x.to_vec(),
+            };
+            stages.push(self.evaluate(rows, &at, start + place * h, keep)?);
+        }
+        Ok(stages)
+    }
+
+    /// A chunk through all steps; the states before each are returned if they are to be kept.
+    fn forward(&self, i: usize, state: State, keep: bool) -> candle_core::Result<Vec<Vec<f32>>> {
+        let rows = self.chunk(i);
+        let State { x, mut integrals } = state;
+        integrals.iter_mut().for_each(|integral| integral.fill(0.));
+        let mut kept = vec![];
+        for n in 0..self.way.steps {
+            if keep {
+                kept.push(x.to_vec());
+            }
+            for ((trail, growth), (_, weight)) in
+                self.stages(&rows, x, n, false)?.iter().zip(STAGES)
+            {
+                let weight = (weight * self.length()) as f32;
+                let add = |sum: &mut [f32], more: &[f32]| {
+                    sum.iter_mut().zip(more).for_each(|(s, m)| *s += weight * m);
+                };
+                // After the last stage nothing reads the state before the step.
+                add(x, &trail.out);
+                for (integral, growth) in integrals.iter_mut().zip(growth) {
+                    add(integral, growth);
+                }
+            }
+        }
+        Ok(kept)
+    }
+
+    /// A chunk back: `g`, the gradient of its end, becomes that of its start.
+    fn backward(
+        &self,
+        kept: &[Vec<f32>],
+        chunk: &mut Chunk,
+        needs: &[bool],
+        sums: &mut Sums,
+    ) -> candle_core::Result<()> {
+        let (rows, h, inputs) = (self.chunk(chunk.i), self.length(), self.field.inputs());
+        let width = self.width;
+        for (n, x) in kept.iter().enumerate().rev() {
+            let stages = self.stages(&rows, x, n, true)?;
+            // The gradients of the step's end, and of the argument of the stage after.
+            let end = chunk.g.to_vec();
+            let mut after: Option<(f32, Vec<f32>)> = None;
+            for ((trail, _), (place, weight)) in stages.iter().zip(STAGES).rev() {
+                let weight = (weight * h) as f32;
+                let velocity: Vec<f32> = match &after {
+                    Some((by, g)) => end
+                        .iter()
+                        .zip(g)
+                        .map(|(e, g)| weight * e + by * g)
+                        .collect(),
+                    None => end.iter().map(|e| weight * e).collect(),
+                };
+                let g = self.result_gradient(&rows, trail, &velocity, chunk.integrals, weight);
+                let g = self.field.backward(trail, g, rows.len(), needs, sums)?;
+                let mut at = Vec::with_capacity(rows.len() * width);
+                for (r, row) in g[..rows.len() * inputs].chunks_exact(inputs).enumerate() {
+                    at.extend_from_slice(&row[..width]);
+                    if let Some(context) = &mut chunk.context {
+                        let extra = inputs - width - 1;
+                        let context = &mut context[r * extra..(r + 1) * extra];
+                        context
+                            .iter_mut()
+                            .zip(&row[width + 1..])
+                            .for_each(|(c, g)| *c += g);
+                    }
+                }
+                chunk.g.iter_mut().zip(&at).for_each(|(g, a)| *g += a);
+                after = Some(((place * h) as f32, at));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A chunk on its way back.
+struct Chunk<'a> {
+    i: usize,
+    g: &'a mut [f32],
+    integrals: [&'a [f32]; INTEGRALS],
+    context: Option<&'a mut [f32]>,
+}
+
+fn views(inputs: &[Tensor]) -> candle_core::Result<Vec<View<'_>>> {
+    inputs.iter().map(View::new).collect()
+}
+
+impl Op for Flow {
+    const NAME: &'static str = "continuous-flow";
+
+    fn forward(&mut self, inputs: &[Tensor], keep: bool) -> candle_core::Result<Vec<Fresh>> {
+        let views = views(inputs)?;
+        let run = Run::new(self, inputs, &views)?;
+        let mut x = views[0].f32()?.to_vec();
+        let mut integrals = [(); INTEGRALS].map(|()| vec![0.; run.rows]);
+        let chunk = (run.step * run.width).max(1);
+        let [a, b, c] = &mut integrals;
+        let parts = a
+            .chunks_mut(run.step)
+            .zip(b.chunks_mut(run.step))
+            .zip(c.chunks_mut(run.step));
+        let states = x
+            .chunks_mut(chunk)
+            .zip(parts)
+            .map(|(x, ((a, b), c))| State {
+                x,
+                integrals: [a, b, c],
+            });
+        let states: Vec<State> = states.collect();
+        let states = states.into_par_iter().enumerate().with_max_len(1);
+        let kept = states
+            .map(|(i, state)| run.forward(i, state, keep))
+            .collect::<candle_core::Result<_>>()?;
+        drop(run);
+        self.kept = kept;
+        let shape = inputs[0].dims();
+        let batch = &shape[..shape.len().saturating_sub(1)];
+        let mut outputs = vec![fresh(x, shape)];
+        outputs.extend(integrals.map(|integral| fresh(integral, batch)));
+        Ok(outputs)
+    }
+
+    fn backward(
+        &self,
+        inputs: &[Tensor],
+        outputs: &[Option<Reached>],
+        needs: &[bool],
+    ) -> candle_core::Result<Vec<Option<Tensor>>> {
+        let views = views(inputs)?;
+        let run = Run::new(self, inputs, &views)?;
+        let gradients = outputs
+            .iter()
+            .enumerate()
+            .map(|(k, reached)| match reached {
+                Some(reached) => Ok(View::new(&reached.gradient)?.f32()?.to_vec()),
+                None if k == 0 => Ok(vec![0.; inputs[0].elem_count()]),
+                None => Ok(vec![0.; run.rows]),
+            });
+        let mut gradients = gradients.collect::<candle_core::Result<Vec<Vec<f32>>>>()?;
+        let mut g = std::mem::take(&mut gradients[0]);
+        let wanted = self.context && needs[1];
+        let mut context = vec![0.; if wanted { inputs[1].elem_count() } else { 0 }];
+        let extra = run.field.inputs() - run.width - 1;
+        let mut contexts = context.chunks_mut((run.step * extra).max(1));
+        let (width, integrals) = (run.width, &gradients[1..]);
+        let chunk = |(i, g)| {
+            let rows = run.chunk(i);
+            Chunk {
+                i,
+                g,
+                integrals: std::array::from_fn(|k| &integrals[k][rows.clone()]),
+                context: contexts.next(),
+            }
+        };
+        let mut chunks: Vec<Chunk> = g
+            .chunks_mut((run.step * width).max(1))
+            .enumerate()
+            .map(chunk)
+            .collect();
+        // At most sixteen partial sums: velocity networks are small.
+        let part = chunks.len().div_ceil(16).max(1);
+        let parts = chunks.par_chunks_mut(part).with_max_len(1).map(|chunks| {
+            let mut sums = vec![None; inputs.len()];
+            for chunk in chunks {
+                run.backward(&self.kept[chunk.i], chunk, needs, &mut sums)?;
+            }
+            Ok(sums)
+        });
+        let parts: Vec<Sums> = parts.collect::<candle_core::Result<_>>()?;
+        let mut sums = total(parts, inputs.len());
+        sums[0] = needs[0].then_some(g);
+        if self.context {
+            sums[1] = needs[1].then_some(context);
+        }
+        tensors(sums, inputs, needs)
+    }
+}
