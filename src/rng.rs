@@ -126,14 +126,22 @@ impl Rng {
         dtype: DType,
         device: &Device,
     ) -> Result<Tensor> {
-        self.fill(
-            "Rng::uniform",
-            shape.into(),
-            dtype,
-            device,
-            random::uniforms,
-            random::uniforms_f64,
-        )
+        // Rounded to half precision a draw would be an end.
+        let top = match dtype {
+            DType::F16 => 1. - 2f32.powi(-11),
+            DType::BF16 => 1. - 2f32.powi(-8),
+            _ => 1.,
+        };
+        let single = |stream, len| {
+            let mut draws = random::uniforms(stream, len);
+            if top < 1. {
+                let inside = |x: &mut f32| *x = x.clamp(2f32.powi(-24), top);
+                draws.iter_mut().for_each(inside);
+            }
+            draws
+        };
+        let (op, double) = ("Rng::uniform", random::uniforms_f64);
+        self.fill(op, shape.into(), dtype, device, single, double)
     }
 
     /// A random permutation of `0..n` by the shuffle of Fisher and Yates.

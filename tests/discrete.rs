@@ -574,3 +574,38 @@ fn modes_that_tie() -> Result<()> {
     }
     Ok(())
 }
+
+/// Next to p = 1 zeros are likely and so are counts beyond any format. Values: mpmath 1.3.0, the first 3000 masses and the
+/// integral of the others over the logarithm of the count, at 30 digits.
+#[test]
+fn negative_binomial_entropy_of_scattered_counts() -> Result<()> {
+    for (count, logits, want) in [
+        (0.01, 700., 605.140799947528),
+        (0.05, 680., 663.5459264593169),
+        (1e-3, 1000., 372.5156008983188),
+        (1e-6, 5000., 12.55020839422597),
+        (0.03, 671., 641.673584308621),
+    ] {
+        let d = NegativeBinomial::new(&one(count), &one(logits))?;
+        near(&d.entropy()?, want, 1e-8);
+        // Differences need room.
+        if count > 5e-3 {
+            let entropy = |x: &[Tensor]| NegativeBinomial::new(&x[0], &x[1])?.entropy();
+            check_gradient(&entropy, &[one(count), one(logits)], 1e-5)?;
+        }
+    }
+    // The sum over the support and this form meet.
+    let at = |logits: f64| -> Result<f64> {
+        let d = NegativeBinomial::new(&one(0.02), &one(logits))?;
+        Ok(values(&d.entropy()?)[0])
+    };
+    let [a, b, c] = [at(667.)?, at(667.5)?, at(668.)?];
+    assert!(
+        (a - 2. * b + c).abs() < 1e-4 && a < b && b < c,
+        "{a} {b} {c}"
+    );
+    // So few that nothing else than zero happens, to rounding.
+    let d = NegativeBinomial::new(&one(1e-30), &one(1000.))?;
+    assert!(values(&d.entropy()?)[0].abs() < 1e-12);
+    Ok(())
+}

@@ -182,17 +182,67 @@ fn f32s(x: &[f32]) -> Tensor {
 #[test]
 fn probabilities_off_the_simplex() {
     let nine = f32s(&[9.]).get(0).unwrap();
-    for probs in [[0., 0.], [-0.5, 1.5], [f32::NAN, 1.], [INF, 0.]] {
+    // The sum is named where it is what is wrong.
+    for (probs, sum) in [
+        ([0., 0.], "sum 0"),
+        ([0.5, 0.6], "sum 1.1"),
+        ([0.5, 0.49999], "sum 0.9999"),
+        ([2., 3.], "sum 5"),
+        ([-0.5, 1.5], "-0.5"),
+        ([f32::NAN, 1.], "NaN"),
+        ([INF, 0.], "inf"),
+    ] {
         let what = format!("{probs:?}");
         let probs = f32s(&probs);
-        refused(
-            &what,
-            Categorical::from_probs(&probs),
-            &["Categorical::from_probs", "probs"],
+        for (family, got) in [
+            (
+                "Categorical::from_probs",
+                Categorical::from_probs(&probs).map(drop),
+            ),
+            (
+                "OneHotCategorical::from_probs",
+                OneHotCategorical::from_probs(&probs).map(drop),
+            ),
+            (
+                "Multinomial::from_probs",
+                Multinomial::from_probs(&nine, &probs).map(drop),
+            ),
+        ] {
+            refused(&what, got, &[family, "probs", sum]);
+        }
+        // Weights go in as logits.
+        let logits = probs.log().unwrap();
+        assert_eq!(
+            Categorical::new(&logits).is_ok(),
+            sum.contains("sum") && sum != "sum 0"
         );
-        refused(&what, OneHotCategorical::from_probs(&probs), &["probs"]);
-        refused(&what, Multinomial::from_probs(&nine, &probs), &["probs"]);
+        assert!(Categorical::new_unchecked(&logits).is_ok());
     }
+    // Rounding is no fault, in any format.
+    for dtype in [DType::F64, DType::F32, DType::F16, DType::BF16] {
+        for classes in [2, 3, 10, 1000] {
+            let logits = Rng::new(0).normal((50, classes), DType::F64, CPU).unwrap();
+            let probs = candle_prob::special::softmax(&logits, 1).unwrap();
+            let probs = probs.to_dtype(dtype).unwrap();
+            assert!(
+                Categorical::from_probs(&probs).is_ok(),
+                "{dtype:?} {classes}"
+            );
+            let off = (probs * 1.5).unwrap();
+            refused("off", Categorical::from_probs(&off), &["probs", "sum 1."]);
+        }
+    }
+    let double = Tensor::new(&[0.5f64, 0.5 + 1e-8], CPU).unwrap();
+    refused(
+        "f64",
+        Categorical::from_probs(&double),
+        &["probs", "1.00000001"],
+    );
+    refused(
+        "0-d",
+        Categorical::from_probs(&f32s(&[1.]).get(0).unwrap()),
+        &["probs", "[]"],
+    );
     for logits in [[f32::NAN, 0.], [-INF, -INF], [INF, 0.]] {
         let what = format!("{logits:?}");
         let logits = f32s(&logits);

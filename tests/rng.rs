@@ -3,7 +3,8 @@
 //! Seeds are fixed. Each statistical comparison allows what a right generator exceeds with probability below 1e-6; in
 //! all about 100 comparisons.
 
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
+use candle_prob::distribution::{Distribution, Uniform};
 use candle_prob::{Result, Rng};
 
 const CPU: Device = Device::Cpu;
@@ -209,5 +210,32 @@ fn permutations_and_integers_are_uniform() -> Result<()> {
     chi_squared(&counts, 10_000.);
     assert!(rng.integers(1, 0).is_err());
     assert!(rng.normal(1, DType::U32, &CPU).is_err());
+    Ok(())
+}
+
+/// Rounding to half precision makes no uniform an end of its interval.
+#[test]
+fn half_precision_stays_inside() -> Result<()> {
+    for dtype in [DType::F16, DType::BF16] {
+        let u = Rng::new(0)
+            .uniform(100_000, dtype, &Device::Cpu)?
+            .to_dtype(DType::F32)?;
+        let u = u.to_vec1::<f32>()?;
+        assert!(u.iter().all(|u| 0. < *u && *u < 1.), "{dtype:?}");
+        for [low, high] in [
+            [-1f32, 1.],
+            [0., 3.],
+            [100., 101.],
+            [-1e-6, 0.],
+            [1., 1.0078125],
+        ] {
+            let end = |x: f32| Tensor::new(x, &Device::Cpu)?.to_dtype(dtype);
+            let (from, to) = (end(low)?, end(high)?);
+            let x = Uniform::new(&from, &to)?.sample(&[100_000], &mut Rng::new(0))?;
+            let outside = x.broadcast_lt(&from)?.max_all()?.to_scalar::<u8>()?
+                + x.broadcast_ge(&to)?.max_all()?.to_scalar::<u8>()?;
+            assert_eq!(outside, 0, "{dtype:?} {low} {high}");
+        }
+    }
     Ok(())
 }

@@ -52,10 +52,11 @@ impl Multinomial {
         Self::of(total_count, Categorical::new(logits)?)
     }
 
-    /// From the number of draws and probabilities.
+    /// From the number of draws and probabilities, rows that add up to 1 as for [`Categorical::from_probs`].
     pub fn from_probs(total_count: &Tensor, probs: &Tensor) -> Result<Self> {
-        Domain::Count.check("Multinomial::from_probs", "total_count", total_count)?;
-        Self::of(total_count, Categorical::from_probs(probs)?)
+        let op = "Multinomial::from_probs";
+        Domain::Count.check(op, "total_count", total_count)?;
+        Self::of(total_count, Categorical::of_probs(op, probs)?)
     }
 
     /// As [`new`](Multinomial::new), without looking at the parameters' values.

@@ -7,6 +7,7 @@ use super::parameters::{Domain, Parameters};
 use super::*;
 use crate::kernels::count;
 use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::special::EULER;
 
 /// Negative binomial distribution: the successes, each of probability p, before failure number `total_count`.
 ///
@@ -37,7 +38,8 @@ use crate::kernels::pointwise::{Formula, Real, formula};
 ///
 /// Numerics: the mass is computed without gamma functions, whose digits would cancel. The entropy is a sum over the
 /// support; where that has more than some thousand counts, an integral over `ln x` takes the place of the sum behind the
-/// first 512 (relative error below 1e-10). It is NaN where `1 / (1 - p)` overflows.
+/// first 512 (relative error below 1e-10); with p within 1e-290 of 1 those of a gamma variable stand for the large counts
+/// (error below 1e-8 of the entropy). The divergence of other counts is NaN where `1 / (1 - p)` overflows.
 ///
 /// Source: Loader (2000), Fast and Accurate Computation of Binomial Probabilities.
 #[derive(Debug, Clone)]
@@ -147,6 +149,34 @@ fn expect<R: Real>(count: R, odds: Odds, parameter: R, mut term: impl FnMut(R, R
     sum
 }
 
+/// The entropy where q is next to 0: the first masses one by one; beyond x those of a gamma variable in units of 1 / q,
+/// `x^(r-1) e^(-qx) q^r / Gamma(r)`, less its part below, which is `z^r / Gamma(r + 1)` with `z = q x`.
+fn scattered<R: Real>(count: R, logs: [R; 2]) -> R {
+    const FIRST: u32 = 4096;
+    /// zeta(2)
+    const ZETA: f64 = std::f64::consts::PI * std::f64::consts::PI / 6.;
+    let (r, q) = (count.value(), logs[1]);
+    if q.value() * r < -40. {
+        return count + count.lgamma() + (-count + 1.) * count.digamma() - q;
+    }
+    let mut sum = R::constant(0.);
+    for k in 0..FIRST {
+        let log = mass(R::constant(f64::from(k)), count, logs);
+        sum = sum - log.exp() * log;
+    }
+    // x + r / 2, the middle of the gamma functions' arguments.
+    let edge = (count * 0.5 + (f64::from(FIRST) - 0.5)).ln() + q;
+    let log_below = count * edge - (count + 1.).lgamma();
+    let (below, beyond) = (log_below.exp(), -log_below.exp_m1());
+    // The mean of ln z beyond. Its terms cancel for few counts; there the first of a series in r.
+    let log = if (r * edge.value()).abs() < 1e-8 {
+        (-edge.square() + (ZETA + EULER * EULER)) * count * 0.5
+    } else {
+        (count + 1.).digamma() - beyond / count - below * edge
+    };
+    sum + (-count + 1.) * log + (count.lgamma() - q) * beyond + count
+}
+
 #[derive(Clone, Copy)]
 enum Summary {
     Mean,
@@ -173,10 +203,7 @@ impl Formula<2> for Moment {
                 }
                 R::constant(((count.value() - 1.) * (p.value() / q.value())).floor())
             }
-            // That of the gamma variable in the limit of large counts.
-            Summary::Entropy if q.value() < 1e-290 && logs[1].value() * count.value() < -40. => {
-                count + count.lgamma() + (-count + 1.) * count.digamma() - logs[1]
-            }
+            Summary::Entropy if q.value() < 1e-290 => scattered(count, logs),
             Summary::Entropy => expect(count, self.0, odds, |log, _| -log),
         }
     }
@@ -224,8 +251,7 @@ impl Mode for NegativeBinomial {
 }
 
 impl Entropy for NegativeBinomial {
-    /// In the order of some thousand masses at most for each element. NaN where p is within 1e-290 of 1 and zeros are
-    /// still likely.
+    /// In the order of some thousand masses at most for each element.
     fn entropy(&self) -> Result<Tensor> {
         self.parameters.formula(Moment(self.odds, Summary::Entropy))
     }

@@ -44,9 +44,9 @@ impl OneHotCategorical {
         Ok(Categorical::new(logits)?.into())
     }
 
-    /// From probabilities.
+    /// From probabilities, rows that add up to 1 as for [`Categorical::from_probs`].
     pub fn from_probs(probs: &Tensor) -> Result<Self> {
-        Ok(Categorical::from_probs(probs)?.into())
+        Ok(Categorical::of_probs("OneHotCategorical::from_probs", probs)?.into())
     }
 
     /// As [`new`](OneHotCategorical::new), without looking at the logits' values.

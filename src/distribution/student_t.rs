@@ -340,3 +340,52 @@ impl Cdf for StudentT {
         self.at("StudentT::quantile", Quantile, probability)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::special::incomplete_gamma::{self, Digits};
+    use candle_core::{DType, Device, Var};
+
+    /// The normal and the gamma draw given, and how the latter moves: d ln g / d alpha at alpha = df / 2.
+    #[test]
+    fn draws_move_as_the_reference_says() -> Result<()> {
+        let file = include_str!("../../tests/golden/implicit_gradients.json");
+        let file: serde_json::Value = serde_json::from_str(file).unwrap();
+        let cases = file["cases"].as_array().unwrap();
+        let name = "StudentT from Normal and Gamma";
+        let case = cases.iter().find(|c| c["distribution"] == name).unwrap();
+        let list = |v: &serde_json::Value| -> Vec<f64> {
+            let list = v.as_array().unwrap().iter();
+            list.map(|x| x.as_f64().unwrap()).collect()
+        };
+        let [df, n, g] = ["df", "n", "g"].map(|arg| list(&case["args"][arg]));
+        let (draw, slope) = (list(&case["T"]), list(&case["dT_ddf"]));
+        for (dtype, tolerance) in [(DType::F64, 1e-6), (DType::F32, 1e-3)] {
+            for i in 0..df.len() {
+                let var =
+                    |x: f64| Var::from_tensor(&Tensor::new(x, &Device::Cpu)?.to_dtype(dtype)?);
+                let (to_df, log) = (var(df[i])?, var(g[i].ln())?);
+                let [z, zero, one] = [var(n[i])?, var(0.)?, var(1.)?];
+                let t = formula(Draw, [z.as_tensor(), &log, &to_df, &zero, &one])?;
+                let gradients = t.backward()?;
+                let number = |x: &Tensor| x.to_dtype(DType::F64)?.to_scalar::<f64>();
+                let of = |x: &Var| gradients.get(x).map_or(Ok(0.), number);
+                let moves = incomplete_gamma::derivative(0.5 * df[i], g[i], g[i].ln(), Digits::All);
+                for (got, want) in [
+                    (number(&t)?, draw[i]),
+                    (of(&to_df)? + 0.5 * moves * of(&log)?, slope[i]),
+                ] {
+                    let close =
+                        (got - want).abs() <= tolerance * want.abs().max(1e-6 * draw[i].abs());
+                    assert!(
+                        close,
+                        "{dtype:?} df {} n {}: {got}, not {want}",
+                        df[i], n[i]
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -40,7 +40,8 @@ use std::f64::consts::LN_2;
 /// little probability around the median has as many digits as the difference of two probabilities leaves. Draws are inside,
 /// ends included; in the upper tail they have the digits of the base's
 /// [`survival_quantile`](Cdf::survival_quantile), and where the base's probability of the interval underflows they are one of
-/// its ends; densities and tails hold there. For the normal distribution [`TruncatedNormal`] knows more.
+/// its ends; densities and tails hold there. Where the base's tails do not tell the interval's ends apart, some 1e7 scales out
+/// in f64, they are NaN. For the normal distribution [`TruncatedNormal`] knows more.
 #[derive(Debug, Clone)]
 pub struct Truncated<D> {
     base: D,

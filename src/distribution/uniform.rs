@@ -31,7 +31,7 @@ use std::f64::consts::LN_2;
 /// # }
 /// ```
 ///
-/// Numerics: no draw rounds to `high`.
+/// Numerics: no draw rounds to `high`, in half precision neither.
 #[derive(Debug, Clone)]
 pub struct Uniform {
     pub(super) parameters: Parameters<2>,
@@ -136,10 +136,10 @@ fn between<R: Real>(p: R, low: R, high: R) -> R {
     }
 }
 
-/// Below `high` also after rounding to single precision.
+/// Below `high` also after rounding to the dtype of the draws.
 #[derive(Clone, Copy)]
 struct Sample {
-    single: bool,
+    dtype: DType,
 }
 
 impl Formula<3> for Sample {
@@ -148,12 +148,31 @@ impl Formula<3> for Sample {
     #[inline(always)]
     fn at<R: Real>(self, [u, low, high]: [R; 3]) -> R {
         let x = between(u, low, high);
-        let top = if self.single {
-            f64::from((high.value() as f32).next_down())
-        } else {
-            high.value().next_down()
-        };
+        let top = next_below(high.value(), self.dtype);
         if x.value() > top { x.map(top, 1.) } else { x }
+    }
+}
+
+/// The next smaller number of the dtype.
+fn next_below(x: f64, dtype: DType) -> f64 {
+    let single = x as f32;
+    // A number's bits in f32, of which shorter formats drop some, count its magnitude.
+    let step = |dropped: u32| {
+        let bits = single.to_bits();
+        let next = match (single == 0., single > 0.) {
+            (true, _) => (1 << 31) | (1 << dropped),
+            (_, true) => bits - (1 << dropped),
+            _ => bits + (1 << dropped),
+        };
+        f64::from(f32::from_bits(next))
+    };
+    match dtype {
+        DType::F64 => x.next_down(),
+        DType::BF16 => step(16),
+        // Subnormal below 2^-14.
+        DType::F16 if x.abs() <= 2f64.powi(-14) => x - 2f64.powi(-24),
+        DType::F16 => step(13),
+        _ => step(0),
     }
 }
 
@@ -205,8 +224,8 @@ impl Distribution for Uniform {
     fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
         let [low, high] = self.parameters.given();
         let u = self.parameters.uniforms(shape, rng)?;
-        let single = low.dtype() != DType::F64;
-        formula(Sample { single }, [&u, low, high])
+        let dtype = low.dtype();
+        formula(Sample { dtype }, [&u, low, high])
     }
 
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
@@ -377,5 +396,45 @@ impl Kl<Laplace> for Uniform {
         p.check_other("Uniform::kl", q)?;
         let ([low, high], [loc, scale]) = (p.given(), q.given());
         formula(ToLaplace, [low, high, loc, scale])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    /// Nothing of the format is between the two, and they differ.
+    #[test]
+    fn the_next_smaller_number() -> Result<()> {
+        let cast = |x: f64, dtype| -> Result<f64> {
+            let x = Tensor::new(x, &Device::Cpu)?.to_dtype(dtype)?;
+            Ok(x.to_dtype(DType::F64)?.to_scalar()?)
+        };
+        for dtype in [DType::F32, DType::F16, DType::BF16] {
+            for x in [
+                1.,
+                -1.,
+                2f64.powi(-14),
+                -(2f64.powi(-14)),
+                3e-5,
+                0.,
+                1000.,
+                -0.375,
+            ] {
+                let x = cast(x, dtype)?;
+                let below = next_below(x, dtype);
+                let middle = below + 0.5 * (x - below);
+                assert!(
+                    below < x && cast(below, dtype)? == below,
+                    "{dtype:?} {x} {below}"
+                );
+                for nudged in [middle.next_up(), middle.next_down()] {
+                    let near = cast(nudged, dtype)?;
+                    assert!(near == below || near == x, "{dtype:?} {x} {below} {near}");
+                }
+            }
+        }
+        Ok(())
     }
 }
