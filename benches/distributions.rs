@@ -68,6 +68,18 @@ fn all(c: &mut Criterion) -> Result<()> {
         let location = [z.clone(), b.clone()];
         let shapes = [a.clone(), b.clone()];
         let student = [(&a + 1.)?, z, b];
+        let mut group = c.benchmark_group(format!("checks/{kind}"));
+        let [loc, scale] = &location;
+        group.timed("normal new", || Normal::new(loc, scale).unwrap());
+        group.timed("normal new_unchecked", || {
+            Normal::new_unchecked(loc, scale).unwrap()
+        });
+        let [a, rate] = &shapes;
+        group.timed("gamma new", || Gamma::new(a, rate).unwrap());
+        group.timed("gamma new_unchecked", || {
+            Gamma::new_unchecked(a, rate).unwrap()
+        });
+        group.finish();
         family(c, &format!("normal/{kind}"), &location, |p| {
             Normal::new(&p[0], &p[1])
         })?;

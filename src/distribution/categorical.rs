@@ -3,7 +3,7 @@
 use super::counts::double;
 use super::parameters::Domain;
 use super::*;
-use crate::kernels::logits::{categorical_log_prob, categorical_sample};
+use crate::kernels::logits::{categorical_log_prob, categorical_sample, log_softmax};
 use crate::kernels::pointwise::{Formula, Real, formula};
 use crate::kernels::range::{End, first_outside};
 use candle_core::{D, DType};
@@ -114,13 +114,7 @@ impl Categorical {
 
     /// Normalized logits, `batch ++ [K]`.
     pub fn log_probs(&self) -> Result<Tensor> {
-        let max = self.logits.max_keepdim(D::Minus1)?.detach();
-        // Finite, because -inf - -inf is NaN. The shift cancels in value and gradient.
-        let shifted = self
-            .logits
-            .broadcast_sub(&max.maximum(f64::from(f32::MIN))?)?;
-        let total = shifted.exp()?.sum_keepdim(D::Minus1)?;
-        Ok(shifted.broadcast_sub(&total.log()?)?)
+        log_softmax(&self.logits)
     }
 
     /// Probabilities, `batch ++ [K]`.

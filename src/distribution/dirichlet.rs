@@ -2,9 +2,9 @@
 
 use super::parameters::Domain;
 use super::*;
-use crate::kernels::gamma::{self as kernel, wide};
-use crate::special::{digamma, lgamma};
-use candle_core::{D, DType};
+use crate::kernels::gamma::{self as kernel, log_norm, wide};
+use crate::special::digamma;
+use candle_core::D;
 
 /// Dirichlet distribution on the simplex, with parameter `concentration`.
 ///
@@ -83,50 +83,13 @@ impl Dirichlet {
     /// where coordinates underflow. `log_value` has shape `S ++ batch ++ [K]`.
     pub fn log_prob_of_log(&self, log_value: &Tensor) -> Result<Tensor> {
         self.check("Dirichlet::log_prob_of_log", "log_value", log_value)?;
-        let powers = kernel::power_law_of_log(&(&self.concentration - 1.)?, log_value)?;
-        self.density(powers, &log_value.detach().exp()?)
+        kernel::dirichlet_log_prob(&self.concentration, log_value, true)
     }
 
     fn check(&self, op: &'static str, arg: &'static str, value: &Tensor) -> Result<()> {
         shape::same_kind(op, arg, value, &self.concentration)?;
         shape::value_shape(op, value, self.batch_shape(), self.event_shape())?;
         Ok(())
-    }
-
-    /// Sums the powers of the coordinates, adds the norm, and sends sums other than 1 to -inf.
-    fn density(&self, powers: Tensor, value: &Tensor) -> Result<Tensor> {
-        let norm = self.log_norm()?.to_dtype(powers.dtype())?;
-        let epsilon = match value.dtype() {
-            DType::F64 => f64::EPSILON,
-            DType::F32 => f64::from(f32::EPSILON),
-            DType::F16 => 2f64.powi(-10),
-            _ => 2f64.powi(-7),
-        };
-        let categories = self.event_shape().iter().product::<usize>() as f64;
-        let tolerance = 1e-6 + categories * epsilon;
-        let miss = (value.detach().sum(D::Minus1)? - 1.)?.abs()?;
-        let minus = Tensor::new(f64::NEG_INFINITY, value.device())?.to_dtype(value.dtype())?;
-        let outside = minus.broadcast_as(miss.shape())?;
-        let support = miss
-            .gt(tolerance)?
-            .where_cond(&outside, &miss.zeros_like()?)?;
-        let support = miss.ne(&miss)?.where_cond(&miss, &support)?;
-        let total = powers.sum(D::Minus1)?.broadcast_sub(&norm)?;
-        if total.elem_count() == 0 {
-            // A minimum over no rows is an error in candle.
-            return Ok(total);
-        }
-        // One coordinate at zero may attract where another repels: there is no limit, and -inf wins.
-        let repelled = powers.detach().min(D::Minus1)?.le(f64::NEG_INFINITY)?;
-        let outside = minus.broadcast_as(total.shape())?;
-        let total = repelled.where_cond(&outside, &total)?;
-        Ok(total.broadcast_add(&support)?)
-    }
-
-    /// `sum_i ln Gamma(a_i) - ln Gamma(sum_i a_i)`, wide.
-    fn log_norm(&self) -> Result<Tensor> {
-        let a = wide(&self.concentration)?;
-        Ok((lgamma(&a)?.sum(D::Minus1)? - lgamma(&a.sum(D::Minus1)?)?)?)
     }
 
     fn split(&self) -> (&[usize], &[usize]) {
@@ -151,8 +114,7 @@ impl Distribution for Dirichlet {
     /// A coordinate at zero contributes the limit: nothing at concentration 1, +inf below, -inf above.
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
         self.check("Dirichlet::log_prob", "value", value)?;
-        let powers = kernel::power_law(&(&self.concentration - 1.)?, value)?;
-        self.density(powers, value)
+        kernel::dirichlet_log_prob(&self.concentration, value, false)
     }
 }
 
@@ -193,7 +155,7 @@ impl Entropy for Dirichlet {
         let total = a.sum_keepdim(D::Minus1)?;
         let gaps = digamma(&a)?.broadcast_sub(&digamma(&total)?)?;
         let weighted = ((a - 1.)? * gaps)?.sum(D::Minus1)?;
-        Ok((self.log_norm()? - weighted)?.to_dtype(self.concentration.dtype())?)
+        Ok((log_norm(&self.concentration)? - weighted)?.to_dtype(self.concentration.dtype())?)
     }
 }
 
@@ -225,7 +187,8 @@ impl Kl for Dirichlet {
         let total = a.sum_keepdim(D::Minus1)?;
         let gaps = digamma(&a)?.broadcast_sub(&digamma(&total)?)?;
         let weighted = a.broadcast_sub(&b)?.broadcast_mul(&gaps)?.sum(D::Minus1)?;
-        let norms = other.log_norm()?.broadcast_sub(&self.log_norm()?)?;
+        let norms =
+            log_norm(&other.concentration)?.broadcast_sub(&log_norm(&self.concentration)?)?;
         let kl = norms.broadcast_add(&weighted)?;
         Ok(kl.to_dtype(self.concentration.dtype())?)
     }

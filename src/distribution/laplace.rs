@@ -84,7 +84,7 @@ impl Formula<3> for LogProb {
 
     #[inline(always)]
     fn at<R: Real>(self, [x, loc, scale]: [R; 3]) -> R {
-        -((x - loc) / scale).abs() - scale.ln() - LN_2
+        -(x - loc).over(scale).abs() - scale.ln() - LN_2
     }
 }
 

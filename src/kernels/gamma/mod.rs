@@ -5,6 +5,7 @@
 //! There is no composed form: candle has none of the functions involved. Other devices and dtypes go through f32 on the
 //! CPU. First derivatives only.
 
+mod density;
 mod dirichlet;
 mod element;
 mod implicit;
@@ -14,8 +15,8 @@ mod sample;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use density::{dirichlet_log_prob, log_norm};
 pub(crate) use dirichlet::dirichlet;
-pub(crate) use power::{power_law, power_law_of_log};
 pub(crate) use sample::log_f64 as log_gamma;
 
 use super::buffer::{self, View};
@@ -24,6 +25,7 @@ use super::random::{BLOCK, Stream};
 use crate::error::Result;
 use candle_core::{DType, Device, Tensor};
 use element::Element;
+use power::{power_law, power_law_of_log};
 use rows::{cycle, reduce};
 
 /// Gamma draws of shape `samples ++ shape of concentration`, or their logarithms.

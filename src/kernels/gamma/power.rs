@@ -7,7 +7,7 @@ use candle_core::Tensor;
 ///
 /// The arguments broadcast. Gradients are finite wherever the value is: they are those of `power * ln x` inside and zero
 /// elsewhere.
-pub(crate) fn power_law(power: &Tensor, x: &Tensor) -> Result<Tensor> {
+pub(super) fn power_law(power: &Tensor, x: &Tensor) -> Result<Tensor> {
     let zero = x.eq(0f64)?;
     let outside = (x.lt(0f64)? + x.ge(f64::INFINITY)?)?;
     let edge = (&zero + &outside)?;
@@ -16,7 +16,7 @@ pub(crate) fn power_law(power: &Tensor, x: &Tensor) -> Result<Tensor> {
 }
 
 /// `power * log_x` with the limits of [`power_law`]: at -inf that of zero, at +inf -inf.
-pub(crate) fn power_law_of_log(power: &Tensor, log_x: &Tensor) -> Result<Tensor> {
+pub(super) fn power_law_of_log(power: &Tensor, log_x: &Tensor) -> Result<Tensor> {
     let zero = log_x.le(f64::NEG_INFINITY)?;
     let outside = log_x.ge(f64::INFINITY)?;
     let edge = (&zero + &outside)?;

@@ -78,6 +78,9 @@ impl Loop for Rows<'_> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
         let Rows(logits, classes, out) = self;
+        if classes <= FEW {
+            return few::<FMA>(logits, classes, out);
+        }
         for (row, out) in logits.chunks_exact(classes).zip(out) {
             let (tiles, rest) = row.as_chunks::<16>();
             let mut last = [f32::NEG_INFINITY; 16];
@@ -118,23 +121,103 @@ impl Loop for Rows<'_> {
                     sums[i] += sums[i + width];
                 }
             }
-            let ln = math::ln_positive::<FMA>(sums[0]);
-            let ln = if sums[0] == 0. { f32::NEG_INFINITY } else { ln };
-            *out = (shift, if sums[0] < f32::MAX { ln } else { sums[0] });
+            *out = (shift, log_of_sum::<FMA>(sums[0]));
         }
     }
 }
 
-/// `-weight * softmax(row)`.
-struct Softmax<'a>(&'a [f32], (f32, f32), f32, &'a mut [f32]);
+/// Up to this many classes 16 rows are worked on at once, transposed.
+const FEW: usize = 32;
+
+#[inline(always)]
+fn few<const FMA: bool>(logits: &[f32], classes: usize, out: &mut [(f32, f32)]) {
+    // What is beyond the last row is computed and not used.
+    let mut columns = [[0f32; 16]; FEW];
+    let columns = &mut columns[..classes];
+    for (rows, out) in logits.chunks(16 * classes).zip(out.chunks_mut(16)) {
+        for (r, row) in rows.chunks_exact(classes).enumerate() {
+            for (column, l) in columns.iter_mut().zip(row) {
+                column[r % 16] = *l;
+            }
+        }
+        let mut shifts = [f32::NEG_INFINITY; 16];
+        for column in columns.iter() {
+            for i in 0..16 {
+                shifts[i] = if column[i] > shifts[i] {
+                    column[i]
+                } else {
+                    shifts[i]
+                };
+            }
+        }
+        for shift in &mut shifts {
+            *shift = if *shift > f32::NEG_INFINITY {
+                *shift
+            } else {
+                0.
+            };
+        }
+        let mut sums = [0f32; 16];
+        for column in columns.iter() {
+            for i in 0..16 {
+                sums[i] += math::exp::<FMA>(column[i] - shifts[i]);
+            }
+        }
+        let mut lns = [0f32; 16];
+        for i in 0..16 {
+            lns[i] = log_of_sum::<FMA>(sums[i]);
+        }
+        for (out, (shift, ln)) in out.iter_mut().zip(shifts.iter().zip(&lns)) {
+            *out = (*shift, *ln);
+        }
+    }
+}
+
+/// ln of a sum of exponentials; 0, infinity and NaN included.
+#[inline(always)]
+fn log_of_sum<const FMA: bool>(sum: f32) -> f32 {
+    let ln = math::ln_positive::<FMA>(sum);
+    let ln = if sum == 0. { f32::NEG_INFINITY } else { ln };
+    if sum < f32::MAX { ln } else { sum }
+}
+
+/// What [`Rows`] writes, for all rows of `k` logits.
+pub(super) fn scan(logits: &[f32], k: usize) -> Vec<(f32, f32)> {
+    let mut rows = vec![(0., 0.); logits.len() / k];
+    let fill = |offset: usize, rows: &mut [(f32, f32)]| {
+        dispatch(Rows(&logits[offset * k..][..rows.len() * k], k, rows));
+    };
+    if logits.len() < buffer::SERIAL {
+        fill(0, &mut rows);
+    } else {
+        let chunk = CHUNK.div_ceil(k).next_multiple_of(16);
+        buffer::parallel(&mut rows, chunk, fill);
+    }
+    rows
+}
+
+/// The softmax of rows of this many classes, whose shift and logarithm are known.
+pub(super) struct Softmax<'a>(
+    pub(super) &'a [f32],
+    pub(super) usize,
+    pub(super) &'a [(f32, f32)],
+    pub(super) &'a mut [f32],
+);
 
 impl Loop for Softmax<'_> {
     type Output = ();
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        let Softmax(row, (shift, ln), weight, out) = self;
-        for (l, out) in row.iter().zip(out) {
-            *out = -weight * math::exp::<FMA>(l - shift - ln);
+        let Softmax(logits, classes, rows, out) = self;
+        let each = logits.chunks_exact(classes);
+        let each = each.zip(out.chunks_exact_mut(classes)).zip(rows);
+        for ((logits, out), (shift, ln)) in each {
+            for (l, out) in logits.iter().zip(out) {
+                *out = l - shift - ln;
+            }
+        }
+        for out in out {
+            *out = math::exp::<FMA>(*out);
         }
     }
 }
@@ -153,18 +236,10 @@ impl Op for Categorical {
         let logits = View::new(&inputs[0])?;
         let (logits, k) = (logits.f32()?, self.classes);
         let count = logits.len() / k;
-        let mut rows = vec![(0., 0.); count];
-        let fill = |offset: usize, rows: &mut [(f32, f32)]| {
-            dispatch(Rows(&logits[offset * k..][..rows.len() * k], k, rows));
-        };
-        if logits.len() < buffer::SERIAL {
-            fill(0, &mut rows);
-        } else {
-            buffer::parallel(&mut rows, CHUNK.div_ceil(k), fill);
-        }
+        let rows = scan(logits, k);
         let out = buffer::build(self.index.len(), CHUNK, |offset, out| {
-            for (i, out) in out.iter_mut().enumerate() {
-                let row = (offset + i) % count;
+            let cycle = (0..count).cycle().skip(offset % count);
+            for ((i, out), row) in out.iter_mut().enumerate().zip(cycle) {
                 let (shift, ln) = rows[row];
                 let class = self.index[offset + i] as usize;
                 *out = if class < k {
@@ -194,14 +269,17 @@ impl Op for Categorical {
         let count = self.rows.len();
         let out = buffer::build(logits.len(), k * CHUNK.div_ceil(k), |offset, out| {
             let mut counts = vec![0f64; k];
+            let rows = &self.rows[offset / k..][..out.len() / k];
+            let range = offset..offset + out.len();
+            dispatch(Softmax(&logits[range], k, rows, out));
             for (i, out) in out.chunks_exact_mut(k).enumerate() {
                 let row = offset / k + i;
                 let draws = (row..self.index.len()).step_by(count);
                 let draws = draws.map(|i| (self.index[i] as usize, f64::from(upstream[i])));
                 let draws = draws.filter(|(class, _)| *class < k);
                 let weight: f64 = draws.clone().map(|(_, g)| g).sum();
-                let logits = &logits[row * k..][..k];
-                dispatch(Softmax(logits, self.rows[row], weight as f32, out));
+                let weight = -weight as f32;
+                out.iter_mut().for_each(|x| *x *= weight);
                 // Many small gradients of one class: added up in f64 first.
                 for (class, g) in draws.clone() {
                     counts[class] += g;

@@ -2,31 +2,18 @@
 
 mod bernoulli;
 mod categorical;
+mod normalize;
 
 pub(crate) use bernoulli::bernoulli_log_prob;
 pub(crate) use categorical::{categorical_log_prob, categorical_sample};
+pub(crate) use normalize::{log_softmax, log_sum_exp};
 
 use crate::error::Result;
-use candle_core::{D, Tensor};
-
-/// `ln sum exp` over the last dimension; -inf where all elements are.
-///
-/// The shift by the maximum cancels in value and gradient, so it is detached; it is kept finite because `-inf - -inf`
-/// is NaN.
-pub(crate) fn log_sum_exp(x: &Tensor) -> Result<Tensor> {
-    if x.elem_count() == 0 {
-        // Candle finds no maximum of nothing.
-        return Ok(x.sum(D::Minus1)?);
-    }
-    let max = x.max_keepdim(D::Minus1)?.detach();
-    let shift = max.maximum(f64::from(f32::MIN))?;
-    let sum = x.broadcast_sub(&shift)?.exp()?.sum(D::Minus1)?;
-    Ok((sum.log()? + shift.squeeze(D::Minus1)?)?)
-}
+use candle_core::Tensor;
 
 /// A tensor whose elements repeat with its own size when it is broadcast to `out`: `tensor` itself where its dims are
 /// the last of `out`, else a broadcast copy.
-fn periodic(tensor: &Tensor, out: &[usize], smallest: usize) -> Result<Tensor> {
+pub(super) fn periodic(tensor: &Tensor, out: &[usize], smallest: usize) -> Result<Tensor> {
     let dims = tensor.dims();
     let ones = dims.iter().take_while(|d| **d == 1).count();
     let n = tensor.elem_count();

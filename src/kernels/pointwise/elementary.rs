@@ -5,6 +5,11 @@ use crate::kernels::special;
 
 /// How elementary functions are computed, in f64.
 pub(crate) trait Elementary: Copy + Send + Sync + 'static {
+    /// Whether all digits of f64 are asked for, over all its range.
+    const EXACT: bool;
+
+    /// x / y; the last bit may be wrong.
+    fn div(x: f64, y: f64) -> f64;
     fn exp(x: f64) -> f64;
     fn exp_m1(x: f64) -> f64;
     fn ln(x: f64) -> f64;
@@ -23,6 +28,12 @@ pub(crate) trait Elementary: Copy + Send + Sync + 'static {
 pub(crate) struct Exact;
 
 impl Elementary for Exact {
+    const EXACT: bool = true;
+
+    #[inline(always)]
+    fn div(x: f64, y: f64) -> f64 {
+        x / y
+    }
     fn exp(x: f64) -> f64 {
         x.exp()
     }
@@ -63,6 +74,13 @@ impl Elementary for Exact {
 pub(super) struct Quick<const FMA: bool>;
 
 impl<const FMA: bool> Elementary for Quick<FMA> {
+    const EXACT: bool = false;
+
+    /// By the reciprocal, within 2 ulp.
+    #[inline(always)]
+    fn div(x: f64, y: f64) -> f64 {
+        x * (1. / y)
+    }
     #[inline(always)]
     fn exp(x: f64) -> f64 {
         math64::exp::<FMA>(x)

@@ -9,6 +9,7 @@ mod formula;
 mod real;
 pub(crate) mod tiles;
 
+pub(crate) use elementary::Elementary;
 pub(crate) use formula::{Formula, formula};
 pub(crate) use real::Real;
 
@@ -44,6 +45,14 @@ impl<P: Pointwise<K>, const K: usize> Elementwise<f32, K> for Vectorized<P> {
     fn values<const FMA: bool>(&self, x: [&[f32]; K], out: &mut [f32]) {
         let len = out.len();
         let x = x.map(|x| &x[..len]);
+        if shared(x) {
+            let mut arguments = x.map(|x| x[0]);
+            for (x, out) in x[0].iter().zip(out) {
+                arguments[0] = *x;
+                *out = self.0.value::<FMA>(arguments);
+            }
+            return;
+        }
         for (i, out) in out.iter_mut().enumerate() {
             *out = self.0.value::<FMA>(x.map(|x| x[i]));
         }
@@ -53,6 +62,17 @@ impl<P: Pointwise<K>, const K: usize> Elementwise<f32, K> for Vectorized<P> {
     fn partials<const FMA: bool>(&self, x: [&[f32]; K], out: &mut [[f32; TURN]; K]) {
         let len = x[0].len().min(TURN);
         let x = x.map(|x| &x[..len]);
+        if shared(x) {
+            let mut arguments = x.map(|x| x[0]);
+            for i in 0..len {
+                arguments[0] = x[0][i];
+                let partials = self.0.partials::<FMA>(arguments);
+                for k in 0..K {
+                    out[k][i] = partials[k];
+                }
+            }
+            return;
+        }
         for i in 0..len {
             let partials = self.0.partials::<FMA>(x.map(|x| x[i]));
             for k in 0..K {
@@ -60,6 +80,16 @@ impl<P: Pointwise<K>, const K: usize> Elementwise<f32, K> for Vectorized<P> {
             }
         }
     }
+}
+
+/// Whether all arguments but the first are one number each: what depends on them alone is then computed once.
+#[inline(always)]
+fn shared<T: WithDType, const K: usize>(x: [&[T]; K]) -> bool {
+    K > 1
+        && x[1..].iter().all(|x| match x {
+            [first, .., last] if first == last => x.iter().fold(true, |all, x| all & (x == first)),
+            _ => x.len() == 1,
+        })
 }
 
 /// `f` of the arguments broadcast together, the last dim summed if `event`.

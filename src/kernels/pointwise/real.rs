@@ -51,6 +51,15 @@ pub(crate) trait Real:
         Self::chain([self], value, [slope])
     }
 
+    /// `self / other` where the last bit does not matter: for many numbers over one, the one is inverted once.
+    #[inline(always)]
+    fn over(self, other: Self) -> Self {
+        let b = other.value();
+        let y = Self::Functions::div(self.value(), b);
+        let slopes = [Self::Functions::div(1., b), -Self::Functions::div(y, b)];
+        Self::chain([self, other], y, slopes)
+    }
+
     #[inline(always)]
     fn exp(self) -> Self {
         let y = Self::Functions::exp(self.value());
