@@ -14,6 +14,7 @@
 //! - `simd`: run-time choice of instruction set. `math`: the vectorized elementary functions.
 //! - `max_positions`: the largest value of each channel over an image.
 //! - `activation`: activation functions. `map`: elementwise nodes. `composed`: their forms in candle operations.
+//! - `spline`: monotone rational-quadratic splines, one for each element.
 //! - `gamma`: gamma and Dirichlet draws with implicit gradients.
 //! - `count`: draws and exact masses of the counting families.
 //! - `buffer`: views of tensors and parallel filling of fresh buffers. `random`: seeded streams.
@@ -50,6 +51,7 @@ pub(crate) mod reduce;
 pub(crate) mod sgd;
 pub(crate) mod simd;
 pub(crate) mod special;
+pub(crate) mod spline;
 pub(crate) mod triangular;
 pub(crate) mod update;
 
