@@ -460,3 +460,14 @@ fn the_harness_catches_planted_errors() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn splines() -> Result<()> {
+    // Some elements beyond the bound of 1.5.
+    let x = real(&[4, 3], 0);
+    for shape in [&[11][..], &[3, 11], &[4, 1, 11]] {
+        let build = |p: &[Tensor]| RationalQuadraticSpline::new(&p[0], 1.5);
+        check_with(build, &[real(shape, 1)], &x)?;
+    }
+    Ok(())
+}
