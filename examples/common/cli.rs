@@ -42,6 +42,23 @@ impl Common {
     }
 }
 
+impl Common {
+    /// The output folder of an example that draws its data and reads none.
+    pub fn planar_output(&self, name: &str) -> Result<Output> {
+        if let Some(folder) = &self.data {
+            let expected = "no --data: the point sets are drawn, not read";
+            return Err(file_error(folder, expected, "a folder"));
+        }
+        self.output(name)
+    }
+
+    /// The number of epochs asked for, or these: of a whole run and of a quick one.
+    pub fn epochs_or(&self, whole: usize, quick: usize) -> usize {
+        let own = if self.quick { quick } else { whole };
+        self.epochs.map_or(own, |n| n as usize)
+    }
+}
+
 /// Runs an example: parses its arguments, and turns an error into one line and exit code 1.
 pub fn main<A: Parser>(run: impl FnOnce(A) -> Result<()>) -> ExitCode {
     let arguments = match A::try_parse() {

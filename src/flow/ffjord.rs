@@ -104,10 +104,7 @@ pub fn ffjord(config: &FfjordConfig, vb: VarBuilder) -> Result<Ffjord> {
     if config.features == 0 {
         return Err(Error::value(op, "features", "at least 1", 0));
     }
-    if !(config.time > 0.) {
-        let found = config.time;
-        return Err(Error::value(op, "time", "a positive number", found));
-    }
+    check_time(op, config.time)?;
     let mut widths = vec![config.features + 1 + config.context];
     widths.extend(&config.hidden);
     Ok(Ffjord {
@@ -116,6 +113,13 @@ pub fn ffjord(config: &FfjordConfig, vb: VarBuilder) -> Result<Ffjord> {
         context: None,
         noise: None,
     })
+}
+
+fn check_time(op: &'static str, time: f64) -> Result<()> {
+    if time > 0. && time < f64::INFINITY {
+        return Ok(());
+    }
+    Err(Error::value(op, "time", "a positive number", time))
 }
 
 impl Ffjord {
@@ -143,6 +147,16 @@ impl Ffjord {
             noise: Some(noise.detach()),
             ..self.clone()
         })
+    }
+
+    /// The flow stopped at another time on its way, or going on beyond it.
+    ///
+    /// Errors: a time that is not positive.
+    pub fn until(&self, time: f64) -> Result<Self> {
+        check_time("Ffjord::until", time)?;
+        let mut flow = self.clone();
+        flow.config.time = time;
+        Ok(flow)
     }
 
     fn weight(&self) -> &Tensor {

@@ -1,9 +1,8 @@
 //! One figure for each set: data, density, samples, and where the flow takes the data.
 
-use crate::common::planar::Set;
+use super::{Run, Set};
 use crate::common::plot::{Content, Map, maps};
 use crate::common::report::Output;
-use crate::train::Run;
 use candle_core::{Device, Tensor};
 use candle_prob::bijector::Bijector;
 use candle_prob::distribution::Distribution;
@@ -14,7 +13,14 @@ const POINTS: usize = 6000;
 const SIDE: usize = 140;
 const REACH: f64 = 4.5;
 
-pub fn draw(set: Set, run: &Run, rng: &Rng, output: &Output) -> Result<()> {
+/// `stages` are more panels of samples, before those of the flow.
+pub fn figure<B: Bijector>(
+    set: Set,
+    run: &Run<B>,
+    stages: &[(String, Tensor)],
+    rng: &Rng,
+    output: &Output,
+) -> Result<()> {
     let data = set.draw(POINTS, &mut rng.fork("data"))?;
     let samples = run.model.sample(&[POINTS], &mut rng.fork("samples"))?;
     let latent = run.model.bijector().inverse(&data)?;
@@ -32,25 +38,25 @@ pub fn draw(set: Set, run: &Run, rng: &Rng, output: &Output) -> Result<()> {
         let points = points(x)?.into_iter().map(|p| (p, None));
         Ok(Content::Points(points.collect()))
     };
-    let panel = |caption: &str, reach, content| Map {
+    let panel = |caption: &str, content| Map {
         caption: caption.into(),
-        reach,
+        reach: REACH,
         content,
     };
     let heat = Content::Heat {
         side: SIDE,
         values: density.to_vec1()?,
     };
-    let panels = [
-        panel("data", REACH, plain(&data)?),
-        panel("density of the flow", REACH, heat),
-        panel("samples of the flow", REACH, plain(&samples)?),
-        panel(
-            "data in latent space, by direction",
-            REACH,
-            Content::Points(coloured.collect()),
-        ),
+    let mut panels = vec![
+        panel("data", plain(&data)?),
+        panel("density of the flow", heat),
     ];
+    for (caption, points) in stages {
+        panels.push(panel(caption, plain(points)?));
+    }
+    panels.push(panel("samples of the flow", plain(&samples)?));
+    let coloured = Content::Points(coloured.collect());
+    panels.push(panel("data in latent space, by direction", coloured));
     let title = format!("{}: test NLL {:.3} nats", set.title(), run.nll);
     maps(
         &output.path(&format!("{}.png", set.name())),

@@ -1,5 +1,11 @@
 //! Point sets in the plane on which flows are compared, as the code of Grathwohl et al. (2019), FFJORD, draws them.
 
+mod figure;
+mod fit;
+
+pub use figure::figure;
+pub use fit::{Fit, Run, Table, fit};
+
 use candle_core::{DType, Device, Tensor};
 use candle_prob::{Result, Rng};
 use clap::ValueEnum;
@@ -22,6 +28,14 @@ impl Set {
         Set::Rings,
         Set::SwissRoll,
     ];
+
+    /// Those asked for, or all.
+    pub fn chosen(asked: &[Set]) -> Vec<Set> {
+        if asked.is_empty() {
+            return Set::ALL.to_vec();
+        }
+        asked.to_vec()
+    }
 
     /// For files and metrics.
     pub fn name(self) -> &'static str {

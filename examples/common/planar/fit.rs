@@ -1,17 +1,19 @@
 //! Training on points that are all new, a checkpoint after every epoch.
 
-use crate::Arguments;
+use super::Set;
+use crate::common::cli::{Common, count, positive};
 use crate::common::file_error;
-use crate::common::planar::Set;
 use crate::common::report::{self, Output};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarMap;
+use candle_prob::bijector::Bijector;
 use candle_prob::distribution::{Distribution, Independent, Normal, Transformed};
-use candle_prob::flow::{RealNvp, RealNvpConfig, real_nvp};
 use candle_prob::optim::{
     Adam, AdamConfig, Checkpoint, Optimizer, Schedule, backward, clip_grad_norm_or_skip,
 };
-use candle_prob::{Result, Rng, init};
+use candle_prob::{Result, Rng};
+use clap::Args;
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 /// Steps of an epoch.
@@ -20,38 +22,53 @@ const STEPS: usize = 100;
 const TEST: usize = 10_000;
 const MAX_NORM: f64 = 10.;
 
-pub type Model = Transformed<Independent<Normal>, RealNvp>;
+/// How a flow is fitted.
+#[derive(Debug, Clone, Args)]
+pub struct Fit {
+    /// Points of a step, all of them new
+    #[arg(long, default_value_t = 512, value_parser = count)]
+    pub batch: usize,
+    /// Learning rate at the start
+    #[arg(long, default_value_t = 2e-3, value_parser = positive)]
+    pub lr: f64,
+}
 
-pub struct Run {
-    pub model: Model,
+pub struct Run<B> {
+    pub model: Transformed<Independent<Normal>, B>,
     /// Mean negative log-likelihood of new points, in nats, and its standard error.
     pub nll: f64,
     pub error: f64,
     pub seconds: f64,
 }
 
-pub fn train(set: Set, arguments: &Arguments, rng: &Rng, output: &Output) -> Result<Run> {
-    let vars = VarMap::new();
-    let vb = init::seeded(&vars, arguments.common.seed, DType::F32, &Device::Cpu);
-    let config = RealNvpConfig {
-        layers: arguments.layers,
-        hidden: vec![arguments.hidden; 2],
-        ..RealNvpConfig::default()
-    };
-    let flow = real_nvp(&config, vb)?;
+/// Fits the flow, whose variables are `vars`, for so many epochs of 100 steps. `settings` is what a checkpoint to continue must agree with.
+#[allow(clippy::too_many_arguments)]
+pub fn fit<B: Bijector>(
+    set: Set,
+    flow: B,
+    vars: &VarMap,
+    how: &Fit,
+    epochs: usize,
+    settings: &str,
+    common: &Common,
+    output: &Output,
+) -> Result<Run<B>> {
+    let rng = Rng::new(common.seed).fork(set.name());
     let zeros = Tensor::zeros(2, DType::F32, &Device::Cpu)?;
     let base = Normal::new(&zeros, &zeros.ones_like()?)?.to_event(1)?;
     let model = base.transformed_by(flow)?;
     let adam_config = AdamConfig {
-        lr: arguments.lr,
+        lr: how.lr,
         ..AdamConfig::default()
     };
-    let mut adam = Adam::new(&vars, adam_config)?;
+    let mut adam = Adam::new(vars, adam_config)?;
 
     let path = output.path(&format!("{}.safetensors", set.name()));
-    let settings = arguments.fingerprint(set);
+    let (batch, lr) = (how.batch, how.lr);
+    let seed = common.seed;
+    let settings = format!("{settings} epochs {epochs} batch {batch} lr {lr} seed {seed}");
     let mut done = 0;
-    if arguments.common.resume && path.exists() {
+    if common.resume && path.exists() {
         let notes = Checkpoint::new().load_parts(&path)?;
         let note = |key: &str| notes.get(key).map_or("", String::as_str);
         if note("settings") != settings {
@@ -61,35 +78,35 @@ pub fn train(set: Set, arguments: &Arguments, rng: &Rng, output: &Output) -> Res
         let count = note("epochs").parse();
         done = count.map_err(|e| file_error(&path, "a number of epochs", e))?;
         Checkpoint::new()
-            .vars("model", &vars)
+            .vars("model", vars)
             .optimizer("adam", &mut adam)
             .load(&path)?;
     }
 
-    let steps = arguments.epochs() * STEPS;
+    let steps = epochs * STEPS;
     let schedule = Schedule::Cosine {
-        from: arguments.lr,
+        from: how.lr,
         to: 0.,
         steps,
     };
     let bar = report::progress(steps as u64, set.title());
     bar.set_position((done * STEPS) as u64);
     let start = Instant::now();
-    for epoch in done..arguments.epochs() {
+    for epoch in done..epochs {
         for k in 0..STEPS {
             let step = epoch * STEPS + k;
             let mut fresh = rng.fork(&format!("step {step}"));
-            let x = set.draw(arguments.batch, &mut fresh)?;
+            let x = set.draw(how.batch, &mut fresh)?;
             let loss = model.log_prob(&x)?.mean_all()?.neg()?;
             let mut gradients = backward(&loss)?;
             adam.set_learning_rate(schedule.at(step));
-            if clip_grad_norm_or_skip(&mut gradients, &vars, MAX_NORM)?.is_some() {
+            if clip_grad_norm_or_skip(&mut gradients, vars, MAX_NORM)?.is_some() {
                 adam.step(&gradients)?;
             }
             bar.inc(1);
         }
         Checkpoint::new()
-            .vars("model", &vars)
+            .vars("model", vars)
             .optimizer("adam", &mut adam)
             .note("settings", settings.clone())
             .note("epochs", epoch + 1)
@@ -107,4 +124,40 @@ pub fn train(set: Set, arguments: &Arguments, rng: &Rng, output: &Output) -> Res
         error: (spread / TEST as f64).sqrt(),
         seconds,
     })
+}
+
+/// The sets' results, for the terminal and for `metrics.json`.
+#[derive(Default)]
+pub struct Table {
+    rows: Vec<Vec<String>>,
+    metrics: BTreeMap<String, f64>,
+}
+
+impl Table {
+    pub fn add<B>(&mut self, set: Set, run: &Run<B>) {
+        let parts = [
+            ("nll_nats", run.nll),
+            ("nll_standard_error", run.error),
+            ("seconds", run.seconds),
+        ];
+        for (part, value) in parts {
+            self.metrics.insert(format!("{}_{part}", set.name()), value);
+        }
+        let cells = [
+            set.title().to_string(),
+            format!("{:.3}", run.nll),
+            format!("{:.3}", run.error),
+            format!("{:.1}", run.seconds),
+        ];
+        self.rows.push(cells.to_vec());
+    }
+
+    pub fn write(&self, output: &Output) -> Result<()> {
+        output.metrics(&self.metrics)?;
+        let header = ["set", "test NLL, nats", "s.e.", "training, s"];
+        let table = report::table(&header, &self.rows);
+        let folder = output.folder().display();
+        report::print(&format!("{table}\nwritten to {folder}"));
+        Ok(())
+    }
 }

@@ -1,0 +1,84 @@
+//! A continuous flow on point sets in the plane: `cargo run --release --example ffjord -- --help`.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+use candle_core::{DType, Device};
+use candle_nn::VarMap;
+use candle_prob::bijector::Bijector;
+use candle_prob::dynamics::Solver;
+use candle_prob::flow::{FfjordConfig, ffjord};
+use candle_prob::{Result, Rng, init};
+use clap::Parser;
+use common::cli::{Common, count};
+use common::planar::{Fit, Set, Table, figure, fit};
+use std::process::ExitCode;
+
+// Training makes and drops large tensors all the time; this allocator keeps their pages.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Points of the figures.
+const POINTS: usize = 6000;
+
+/// A continuous flow on point sets in the plane: densities, and samples on their way
+#[derive(Debug, Clone, Parser)]
+struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    fit: Fit,
+    /// The sets [default: all]
+    #[arg(long, value_enum)]
+    set: Vec<Set>,
+    /// Steps of the Runge-Kutta method
+    #[arg(long, default_value_t = 12, value_parser = count)]
+    steps: usize,
+    /// Width of the two hidden layers of the velocity's network
+    #[arg(long, default_value_t = 64, value_parser = count)]
+    hidden: usize,
+}
+
+fn main() -> ExitCode {
+    common::cli::main(run)
+}
+
+fn run(arguments: Arguments) -> Result<()> {
+    let (steps, hidden) = (arguments.steps, arguments.hidden);
+    let output = arguments.common.planar_output("ffjord")?;
+    let epochs = arguments.common.epochs_or(12, 1);
+    let mut table = Table::default();
+    for set in Set::chosen(&arguments.set) {
+        let rng = Rng::new(arguments.common.seed).fork(set.name());
+        let vars = VarMap::new();
+        let vb = init::seeded(&vars, arguments.common.seed, DType::F32, &Device::Cpu);
+        let config = FfjordConfig {
+            hidden: vec![hidden; 2],
+            solver: Solver::Rk4 { steps },
+            ..FfjordConfig::default()
+        };
+        let flow = ffjord(&config, vb)?;
+        let settings = format!("steps {steps} hidden {hidden}");
+        let run = fit(
+            set,
+            flow,
+            &vars,
+            &arguments.fit,
+            epochs,
+            &settings,
+            &arguments.common,
+            &output,
+        )?;
+        let start = rng
+            .fork("start")
+            .normal((POINTS, 2), DType::F32, &Device::Cpu)?;
+        let mut stages = vec![];
+        for time in [0.25, 0.5, 0.75] {
+            let points = run.model.bijector().until(time)?.transform(&start)?;
+            stages.push((format!("samples at time {time}"), points));
+        }
+        figure(set, &run, &stages, &rng.fork("figure"), &output)?;
+        table.add(set, &run);
+    }
+    table.write(&output)
+}
