@@ -122,7 +122,11 @@ fn one_hot_categorical() -> Result<()> {
     logits.kl(&OneHotCategorical::new(&real(&[4], 1))?)?;
     let probs = discrete(
         // What moves one of them moves them all: they add up to 1.
-        |p: &[Tensor]| OneHotCategorical::from_probs(&p[0].broadcast_div(&p[0].sum_keepdim(0)?)?),
+        |p: &[Tensor]| {
+            OneHotCategorical::from_probs(
+                &p[0].broadcast_div(&p[0].sum_keepdim(candle_core::D::Minus1)?)?,
+            )
+        },
         [tensor([0.1, 0.2, 0.7])],
     );
     probs.distribution()?;
