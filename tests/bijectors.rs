@@ -373,6 +373,100 @@ fn planar_and_radial() -> Result<()> {
     Ok(())
 }
 
+type Make = fn(&Tensor, &Tensor, &Tensor) -> Result<MixtureCdf>;
+const MIXTURES: [Make; 2] = [MixtureCdf::logistic, MixtureCdf::gaussian];
+
+#[test]
+fn mixture_cdfs() -> Result<()> {
+    let bounds = Bounds {
+        f64: 1e-10,
+        f32: 1e-3,
+        ..Bounds::default()
+    };
+    for make in MIXTURES {
+        for (shape, x) in [
+            (&[3][..], &[2, 4][..]),
+            (&[4, 3], &[2, 4]),
+            (&[2, 1, 1], &[2, 2]),
+        ] {
+            let parameters = [
+                real(shape, 1),
+                (real(shape, 2) * 2.)?,
+                (real(shape, 3) * 0.3)?,
+            ];
+            let build = |p: &[Tensor]| make(&p[0], &p[1], &p[2]);
+            check_bijector(build, &parameters, &real(x, 4), bounds)?;
+            let build = |p: &[Tensor]| Ok(build(p)?.to_logit());
+            check_bijector(build, &parameters, &(real(x, 4) * 2.)?, bounds)?;
+        }
+    }
+    // As a coupling's map, on the way from data to latents.
+    let conditioner = |p: &[Tensor]| {
+        let p = p.to_vec();
+        move |a: &Tensor| {
+            let out = a.unsqueeze(D::Minus1)?.broadcast_mul(&p[0])?.tanh()?;
+            let parts = out.chunk(3, D::Minus1)?;
+            Ok(MixtureCdf::logistic(&parts[0], &parts[1], &parts[2])?
+                .to_logit()
+                .inverted())
+        }
+    };
+    let build = |p: &[Tensor]| Ok(Coupling::new(Split::half(4, false)?, conditioner(p)));
+    check_bijector(build, &[real(&[1, 6], 1)], &real(&[3, 4], 0), bounds)
+}
+
+/// One logistic component is a line to its logit, however far out; a normal one's logit is known by its asymptote; between
+/// far components F is flat, and x is still found.
+#[test]
+fn mixture_cdfs_far_out() -> Result<()> {
+    let number = |x: f64| Tensor::new(&[x], &CPU);
+    let one = MixtureCdf::logistic(&number(3.)?, &number(2.)?, &number(-1.)?)?.to_logit();
+    let x = Tensor::new(&[-1e6, -40., 0., 2., 1e3, 1e9], &CPU)?;
+    let (y, log_det) = one.transform_and_log_det(&x)?;
+    for (x, y) in numbers(&x)?.into_iter().zip(numbers(&y)?) {
+        let want = (x - 2.) * 1f64.exp();
+        assert!((y - want).abs() <= 1e-15 * want.abs(), "{y} is not {want}");
+    }
+    assert!(numbers(&log_det)?.iter().all(|x| (x - 1.).abs() < 1e-6));
+    let pair = |a: f64, b: f64| Tensor::new(&[a, b], &CPU);
+    for make in MIXTURES {
+        let far = make(&pair(0., 1.)?, &pair(-300., 500.)?, &pair(0., -2.)?)?.to_logit();
+        let y = Tensor::new(&[-1e5, -800., -1e-3, -1., 0., 1., 30., 1e5], &CPU)?;
+        let (x, back) = far.inverse_and_log_det(&y)?;
+        let (again, there) = far.transform_and_log_det(&x)?;
+        for (a, b) in numbers(&again)?.into_iter().zip(numbers(&y)?) {
+            // The rounding of x, about 500, on scales of 0.14.
+            assert!((a - b).abs() <= 1e-12 * b.abs().max(1.), "{a} is not {b}");
+        }
+        assert!(numbers(&(there + back)?)?.iter().all(|x| *x == 0.));
+        let parameters = [pair(0., 1.)?, pair(-1., 1.)?, pair(0., -0.5)?];
+        let tails = Tensor::new(&[-2000., -30., 30., 2000.], &CPU)?;
+        let inverse = |p: &[Tensor]| make(&p[0], &p[1], &p[2])?.to_logit().inverse(&tails);
+        check_gradient(&inverse, &parameters, 1e-5)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn mixture_cdfs_at_the_ends_and_wrong_input() -> Result<()> {
+    let pair = |a: f64, b: f64| Tensor::new(&[a, b], &CPU);
+    for make in MIXTURES {
+        let cdf = make(&pair(0., 1.)?, &pair(-2., 3.)?, &pair(0., -1.)?)?;
+        let y = Tensor::new(&[-0.1, 0., 1., 1.5, f64::NAN], &CPU)?;
+        let x = numbers(&cdf.inverse(&y)?)?;
+        assert!(x[0].is_nan() && x[3].is_nan() && x[4].is_nan());
+        assert_eq!(x[1..3], [f64::NEG_INFINITY, f64::INFINITY]);
+        let broken = make(&pair(0., 1.)?, &pair(f64::NAN, 3.)?, &pair(0., -1.)?)?;
+        assert!(broken.inverse(&pair(0.1, 0.2)?).is_err());
+        assert!(make(&pair(0., 1.)?, &real(&[3], 0), &pair(0., 1.)?).is_err());
+        assert!(make(&real(&[], 0), &real(&[], 0), &real(&[], 0)).is_err());
+        assert!(cdf.transform(&real(&[2], 0).to_dtype(DType::F32)?).is_err());
+        let wide = make(&real(&[3, 2], 0), &pair(0., 1.)?, &pair(0., 1.)?)?;
+        assert!(wide.transform(&real(&[2], 0)).is_err());
+    }
+    Ok(())
+}
+
 /// No values where there are none, and no infinite slopes where there are.
 #[test]
 fn elementwise_at_the_ends() -> Result<()> {

@@ -3,6 +3,7 @@
 use super::{Bijector, vectors};
 use crate::error::{Error, Result};
 use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::root::{self, At};
 use crate::{shape, special};
 use candle_core::{D, Tensor};
 use std::f64::consts::LN_2;
@@ -131,7 +132,6 @@ impl Formula<2> for Root {
     const NAME: &'static str = "planar-inverse";
 
     fn at<R: Real>(self, [c, raw]: [R; 2]) -> R {
-        let (c, raw) = (c, raw);
         let rise = raw.value().softplus();
         let t = root(c.value(), rise);
         R::function([c, raw], t, || {
@@ -147,31 +147,18 @@ fn slope(t: f64, rise: f64) -> f64 {
     h * h + rise * (1. - h) * (1. + h)
 }
 
-/// Newton's method; a bisection where a step leaves the bracket or does not halve it in three.
 fn root(c: f64, rise: f64) -> f64 {
-    let k = rise - 1.;
-    let (mut low, mut high) = (c - k.abs(), c + k.abs());
-    let mut t = c;
-    for i in 1..2000 {
-        let off = t + k * t.tanh() - c;
-        if off > 0. {
-            high = t;
-        } else if off < 0. {
-            low = t;
-        } else {
-            // Found, or NaN.
-            return if off == 0. { t } else { f64::NAN };
-        }
-        let newton = t - off / slope(t, rise);
-        let next = if newton > low && newton < high && i % 3 != 0 {
-            newton
-        } else {
-            low + 0.5 * (high - low)
-        };
-        if (next - t).abs() <= f64::EPSILON * t.abs() || next <= low || next >= high {
-            return next;
-        }
-        t = next;
+    if !(c.is_finite() && rise.is_finite()) {
+        return f64::NAN;
     }
-    f64::NAN
+    let k = rise - 1.;
+    let bracket = [c - k.abs(), c + k.abs()];
+    // By then the bracket has the root, up to rounding.
+    let width = f64::EPSILON * c.abs().max(k.abs()).max(1.);
+    let found = root::rising(bracket, width, |t| At {
+        value: t + k * t.tanh() - c,
+        slope: slope(t, rise),
+        noise: 0.,
+    });
+    found.unwrap_or(f64::NAN)
 }

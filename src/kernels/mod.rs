@@ -18,6 +18,7 @@
 //! - `gamma`: gamma and Dirichlet draws with implicit gradients.
 //! - `count`: draws and exact masses of the counting families.
 //! - `buffer`: views of tensors and parallel filling of fresh buffers. `random`: seeded streams.
+//! - `mixture_cdf`: distribution functions of mixtures and their inverses. `root`: roots of rising functions.
 //! - `triangular`: solves with lower-triangular matrices and Cholesky factors.
 //! - `range`: whether a tensor's elements lie in an interval.
 //! - `update`: a variable and its optimizer state in one in-place pass (`adam`, `sgd`). `norm`: a tensor to one number.
@@ -41,6 +42,7 @@ pub(crate) mod math;
 pub(crate) mod math64;
 pub(crate) mod max_positions;
 pub(crate) mod mixture;
+pub(crate) mod mixture_cdf;
 pub(crate) mod node;
 pub(crate) mod norm;
 pub(crate) mod pointwise;
@@ -48,6 +50,7 @@ pub(crate) mod polar;
 pub(crate) mod random;
 pub(crate) mod range;
 pub(crate) mod reduce;
+pub(crate) mod root;
 pub(crate) mod sgd;
 pub(crate) mod simd;
 pub(crate) mod special;
