@@ -92,6 +92,7 @@ fn zeros(x: &Tensor, rank: usize) -> Result<Tensor> {
 
 mod act_norm;
 mod affine;
+mod autoregressive;
 mod chain;
 mod conv1x1;
 mod coupling;
@@ -121,6 +122,7 @@ mod vectors;
 
 pub use act_norm::ActNorm;
 pub use affine::Affine;
+pub use autoregressive::Autoregressive;
 pub use chain::Chain;
 pub use conv1x1::Conv1x1;
 pub use coupling::Coupling;

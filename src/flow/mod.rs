@@ -4,15 +4,57 @@
 //! The density is that of [`transformed_by`](crate::distribution::Distribution::transformed_by). A recipe takes a config and
 //! a `VarBuilder`; what it gives owns the networks' variables and is a bijector itself.
 
+use crate::bijector::Bijector;
 use crate::error::{Error, Result};
 use crate::shape;
-use candle_core::Tensor;
+use candle_core::{D, Tensor};
 
+mod autoregressive;
 mod ffjord;
 mod real_nvp;
+mod spline;
 
+pub use autoregressive::{AutoregressiveFlow, MafConfig, autoregressive_spline, iaf, maf};
 pub use ffjord::{Ffjord, FfjordConfig, Path, ffjord};
 pub use real_nvp::{RealNvp, RealNvpConfig, real_nvp};
+pub use spline::{NeuralSpline, NeuralSplineConfig, neural_spline};
+
+/// Refuses a context that a flow which takes one of `width` does not take; `like` is one of its weights.
+fn check_context(op: &'static str, context: &Tensor, width: usize, like: &Tensor) -> Result<()> {
+    shape::same_kind(op, "context", context, like)?;
+    if context.dims().last() != Some(&width) || width == 0 {
+        let expected = format!("[.., {width}]");
+        return Err(Error::shape(op, "context", expected, context.dims()));
+    }
+    Ok(())
+}
+
+/// The leading dims of an argument [.., features].
+fn batch_of<'a>(
+    [op, arg]: [&'static str; 2],
+    x: &'a Tensor,
+    features: usize,
+    like: &Tensor,
+) -> Result<&'a [usize]> {
+    shape::same_kind(op, arg, x, like)?;
+    match x.dims() {
+        [batch @ .., width] if *width == features => Ok(batch),
+        dims => Err(Error::shape(op, arg, format!("[.., {features}]"), dims)),
+    }
+}
+
+/// One after another: forward from the first, backward from the last.
+fn through(layers: &[impl Bijector], inverse: bool, x: &Tensor) -> Result<(Tensor, Tensor)> {
+    let (mut y, mut total) = (x.clone(), x.zeros_like()?.sum(D::Minus1)?);
+    for i in 0..layers.len() {
+        let (next, log_det) = match inverse {
+            false => layers[i].transform_and_log_det(&y)?,
+            true => layers[layers.len() - 1 - i].inverse_and_log_det(&y)?,
+        };
+        (y, total) = (next, (total + log_det)?);
+    }
+    Ok((y, total))
+}
 
 /// The context for arguments of these leading dims, in a flow that takes one of `width`.
 fn context_for(

@@ -6,7 +6,6 @@ use crate::kernels;
 use crate::kernels::activation::Activation;
 use crate::kernels::coupling::Mode;
 use crate::net::{Dense, Mlp, dense};
-use crate::shape;
 use candle_core::{D, Module, Tensor};
 use candle_nn::VarBuilder;
 
@@ -152,12 +151,8 @@ impl RealNvp {
     ///
     /// Errors: a flow without context, a context of another width.
     pub fn given(&self, context: &Tensor) -> Result<Self> {
-        let op = "RealNvp::given";
-        shape::same_kind(op, "context", context, self.weight())?;
-        if context.dims().last() != Some(&self.config.context) || self.config.context == 0 {
-            let expected = format!("[.., {}]", self.config.context);
-            return Err(Error::shape(op, "context", expected, context.dims()));
-        }
+        let width = self.config.context;
+        super::check_context("RealNvp::given", context, width, self.weight())?;
         Ok(RealNvp {
             context: Some(context.clone()),
             ..self.clone()
@@ -194,14 +189,7 @@ impl RealNvp {
         inverse: bool,
         x: &Tensor,
     ) -> Result<(Tensor, Tensor)> {
-        shape::same_kind(op, arg, x, self.weight())?;
-        let [batch @ .., width] = x.dims() else {
-            return Err(Error::shape(op, arg, "[.., features]", x.dims()));
-        };
-        if *width != self.config.features {
-            let expected = format!("[.., {}]", self.config.features);
-            return Err(Error::shape(op, arg, expected, x.dims()));
-        }
+        let batch = super::batch_of([op, arg], x, self.config.features, self.weight())?;
         let context = super::context_for(op, self.context.as_ref(), self.config.context, batch)?;
         let layers = self.layers.iter().filter_map(|(split, net)| {
             Some(kernels::coupling::Layer {
@@ -218,21 +206,7 @@ impl RealNvp {
         if let Some(done) = kernels::coupling::affine(x, context.as_ref(), &layers, mode)? {
             return Ok(done);
         }
-        let couplings = self.couplings(context);
-        let (mut y, mut total) = (x.clone(), x.zeros_like()?.sum(D::Minus1)?);
-        let mut step = |coupling: &dyn Bijector| -> Result<()> {
-            let (next, log_det) = match inverse {
-                false => coupling.transform_and_log_det(&y)?,
-                true => coupling.inverse_and_log_det(&y)?,
-            };
-            (y, total) = (next, (&total + log_det)?);
-            Ok(())
-        };
-        match inverse {
-            false => couplings.iter().try_for_each(|c| step(c))?,
-            true => couplings.iter().rev().try_for_each(|c| step(c))?,
-        }
-        Ok((y, total))
+        super::through(&self.couplings(context), inverse, x)
     }
 }
 

@@ -8,6 +8,7 @@ mod conv;
 mod dense;
 mod head;
 mod logits_head;
+mod masked;
 mod mlp;
 mod start;
 
@@ -17,4 +18,5 @@ pub use conv::{
 pub use dense::{Dense, dense};
 pub use head::{DirichletHead, LogisticNormalHead, NormalComponentsHead, NormalHead, Scale};
 pub use logits_head::{BernoulliHead, CategoricalHead};
+pub use masked::{MaskedMlp, MaskedMlpConfig, masked_mlp};
 pub use mlp::{Mlp, mlp};
