@@ -1,0 +1,161 @@
+//! Flows that train and are saved: no loss that is not finite, and files that hold the whole model.
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::{VarBuilder, VarMap};
+use candle_prob::bijector::Bijector;
+use candle_prob::distribution::{Distribution, Normal};
+use candle_prob::flow::*;
+use candle_prob::optim::{Adam, AdamConfig, Checkpoint, Optimizer};
+use candle_prob::{Result, Rng, init};
+
+const CPU: &Device = &Device::Cpu;
+
+fn log_prob(flow: &dyn Bijector, x: &Tensor) -> Result<Tensor> {
+    let zeros = Tensor::zeros(x.dim(1)?, x.dtype(), CPU)?;
+    let base = Normal::new(&zeros, &zeros.ones_like()?)?.to_event(1)?;
+    base.transformed_by(flow)?.log_prob(x)
+}
+
+/// Rows that are skewed and depend on each other.
+fn skewed(n: usize, features: usize, rng: &mut Rng) -> Result<Tensor> {
+    let z = rng.normal((n, features), DType::F32, CPU)?;
+    let common = rng.normal((n, 1), DType::F32, CPU)?;
+    let together = (z.broadcast_add(&common)? * 0.5)?;
+    Ok((together.exp()?.broadcast_add(&common)? - 1.)?)
+}
+
+/// 32 affine couplings in 19 dims, 2000 steps of Adam at 1e-3: what overflowed elsewhere.
+#[test]
+fn deep_couplings_stay_finite() -> Result<()> {
+    let config = RealNvpConfig {
+        features: 19,
+        layers: 32,
+        hidden: vec![16],
+        ..Default::default()
+    };
+    let vars = VarMap::new();
+    let flow = real_nvp(&config, init::seeded(&vars, 1, DType::F32, CPU))?;
+    let mut adam = Adam::new(
+        &vars,
+        AdamConfig {
+            lr: 1e-3,
+            ..Default::default()
+        },
+    )?;
+    let mut rng = Rng::new(2);
+    let (mut first, mut last) = (0., 0.);
+    for step in 0..2000 {
+        let x = skewed(32, 19, &mut rng)?;
+        let loss = log_prob(&flow, &x)?.mean_all()?.neg()?;
+        let value = loss.to_scalar::<f32>()?;
+        assert!(value.is_finite(), "step {step}: {value}");
+        if step < 100 {
+            first += value / 100.;
+        }
+        if step >= 1900 {
+            last += value / 100.;
+        }
+        adam.backward_step(&loss)?;
+    }
+    assert!(last < first - 5., "from {first} to {last}");
+    let x = skewed(1000, 19, &mut rng)?;
+    let (z, log_det) = flow.inverse_and_log_det(&x)?;
+    let (back, opposite) = flow.transform_and_log_det(&z)?;
+    let scale = x.abs()?.maximum(1.)?;
+    for (gap, what) in [
+        (((back - &x)? / scale)?, "round trip"),
+        ((log_det + opposite)?, "log-det"),
+    ] {
+        let gap = gap.abs()?.max_all()?.to_scalar::<f32>()?;
+        assert!(gap <= 1e-3, "{what}: {gap}");
+    }
+    Ok(())
+}
+
+type Build = fn(VarBuilder) -> Result<Box<dyn Bijector>>;
+
+/// Under a name, each flow with an odd number of features and a context of none.
+const FLOWS: [(&str, Build); 5] = [
+    ("real_nvp", |vb| {
+        let config = RealNvpConfig {
+            features: 5,
+            layers: 3,
+            ..Default::default()
+        };
+        Ok(Box::new(real_nvp(&config, vb)?))
+    }),
+    ("neural_spline", |vb| {
+        Ok(Box::new(neural_spline(&splines(), vb)?))
+    }),
+    ("autoregressive_spline", |vb| {
+        Ok(Box::new(autoregressive_spline(&splines(), vb)?))
+    }),
+    ("maf", |vb| Ok(Box::new(maf(&affine(), vb)?))),
+    ("iaf", |vb| Ok(Box::new(iaf(&affine(), vb)?))),
+];
+
+fn splines() -> NeuralSplineConfig {
+    NeuralSplineConfig {
+        features: 5,
+        layers: 3,
+        ..Default::default()
+    }
+}
+
+fn affine() -> MafConfig {
+    MafConfig {
+        features: 5,
+        layers: 3,
+        ..Default::default()
+    }
+}
+
+/// Trained a little, saved, loaded into a flow that started elsewhere: the same bits. Files with other names are refused.
+#[test]
+fn files_hold_the_whole_flow() -> Result<()> {
+    let x = skewed(50, 5, &mut Rng::new(3))?;
+    let bits = |flow: &dyn Bijector| -> Result<Vec<u32>> {
+        let log_prob = log_prob(flow, &x)?.to_vec1::<f32>()?;
+        Ok(log_prob.into_iter().map(f32::to_bits).collect())
+    };
+    for (name, build) in FLOWS {
+        let vars = VarMap::new();
+        let flow = build(init::seeded(&vars, 1, DType::F32, CPU))?;
+        let mut adam = Adam::new(&vars, AdamConfig::default())?;
+        let fresh = bits(&flow)?;
+        for _ in 0..3 {
+            adam.backward_step(&log_prob(&flow, &x)?.mean_all()?.neg()?)?;
+        }
+        let trained = bits(&flow)?;
+        assert_ne!(fresh, trained, "{name}");
+        let file = format!("candle-prob-{name}-{}.safetensors", std::process::id());
+        let path = std::env::temp_dir().join(file);
+        Checkpoint::new().vars("flow", &vars).save(&path)?;
+
+        let others = VarMap::new();
+        let other = build(init::seeded(&others, 2, DType::F32, CPU))?;
+        assert_ne!(bits(&other)?, trained, "{name}");
+        Checkpoint::new().vars("flow", &others).load(&path)?;
+        assert_eq!(bits(&other)?, trained, "{name}");
+        // As plain safetensors, for other readers.
+        let tensors = candle_core::safetensors::load(&path, CPU)?;
+        let plain = VarBuilder::from_tensors(tensors, DType::F32, CPU);
+        assert_eq!(bits(&build(plain.pp("flow"))?)?, trained, "{name}");
+
+        // One variable more or less than the file has.
+        let more = VarMap::new();
+        let vb = init::seeded(&more, 1, DType::F32, CPU);
+        build(vb.clone())?;
+        vb.pp("extra").get(1, "weight")?;
+        let error = Checkpoint::new().vars("flow", &more).load(&path);
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("flow.extra.weight"), "{error}");
+        Checkpoint::new().vars("flow", &more).save(&path)?;
+        let error = Checkpoint::new().vars("flow", &others).load(&path);
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("flow.extra.weight"), "{error}");
+        assert_eq!(bits(&other)?, trained, "{name}: unchanged after an error");
+        std::fs::remove_file(&path).ok();
+    }
+    Ok(())
+}
