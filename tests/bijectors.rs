@@ -447,6 +447,56 @@ fn mixture_cdfs_far_out() -> Result<()> {
     Ok(())
 }
 
+/// Finite values and slopes for raw parameters as a network may give them, in both dtypes. What does not count in the loss
+/// does not count in the gradient, whatever its slope.
+#[test]
+fn mixture_cdfs_of_any_parameters() -> Result<()> {
+    for (make, most) in MIXTURES.into_iter().zip([50., 10.]) {
+        for dtype in [DType::F32, DType::F64] {
+            let mut rng = Rng::new(0);
+            let mut uniform = |shape: &[usize], most: f64| -> Result<Var> {
+                let x = rng.uniform(shape, dtype, &CPU)?.affine(2. * most, -most)?;
+                Ok(Var::from_tensor(&x)?)
+            };
+            let parameters = [
+                uniform(&[1000, 4], 50.)?,
+                uniform(&[1000, 4], 50.)?,
+                uniform(&[1000, 4], most)?,
+            ];
+            let [logits, loc, log_scale] = parameters.each_ref();
+            let cdf = make(logits, loc, log_scale)?.to_logit();
+            let mut check = |most: f64, inverse: bool| -> Result<()> {
+                let x = uniform(&[1000], most)?;
+                let (y, log_det) = match inverse {
+                    false => cdf.transform_and_log_det(&x)?,
+                    true => cdf.inverse_and_log_det(&x)?,
+                };
+                // Between far components F is flat: there x has no slope to y that a number could hold.
+                let steep = log_det.lt(30.)?;
+                let kept = |t: &Tensor| steep.where_cond(t, &t.zeros_like()?)?.sum_all();
+                let gradients = (kept(&y)? + kept(&log_det)?)?.backward()?;
+                let mut all = vec![y, log_det];
+                for variable in parameters.iter().chain([&x]) {
+                    all.extend(gradients.get(variable).cloned());
+                }
+                assert_eq!(all.len(), 6);
+                for (i, values) in all.iter().enumerate() {
+                    let bad = numbers(values)?.into_iter().position(|x| !x.is_finite());
+                    assert!(bad.is_none(), "{dtype:?} {most} {inverse}: {i} {bad:?}");
+                }
+                Ok(())
+            };
+            for most in [1e6, 50., 1.] {
+                check(most, false)?;
+            }
+            for most in [1e3, 10., 0.1] {
+                check(most, true)?;
+            }
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn mixture_cdfs_at_the_ends_and_wrong_input() -> Result<()> {
     let pair = |a: f64, b: f64| Tensor::new(&[a, b], &CPU);

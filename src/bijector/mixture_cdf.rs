@@ -35,7 +35,7 @@ use candle_core::{D, Tensor};
 /// ```
 ///
 /// Numerics: computed in f64 from the logarithms of both tails, so that logits keep their digits however far out x is. Where
-/// F is flat between two components x is what it is told to within its rounding.
+/// F is flat between two far components the slope of the inverse, which is one over that of F, may be infinite.
 ///
 /// Source: Ho et al. (2019), Flow++, equations 9 to 11.
 #[derive(Debug, Clone)]

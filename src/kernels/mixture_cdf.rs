@@ -469,7 +469,7 @@ impl<T: WithDType> Op for Cdf<T> {
                             let x = solved[i];
                             let own = mixture.slopes(self.scale, x, [0., log], |_, _| {});
                             let [_, slope] = mixture.at(self.scale, x);
-                            (x, [-(gradient(0, i) + own) * (-slope).exp(), log])
+                            (x, [-product(gradient(0, i) + own, (-slope).exp()), log])
                         }
                     };
                     let to_x = mixture.slopes(self.scale, x, to, |c, to| {
