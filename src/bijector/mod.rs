@@ -3,6 +3,15 @@
 //! A bijector is an eager value, as a distribution is. The forward direction takes a base distribution's draws to the
 //! transformed distribution's; `inverse` leads back. See
 //! [`transformed_by`](crate::distribution::Distribution::transformed_by).
+//!
+//! - Of each element: [`Affine`], [`Exp`], [`Sigmoid`], [`Tanh`], [`Softplus`], [`LeakyRelu`], [`SoftClip`],
+//!   [`RationalQuadraticSpline`], [`MixtureCdf`].
+//! - Of vectors: [`Permutation`], [`LowerTriangularAffine`], [`LuLinear`], [`Householder`], [`Planar`], [`Radial`].
+//! - Of images: [`Squeeze`], [`Conv1x1`], and [`Permutation`] along channels. Of either: [`ActNorm`], [`FlowBatchNorm`].
+//! - Of parts given other parts: [`Coupling`], [`Autoregressive`]. Of bijectors: [`Chain`], [`Sequence`], [`Inverted`].
+//!
+//! Both directions are closed forms, except where the type says which is a search or takes one pass for each element. A new
+//! bijector goes through `testing::check_bijector` of the feature `testing`.
 
 use crate::error::Result;
 use candle_core::{D, Tensor};
