@@ -13,7 +13,7 @@ use candle_core::{D, DType, Device, Tensor};
 /// diagonal, U strictly upper-triangular and fixed signs; `ln |det W| = sum log_diagonal`. W is invertible whatever the
 /// numbers are. Of `lower` only what lies below the diagonal is read, of `upper` only what lies above.
 ///
-/// Shapes: `lower` and `upper` [d, d], `log_diagonal` [d]. Gradients: to the three.
+/// Shapes: `lower` and `upper` `[d, d]`, `log_diagonal` `[d]`. Gradients: to the three.
 ///
 /// Errors: parts that do not fit each other; a sign other than 1 and -1; a singular matrix to decompose.
 ///

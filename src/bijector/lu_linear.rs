@@ -12,7 +12,7 @@ use candle_core::Tensor;
 ///
 /// Shapes: `x` and `y` are `batch ++ [d]`, the log-det is `batch`. Gradients: to argument, factors and bias.
 ///
-/// Errors: a bias that is not [d]; an argument of other dtype or last dim.
+/// Errors: a bias that is not `[d]`; an argument of other dtype or last dim.
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
@@ -34,7 +34,7 @@ pub struct LuLinear {
 }
 
 impl LuLinear {
-    /// From the matrix's factors and perhaps a shift [d].
+    /// From the matrix's factors and perhaps a shift `[d]`.
     pub fn new(lu: &Lu, bias: Option<&Tensor>) -> Result<Self> {
         if let Some(bias) = bias {
             let op = "LuLinear::new";

@@ -6,7 +6,7 @@ use candle_core::Tensor;
 /// What layers with one pair of numbers for each part of an event count as a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Per {
-    /// The elements of vectors [d].
+    /// The elements of vectors `[d]`.
     Feature,
     /// The channels of images [C, H, W].
     Channel,
