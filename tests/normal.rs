@@ -554,3 +554,16 @@ mod gradients {
         )
     }
 }
+
+#[test]
+fn precisions_of_logits_beyond_the_range_of_the_dtype() -> Result<()> {
+    // 1 / scale^2 overflows, 1 / scale does not.
+    let loc = Tensor::new(&[0f32, 0.], &Device::Cpu)?;
+    let even = Tensor::new(&[0.5f32, 0.5], &Device::Cpu)?;
+    let d = LogisticNormal::new(&loc, &loc.affine(0., 1e-25)?)?;
+    let got = d.log_prob(&even)?.to_scalar::<f32>()? as f64;
+    // Of two logits: the density of ln(y / (1 - y)), of scale sqrt(2) 1e-25, times 1 / (y (1 - y)).
+    let want = -(2f64.sqrt() * 1e-25).ln() - std::f64::consts::TAU.ln() / 2. + 4f64.ln();
+    assert!((got - want).abs() < 1e-4, "{got} is not {want}");
+    Ok(())
+}

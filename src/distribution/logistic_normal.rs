@@ -1,7 +1,7 @@
 //! The softmax of a Gaussian.
 
 use super::*;
-use crate::special::{log_softmax, softmax};
+use crate::special::{log_softmax, logsumexp, softmax};
 use candle_core::{D, DType, Device};
 use std::f64::consts::PI;
 
@@ -112,14 +112,18 @@ impl LogisticNormal {
     fn density(&self, log_y: &Tensor) -> Result<Tensor> {
         let k = self.event_shape()[0] as f64;
         let log_var = self.logits.log_var()?;
-        let weights = log_var.neg()?.exp()?;
-        let total = weights.sum_keepdim(D::Minus1)?;
-        let shares = weights.broadcast_div(&total)?;
+        // Precisions as logarithms: 1 / scale^2 overflows long before 1 / scale.
+        let log_weights = log_var.neg()?;
+        let shares = softmax(&log_weights, D::Minus1)?;
         let r = log_y.broadcast_sub(self.logits.loc())?;
         let mean = r.broadcast_mul(&shares)?.sum_keepdim(D::Minus1)?;
-        let squares = r.broadcast_sub(&mean)?.sqr()?.broadcast_mul(&weights)?;
+        let inverse_scale = (&log_weights * 0.5)?.exp()?;
+        let squares = r
+            .broadcast_sub(&mean)?
+            .broadcast_mul(&inverse_scale)?
+            .sqr()?;
         let terms = (squares.broadcast_add(&log_var)? * 0.5)?.broadcast_add(log_y)?;
-        let shift = ((total.squeeze(D::Minus1)?.log()? + (k - 1.) * (2. * PI).ln())? * 0.5)?;
+        let shift = ((logsumexp(&log_weights, D::Minus1)? + (k - 1.) * (2. * PI).ln())? * 0.5)?;
         Ok(terms.sum(D::Minus1)?.neg()?.broadcast_sub(&shift)?)
     }
 
