@@ -138,8 +138,18 @@ fn an_expanded_batch() -> Result<()> {
     family.samples = 5_000;
     family.distribution()?;
     family.moments()?;
+    family.mode()?;
     family.entropy()?;
     family.reparameterized()?;
+    let mut numbers = Conformance::new(
+        |p: &[Tensor]| {
+            let lead = &p[0].dims()[..p[0].rank() - 2];
+            Expanded::new(Normal::new(&p[0], &p[1])?, &[lead, &[2, 3]].concat())
+        },
+        vec![real(&[1, 3], 0), real(&[1, 3], 1).exp()?],
+    );
+    numbers.samples = 5_000;
+    numbers.cdf()?;
     // Copies are different draws, in the right places.
     let loc = Tensor::new(&[[0f64], [100.]], &CPU)?;
     let d = Expanded::new(Laplace::new(&loc, &loc.ones_like()?)?, &[5, 2, 3])?;

@@ -111,6 +111,46 @@ impl<D: Entropy> Entropy for Expanded<D> {
     }
 }
 
+impl<D: Cdf> Expanded<D> {
+    /// A result of the base at `value`, over the new batch.
+    fn at(
+        &self,
+        op: &'static str,
+        value: &Tensor,
+        f: impl Fn(&D, &Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let full = shape::value_shape(op, value, &self.batch, self.event_shape())?;
+        Ok(f(&self.base, value)?.broadcast_as(full)?)
+    }
+}
+
+impl<D: Cdf> Cdf for Expanded<D> {
+    fn cdf(&self, value: &Tensor) -> Result<Tensor> {
+        self.at("Expanded::cdf", value, D::cdf)
+    }
+
+    fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
+        self.at("Expanded::log_cdf", value, D::log_cdf)
+    }
+
+    fn survival(&self, value: &Tensor) -> Result<Tensor> {
+        self.at("Expanded::survival", value, D::survival)
+    }
+
+    fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
+        self.at("Expanded::log_survival", value, D::log_survival)
+    }
+
+    fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
+        self.at("Expanded::quantile", probability, D::quantile)
+    }
+
+    fn survival_quantile(&self, probability: &Tensor) -> Result<Tensor> {
+        let op = "Expanded::survival_quantile";
+        self.at(op, probability, D::survival_quantile)
+    }
+}
+
 impl<D: Kl<Q>, Q: Distribution> Kl<Expanded<Q>> for Expanded<D> {
     fn kl(&self, other: &Expanded<Q>) -> Result<Tensor> {
         let Some(batch) = shape::broadcast(&self.batch, &other.batch) else {

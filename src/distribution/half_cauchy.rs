@@ -186,3 +186,25 @@ impl Cdf for HalfCauchy {
         self.at("HalfCauchy::quantile", Quantile, probability)
     }
 }
+
+#[derive(Clone, Copy)]
+struct Divergence;
+
+impl Formula<2> for Divergence {
+    const NAME: &'static str = "half-cauchy-kl";
+
+    #[inline(always)]
+    fn at<R: Real>(self, [scale, to]: [R; 2]) -> R {
+        ((scale - to).square() / (scale * to) * 0.25).ln_1p()
+    }
+}
+
+impl Kl for HalfCauchy {
+    /// `ln((scale_p + scale_q)^2 / (4 scale_p scale_q))`, that of the Cauchy distributions.
+    fn kl(&self, other: &HalfCauchy) -> Result<Tensor> {
+        self.parameters
+            .check_other("HalfCauchy::kl", &other.parameters)?;
+        let ([scale], [to]) = (self.parameters.given(), other.parameters.given());
+        formula(Divergence, [scale, to])
+    }
+}

@@ -121,6 +121,12 @@ impl<D: Moments> Moments for Independent<D> {
     }
 }
 
+impl<D: Mode> Mode for Independent<D> {
+    fn mode(&self) -> Result<Tensor> {
+        self.base.mode()
+    }
+}
+
 impl<D: Entropy> Entropy for Independent<D> {
     fn entropy(&self) -> Result<Tensor> {
         self.sum(self.base.entropy()?)

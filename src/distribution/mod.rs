@@ -21,14 +21,14 @@
 //! | [`Delta`] | yes | yes | yes | yes | - | yes |
 //! | [`Dirichlet`] | yes | yes | yes | yes | - | yes |
 //! | [`DiscretizedLogistic`] | - | yes | yes | yes | yes | yes |
-//! | [`Expanded`] | yes | yes | yes | yes | - | yes |
+//! | [`Expanded`] | yes | yes | yes | yes | yes | yes |
 //! | [`Exponential`] | yes | yes | yes | yes | yes | yes |
 //! | [`Gamma`] | yes | yes | yes | yes | yes | yes |
 //! | [`Geometric`] | - | yes | yes | yes | yes | yes |
 //! | [`Gumbel`] | yes | yes | yes | yes | yes | yes |
-//! | [`HalfCauchy`] | yes | yes | yes | yes | yes | - |
+//! | [`HalfCauchy`] | yes | yes | yes | yes | yes | yes |
 //! | [`HalfNormal`] | yes | yes | yes | yes | yes | yes |
-//! | [`Independent`] | yes | yes | - | yes | - | yes |
+//! | [`Independent`] | yes | yes | yes | yes | - | yes |
 //! | [`InverseGamma`] | yes | yes | yes | yes | yes | yes |
 //! | [`Kumaraswamy`] | yes | yes | yes | yes | yes | - |
 //! | [`Laplace`] | yes | yes | yes | yes | yes | yes |
@@ -40,7 +40,7 @@
 //! | [`MixtureSameFamily`] | - | yes | - | - | - | - |
 //! | [`Multinomial`] | - | yes | - | yes | - | yes |
 //! | [`MultivariateNormal`] | yes | yes | yes | yes | - | yes |
-//! | [`MultivariateNormalDiag`] | yes | yes | - | yes | - | yes |
+//! | [`MultivariateNormalDiag`] | yes | yes | yes | yes | - | yes |
 //! | [`NegativeBinomial`] | - | yes | yes | yes | yes | yes |
 //! | [`Normal`] | yes | yes | yes | yes | yes | yes |
 //! | [`OneHotCategorical`] | - | yes | yes | yes | - | yes |

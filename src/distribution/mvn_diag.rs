@@ -191,6 +191,12 @@ impl Moments for MultivariateNormalDiag {
     }
 }
 
+impl Mode for MultivariateNormalDiag {
+    fn mode(&self) -> Result<Tensor> {
+        self.elements.mean()
+    }
+}
+
 impl Entropy for MultivariateNormalDiag {
     fn entropy(&self) -> Result<Tensor> {
         Ok(self.elements.entropies()?.sum(candle_core::D::Minus1)?)

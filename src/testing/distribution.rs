@@ -327,8 +327,9 @@ impl<P: Distribution, F: Fn(&[Tensor]) -> Result<P>> Conformance<F> {
     }
 
     /// The distribution function: it and the survival function sum to 1, its derivative is the density (for continuous
-    /// families), the quantile inverts it, the sampler follows it (Kolmogorov and Smirnov: for a correct family the
-    /// largest difference exceeds the bound with probability below 1e-6), and the gradients of its logarithms.
+    /// families), the logarithms are theirs, the quantiles invert them, the sampler follows it (Kolmogorov and Smirnov: for
+    /// a correct family the largest difference exceeds the bound with probability below 1e-6), and the gradients of its
+    /// logarithms.
     ///
     /// Errors: the first that does not hold.
     pub fn cdf(&self) -> Result<()>
@@ -351,6 +352,16 @@ impl<P: Distribution, F: Fn(&[Tensor]) -> Result<P>> Conformance<F> {
                 1. + off,
             ));
         }
+        let logs = [(d.log_cdf(&few)?, &below), (d.log_survival(&few)?, &above)];
+        for (log, plain) in &logs {
+            let off = (log.exp()? - *plain)?
+                .abs()?
+                .max_all()?
+                .to_scalar::<f64>()?;
+            if !(off <= 1e-9) {
+                return Err(fail("log_cdf", "the logarithm of the cdf", off));
+            }
+        }
         let back = d.quantile(&below)?;
         if self.continuous {
             // Where the probability is near 1 its rounding limits the quantile's digits: back through the cdf.
@@ -360,6 +371,18 @@ impl<P: Distribution, F: Fn(&[Tensor]) -> Result<P>> Conformance<F> {
                 .to_scalar::<f64>()?;
             if !(off <= 1e-9) {
                 return Err(fail("quantile", "the inverse of the cdf", off));
+            }
+            let back = d.survival_quantile(&above)?;
+            let off = (d.survival(&back)? - &above)?
+                .abs()?
+                .max_all()?
+                .to_scalar::<f64>()?;
+            if !(off <= 1e-9) {
+                return Err(fail(
+                    "survival_quantile",
+                    "the inverse of the survival",
+                    off,
+                ));
             }
             let at = Var::from_tensor(&few)?;
             let gradients = d.cdf(&at)?.sum_all()?.backward()?;

@@ -107,6 +107,7 @@ fn half_cauchy() -> Result<()> {
     family.mode()?;
     family.entropy()?;
     family.cdf()?;
+    family.kl(&HalfCauchy::new(&positive(&[3], 1))?)?;
     family.reparameterized()
 }
 

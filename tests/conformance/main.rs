@@ -86,6 +86,7 @@ fn multivariate_normal_diag() -> Result<()> {
     );
     scales.distribution()?;
     scales.moments()?;
+    scales.mode()?;
     scales.entropy()?;
     scales.reparameterized()?;
     scales.kl(&other)?;
