@@ -1,10 +1,7 @@
 //! Mixtures against reference values, central differences, the generic path and frequencies.
 
 use candle_core::{DType, Device, Tensor, Var};
-use candle_prob::distribution::{
-    Bernoulli, Categorical, Cdf, Distribution, Independent, MixtureSameFamily, Moments,
-    MultivariateNormalDiag, Normal,
-};
+use candle_prob::distribution::*;
 use candle_prob::testing::check_gradient;
 use candle_prob::{Result, Rng};
 use serde_json::Value;
@@ -180,6 +177,78 @@ fn discrete_components() -> Result<()> {
 }
 
 /// The frequencies of 5 components far apart, with 4 degrees of freedom: above 23.5 once in 10^4 seeds. The seed is fixed.
+/// A component at random for each of 5 rows of 2 batches: its density is that of the same component among all.
+fn selects<C: MixtureComponent>(name: &str, components: C) -> Result<()> {
+    assert_eq!(components.batch_shape(), [2, 3], "{name}");
+    let index = Tensor::new(&[[0u32, 2], [2, 1], [1, 0], [1, 1], [2, 2]], &Device::Cpu)?;
+    let chosen = components.select(&index, 0)?;
+    assert_eq!(chosen.batch_shape(), [5, 2], "{name}");
+    let x = chosen.sample(&[4], &mut Rng::new(0))?;
+    let all = components.log_prob(&x.unsqueeze(3)?)?;
+    let index = index.unsqueeze(2)?.broadcast_as((4, 5, 2, 1))?;
+    let want = all.gather(&index.contiguous()?, 3)?.squeeze(3)?;
+    let got = chosen.log_prob(&x)?;
+    for (got, want) in values(&got).into_iter().zip(values(&want)) {
+        assert!(
+            got.is_finite() && (got - want).abs() < 1e-12,
+            "{name}: {got} is not {want}"
+        );
+    }
+    let mixing = Categorical::new(&Tensor::zeros((2, 3), DType::F64, &Device::Cpu)?)?;
+    let mixture = MixtureSameFamily::new(mixing, components)?;
+    let x = mixture.sample(&[4], &mut Rng::new(1))?;
+    assert_eq!(mixture.log_prob(&x)?.dims(), [4, 2], "{name}");
+    Ok(())
+}
+
+#[test]
+fn components_of_every_family() -> Result<()> {
+    let a = (wave(&[2, 3], 0.3, DType::F64)?.tanh()? + 2.)?;
+    // Broadcast over the components.
+    let b = (wave(&[2, 1], 0.7, DType::F64)?.tanh()? + 2.)?;
+    let top = a.broadcast_add(&b)?;
+    let (count, half) = ((a.round()? + 3.)?, (&a * 0.5)?);
+    let probs = (&a * 0.3)?;
+    selects("Bernoulli", Bernoulli::new(&a)?)?;
+    selects("Beta", Beta::new(&a, &b)?)?;
+    selects("Binomial", Binomial::new(&count, &b)?)?;
+    selects("Binomial of probs", Binomial::from_probs(&count, &probs)?)?;
+    selects("Cauchy", Cauchy::new(&a, &b)?)?;
+    selects("Chi2", Chi2::new(&a)?)?;
+    selects("ContinuousBernoulli", ContinuousBernoulli::new(&a)?)?;
+    selects("DiscretizedLogistic", DiscretizedLogistic::new(&a, &b, 8)?)?;
+    selects("Exponential", Exponential::new(&a)?)?;
+    selects("Gamma", Gamma::new(&a, &b)?)?;
+    selects("Geometric", Geometric::new(&a)?)?;
+    selects("Geometric of probs", Geometric::from_probs(&probs)?)?;
+    selects("Gumbel", Gumbel::new(&a, &b)?)?;
+    selects("HalfCauchy", HalfCauchy::new(&a)?)?;
+    selects("HalfNormal", HalfNormal::new(&a)?)?;
+    selects("InverseGamma", InverseGamma::new(&a, &b)?)?;
+    selects("Kumaraswamy", Kumaraswamy::new(&a, &b)?)?;
+    selects("Laplace", Laplace::new(&a, &b)?)?;
+    selects("LogNormal", LogNormal::new(&a, &b)?)?;
+    selects("Logistic", Logistic::new(&a, &b)?)?;
+    selects("NegativeBinomial", NegativeBinomial::new(&a, &b)?)?;
+    selects("Normal", Normal::new(&a, &b)?)?;
+    selects("Pareto", Pareto::new(&a, &b)?)?;
+    selects("Poisson", Poisson::new(&a)?)?;
+    selects("RelaxedBernoulli", RelaxedBernoulli::new(&b, &a)?)?;
+    selects("StudentT", StudentT::new(&a, &b, &top)?)?;
+    selects(
+        "TruncatedNormal",
+        TruncatedNormal::new(&a, &b, &half, &top)?,
+    )?;
+    selects("Uniform", Uniform::new(&a, &top)?)?;
+    selects("VonMises", VonMises::new(&a, &b)?)?;
+    selects("Weibull", Weibull::new(&a, &b)?)?;
+    let rows = (wave(&[2, 3, 4], 0.3, DType::F64)?.tanh()? + 2.)?;
+    let tril = (Tensor::eye(4, DType::F64, &Device::Cpu)? * 0.5)?;
+    let tril = tril.broadcast_mul(&rows.unsqueeze(3)?)?;
+    selects("Dirichlet", Dirichlet::new(&rows)?)?;
+    selects("MultivariateNormal", MultivariateNormal::new(&rows, &tril)?)
+}
+
 #[test]
 fn samples_come_from_the_right_components() -> Result<()> {
     let logits = Tensor::new(
@@ -316,6 +385,24 @@ fn pathwise_draws_are_unbiased_and_keep_their_cdf() -> Result<()> {
 }
 
 /// In single precision, with components of which one's density underflows where the other's draws are.
+#[test]
+fn pathwise_draws_of_skewed_components_keep_their_cdf() -> Result<()> {
+    let new = |x: &[f64]| Var::new(x, &Device::Cpu);
+    let (logits, a, b) = (new(&[0.3, -0.5])?, new(&[0.8, 5.])?, new(&[2., 1.])?);
+    let mixing = Categorical::new(&logits)?;
+    let mixture = MixtureSameFamily::new(mixing, Gamma::new(&a, &b)?)?;
+    let x = mixture.sample_pathwise(&[50], &mut Rng::new(0))?;
+    let each = mixture.components().cdf(&x.unsqueeze(1)?)?;
+    let cdf = each.broadcast_mul(&mixture.mixing().probs()?)?.sum(1)?;
+    let (still, moves) = (cdf.sum_all()?.backward()?, x.sum_all()?.backward()?);
+    for var in [&logits, &a, &b] {
+        let largest = |x: &Tensor| x.abs()?.max_all()?.to_scalar::<f64>();
+        assert!(largest(still.get(var).unwrap())? < 1e-9);
+        assert!(largest(moves.get(var).unwrap())? > 1.);
+    }
+    Ok(())
+}
+
 #[test]
 fn pathwise_gradients_of_distant_components_are_finite() -> Result<()> {
     let new = |x: &[f32]| Var::new(x, &Device::Cpu);

@@ -289,3 +289,10 @@ impl Kl for Beta {
         formula(Divergence, [a, b, to_a, to_b])
     }
 }
+
+impl MixtureComponent for Beta {
+    fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
+        let parameters = self.parameters.select(index, after)?;
+        Ok(Beta { parameters })
+    }
+}

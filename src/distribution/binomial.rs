@@ -313,3 +313,13 @@ impl Kl<Binomial> for Poisson {
         formula(ToTrials(other.odds), [rate, count, odds])
     }
 }
+
+impl MixtureComponent for Binomial {
+    fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
+        let parameters = self.parameters.select(index, after)?;
+        Ok(Binomial {
+            parameters,
+            odds: self.odds,
+        })
+    }
+}

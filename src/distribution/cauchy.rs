@@ -227,3 +227,10 @@ impl Kl for Cauchy {
         formula(Divergence, [loc, scale, other, to])
     }
 }
+
+impl MixtureComponent for Cauchy {
+    fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
+        let parameters = self.parameters.select(index, after)?;
+        Ok(Cauchy { parameters })
+    }
+}

@@ -133,3 +133,9 @@ impl Kl<Chi2> for Gamma {
         Kl::<Gamma>::kl(self, &other.gamma)
     }
 }
+
+impl MixtureComponent for Chi2 {
+    fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
+        Chi2::new_unchecked(&select_component(self.df(), index, after)?)
+    }
+}

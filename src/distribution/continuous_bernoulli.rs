@@ -327,3 +327,10 @@ impl Kl for ContinuousBernoulli {
         formula(Divergence, [l, to])
     }
 }
+
+impl MixtureComponent for ContinuousBernoulli {
+    fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
+        let parameters = self.parameters.select(index, after)?;
+        Ok(ContinuousBernoulli { parameters })
+    }
+}

@@ -193,3 +193,9 @@ impl Kl for Dirichlet {
         Ok(kl.to_dtype(self.concentration.dtype())?)
     }
 }
+
+impl MixtureComponent for Dirichlet {
+    fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
+        Dirichlet::new_unchecked(&select_component(self.concentration(), index, after + 1)?)
+    }
+}

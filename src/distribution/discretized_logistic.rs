@@ -345,8 +345,10 @@ impl Kl for DiscretizedLogistic {
 
 impl MixtureComponent for DiscretizedLogistic {
     fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
-        let loc = select_component(&self.loc()?, index, after)?;
-        let scale = select_component(&self.scale()?, index, after)?;
-        DiscretizedLogistic::new_unchecked(&loc, &scale, self.levels())
+        let parameters = self.parameters.select(index, after)?;
+        Ok(DiscretizedLogistic {
+            parameters,
+            grid: self.grid,
+        })
     }
 }

@@ -284,3 +284,10 @@ impl Kl<Uniform> for Exponential {
             .uncovered("Exponential::kl", &other.parameters)
     }
 }
+
+impl MixtureComponent for Exponential {
+    fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
+        let parameters = self.parameters.select(index, after)?;
+        Ok(Exponential { parameters })
+    }
+}

@@ -316,3 +316,9 @@ impl Kl for Gamma {
         formula(Divergence, [p, rate, q, to])
     }
 }
+
+impl MixtureComponent for Gamma {
+    fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
+        Gamma::from_parameters(self.parameters.select(index, after)?)
+    }
+}

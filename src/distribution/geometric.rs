@@ -255,3 +255,13 @@ impl Kl for Geometric {
         formula(Divergence(self.odds, other.odds), [one, two])
     }
 }
+
+impl MixtureComponent for Geometric {
+    fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
+        let parameters = self.parameters.select(index, after)?;
+        Ok(Geometric {
+            parameters,
+            odds: self.odds,
+        })
+    }
+}

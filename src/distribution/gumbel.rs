@@ -279,3 +279,10 @@ impl Kl<Uniform> for Gumbel {
         self.parameters.uncovered("Gumbel::kl", &other.parameters)
     }
 }
+
+impl MixtureComponent for Gumbel {
+    fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
+        let parameters = self.parameters.select(index, after)?;
+        Ok(Gumbel { parameters })
+    }
+}

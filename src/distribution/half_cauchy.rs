@@ -208,3 +208,10 @@ impl Kl for HalfCauchy {
         formula(Divergence, [scale, to])
     }
 }
+
+impl MixtureComponent for HalfCauchy {
+    fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
+        let parameters = self.parameters.select(index, after)?;
+        Ok(HalfCauchy { parameters })
+    }
+}

@@ -216,3 +216,10 @@ impl Kl for HalfNormal {
         formula(Divergence, [scale, to])
     }
 }
+
+impl MixtureComponent for HalfNormal {
+    fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
+        let parameters = self.parameters.select(index, after)?;
+        Ok(HalfNormal { parameters })
+    }
+}

@@ -237,3 +237,10 @@ impl Kl for InverseGamma {
         formula(Divergence, [p, rate, q, to])
     }
 }
+
+impl MixtureComponent for InverseGamma {
+    fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
+        let parameters = self.parameters.select(index, after)?;
+        Ok(InverseGamma { parameters })
+    }
+}

@@ -280,3 +280,10 @@ impl Cdf for Kumaraswamy {
         self.at("Kumaraswamy::quantile", Quantile, probability)
     }
 }
+
+impl MixtureComponent for Kumaraswamy {
+    fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
+        let parameters = self.parameters.select(index, after)?;
+        Ok(Kumaraswamy { parameters })
+    }
+}

@@ -253,3 +253,10 @@ impl Kl<Uniform> for Laplace {
         self.parameters.uncovered("Laplace::kl", &other.parameters)
     }
 }
+
+impl MixtureComponent for Laplace {
+    fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
+        let parameters = self.parameters.select(index, after)?;
+        Ok(Laplace { parameters })
+    }
+}

@@ -251,3 +251,10 @@ impl Kl for LogNormal {
         gaussian::kl(Spread::Scale, p.given(), q.given(), false)
     }
 }
+
+impl MixtureComponent for LogNormal {
+    fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
+        let parameters = self.parameters.select(index, after)?;
+        Ok(LogNormal { parameters })
+    }
+}

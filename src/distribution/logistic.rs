@@ -179,3 +179,10 @@ impl Cdf for Logistic {
         self.at("Logistic::quantile", Quantile, probability)
     }
 }
+
+impl MixtureComponent for Logistic {
+    fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
+        let parameters = self.parameters.select(index, after)?;
+        Ok(Logistic { parameters })
+    }
+}

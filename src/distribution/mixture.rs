@@ -3,7 +3,7 @@
 use super::*;
 use crate::kernels::logits::log_sum_exp;
 use crate::kernels::mixture::mixture_log_prob;
-use candle_core::D;
+use candle_core::{D, DType};
 
 /// A distribution that can be the component of a [`MixtureSameFamily`].
 pub trait MixtureComponent: Distribution + Sized {
@@ -23,9 +23,10 @@ pub trait MixtureComponent: Distribution + Sized {
 /// The rows of a component parameter that `index` names: from `B ++ [K] ++ A` to `S ++ B ++ A`, where `index` is
 /// `S ++ B` and A has rank `after`. Detached.
 ///
-/// Errors: ranks or dims of B that do not fit.
+/// Errors: ranks or dims of B that do not fit, an index of another dtype or out of range.
 pub fn select_component(parameter: &Tensor, index: &Tensor, after: usize) -> Result<Tensor> {
     let op = "select_component";
+    shape::dtype(op, "index", index, DType::U32)?;
     let dims = parameter.dims();
     let wrong = || Error::shape(op, "parameter", "B ++ [K] ++ A", dims);
     let at = dims.len().checked_sub(after + 1).ok_or_else(wrong)?;

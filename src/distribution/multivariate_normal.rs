@@ -233,3 +233,11 @@ impl Kl<MultivariateNormal> for MultivariateNormalDiag {
         covariance::kl("MultivariateNormalDiag::kl", self, other)
     }
 }
+
+impl MixtureComponent for MultivariateNormal {
+    fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
+        let loc = select_component(&self.loc()?, index, after + 1)?;
+        let scale_tril = select_component(&self.scale_tril()?, index, after + 2)?;
+        MultivariateNormal::new_unchecked(&loc, &scale_tril)
+    }
+}

@@ -349,3 +349,13 @@ impl Kl for NegativeBinomial {
         formula(Divergence(self.odds, other.odds), [n, p, m, q])
     }
 }
+
+impl MixtureComponent for NegativeBinomial {
+    fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
+        let parameters = self.parameters.select(index, after)?;
+        Ok(NegativeBinomial {
+            parameters,
+            odds: self.odds,
+        })
+    }
+}

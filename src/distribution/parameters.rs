@@ -1,5 +1,6 @@
 //! A family's parameters: their values checked once, their shapes broadcast once.
 
+use super::select_component;
 use crate::error::{Error, Result};
 use crate::kernels::pointwise::{Formula, formula};
 use crate::kernels::range::{End, first_outside};
@@ -119,6 +120,16 @@ impl<const N: usize> Parameters<N> {
     /// A parameter in the batch shape, without a copy.
     pub(super) fn full(&self, index: usize) -> Result<Tensor> {
         Ok(self.given[index].broadcast_as(self.batch.as_slice())?)
+    }
+
+    /// The parameters of the components that `index` names, as [`select_component`] takes them.
+    pub(super) fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
+        let mut given = self.given.clone();
+        for (i, parameter) in given.iter_mut().enumerate() {
+            *parameter = select_component(&self.full(i)?, index, after)?;
+        }
+        let batch = given.first().map_or_else(Vec::new, |t| t.dims().to_vec());
+        Ok(Parameters { given, batch })
     }
 
     pub(super) fn batch_shape(&self) -> &[usize] {

@@ -260,3 +260,10 @@ impl Kl for Pareto {
         formula(Divergence, [s, a, to_s, to_a])
     }
 }
+
+impl MixtureComponent for Pareto {
+    fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
+        let parameters = self.parameters.select(index, after)?;
+        Ok(Pareto { parameters })
+    }
+}

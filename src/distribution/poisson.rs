@@ -254,3 +254,10 @@ impl Kl<Bernoulli> for Poisson {
         formula(ToTrials(Odds::Logits), [rate, &one, logits])
     }
 }
+
+impl MixtureComponent for Poisson {
+    fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
+        let parameters = self.parameters.select(index, after)?;
+        Ok(Poisson { parameters })
+    }
+}

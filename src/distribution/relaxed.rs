@@ -206,6 +206,13 @@ impl Cdf for RelaxedBernoulli {
     }
 }
 
+impl MixtureComponent for RelaxedBernoulli {
+    fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
+        let parameters = self.parameters.select(index, after)?;
+        Ok(RelaxedBernoulli { parameters })
+    }
+}
+
 /// Relaxed one-hot categorical distribution (Gumbel-softmax, Concrete) on the simplex.
 ///
 /// Formula: `x = softmax((logits + g) / t)` with g standard Gumbel and t the temperature;

@@ -341,6 +341,13 @@ impl Cdf for StudentT {
     }
 }
 
+impl MixtureComponent for StudentT {
+    fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
+        let parameters = self.parameters.select(index, after)?;
+        Ok(StudentT { parameters })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -431,3 +431,10 @@ impl Kl for TruncatedNormal {
         formula(Divergence, [loc, scale, low, high, other, to, from, until])
     }
 }
+
+impl MixtureComponent for TruncatedNormal {
+    fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
+        let parameters = self.parameters.select(index, after)?;
+        Ok(TruncatedNormal { parameters })
+    }
+}

@@ -399,6 +399,13 @@ impl Kl<Laplace> for Uniform {
     }
 }
 
+impl MixtureComponent for Uniform {
+    fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
+        let parameters = self.parameters.select(index, after)?;
+        Ok(Uniform { parameters })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

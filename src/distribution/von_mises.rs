@@ -278,3 +278,10 @@ impl Kl for VonMises {
         formula(Divergence, [loc, k, center, to])
     }
 }
+
+impl MixtureComponent for VonMises {
+    fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
+        let parameters = self.parameters.select(index, after)?;
+        Ok(VonMises { parameters })
+    }
+}

@@ -299,3 +299,10 @@ impl Kl<Gamma> for Weibull {
         formula(ToGamma, [s, k, a, b])
     }
 }
+
+impl MixtureComponent for Weibull {
+    fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
+        let parameters = self.parameters.select(index, after)?;
+        Ok(Weibull { parameters })
+    }
+}
