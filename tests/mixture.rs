@@ -403,6 +403,25 @@ fn pathwise_draws_of_skewed_components_keep_their_cdf() -> Result<()> {
     Ok(())
 }
 
+/// Most draws of so small a concentration are 0 in single precision, where the density is infinite.
+#[test]
+fn pathwise_draws_at_the_end_of_the_support_are_finite() -> Result<()> {
+    let concentration = Var::new(&[0.01f32, 2.], &Device::Cpu)?;
+    let zero = concentration.zeros_like()?;
+    let components = Gamma::new(&concentration, &zero.exp()?)?;
+    let mixture = MixtureSameFamily::new(Categorical::new(&zero)?, components)?;
+    let x = mixture.sample_pathwise(&[100], &mut Rng::new(0))?;
+    assert!(values(&x).contains(&0.));
+    assert!(values(&x).iter().all(|x| x.is_finite()));
+    let gradients = x.sum_all()?.backward()?;
+    let gradient = values(gradients.get(&concentration).unwrap());
+    assert!(
+        gradient.iter().all(|g| g.is_finite() && *g > 0.),
+        "{gradient:?}"
+    );
+    Ok(())
+}
+
 #[test]
 fn pathwise_gradients_of_distant_components_are_finite() -> Result<()> {
     let new = |x: &[f32]| Var::new(x, &Device::Cpu);

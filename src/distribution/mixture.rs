@@ -207,7 +207,13 @@ impl<C: MixtureComponent + Cdf + Reparameterized> MixtureSameFamily<C> {
         let lower = log_sum_exp(&below)?.le(&log_sum_exp(&above)?)?;
         let side = lower.unsqueeze(D::Minus1)?.broadcast_as(below.dims())?;
         let tail = side.where_cond(&below, &above)?;
-        let density = self.log_prob(&x)?.detach().unsqueeze(D::Minus1)?;
+        let density = self.log_prob(&x)?.detach();
+        // A draw that was rounded to an end of the support, where the density is 0 or infinite, stays there.
+        let inside = density.abs()?.lt(f64::INFINITY)?;
+        let zero = density.zeros_like()?;
+        let density = inside.where_cond(&density, &zero)?.unsqueeze(D::Minus1)?;
+        let inside = inside.unsqueeze(D::Minus1)?.broadcast_as(tail.dims())?;
+        let tail = inside.where_cond(&tail, &tail.detach().zeros_like()?)?;
         let ratio = tail.broadcast_sub(&density)?.exp()?.sum(D::Minus1)?;
         let shift = lower.where_cond(&ratio.neg()?, &ratio)?;
         Ok((x + (&shift - shift.detach())?)?)
