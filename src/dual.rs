@@ -237,7 +237,8 @@ impl Dual {
         self.chain(y.clone(), slope)
     }
 
-    /// `x W^T + b` for `W` [out, in] and `b` [out], constants of the directions: a dense layer without its activation.
+    /// `x W^T + b` for `W` of shape `[out, in]` and `b` of shape `[out]`, constants of the directions: a dense layer without
+    /// its activation.
     pub fn dense(&self, weight: &Tensor, bias: Option<&Tensor>) -> Result<Self> {
         let product = self.linear(|t| {
             let dims = t.dims();
