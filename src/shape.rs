@@ -136,11 +136,22 @@ pub(crate) fn value_shape(
     batch: &[usize],
     event: &[usize],
 ) -> Result<Vec<usize>> {
+    argument_shape(op, "value", value, batch, event)
+}
+
+/// As [`value_shape`], of an argument with another name.
+pub(crate) fn argument_shape(
+    op: &'static str,
+    arg: &'static str,
+    value: &Tensor,
+    batch: &[usize],
+    event: &[usize],
+) -> Result<Vec<usize>> {
     let dims = value.dims();
     let wrong = || {
         Error::shape(
             op,
-            "value",
+            arg,
             format!("sample ++ batch {batch:?} ++ event {event:?}"),
             dims,
         )

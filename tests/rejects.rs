@@ -414,3 +414,27 @@ fn combinators() -> Result<()> {
     assert!(matches!(error.map_err(Error::from), Err(Error::Candle(_))));
     Ok(())
 }
+
+/// A probability that does not fit is called by its name.
+#[test]
+fn probabilities_of_quantiles() -> Result<()> {
+    let (scalar, three) = (Tensor::new(1f32, &CPU)?, f32s(&[1., 2., 3.]));
+    let normal = Normal::new(&three, &scalar)?;
+    let laplace = Laplace::new(&three, &scalar)?;
+    let truncated = TruncatedNormal::new(&three, &scalar, &three, &(&three + 1.)?)?;
+    for wrong in [f32s(&[0.5, 0.5]), f32s(&[1.5]), Tensor::new(0.5f64, &CPU)?] {
+        refused(
+            "normal",
+            normal.quantile(&wrong),
+            &["Normal::quantile", "probability"],
+        );
+        refused(
+            "laplace",
+            laplace.quantile(&wrong),
+            &["Laplace::quantile", "probability"],
+        );
+        let words = ["TruncatedNormal::quantile", "probability"];
+        refused("truncated normal", truncated.quantile(&wrong), &words);
+    }
+    Ok(())
+}

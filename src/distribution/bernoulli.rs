@@ -229,7 +229,12 @@ impl Cdf for Bernoulli {
 
     /// Piecewise constant: without gradients.
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        check_probability("Bernoulli::quantile", probability)?;
+        check_probability(
+            "Bernoulli::quantile",
+            probability,
+            &self.logits,
+            self.batch_shape(),
+        )?;
         self.at("Bernoulli::quantile", Quantile, probability)
     }
 }

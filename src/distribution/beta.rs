@@ -262,7 +262,8 @@ impl Cdf for Beta {
     }
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        check_probability("Beta::quantile", probability)?;
+        self.parameters
+            .check_probability("Beta::quantile", probability)?;
         self.at("Beta::quantile", Quantile, probability)
     }
 }

@@ -265,7 +265,8 @@ impl Cdf for Binomial {
 
     /// Piecewise constant: without gradients.
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        check_probability("Binomial::quantile", probability)?;
+        self.parameters
+            .check_probability("Binomial::quantile", probability)?;
         self.at("Binomial::quantile", Quantile(self.odds), probability)
     }
 }

@@ -200,7 +200,8 @@ impl Cdf for Cauchy {
     }
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        check_probability("Cauchy::quantile", probability)?;
+        self.parameters
+            .check_probability("Cauchy::quantile", probability)?;
         self.at("Cauchy::quantile", Quantile, probability)
     }
 }

@@ -313,7 +313,8 @@ impl Cdf for ContinuousBernoulli {
     }
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        check_probability("ContinuousBernoulli::quantile", probability)?;
+        self.parameters
+            .check_probability("ContinuousBernoulli::quantile", probability)?;
         self.at("ContinuousBernoulli::quantile", Quantile, probability)
     }
 }

@@ -8,17 +8,17 @@ use crate::kernels::pointwise::{Formula, Real, formula};
 use crate::kernels::special::{EULER, HALF_LN_TAU};
 
 /// What `E_p[ln q]` is made of. Entries that no pair asks for are NaN.
-struct Facts<R> {
+pub(super) struct Facts<R> {
     /// `E[ln p(x)]`.
-    information: R,
-    mean: R,
+    pub(super) information: R,
+    pub(super) mean: R,
     variance: R,
     /// `E[ln x]`, for supports of positive numbers.
     log: R,
     /// `E[ln(1 - x)]`, for supports in the unit interval.
     log_rest: R,
     /// The ends of the support.
-    support: (f64, f64),
+    pub(super) support: (f64, f64),
 }
 
 impl<R: Real> Facts<R> {
@@ -36,7 +36,7 @@ impl<R: Real> Facts<R> {
 }
 
 /// A family on the left, of two parameters; one of a single parameter has it twice.
-trait Left: Distribution {
+pub(super) trait Left: Distribution {
     fn pair(&self) -> Result<Parameters<2>>;
 
     fn facts<R: Real>(parameters: [R; 2]) -> Facts<R>;

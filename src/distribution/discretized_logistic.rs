@@ -308,7 +308,7 @@ impl Cdf for DiscretizedLogistic {
     /// Piecewise constant: without gradients.
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
         let op = "DiscretizedLogistic::quantile";
-        check_probability(op, probability)?;
+        self.parameters.check_probability(op, probability)?;
         self.at(op, Quantile(self.grid), probability)
     }
 }

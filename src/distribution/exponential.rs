@@ -174,7 +174,8 @@ impl Cdf for Exponential {
     }
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        check_probability("Exponential::quantile", probability)?;
+        self.parameters
+            .check_probability("Exponential::quantile", probability)?;
         self.at("Exponential::quantile", Quantile, probability)
     }
 }

@@ -301,7 +301,8 @@ impl Cdf for Gamma {
     }
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        check_probability("Gamma::quantile", probability)?;
+        self.parameters
+            .check_probability("Gamma::quantile", probability)?;
         self.at("Gamma::quantile", Quantile, probability)
     }
 }

@@ -228,7 +228,8 @@ impl Cdf for Geometric {
 
     /// Piecewise constant: without gradients.
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        check_probability("Geometric::quantile", probability)?;
+        self.parameters
+            .check_probability("Geometric::quantile", probability)?;
         self.at("Geometric::quantile", Quantile(self.odds), probability)
     }
 }

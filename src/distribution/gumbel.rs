@@ -188,7 +188,8 @@ impl Cdf for Gumbel {
     }
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        check_probability("Gumbel::quantile", probability)?;
+        self.parameters
+            .check_probability("Gumbel::quantile", probability)?;
         self.at("Gumbel::quantile", Quantile, probability)
     }
 }

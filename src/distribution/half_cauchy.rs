@@ -182,7 +182,8 @@ impl Cdf for HalfCauchy {
     }
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        check_probability("HalfCauchy::quantile", probability)?;
+        self.parameters
+            .check_probability("HalfCauchy::quantile", probability)?;
         self.at("HalfCauchy::quantile", Quantile, probability)
     }
 }

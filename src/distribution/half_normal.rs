@@ -189,7 +189,8 @@ impl Cdf for HalfNormal {
     }
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        check_probability("HalfNormal::quantile", probability)?;
+        self.parameters
+            .check_probability("HalfNormal::quantile", probability)?;
         self.at("HalfNormal::quantile", Quantile, probability)
     }
 }

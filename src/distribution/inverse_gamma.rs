@@ -223,7 +223,8 @@ impl Cdf for InverseGamma {
     }
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        check_probability("InverseGamma::quantile", probability)?;
+        self.parameters
+            .check_probability("InverseGamma::quantile", probability)?;
         self.at("InverseGamma::quantile", Quantile, probability)
     }
 }

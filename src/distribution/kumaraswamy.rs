@@ -276,7 +276,8 @@ impl Cdf for Kumaraswamy {
     }
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        check_probability("Kumaraswamy::quantile", probability)?;
+        self.parameters
+            .check_probability("Kumaraswamy::quantile", probability)?;
         self.at("Kumaraswamy::quantile", Quantile, probability)
     }
 }

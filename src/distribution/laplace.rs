@@ -187,7 +187,8 @@ impl Cdf for Laplace {
     }
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        check_probability("Laplace::quantile", probability)?;
+        self.parameters
+            .check_probability("Laplace::quantile", probability)?;
         self.at("Laplace::quantile", Quantile, probability)
     }
 }

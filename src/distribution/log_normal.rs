@@ -238,7 +238,8 @@ impl Cdf for LogNormal {
     }
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        check_probability("LogNormal::quantile", probability)?;
+        self.parameters
+            .check_probability("LogNormal::quantile", probability)?;
         self.at("LogNormal::quantile", Quantile, probability)
     }
 }

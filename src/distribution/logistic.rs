@@ -175,7 +175,8 @@ impl Cdf for Logistic {
     }
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        check_probability("Logistic::quantile", probability)?;
+        self.parameters
+            .check_probability("Logistic::quantile", probability)?;
         self.at("Logistic::quantile", Quantile, probability)
     }
 }

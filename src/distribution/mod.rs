@@ -171,7 +171,16 @@ pub trait Cdf: Distribution {
     }
 }
 
-fn check_probability(op: &'static str, probability: &Tensor) -> Result<()> {
+/// Refuses a probability of another dtype or device than `like`, of a shape that is not `sample ++ batch`, or outside of 0 to 1.
+fn check_probability(
+    op: &'static str,
+    probability: &Tensor,
+    like: &Tensor,
+    batch: &[usize],
+) -> Result<()> {
+    let arg = "probability";
+    shape::same_kind(op, arg, probability, like)?;
+    shape::argument_shape(op, arg, probability, batch, &[])?;
     if probability.elem_count() == 0 {
         return Ok(());
     }
@@ -274,6 +283,7 @@ mod pareto;
 mod poisson;
 mod relaxed;
 mod student_t;
+mod to_laplace;
 mod transformed;
 mod truncated;
 mod truncated_normal;

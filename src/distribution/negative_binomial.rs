@@ -311,7 +311,8 @@ impl Cdf for NegativeBinomial {
 
     /// Piecewise constant: without gradients.
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        check_probability("NegativeBinomial::quantile", probability)?;
+        self.parameters
+            .check_probability("NegativeBinomial::quantile", probability)?;
         self.at(
             "NegativeBinomial::quantile",
             Quantile(self.odds),

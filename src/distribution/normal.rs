@@ -319,14 +319,20 @@ impl Cdf for Normal {
     }
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        check_probability("Normal::quantile", probability)?;
+        check_probability(
+            "Normal::quantile",
+            probability,
+            &self.loc,
+            self.batch_shape(),
+        )?;
         let (kind, upper) = (self.kind, false);
         self.at("Normal::quantile", Quantile { kind, upper }, probability)
     }
 
     /// With the digits of small probabilities.
     fn survival_quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        check_probability("Normal::survival_quantile", probability)?;
+        let batch = self.batch_shape();
+        check_probability("Normal::survival_quantile", probability, &self.loc, batch)?;
         let (kind, upper) = (self.kind, true);
         self.at(
             "Normal::survival_quantile",

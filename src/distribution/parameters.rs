@@ -142,6 +142,11 @@ impl<const N: usize> Parameters<N> {
         shape::value_shape(op, value, &self.batch, &[]).map(|_| ())
     }
 
+    /// Refuses a probability that does not fit, or is outside of 0 to 1.
+    pub(super) fn check_probability(&self, op: &'static str, probability: &Tensor) -> Result<()> {
+        super::check_probability(op, probability, &self.given[0], &self.batch)
+    }
+
     /// Refuses another family's parameters of another dtype or device, or of a shape that does not broadcast.
     pub(super) fn check_other<const M: usize>(
         &self,

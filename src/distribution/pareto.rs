@@ -229,7 +229,8 @@ impl Cdf for Pareto {
     }
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        check_probability("Pareto::quantile", probability)?;
+        self.parameters
+            .check_probability("Pareto::quantile", probability)?;
         self.at("Pareto::quantile", Quantile, probability)
     }
 }

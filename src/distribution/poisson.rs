@@ -198,7 +198,8 @@ impl Cdf for Poisson {
 
     /// Piecewise constant: without gradients.
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        check_probability("Poisson::quantile", probability)?;
+        self.parameters
+            .check_probability("Poisson::quantile", probability)?;
         self.at("Poisson::quantile", Quantile, probability)
     }
 }

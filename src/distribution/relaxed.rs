@@ -201,7 +201,7 @@ impl Cdf for RelaxedBernoulli {
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
         let op = "RelaxedBernoulli::quantile";
-        check_probability(op, probability)?;
+        self.parameters.check_probability(op, probability)?;
         self.at(op, RelaxedQuantile { logits: false }, probability)
     }
 }

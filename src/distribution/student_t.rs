@@ -336,7 +336,8 @@ impl Cdf for StudentT {
     }
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        check_probability("StudentT::quantile", probability)?;
+        self.parameters
+            .check_probability("StudentT::quantile", probability)?;
         self.at("StudentT::quantile", Quantile, probability)
     }
 }

@@ -209,8 +209,7 @@ impl<D: Cdf + Reparameterized> Cdf for Truncated<D> {
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
         let op = "Truncated::quantile";
-        check_probability(op, probability)?;
-        shape::same_kind(op, "probability", probability, &self.low)?;
+        check_probability(op, probability, &self.low, self.batch_shape())?;
         let out = shape::value_shape(op, probability, self.batch_shape(), &[])?;
         let p = probability.broadcast_as(out.as_slice())?;
         let [[below_low, above_low], [below_high, above_high]] =

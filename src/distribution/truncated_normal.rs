@@ -363,7 +363,8 @@ impl Cdf for TruncatedNormal {
     }
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        check_probability("TruncatedNormal::quantile", probability)?;
+        self.parameters
+            .check_probability("TruncatedNormal::quantile", probability)?;
         self.at("TruncatedNormal::quantile", Quantile, probability)
     }
 }

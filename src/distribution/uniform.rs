@@ -269,7 +269,8 @@ impl Cdf for Uniform {
     }
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        check_probability("Uniform::quantile", probability)?;
+        self.parameters
+            .check_probability("Uniform::quantile", probability)?;
         self.at("Uniform::quantile", Quantile, probability)
     }
 }

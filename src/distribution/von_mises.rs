@@ -264,7 +264,8 @@ impl Cdf for VonMises {
 
     /// Between `loc - pi` and `loc + pi`.
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        check_probability("VonMises::quantile", probability)?;
+        self.parameters
+            .check_probability("VonMises::quantile", probability)?;
         self.at("VonMises::quantile", Quantile, probability)
     }
 }

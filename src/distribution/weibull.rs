@@ -244,7 +244,8 @@ impl Cdf for Weibull {
     }
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        check_probability("Weibull::quantile", probability)?;
+        self.parameters
+            .check_probability("Weibull::quantile", probability)?;
         self.at("Weibull::quantile", Quantile, probability)
     }
 }
