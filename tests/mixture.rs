@@ -445,3 +445,21 @@ fn pathwise_gradients_of_distant_components_are_finite() -> Result<()> {
     );
     Ok(())
 }
+
+/// Quantiles move with the parameters as the cdf at them says, also between components far apart, and reach both ends.
+#[test]
+fn quantiles_of_mixtures() -> Result<()> {
+    let new = |x: &[f64]| Tensor::new(x, &Device::Cpu);
+    let inputs = [
+        new(&[0.3, -0.5, 0.1])?,
+        new(&[-2., 0.4, 9.])?,
+        new(&[0.7, 1.3, 0.5])?,
+        new(&[0.05, 0.2, 0.55, 0.9])?,
+    ];
+    let mixture =
+        |x: &[Tensor]| MixtureSameFamily::new(Categorical::new(&x[0])?, Normal::new(&x[1], &x[2])?);
+    check_gradient(&|x| mixture(x)?.quantile(&x[3]), &inputs, 1e-5)?;
+    let ends = mixture(&inputs)?.quantile(&new(&[0., 1.])?)?;
+    assert_eq!(ends.to_vec1::<f64>()?, [f64::NEG_INFINITY, f64::INFINITY]);
+    Ok(())
+}

@@ -418,11 +418,11 @@ fn combinators() -> Result<()> {
 /// A probability that does not fit is called by its name.
 #[test]
 fn probabilities_of_quantiles() -> Result<()> {
-    let (scalar, three) = (Tensor::new(1f32, &CPU)?, f32s(&[1., 2., 3.]));
+    let (scalar, three) = (Tensor::new(1f32, CPU)?, f32s(&[1., 2., 3.]));
     let normal = Normal::new(&three, &scalar)?;
     let laplace = Laplace::new(&three, &scalar)?;
     let truncated = TruncatedNormal::new(&three, &scalar, &three, &(&three + 1.)?)?;
-    for wrong in [f32s(&[0.5, 0.5]), f32s(&[1.5]), Tensor::new(0.5f64, &CPU)?] {
+    for wrong in [f32s(&[0.5, 0.5]), f32s(&[1.5]), Tensor::new(0.5f64, CPU)?] {
         refused(
             "normal",
             normal.quantile(&wrong),

@@ -275,3 +275,64 @@ impl<C: MixtureComponent + Moments> Moments for MixtureSameFamily<C> {
         self.average(&(self.components.variance()? + between.sqr()?)?)
     }
 }
+
+/// Of continuous scalar components: sums over the components, as logarithms in both tails.
+impl<C: MixtureComponent + Cdf + Reparameterized> MixtureSameFamily<C> {
+    fn tail(
+        &self,
+        op: &'static str,
+        value: &Tensor,
+        tail: impl FnOnce(&C, &Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        shape::same_kind(op, "value", value, self.mixing.logits())?;
+        shape::value_shape(op, value, self.batch_shape(), self.event_shape())?;
+        let log = tail(&self.components, &value.unsqueeze(D::Minus1)?)?;
+        log_sum_exp(&log.broadcast_add(&self.mixing.log_probs()?)?)
+    }
+}
+
+impl<C: MixtureComponent + Cdf + Reparameterized> Cdf for MixtureSameFamily<C> {
+    fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
+        self.tail("MixtureSameFamily::log_cdf", value, |c, x| c.log_cdf(x))
+    }
+
+    fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
+        let op = "MixtureSameFamily::log_survival";
+        self.tail(op, value, |c, x| c.log_survival(x))
+    }
+
+    /// Between the components' quantiles, by halving until no number lies between the ends. Gradients: implicit.
+    fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
+        let op = "MixtureSameFamily::quantile";
+        let batch = self.batch_shape();
+        check_probability(op, probability, self.mixing.logits(), batch)?;
+        let out = shape::value_shape(op, probability, batch, &[])?;
+        let p = probability.broadcast_as(out.as_slice())?;
+        if p.elem_count() == 0 {
+            return Ok(p.clone());
+        }
+        let target = p.detach();
+        let ends = self.components.quantile(&target.unsqueeze(D::Minus1)?)?;
+        let ends = ends.detach();
+        let (mut low, mut high) = (ends.min(D::Minus1)?, ends.max(D::Minus1)?);
+        loop {
+            let middle = ((&low * 0.5)? + (&high * 0.5)?)?;
+            let between = (middle.gt(&low)? * middle.lt(&high)?)?;
+            if between.max_all()?.to_scalar::<u8>()? == 0 {
+                break;
+            }
+            let below = self.cdf(&middle)?.detach().lt(&target)?;
+            low = (&between * &below)?.where_cond(&middle, &low)?;
+            high = (&between * below.eq(0u8)?)?.where_cond(&middle, &high)?;
+        }
+        // The end of an interval, or infinity, does not move.
+        let density = self.log_prob(&high)?.detach().exp()?;
+        let moves =
+            ((density.gt(0f64)? * density.lt(f64::INFINITY)?)? * high.abs()?.lt(f64::INFINITY)?)?;
+        let safe = moves.where_cond(&high, &ends.mean(D::Minus1)?.zeros_like()?)?;
+        let gap = (&p - self.cdf(&safe)?)?;
+        let slope = moves.where_cond(&density.recip()?, &density.zeros_like()?)?;
+        let shift = (gap * slope)?;
+        Ok((high + (&shift - shift.detach())?)?)
+    }
+}

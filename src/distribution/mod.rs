@@ -37,7 +37,7 @@
 //! | [`LogisticNormal`] | yes | - | - | - | - | yes |
 //! | [`LowRankMultivariateNormal`] | yes | yes | yes | yes | - | yes |
 //! | [`Masked`] | yes | yes | yes | yes | - | - |
-//! | [`MixtureSameFamily`] | - | yes | - | - | - | - |
+//! | [`MixtureSameFamily`] | - | yes | - | - | yes | - |
 //! | [`Multinomial`] | - | yes | - | yes | - | yes |
 //! | [`MultivariateNormal`] | yes | yes | yes | yes | - | yes |
 //! | [`MultivariateNormalDiag`] | yes | yes | yes | yes | - | yes |

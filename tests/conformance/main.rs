@@ -178,6 +178,7 @@ fn mixture_same_family() -> Result<()> {
     );
     batch.distribution()?;
     batch.moments()?;
+    batch.cdf()?;
     let bits = discrete(
         |p: &[Tensor]| {
             let components = Bernoulli::new(&p[1])?.to_event(1)?;
