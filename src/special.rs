@@ -2,6 +2,27 @@
 //!
 //! All of them take f32 and f64 (fused on the CPU) and half precision, keep the shape unless they reduce a dimension,
 //! return NaN for NaN, and refuse dtypes that are not floating point with an error.
+//!
+//! Accuracy: within 1e-12 in f64 and 2e-6 in f32, relative to the value (to the largest term where a value is a difference near
+//! zero), against values of 50 digits in `tests/golden/special.json` over these ranges:
+//!
+//! | functions | arguments |
+//! |---|---|
+//! | `lgamma`, `digamma` | -18 to 1e30; their poles |
+//! | `trigamma` | 1e-6 to 1e30 |
+//! | `mvlgamma` | dimension 1 to 10, up to 1e4 |
+//! | `lbeta` | 1e-20 to 1e10 |
+//! | `gammainc` and its kin | a from 1e-3 to 1e4, x to 1.1e4 |
+//! | `betainc` and its kin | a and b from 1e-3 to 1e4, x from 1e-10 to 1 - 1e-6 |
+//! | `erf`, `erfc` | -27 to 27 |
+//! | `erfinv`, `ndtri` | all, ends included |
+//! | `ndtr`, `log_ndtr` | -1e4 (-1e7 for the logarithm) to 100 |
+//! | `softplus`, `log_sigmoid`, `log_cosh` | -1e4 to 1e4 |
+//! | `log1mexp` | 0 to 100 |
+//! | `log_i0`, `log_i1`, `i0e`, `i1e` | to 1e6 |
+//!
+//! The inverses `erfinv` and `ndtri` start from the crate `statrs` and take a step of Newton's method; its `erfc`, off by up to
+//! 5e-11, is not used.
 
 mod bessel;
 mod incomplete;

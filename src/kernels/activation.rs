@@ -252,7 +252,7 @@ impl Map for Gelu {
 
 /// `(1 + erf(x / sqrt 2)) / 2` loses the digits of the left tail in f64; erfc keeps them.
 fn normal_cdf(x: f64) -> f64 {
-    0.5 * statrs::function::erf::erfc(-x * std::f64::consts::FRAC_1_SQRT_2)
+    0.5 * super::special::erfc(-x * std::f64::consts::FRAC_1_SQRT_2)
 }
 
 impl Wide for Gelu {
