@@ -127,12 +127,7 @@ impl Ffjord {
     ///
     /// Errors: a flow without context, a context of another width.
     pub fn given(&self, context: &Tensor) -> Result<Self> {
-        let op = "Ffjord::given";
-        shape::same_kind(op, "context", context, self.weight())?;
-        if context.dims().last() != Some(&self.config.context) || self.config.context == 0 {
-            let expected = format!("[.., {}]", self.config.context);
-            return Err(Error::shape(op, "context", expected, context.dims()));
-        }
+        super::check_context("Ffjord::given", context, self.config.context, self.weight())?;
         Ok(Ffjord {
             context: Some(context.clone()),
             ..self.clone()
@@ -179,14 +174,7 @@ impl Ffjord {
     /// From the base to the data, or back if `inverse`, with the integrals that regularize a training.
     pub fn path(&self, x: &Tensor, inverse: bool) -> Result<Path> {
         let op = "Ffjord::path";
-        shape::same_kind(op, "x", x, self.weight())?;
-        let Some((width, batch)) = x.dims().split_last() else {
-            return Err(Error::shape(op, "x", "[.., features]", x.dims()));
-        };
-        if *width != self.config.features {
-            let expected = format!("[.., {}]", self.config.features);
-            return Err(Error::shape(op, "x", expected, x.dims()));
-        }
+        let batch = super::batch_of([op, "x"], x, self.config.features, self.weight())?;
         let context = super::context_for(op, self.context.as_ref(), self.config.context, batch)?;
         let span = match inverse {
             false => [0., self.config.time],
