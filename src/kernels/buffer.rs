@@ -43,6 +43,11 @@ impl<'a> View<'a> {
     }
 }
 
+/// The views of a node's inputs.
+pub(crate) fn views(inputs: &[Tensor]) -> Result<Vec<View<'_>>> {
+    inputs.iter().map(View::new).collect()
+}
+
 /// A new vector of `len` elements, each chunk written by `f(offset, chunk)`; in parallel from [`SERIAL`] elements on.
 ///
 /// Writing fresh memory once is the dominant cost of cheap operations, so the buffer is not zeroed first:

@@ -6,7 +6,7 @@
 mod field;
 
 use super::activation::Activation;
-use super::buffer::View;
+use super::buffer::{View, views};
 use super::dense::Layer;
 use super::dense::chain::{Sums, tensors, total};
 use super::node::{self, Fresh, Op, Reached, fresh};
@@ -318,10 +318,6 @@ struct Chunk<'a> {
     g: &'a mut [f32],
     integrals: [&'a [f32]; INTEGRALS],
     context: Option<&'a mut [f32]>,
-}
-
-fn views(inputs: &[Tensor]) -> candle_core::Result<Vec<View<'_>>> {
-    inputs.iter().map(View::new).collect()
 }
 
 impl Op for Flow {

@@ -7,7 +7,7 @@
 mod element;
 
 use super::activation::Activation;
-use super::buffer::{View, filled};
+use super::buffer::{View, filled, views};
 use super::dense::Kept;
 use super::dense::chain::{Chain, Sums, tensors, total};
 use super::gemm::Mat;
@@ -361,10 +361,6 @@ fn scatter(values: &[f32], columns: &[u32], rows: &mut [f32], width: usize) {
             row[*column as usize] = *value;
         }
     }
-}
-
-fn views(inputs: &[Tensor]) -> candle_core::Result<Vec<View<'_>>> {
-    inputs.iter().map(View::new).collect()
 }
 
 impl Op for Flow {

@@ -10,7 +10,7 @@ mod layer;
 mod tests;
 
 use super::activation::Activation;
-use super::buffer::{View, filled};
+use super::buffer::{View, filled, views};
 use super::gemm::Mat;
 use super::node::{self, Fresh, Op, Reached, fresh};
 use crate::error::Result;
@@ -156,10 +156,6 @@ impl Mlp {
         let x = Mat::new(views[0].f32()?, cut.rows, chain.inputs())?;
         Ok(Net { cut, x, chain })
     }
-}
-
-fn views(inputs: &[Tensor]) -> candle_core::Result<Vec<View<'_>>> {
-    inputs.iter().map(View::new).collect()
 }
 
 impl Op for Mlp {
