@@ -10,7 +10,8 @@ use candle_core::{D, Tensor};
 ///
 /// Formula: `y = F(x) = sum_k softmax(logits)_k G((x - loc_k) / e^log_scale_k)` with the distribution function G of the
 /// standard logistic or normal, from the line to (0, 1); or, as [`to_logit`](MixtureCdf::to_logit) makes it,
-/// `y = ln F(x) - ln(1 - F(x))`, from the line to itself. `transform` is cheap. `inverse` searches: Newton's method within a
+/// `y = ln F(x) - ln(1 - F(x))`, or, by [`to_probit`](MixtureCdf::to_probit), the standard normal quantile of F(x), both from
+/// the line to itself. `transform` is cheap. `inverse` searches: Newton's method within a
 /// bracket that is widened until it holds the root, tens of evaluations. A flow that uses F on its way from data to
 /// latents, and leads from latents to data, has this [`inverted`](Bijector::inverted).
 ///
@@ -34,7 +35,8 @@ use candle_core::{D, Tensor};
 /// # }
 /// ```
 ///
-/// Numerics: computed in f64 from the logarithms of both tails, so that logits keep their digits however far out x is. Where
+/// Numerics: computed in f64 from the logarithms of both tails, so that logits and quantiles keep their digits however far
+/// out x is, where F itself rounds to 0 or 1. Where
 /// F is flat between two far components the slope of the inverse, which is one over that of F, may be infinite.
 ///
 /// Source: Ho et al. (2019), Flow++, equations 9 to 11.
@@ -90,6 +92,13 @@ impl MixtureCdf {
     /// The same mixture with the logit of its distribution function for a value.
     pub fn to_logit(mut self) -> Self {
         self.kind.1 = Scale::Logit;
+        self
+    }
+
+    /// The same mixture with the standard normal quantile of its distribution function for a value: it takes draws of the
+    /// mixture to standard normal numbers.
+    pub fn to_probit(mut self) -> Self {
+        self.kind.1 = Scale::Probit;
         self
     }
 

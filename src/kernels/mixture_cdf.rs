@@ -6,9 +6,10 @@
 use super::buffer::{View, filled, parallel};
 use super::node::{self, Fresh, Op, Reached};
 use super::root::{self, At};
-use super::special::{log_ndtr, mills, ndtri};
+use super::special::{log_ndtr, mills, ndtri, ndtri_exp};
 use crate::error::{Error, Result};
 use candle_core::{DType, Device, Tensor, WithDType};
+use std::f64::consts::TAU;
 use std::marker::PhantomData;
 
 /// Elements in a task.
@@ -30,6 +31,8 @@ pub(crate) enum Scale {
     Probability,
     /// ln F - ln(1 - F).
     Logit,
+    /// The standard normal quantile of F.
+    Probit,
 }
 
 /// `y` and `ln dy/dx` of `x` [..] under mixtures with `logits`, `loc` and `log_scale`, each [.., K].
@@ -102,6 +105,7 @@ fn solve<T: WithDType>(component: Component, scale: Scale, inputs: &[&Tensor]) -
         let target = |y: f64| match scale {
             Scale::Probability => y.ln() - (-y).ln_1p(),
             Scale::Logit => y,
+            Scale::Probit => log_ndtr(y) - log_ndtr(-y),
         };
         let found = build(y.len(), 1, |from, out| {
             for (i, out) in out.iter_mut().enumerate() {
@@ -181,6 +185,16 @@ struct Logs {
     density: f64,
 }
 
+impl Logs {
+    /// The standard normal quantile of F, from the smaller tail.
+    fn probit(self) -> f64 {
+        match self.below < self.above {
+            true => ndtri_exp(self.below),
+            false => -ndtri_exp(self.above),
+        }
+    }
+}
+
 /// The logarithm of a sum of exponentials, a number at a time.
 #[derive(Clone, Copy)]
 struct Sum {
@@ -226,7 +240,7 @@ impl Component {
             Component::Gaussian => Logs {
                 below: log_ndtr(z),
                 above: log_ndtr(-z),
-                density: -0.5 * z * z - 0.5 * std::f64::consts::TAU.ln(),
+                density: -0.5 * z * z - 0.5 * TAU.ln(),
             },
         }
     }
@@ -253,6 +267,17 @@ impl Component {
                 above: -1. / mills(z),
                 density: -z,
             },
+        }
+    }
+
+    /// The logarithm of the slope of ln F at z.
+    fn log_slope(self, z: f64) -> f64 {
+        match self {
+            Component::Gaussian if z < 0. => -mills(-z).ln(),
+            _ => {
+                let logs = self.logs(z);
+                logs.density - logs.below
+            }
         }
     }
 
@@ -326,6 +351,21 @@ impl Mixture {
                 logs.below - logs.above,
                 logs.density - logs.below - logs.above,
             ],
+            Scale::Probit => {
+                let y = logs.probit();
+                let lower = logs.below < logs.above;
+                // By slopes of the logarithms of tails: far out the density's own logarithm is far larger than the result.
+                let mut slope = Sum::ZERO;
+                for k in 0..self.loc.len() {
+                    let (part, z) = (self.part(k, x), self.z(k, x));
+                    let (share, z) = match lower {
+                        true => (part.below - logs.below, z),
+                        false => (part.above - logs.above, -z),
+                    };
+                    slope.add(share + self.component.log_slope(z) - self.log_scale[k]);
+                }
+                [y, slope.ln() + mills(if lower { -y } else { y }).ln()]
+            }
         }
     }
 
@@ -367,6 +407,14 @@ impl Mixture {
         let to = match scale {
             Scale::Probability => [y * logs.below.exp(), 0., log],
             Scale::Logit => [y - log, -y - log, log],
+            Scale::Probit => {
+                let at = logs.probit();
+                let y = y + log * at;
+                match logs.below < logs.above {
+                    true => [y * mills(-at), 0., log],
+                    false => [0., -y * mills(at), log],
+                }
+            }
         };
         let mut to_x = 0.;
         for k in 0..self.loc.len() {

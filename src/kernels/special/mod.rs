@@ -16,7 +16,8 @@ mod tests;
 pub(crate) mod von_mises;
 
 pub(crate) use normal::{
-    erf, erfc, erfinv, exponential_integral, log_ndtr, mills, ndtr, ndtri, normal_density,
+    erf, erfc, erfinv, exponential_integral, log_ndtr, mills, ndtr, ndtri, ndtri_exp,
+    normal_density,
 };
 
 use super::composed;

@@ -132,6 +132,19 @@ pub(crate) fn ndtri(p: f64) -> f64 {
     }
 }
 
+/// `ndtri(e^l)`, for l too small for its exponential as well.
+pub(crate) fn ndtri_exp(l: f64) -> f64 {
+    if l > -700. || !l.is_finite() {
+        return ndtri(l.exp());
+    }
+    // ln Phi is nearly -y^2 / 2 out there and bends down: Newton's steps go one way and double their digits.
+    let mut y = -(-2. * l).sqrt();
+    for _ in 0..6 {
+        y -= (log_ndtr(y) - l) * mills(-y);
+    }
+    y
+}
+
 /// The exponential integral `E1(x)`, the integral of `e^-t / t` from x on, for positive x.
 pub(crate) fn exponential_integral(x: f64) -> f64 {
     if x <= 1. {
