@@ -51,6 +51,7 @@ fn affine() -> Result<()> {
         check_with(|p| Affine::soft_clamped(&p[0], &p[1], 2.), &parameters, &x)?;
         let unbounded = |p: &[Tensor]| Affine::soft_clamped(&p[0], &p[1], f64::INFINITY);
         check_with(unbounded, &parameters, &x)?;
+        check_with(|p| Ok(Shift::new(&p[0])), &[real(shape, 1)], &x)?;
     }
     Ok(())
 }

@@ -89,7 +89,7 @@ fn deep_couplings_stay_finite() -> Result<()> {
 type Build = fn(VarBuilder) -> Result<Box<dyn Bijector>>;
 
 /// Under a name, each flow with an odd number of features and a context of none.
-const FLOWS: [(&str, Build); 5] = [
+const FLOWS: [(&str, Build); 7] = [
     ("real_nvp", |vb| {
         let config = RealNvpConfig {
             features: 5,
@@ -97,6 +97,16 @@ const FLOWS: [(&str, Build); 5] = [
             ..Default::default()
         };
         Ok(Box::new(real_nvp(&config, vb)?))
+    }),
+    ("nice", |vb| {
+        let config = NiceConfig {
+            features: 5,
+            ..Default::default()
+        };
+        Ok(Box::new(nice(&config, vb)?))
+    }),
+    ("univariate", |vb| {
+        Ok(Box::new(univariate(&UnivariateConfig::default(), vb)?))
     }),
     ("neural_spline", |vb| {
         Ok(Box::new(neural_spline(&splines(), vb)?))

@@ -4,6 +4,7 @@
 #![allow(dead_code, unused_imports)]
 
 pub mod cli;
+pub mod fit;
 pub mod idx;
 pub mod images;
 pub mod multi;

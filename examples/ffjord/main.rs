@@ -11,7 +11,8 @@ use candle_prob::flow::{FfjordConfig, ffjord};
 use candle_prob::{Result, Rng, init};
 use clap::Parser;
 use common::cli::{Common, count};
-use common::planar::{Fit, Set, Table, figure, fit};
+use common::fit::{Fit, Table};
+use common::planar::{Set, figure, fit};
 use std::process::ExitCode;
 
 // Training makes and drops large tensors all the time; this allocator keeps their pages.
@@ -78,7 +79,7 @@ fn run(arguments: Arguments) -> Result<()> {
             stages.push((format!("samples at time {time}"), points));
         }
         figure(set, &run, &stages, &rng.fork("figure"), &output)?;
-        table.add(set, &run);
+        table.add(set.name(), set.title(), &run);
     }
     table.write(&output)
 }

@@ -12,7 +12,7 @@ use candle_core::Tensor;
 ///
 /// Shapes: `x` and `y` are `batch ++ event` as the [`Split`] wants them, the log-det is `batch`. The conditioner gets the
 /// passing part and returns a bijector of each element by itself for the changing part: an [`Affine`](super::Affine) makes
-/// it RealNVP's layer, one without scale NICE's, a spline that of neural spline flows. A network with a closure around it is
+/// it RealNVP's layer, a [`Shift`](super::Shift) NICE's, a spline that of neural spline flows. A network with a closure around it is
 /// a conditioner.
 ///
 /// Gradients: to the argument and to all that the conditioner has, its own graph's.

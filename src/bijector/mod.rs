@@ -4,7 +4,7 @@
 //! transformed distribution's; `inverse` leads back. See
 //! [`transformed_by`](crate::distribution::Distribution::transformed_by).
 //!
-//! - Of each element: [`Affine`], [`Exp`], [`Sigmoid`], [`Tanh`], [`Softplus`], [`LeakyRelu`], [`SoftClip`],
+//! - Of each element: [`Affine`], [`Shift`], [`Exp`], [`Sigmoid`], [`Tanh`], [`Softplus`], [`LeakyRelu`], [`SoftClip`],
 //!   [`RationalQuadraticSpline`], [`MixtureCdf`].
 //! - Of vectors: [`Permutation`], [`LowerTriangularAffine`], [`LuLinear`], [`Householder`], [`Planar`], [`Radial`].
 //! - Of images: [`Squeeze`], [`Conv1x1`], and [`Permutation`] along channels. Of either: [`ActNorm`], [`FlowBatchNorm`].
@@ -120,6 +120,7 @@ mod permutation;
 mod planar;
 mod radial;
 mod sequence;
+mod shift;
 mod sigmoid;
 mod soft_clip;
 mod softplus;
@@ -149,6 +150,7 @@ pub use permutation::Permutation;
 pub use planar::Planar;
 pub use radial::Radial;
 pub use sequence::Sequence;
+pub use shift::Shift;
 pub use sigmoid::Sigmoid;
 pub use soft_clip::SoftClip;
 pub use softplus::Softplus;

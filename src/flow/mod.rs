@@ -11,13 +11,17 @@ use candle_core::{D, Tensor};
 
 mod autoregressive;
 mod ffjord;
+mod nice;
 mod real_nvp;
 mod spline;
+mod univariate;
 
 pub use autoregressive::{AutoregressiveFlow, MafConfig, autoregressive_spline, iaf, maf};
 pub use ffjord::{Ffjord, FfjordConfig, Path, ffjord};
+pub use nice::{Nice, NiceConfig, nice};
 pub use real_nvp::{RealNvp, RealNvpConfig, real_nvp};
 pub use spline::{NeuralSpline, NeuralSplineConfig, neural_spline};
+pub use univariate::{Latent, Univariate, UnivariateConfig, univariate};
 
 /// Refuses a context that a flow which takes one of `width` does not take; `like` is one of its weights.
 fn check_context(op: &'static str, context: &Tensor, width: usize, like: &Tensor) -> Result<()> {

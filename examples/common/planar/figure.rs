@@ -1,6 +1,7 @@
 //! One figure for each set: data, density, samples, and where the flow takes the data.
 
-use super::{Run, Set};
+use super::{Model, Set};
+use crate::common::fit::Run;
 use crate::common::plot::{Content, Map, maps};
 use crate::common::report::Output;
 use candle_core::{Device, Tensor};
@@ -16,7 +17,7 @@ const REACH: f64 = 4.5;
 /// `stages` are more panels of samples, before those of the flow.
 pub fn figure<B: Bijector>(
     set: Set,
-    run: &Run<B>,
+    run: &Run<Model<B>>,
     stages: &[(String, Tensor)],
     rng: &Rng,
     output: &Output,

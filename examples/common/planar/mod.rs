@@ -1,15 +1,46 @@
 //! Point sets in the plane on which flows are compared, as the code of Grathwohl et al. (2019), FFJORD, draws them.
 
 mod figure;
-mod fit;
 
 pub use figure::figure;
-pub use fit::{Fit, Run, Table, fit};
+
+use super::cli::Common;
+use super::fit::{self, Data, Fit};
+use super::report::Output;
 
 use candle_core::{DType, Device, Tensor};
+use candle_nn::VarMap;
+use candle_prob::bijector::Bijector;
+use candle_prob::distribution::{Distribution, Independent, Normal, Transformed};
 use candle_prob::{Result, Rng};
 use clap::ValueEnum;
 use std::f64::consts::{PI, SQRT_2, TAU};
+
+/// A flow in the plane from a standard normal base.
+pub type Model<B> = Transformed<Independent<Normal>, B>;
+
+/// Fits the flow, whose variables are `vars`, as [`fit::fit`] says.
+#[allow(clippy::too_many_arguments)]
+pub fn fit<B: Bijector>(
+    set: Set,
+    flow: B,
+    vars: &VarMap,
+    how: &Fit,
+    epochs: usize,
+    settings: &str,
+    common: &Common,
+    output: &Output,
+) -> Result<fit::Run<Model<B>>> {
+    let zeros = Tensor::zeros(2, DType::F32, &Device::Cpu)?;
+    let base = Normal::new(&zeros, &zeros.ones_like()?)?.to_event(1)?;
+    let data = Data {
+        name: set.name(),
+        title: set.title(),
+        draw: &|count, rng| set.draw(count, rng),
+    };
+    let model = base.transformed_by(flow)?;
+    fit::fit(&data, model, vars, how, epochs, settings, common, output)
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Set {

@@ -1,13 +1,15 @@
-//! Figures as PNG files: learning curves, the information plane, sheets of images.
+//! Figures as PNG files: learning curves, densities, maps of the plane, the information plane, sheets of images.
 
 mod canvas;
 mod curves;
+mod densities;
 mod frame;
 mod maps;
 mod plane;
 mod samples;
 
 pub use curves::{Curve, Panel, curves};
+pub use densities::{Cell, densities, histogram};
 pub use maps::{Content, Map, maps};
 pub use plane::{Path, information_plane};
 pub use samples::{Caption, Sample, samples};

@@ -1,13 +1,11 @@
 //! Training on points that are all new, a checkpoint after every epoch.
 
-use super::Set;
-use crate::common::cli::{Common, count, positive};
-use crate::common::file_error;
-use crate::common::report::{self, Output};
-use candle_core::{DType, Device, Tensor};
+use super::cli::{Common, count, positive};
+use super::file_error;
+use super::report::{self, Output};
+use candle_core::{DType, Tensor};
 use candle_nn::VarMap;
-use candle_prob::bijector::Bijector;
-use candle_prob::distribution::{Distribution, Independent, Normal, Transformed};
+use candle_prob::distribution::Distribution;
 use candle_prob::optim::{
     Adam, AdamConfig, Checkpoint, Optimizer, Schedule, backward, clip_grad_norm_or_skip,
 };
@@ -33,37 +31,45 @@ pub struct Fit {
     pub lr: f64,
 }
 
-pub struct Run<B> {
-    pub model: Transformed<Independent<Normal>, B>,
+/// What a model is fitted to.
+pub struct Data<'a> {
+    /// For files and metrics.
+    pub name: &'a str,
+    /// For people.
+    pub title: &'a str,
+    /// So many new points.
+    pub draw: &'a dyn Fn(usize, &mut Rng) -> Result<Tensor>,
+}
+
+pub struct Run<M> {
+    pub model: M,
     /// Mean negative log-likelihood of new points, in nats, and its standard error.
     pub nll: f64,
     pub error: f64,
     pub seconds: f64,
 }
 
-/// Fits the flow, whose variables are `vars`, for so many epochs of 100 steps. `settings` is what a checkpoint to continue must agree with.
+/// Fits the model, whose variables are `vars`, for so many epochs of 100 steps. `settings` is what a checkpoint to continue
+/// must agree with.
 #[allow(clippy::too_many_arguments)]
-pub fn fit<B: Bijector>(
-    set: Set,
-    flow: B,
+pub fn fit<M: Distribution>(
+    data: &Data,
+    model: M,
     vars: &VarMap,
     how: &Fit,
     epochs: usize,
     settings: &str,
     common: &Common,
     output: &Output,
-) -> Result<Run<B>> {
-    let rng = Rng::new(common.seed).fork(set.name());
-    let zeros = Tensor::zeros(2, DType::F32, &Device::Cpu)?;
-    let base = Normal::new(&zeros, &zeros.ones_like()?)?.to_event(1)?;
-    let model = base.transformed_by(flow)?;
+) -> Result<Run<M>> {
+    let rng = Rng::new(common.seed).fork(data.name);
     let adam_config = AdamConfig {
         lr: how.lr,
         ..AdamConfig::default()
     };
     let mut adam = Adam::new(vars, adam_config)?;
 
-    let path = output.path(&format!("{}.safetensors", set.name()));
+    let path = output.path(&format!("{}.safetensors", data.name));
     let (batch, lr) = (how.batch, how.lr);
     let seed = common.seed;
     let settings = format!("{settings} epochs {epochs} batch {batch} lr {lr} seed {seed}");
@@ -89,14 +95,14 @@ pub fn fit<B: Bijector>(
         to: 0.,
         steps,
     };
-    let bar = report::progress(steps as u64, set.title());
+    let bar = report::progress(steps as u64, data.title);
     bar.set_position((done * STEPS) as u64);
     let start = Instant::now();
     for epoch in done..epochs {
         for k in 0..STEPS {
             let step = epoch * STEPS + k;
             let mut fresh = rng.fork(&format!("step {step}"));
-            let x = set.draw(how.batch, &mut fresh)?;
+            let x = (data.draw)(how.batch, &mut fresh)?;
             let loss = model.log_prob(&x)?.mean_all()?.neg()?;
             let mut gradients = backward(&loss)?;
             adam.set_learning_rate(schedule.at(step));
@@ -114,7 +120,7 @@ pub fn fit<B: Bijector>(
     }
     bar.finish_and_clear();
     let seconds = start.elapsed().as_secs_f64();
-    let test = set.draw(TEST, &mut rng.fork("test"))?;
+    let test = (data.draw)(TEST, &mut rng.fork("test"))?;
     let log_prob = model.log_prob(&test)?.to_dtype(DType::F64)?;
     let nll = -log_prob.mean_all()?.to_scalar::<f64>()?;
     let spread = log_prob.var(0)?.to_scalar::<f64>()?;
@@ -126,7 +132,7 @@ pub fn fit<B: Bijector>(
     })
 }
 
-/// The sets' results, for the terminal and for `metrics.json`.
+/// The results, for the terminal and for `metrics.json`.
 #[derive(Default)]
 pub struct Table {
     rows: Vec<Vec<String>>,
@@ -134,17 +140,17 @@ pub struct Table {
 }
 
 impl Table {
-    pub fn add<B>(&mut self, set: Set, run: &Run<B>) {
+    pub fn add<M>(&mut self, name: &str, title: &str, run: &Run<M>) {
         let parts = [
             ("nll_nats", run.nll),
             ("nll_standard_error", run.error),
             ("seconds", run.seconds),
         ];
         for (part, value) in parts {
-            self.metrics.insert(format!("{}_{part}", set.name()), value);
+            self.metrics.insert(format!("{name}_{part}"), value);
         }
         let cells = [
-            set.title().to_string(),
+            title.to_string(),
             format!("{:.3}", run.nll),
             format!("{:.3}", run.error),
             format!("{:.1}", run.seconds),
@@ -154,7 +160,7 @@ impl Table {
 
     pub fn write(&self, output: &Output) -> Result<()> {
         output.metrics(&self.metrics)?;
-        let header = ["set", "test NLL, nats", "s.e.", "training, s"];
+        let header = ["data", "test NLL, nats", "s.e.", "training, s"];
         let table = report::table(&header, &self.rows);
         let folder = output.folder().display();
         report::print(&format!("{table}\nwritten to {folder}"));
