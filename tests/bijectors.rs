@@ -77,7 +77,8 @@ fn chains_and_sequences() -> Result<()> {
     };
     check_with(sequence, &parameters, &real(&[4, 3], 0))?;
     check(Sequence::new(vec![]), &real(&[4, 3], 0))?;
-    let images: Vec<Box<dyn Bijector>> = vec![Box::new(SoftClip::new(9.)?), Box::new(Squeeze)];
+    let images: Vec<Box<dyn Bijector + Send + Sync>> =
+        vec![Box::new(SoftClip::new(9.)?), Box::new(Squeeze)];
     check(Sequence::new(images).inverted(), &real(&[1, 4, 1, 2], 0))
 }
 

@@ -201,7 +201,7 @@ fn check(case: &Case) -> Result<()> {
             case.both(&radial, ["z", "y"])
         }
         "composed_realnvp" => {
-            let mut members: Vec<Box<dyn Bijector>> = vec![];
+            let mut members: Vec<Box<dyn Bijector + Send + Sync>> = vec![];
             for layer in case.case["layers"].as_array().unwrap() {
                 let layer = coupling(layer, case.dtype, &[0, 1], 4, "exp_tanh")?;
                 members.push(Box::new(layer));

@@ -8,7 +8,8 @@
 //!   [`RationalQuadraticSpline`], [`MixtureCdf`].
 //! - Of vectors: [`Permutation`], [`LowerTriangularAffine`], [`LuLinear`], [`Householder`], [`Planar`], [`Radial`].
 //! - Of images: [`Squeeze`], [`Conv1x1`], and [`Permutation`] along channels. Of either: [`ActNorm`], [`FlowBatchNorm`].
-//! - Of parts given other parts: [`Coupling`], [`Autoregressive`]. Of bijectors: [`Chain`], [`Sequence`], [`Inverted`].
+//! - Of parts given other parts: [`Coupling`], [`Autoregressive`]. Of bijectors: [`Chain`], [`Sequence`],
+//!   [`Reversible`], [`Inverted`].
 //!
 //! Both directions are closed forms, except where the type says which is a search or takes one pass for each element. A new
 //! bijector goes through `testing::check_bijector` of the feature `testing`.
@@ -119,6 +120,7 @@ mod per;
 mod permutation;
 mod planar;
 mod radial;
+mod reversible;
 mod sequence;
 mod shift;
 mod sigmoid;
@@ -149,6 +151,7 @@ pub use per::Per;
 pub use permutation::Permutation;
 pub use planar::Planar;
 pub use radial::Radial;
+pub use reversible::Reversible;
 pub use sequence::Sequence;
 pub use shift::Shift;
 pub use sigmoid::Sigmoid;

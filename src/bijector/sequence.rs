@@ -21,18 +21,23 @@ use candle_core::Tensor;
 /// # }
 /// ```
 pub struct Sequence {
-    members: Vec<Box<dyn Bijector>>,
+    members: Vec<Box<dyn Bijector + Send + Sync>>,
 }
 
 impl Sequence {
     /// The members, first to last.
-    pub fn new(members: Vec<Box<dyn Bijector>>) -> Self {
+    pub fn new(members: Vec<Box<dyn Bijector + Send + Sync>>) -> Self {
         Sequence { members }
     }
 
     /// The members, first to last.
-    pub fn members(&self) -> &[Box<dyn Bijector>] {
+    pub fn members(&self) -> &[Box<dyn Bijector + Send + Sync>] {
         &self.members
+    }
+
+    /// A member's log-det, summed over the dims of an event that it does not couple.
+    pub(super) fn summed(&self, member: &dyn Bijector, log_det: Tensor) -> Result<Tensor> {
+        sum_last(log_det, self.event_rank() - member.event_rank())
     }
 
     fn add(
@@ -41,7 +46,7 @@ impl Sequence {
         member: &dyn Bijector,
         log_det: Tensor,
     ) -> Result<Option<Tensor>> {
-        let own = sum_last(log_det, self.event_rank() - member.event_rank())?;
+        let own = self.summed(member, log_det)?;
         Ok(Some(match total {
             Some(total) => (total + own)?,
             None => own,
@@ -51,6 +56,13 @@ impl Sequence {
     /// The log-det of no member at all.
     fn none(x: &Tensor) -> Result<Tensor> {
         Ok(x.zeros_like()?)
+    }
+}
+
+impl<B: Bijector + Send + Sync + 'static> FromIterator<B> for Sequence {
+    fn from_iter<I: IntoIterator<Item = B>>(members: I) -> Self {
+        let boxed = |member| Box::new(member) as Box<dyn Bijector + Send + Sync>;
+        Sequence::new(members.into_iter().map(boxed).collect())
     }
 }
 

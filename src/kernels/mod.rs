@@ -19,6 +19,7 @@
 //! - `count`: draws and exact masses of the counting families.
 //! - `buffer`: views of tensors and parallel filling of fresh buffers. `random`: seeded streams.
 //! - `mixture_cdf`: distribution functions of mixtures and their inverses. `root`: roots of rising functions.
+//! - `reversible`: a chain of invertible steps that keeps no activation.
 //! - `triangular`: solves with lower-triangular matrices and Cholesky factors.
 //! - `range`: whether a tensor's elements lie in an interval.
 //! - `update`: a variable and its optimizer state in one in-place pass (`adam`, `sgd`). `norm`: a tensor to one number.
@@ -50,6 +51,7 @@ pub(crate) mod polar;
 pub(crate) mod random;
 pub(crate) mod range;
 pub(crate) mod reduce;
+pub(crate) mod reversible;
 pub(crate) mod root;
 pub(crate) mod sgd;
 pub(crate) mod simd;

@@ -1,0 +1,136 @@
+//! Chains that keep no activations.
+
+use super::{Bijector, Sequence};
+use crate::error::Result;
+use crate::kernels::reversible::{self, Steps};
+use candle_core::{Tensor, Var};
+use std::sync::Arc;
+
+/// A sequence of bijectors whose backward pass computes every member's argument again from its result, so that its memory
+/// does not grow with their number.
+///
+/// Formula and shapes: those of the [`Sequence`]. On the CPU, in f32 and f64, the whole sequence is one node of the graph; a
+/// backward pass goes through each member three times: inverse, forward, backward. Elsewhere it is the sequence itself.
+///
+/// Gradients: to the argument and to the variables that it was told of. They are those of the sequence but for the rounding
+/// of its members' round trips.
+///
+/// Errors: those of the members; in the backward pass a member that uses a variable that is not among those told.
+///
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use candle_nn::VarMap;
+/// use candle_prob::bijector::{Bijector, Reversible, Sequence};
+/// use candle_prob::flow::{NeuralSplineConfig, neural_spline};
+/// use candle_prob::{init, optim};
+/// # fn main() -> candle_prob::Result<()> {
+/// let vars = VarMap::new();
+/// let vb = init::seeded(&vars, 1, DType::F32, &Device::Cpu);
+/// let flow = neural_spline(&NeuralSplineConfig::default(), vb)?;
+/// let sequence: Sequence = flow.couplings(None).into_iter().collect();
+/// let flow = Reversible::new(sequence, &vars.all_vars());
+/// let x = Tensor::ones((100, 2), DType::F32, &Device::Cpu)?;
+/// let (z, log_det) = flow.inverse_and_log_det(&x)?;
+/// let loss = (z.sqr()?.sum_all()? - log_det.sum_all()?)?;
+/// assert!(optim::backward(&loss)?.get(&vars.all_vars()[0]).is_some());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Source: Gomez et al. (2017), The Reversible Residual Network, section 3.2.
+#[derive(Clone)]
+pub struct Reversible {
+    sequence: Arc<Sequence>,
+    variables: Vec<Tensor>,
+}
+
+impl Reversible {
+    /// From the sequence and all variables that its members use, also by way of a context; more than those do no harm.
+    pub fn new(sequence: Sequence, variables: &[Var]) -> Self {
+        let variables = variables.iter().map(|v| v.as_tensor().clone()).collect();
+        Reversible {
+            sequence: Arc::new(sequence),
+            variables,
+        }
+    }
+
+    /// The sequence.
+    pub fn sequence(&self) -> &Sequence {
+        &self.sequence
+    }
+
+    fn apply(&self, op: &'static str, inverse: bool, x: &Tensor) -> Result<(Tensor, Tensor)> {
+        let walk = Walk {
+            sequence: self.sequence.clone(),
+            inverse,
+        };
+        if let Some(done) = reversible::run(op, walk, x, &self.variables)? {
+            return Ok(done);
+        }
+        match inverse {
+            false => self.sequence.transform_and_log_det(x),
+            true => self.sequence.inverse_and_log_det(x),
+        }
+    }
+}
+
+/// The members in one of both directions.
+struct Walk {
+    sequence: Arc<Sequence>,
+    inverse: bool,
+}
+
+impl Walk {
+    /// What comes at step `i`.
+    fn member(&self, i: usize) -> &dyn Bijector {
+        let members = self.sequence.members();
+        match self.inverse {
+            false => members[i].as_ref(),
+            true => members[members.len() - 1 - i].as_ref(),
+        }
+    }
+}
+
+impl Steps for Walk {
+    fn count(&self) -> usize {
+        self.sequence.members().len()
+    }
+
+    fn forward(&self, i: usize, x: &Tensor) -> Result<[Tensor; 2]> {
+        let member = self.member(i);
+        let (y, log_det) = match self.inverse {
+            false => member.transform_and_log_det(x)?,
+            true => member.inverse_and_log_det(x)?,
+        };
+        Ok([y, self.sequence.summed(member, log_det)?])
+    }
+
+    fn back(&self, i: usize, y: &Tensor) -> Result<Tensor> {
+        match self.inverse {
+            false => self.member(i).inverse(y),
+            true => self.member(i).transform(y),
+        }
+    }
+}
+
+impl Bijector for Reversible {
+    fn event_rank(&self) -> usize {
+        self.sequence.event_rank()
+    }
+
+    fn transform_and_log_det(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
+        self.apply("Reversible::transform", false, x)
+    }
+
+    fn inverse_and_log_det(&self, y: &Tensor) -> Result<(Tensor, Tensor)> {
+        self.apply("Reversible::inverse", true, y)
+    }
+
+    fn transformed_shape(&self, event: &[usize]) -> Result<Vec<usize>> {
+        self.sequence.transformed_shape(event)
+    }
+
+    fn inverse_shape(&self, event: &[usize]) -> Result<Vec<usize>> {
+        self.sequence.inverse_shape(event)
+    }
+}
