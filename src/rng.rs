@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::kernels::random::{self, Stream};
+use crate::shape;
 use candle_core::{DType, Device, Shape, Tensor};
 
 /// A seeded source of random tensors.
@@ -100,7 +101,7 @@ impl Rng {
 
     /// Standard normals.
     ///
-    /// Errors: `dtype` is not a floating-point type.
+    /// Errors: `dtype` is not a floating-point type; more elements than memory could hold.
     pub fn normal(
         &mut self,
         shape: impl Into<Shape>,
@@ -119,7 +120,7 @@ impl Rng {
 
     /// Uniforms in the open interval (0, 1): `ln(u)` and `ln(1 - u)` are always finite.
     ///
-    /// Errors: `dtype` is not a floating-point type.
+    /// Errors: `dtype` is not a floating-point type; more elements than memory could hold.
     pub fn uniform(
         &mut self,
         shape: impl Into<Shape>,
@@ -156,11 +157,12 @@ impl Rng {
 
     /// `n` whole numbers, uniform on `0..bound`.
     ///
-    /// Errors: `bound` is zero.
+    /// Errors: `bound` is zero; more numbers than memory could hold.
     pub fn integers(&mut self, n: usize, bound: usize) -> Result<Vec<usize>> {
         if bound == 0 {
             return Err(Error::value("Rng::integers", "bound", "at least 1", bound));
         }
+        shape::draws("Rng::integers", &[n], &[])?;
         Ok(random::scalars(self.stream(), n, |rng| {
             random::below(rng, bound as u64) as usize
         }))
@@ -175,6 +177,7 @@ impl Rng {
         single: impl Fn(Stream, usize) -> Vec<f32>,
         double: impl Fn(Stream, usize) -> Vec<f64>,
     ) -> Result<Tensor> {
+        shape::draws(op, shape.dims(), &[])?;
         let stream = self.stream();
         let len = shape.elem_count();
         match dtype {

@@ -163,6 +163,21 @@ pub(crate) fn argument_shape(
     broadcast(&dims[..split], batch).ok_or_else(wrong)
 }
 
+/// The shape of draws, `sample` and what follows it. More elements than memory could hold are refused before anything
+/// multiplies dims, 64 bytes for each so that an intermediate result fits too.
+pub(crate) fn draws(op: &'static str, sample: &[usize], rest: &[usize]) -> Result<Vec<usize>> {
+    let dims = [sample, rest].concat();
+    // Where one dim is 0 the others are multiplied all the same.
+    let count = dims
+        .iter()
+        .try_fold(1, |n: usize, dim| n.checked_mul(*dim.max(&1)));
+    if count.is_none_or(|count| count > isize::MAX as usize / 64) {
+        let expected = "fewer elements than memory could hold";
+        return Err(Error::shape(op, "shape", expected, &dims));
+    }
+    Ok(dims)
+}
+
 /// Concatenation of shapes.
 pub(crate) fn concat(parts: &[&[usize]]) -> Vec<usize> {
     parts.concat()

@@ -438,3 +438,101 @@ fn probabilities_of_quantiles() -> Result<()> {
     }
     Ok(())
 }
+
+/// One of each family, with what its sampler draws from.
+fn every_sampler() -> Result<Vec<Box<dyn Distribution>>> {
+    let (two, one) = (f32s(&[0.5, 0.25]), f32s(&[1., 1.]));
+    let eye = Tensor::eye(2, DType::F32, CPU)?;
+    let normal = || Normal::new(&two, &one);
+    let mut all: Vec<Box<dyn Distribution>> = vec![];
+    for row in rows() {
+        all.push((row.2)(&pairs(&row)?)?);
+    }
+    let classes = || Categorical::new(&two);
+    let temperature = f32s(&[1.]).get(0)?;
+    let mixture = MixtureSameFamily::new(classes()?, normal()?)?;
+    all.extend::<[Box<dyn Distribution>; 19]>([
+        Box::new(classes()?),
+        Box::new(Delta::new(&two, 0)?),
+        Box::new(Dirichlet::new(&one)?),
+        Box::new(Expanded::new(normal()?, &[3, 2])?),
+        Box::new(normal()?.to_event(1)?),
+        Box::new(LogisticNormal::new(&two, &one)?),
+        Box::new(LowRankMultivariateNormal::new(&two, &eye, &one)?),
+        Box::new(Masked::new(normal()?, &Tensor::new(&[1u8, 0], CPU)?)?),
+        Box::new(mixture),
+        Box::new(Multinomial::new(&temperature, &two)?),
+        Box::new(MultivariateNormal::new(&two, &eye)?),
+        Box::new(MultivariateNormalDiag::new(&two, &one)?),
+        Box::new(OneHotCategorical::new(&two)?),
+        Box::new(OneHotCategoricalStraightThrough::new(&two)?),
+        Box::new(RelaxedOneHotCategorical::new(&temperature, &two)?),
+        Box::new(normal()?.transformed_by(candle_prob::bijector::Exp)?),
+        Box::new(Truncated::new(normal()?, &(&two - 1.)?, &one)?),
+        Box::new(TruncatedNormal::new(&two, &one, &(&two - 1.)?, &one)?),
+        Box::new(Beta::new(&one, &one)?.to_event(1)?),
+    ]);
+    Ok(all)
+}
+
+#[test]
+fn more_draws_than_memory_could_hold() -> Result<()> {
+    for (i, d) in every_sampler()?.iter().enumerate() {
+        // Products that overflow, that do not, and that are 0 in the end.
+        for shape in [
+            &[usize::MAX, 2][..],
+            &[usize::MAX],
+            &[1 << 40, 1 << 40],
+            &[1 << 60],
+            &[usize::MAX, 2, 0],
+            &[0, usize::MAX, 2],
+        ] {
+            let what = format!("family {i}, {shape:?}");
+            let mut rng = Rng::new(0);
+            refused(&what, d.sample(shape, &mut rng), &["shape", "memory"]);
+            let both = d.sample_and_log_prob(shape, &mut rng);
+            refused(&what, both, &["shape", "memory"]);
+        }
+    }
+    let (zero, one) = (f32s(&[0.]), f32s(&[1.]));
+    let huge = [usize::MAX, 2];
+    let gamma = Gamma::new(&one, &one)?;
+    let vector = MultivariateNormalDiag::new(&zero, &one)?;
+    let standard = MultivariateNormalDiag::standard(1, DType::F32, CPU)?;
+    let mixture = MixtureSameFamily::new(Categorical::new(&zero)?, Normal::new(&zero, &one)?)?;
+    let rng = &mut Rng::new(0);
+    for (what, got) in [
+        ("log gamma", gamma.sample_log(&huge, rng)),
+        (
+            "log Dirichlet",
+            Dirichlet::new(&one)?.sample_log(&huge, rng),
+        ),
+        (
+            "logits",
+            RelaxedBernoulli::new(&one, &zero)?.sample_logits(&huge, rng),
+        ),
+        ("pathwise", mixture.sample_pathwise(&huge, rng)),
+        (
+            "with its divergence",
+            vector.sample_and_kl(&standard, &huge, rng).map(|(x, _)| x),
+        ),
+        ("uniforms", rng.uniform(&huge[..], DType::F64, CPU)),
+    ] {
+        refused(what, got, &["shape", "memory"]);
+    }
+    refused(
+        "batch",
+        Expanded::new(gamma, &[usize::MAX, 2, 1]),
+        &["Expanded", "memory"],
+    );
+    let wide = MultivariateNormalDiag::standard(usize::MAX, DType::F32, CPU);
+    refused(
+        "dims",
+        wide,
+        &["MultivariateNormalDiag::standard", "memory"],
+    );
+    refused("whole numbers", rng.integers(usize::MAX, 2), &["memory"]);
+    let estimate = candle_prob::divergence::estimate::kl(&vector, &standard, usize::MAX, rng);
+    refused("estimate", estimate, &["memory"]);
+    Ok(())
+}

@@ -149,6 +149,7 @@ impl Distribution for Categorical {
     }
 
     fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
+        shape::draws("Distribution::sample", shape, self.logits.dims())?;
         let repeats = shape.iter().product();
         let draws = categorical_sample(&self.logits.detach(), repeats, rng.stream())?;
         let dims = shape::concat(&[shape, self.batch_shape()]);

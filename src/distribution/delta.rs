@@ -72,6 +72,7 @@ impl Distribution for Delta {
     }
 
     fn sample(&self, shape: &[usize], _: &mut Rng) -> Result<Tensor> {
+        shape::draws("Distribution::sample", shape, self.value.dims())?;
         Ok(self.value.broadcast_left(shape)?)
     }
 

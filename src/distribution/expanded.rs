@@ -32,6 +32,7 @@ impl<D: Distribution> Expanded<D> {
             let expected = format!("a shape that {own:?} broadcasts to");
             return Err(Error::shape("Expanded::new", "batch", expected, batch));
         }
+        shape::draws("Expanded::new", batch, base.event_shape())?;
         Ok(Expanded {
             base,
             batch: batch.to_vec(),

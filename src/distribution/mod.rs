@@ -74,6 +74,8 @@ pub trait Distribution {
 
     /// Draws of shape `shape ++ batch ++ event`. Gradients flow to the parameters exactly when the distribution is
     /// [`Reparameterized`].
+    ///
+    /// Errors: more elements than memory could hold.
     fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor>;
 
     /// Log-density or log-mass, in nats. `value` has shape `S ++ batch ++ event` (the dims before the event broadcast

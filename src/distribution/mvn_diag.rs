@@ -72,8 +72,9 @@ impl MultivariateNormalDiag {
     ///
     /// Errors: `dims` is zero, or `dtype` is not a floating-point type.
     pub fn standard(dims: usize, dtype: DType, device: &Device) -> Result<Self> {
-        let zero = Tensor::zeros(dims, dtype, device)?;
         let op = "MultivariateNormalDiag::standard";
+        shape::draws(op, &[dims], &[])?;
+        let zero = Tensor::zeros(dims, dtype, device)?;
         let parameters = [("dims", &zero), ("dims", &zero)];
         let mut standard = Self::of(op, Normal::build(op, Spread::LogVar, parameters)?)?;
         standard.standard = true;

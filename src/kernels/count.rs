@@ -8,6 +8,7 @@ use super::gamma::log_gamma;
 use super::random::{BLOCK, Scalar, Stream, scalars_at};
 use super::special::{digamma, lgamma, series};
 use crate::error::Result;
+use crate::shape;
 use candle_core::{DType, Device, Tensor};
 use rand_distr::Distribution;
 
@@ -58,7 +59,7 @@ pub(crate) fn draws<const N: usize>(
     draw: impl Fn(&mut Scalar, [f64; N]) -> f64 + Sync,
 ) -> Result<Tensor> {
     let like = parameters[0];
-    let shape = [sample, like.dims()].concat();
+    let shape = shape::draws("Distribution::sample", sample, like.dims())?;
     let mut table = vec![[0.; N]; like.elem_count()];
     for (n, parameter) in parameters.into_iter().enumerate() {
         let list = parameter.detach().to_device(&Device::Cpu)?;
@@ -155,7 +156,7 @@ pub(crate) fn multinomial(
             row[i - 1] += row[i];
         }
     }
-    let shape = [sample, log_p.dims()].concat();
+    let shape = shape::draws("Distribution::sample", sample, log_p.dims())?;
     let rows = (BLOCK / k).max(1);
     let out = buffer::build(shape.iter().product(), rows * k, |offset, out| {
         let mut rng = stream.scalar((offset / (rows * k)) as u64);

@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::kernels::buffer::View;
 use crate::kernels::node::{self, Fresh, Op, Reached};
 use crate::kernels::random::{BLOCK, Stream};
+use crate::shape;
 use candle_core::{DType, Device, Tensor};
 
 /// Dirichlet draws of shape `samples ++ shape of concentration`, or their logarithms; the last dimension is the simplex.
@@ -18,12 +19,10 @@ pub(crate) fn dirichlet(
     stream: Stream,
     log: bool,
 ) -> Result<Tensor> {
-    on_cpu(&[concentration], |inputs| {
-        let shape = [samples, concentration.dims()].concat();
-        match inputs[0].dtype() {
-            DType::F64 => node::apply1(Dirichlet::<f64>::new(stream, shape, log), &[&inputs[0]]),
-            _ => node::apply1(Dirichlet::<f32>::new(stream, shape, log), &[&inputs[0]]),
-        }
+    let shape = shape::draws("Distribution::sample", samples, concentration.dims())?;
+    on_cpu(&[concentration], |inputs| match inputs[0].dtype() {
+        DType::F64 => node::apply1(Dirichlet::<f64>::new(stream, shape, log), &[&inputs[0]]),
+        _ => node::apply1(Dirichlet::<f32>::new(stream, shape, log), &[&inputs[0]]),
     })
 }
 

@@ -23,6 +23,7 @@ use super::buffer::{self, View};
 use super::node::{self, Fresh, Op, Reached};
 use super::random::{BLOCK, Stream};
 use crate::error::Result;
+use crate::shape;
 use candle_core::{DType, Device, Tensor};
 use element::Element;
 use power::{power_law, power_law_of_log};
@@ -41,9 +42,9 @@ pub(crate) fn gamma(
 ) -> Result<Tensor> {
     let mut inputs = vec![concentration];
     inputs.extend(rate);
+    let shape = shape::draws("Distribution::sample", samples, concentration.dims())?;
     on_cpu(&inputs, |inputs| {
         let arguments: Vec<&Tensor> = inputs.iter().collect();
-        let shape = [samples, concentration.dims()].concat();
         match inputs[0].dtype() {
             DType::F64 => node::apply1(Gamma::<f64>::new(stream, shape, log), &arguments),
             _ => node::apply1(Gamma::<f32>::new(stream, shape, log), &arguments),

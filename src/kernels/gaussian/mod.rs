@@ -9,6 +9,7 @@ use super::pointwise::{self, Pointwise};
 use super::random::{self, Stream};
 use super::simd::fma;
 use crate::error::Result;
+use crate::shape;
 use candle_core::{D, DType, Tensor};
 use elementary::{exp_parts, ln};
 
@@ -50,6 +51,7 @@ pub(crate) fn sample(
     sample: &[usize],
     stream: Stream,
 ) -> Result<Tensor> {
+    shape::draws("Distribution::sample", sample, loc.dims())?;
     if super::fused(&[loc, spread]) {
         let node = sample::Node {
             spread: kind,
@@ -69,6 +71,7 @@ pub(crate) fn sample_and_rate(
     sample: &[usize],
     stream: Stream,
 ) -> Result<(Tensor, Tensor)> {
+    shape::draws("Distribution::sample", sample, loc.dims())?;
     if super::fused(&[loc, spread]) && !sample.contains(&0) {
         let node = sample::Node {
             spread: kind,

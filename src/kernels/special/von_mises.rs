@@ -9,6 +9,7 @@ use super::tail::panels;
 use crate::error::Result;
 use crate::kernels::buffer::build;
 use crate::kernels::random::{BLOCK, Scalar, Stream};
+use crate::shape;
 use candle_core::{DType, Device, Tensor};
 use rand::RngCore;
 use std::f64::consts::{FRAC_PI_2, LN_2, PI, TAU};
@@ -137,7 +138,7 @@ pub(crate) fn draws(concentration: &Tensor, samples: &[usize], stream: Stream) -
         .to_dtype(DType::F64)?
         .flatten_all()?
         .to_vec1::<f64>()?;
-    let shape = [samples, concentration.dims()].concat();
+    let shape = shape::draws("Distribution::sample", samples, concentration.dims())?;
     let out = build(shape.iter().product(), BLOCK, |offset, out| {
         let mut rng = stream.scalar((offset / BLOCK) as u64);
         for (i, x) in out.iter_mut().enumerate() {
