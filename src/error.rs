@@ -109,6 +109,18 @@ impl Error {
             found: found.to_string(),
         }
     }
+
+    /// The same error of the operation that was called, where that one leaves its work to another.
+    pub(crate) fn of(mut self, called: &'static str) -> Self {
+        if let Error::Shape { op, .. }
+        | Error::DType { op, .. }
+        | Error::Device { op, .. }
+        | Error::Value { op, .. } = &mut self
+        {
+            *op = called;
+        }
+        self
+    }
 }
 
 /// So that layers of this crate can be used inside candle modules with `?`.

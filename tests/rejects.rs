@@ -141,7 +141,8 @@ fn parameters_of_every_family() -> Result<()> {
                 let what = format!("{name} with a tensor {fault} as {arg}");
                 refused(&what, build(&with(tensor.clone())), &[name, arg]);
                 if let Some(unchecked) = unchecked {
-                    refused(&what, unchecked(&with(tensor)), &[arg]);
+                    let name = format!("{name}_unchecked");
+                    refused(&what, unchecked(&with(tensor)), &[&name, arg]);
                 }
             }
             if parameters.len() > 1 {
@@ -167,11 +168,100 @@ fn parameters_of_every_family() -> Result<()> {
 fn values_of_every_family() -> Result<()> {
     for row in rows() {
         let d = (row.2)(&pairs(&row)?)?;
+        let log_prob = format!("{}::log_prob", row.0.split("::").next().unwrap_or_default());
         let three = Tensor::zeros(3, DType::F32, CPU)?;
-        refused(row.0, d.log_prob(&three), &["log_prob", "value", "[3]"]);
+        refused(row.0, d.log_prob(&three), &[&log_prob, "value", "[3]"]);
         let double = Tensor::zeros(2, DType::F64, CPU)?;
-        refused(row.0, d.log_prob(&double), &["log_prob", "value", "F64"]);
+        refused(row.0, d.log_prob(&double), &[&log_prob, "value", "F64"]);
     }
+    Ok(())
+}
+
+/// An error names what was called, also where that leaves its work to another.
+#[test]
+fn names_of_what_was_called() -> Result<()> {
+    let (two, three) = (f32s(&[1., 1.]), f32s(&[1., 1., 1.]));
+    let whole = Tensor::new(&[1u32, 2], CPU)?;
+    let (normal, chi2) = (Normal::new(&two, &two)?, Chi2::new(&two)?);
+    let (one_hot, straight) = ("OneHotCategorical", "OneHotCategoricalStraightThrough");
+    let called = |family: &str, method: &str| format!("{family}::{method}: ");
+    for (name, got) in [
+        (called("Cdf", "cdf"), normal.cdf(&three)),
+        (called("Cdf", "survival"), normal.survival(&three)),
+        (called("Normal", "log_cdf"), normal.log_cdf(&three)),
+        (
+            called("Cdf", "survival_quantile"),
+            Chi2::survival_quantile(&chi2, &three),
+        ),
+        (called("Chi2", "quantile"), chi2.quantile(&three)),
+        (called("Chi2", "log_cdf"), chi2.log_cdf(&three)),
+        (called("Chi2", "log_survival"), chi2.log_survival(&three)),
+        (called("Chi2", "kl"), chi2.kl(&Chi2::new(&three)?)),
+    ] {
+        refused(&name, got, &[&name, "[3]"]);
+    }
+    for (name, got) in [
+        (
+            called("Categorical", "new"),
+            Categorical::new(&whole).map(drop),
+        ),
+        (
+            called("Categorical", "new_unchecked"),
+            Categorical::new_unchecked(&whole).map(drop),
+        ),
+        (
+            called(one_hot, "new"),
+            OneHotCategorical::new(&whole).map(drop),
+        ),
+        (
+            called(one_hot, "new_unchecked"),
+            OneHotCategorical::new_unchecked(&whole).map(drop),
+        ),
+        (
+            called(straight, "new"),
+            OneHotCategoricalStraightThrough::new(&whole).map(drop),
+        ),
+        (
+            called(straight, "new_unchecked"),
+            OneHotCategoricalStraightThrough::new_unchecked(&whole).map(drop),
+        ),
+        (
+            called("Multinomial", "new"),
+            Multinomial::new(&two, &whole).map(drop),
+        ),
+        (
+            called("Multinomial", "new_unchecked"),
+            Multinomial::new_unchecked(&two, &whole).map(drop),
+        ),
+        (
+            called("LogisticNormal", "new"),
+            LogisticNormal::new(&two, &whole).map(drop),
+        ),
+        (
+            called("LogisticNormal", "new_unchecked"),
+            LogisticNormal::new_unchecked(&two, &whole).map(drop),
+        ),
+        (
+            called("RelaxedOneHotCategorical", "new_unchecked"),
+            RelaxedOneHotCategorical::new_unchecked(&two, &whole).map(drop),
+        ),
+        (
+            called("Delta", "new_unchecked"),
+            Delta::new_unchecked(&whole, 0).map(drop),
+        ),
+    ] {
+        refused(&name, got, &[&name, "U32"]);
+    }
+    let few = candle_prob::divergence::estimate::kl(&normal, &normal, 1, &mut Rng::new(0));
+    refused("one sample", few, &["estimate::kl: samples", "2 or more"]);
+    // The class after the last would be the first of the next row.
+    let table = Tensor::zeros((2, 2), DType::F32, CPU)?;
+    let row = select_component(&table, &Tensor::new(&[2u32, 0], CPU)?, 0);
+    refused(
+        "class",
+        row,
+        &["select_component: index", "below 2", "found 2"],
+    );
     Ok(())
 }
 

@@ -46,7 +46,7 @@ impl Bernoulli {
     /// From logits; values are 0 or 1.
     pub fn new(logits: &Tensor) -> Result<Self> {
         Domain::Extended.check("Bernoulli::new", "logits", logits)?;
-        Self::new_unchecked(logits)
+        Ok(Self::of(logits.clone()))
     }
 
     /// From the probabilities of 1. At exactly 0 and 1, where the slope of the logit is infinite, the gradient is taken
@@ -55,16 +55,20 @@ impl Bernoulli {
     /// Errors: probabilities outside of 0 to 1.
     pub fn from_probs(probs: &Tensor) -> Result<Self> {
         Domain::Unit.check("Bernoulli::from_probs", "probs", probs)?;
-        Self::new_unchecked(&formula(LogitOfProbs, [probs])?)
+        Ok(Self::of(formula(LogitOfProbs, [probs])?))
     }
 
     /// As [`new`](Bernoulli::new), without looking at the logits' values.
     pub fn new_unchecked(logits: &Tensor) -> Result<Self> {
-        shape::parameter("Bernoulli::new", "logits", logits)?;
-        Ok(Bernoulli {
-            logits: logits.clone(),
+        shape::parameter("Bernoulli::new_unchecked", "logits", logits)?;
+        Ok(Self::of(logits.clone()))
+    }
+
+    fn of(logits: Tensor) -> Self {
+        Bernoulli {
+            logits,
             grey: false,
-        })
+        }
     }
 
     /// From logits; values anywhere in [0, 1] are scored by the cross-entropy `x l - softplus(l)`.

@@ -43,7 +43,7 @@ impl Categorical {
     /// From logits, which need not be normalized.
     pub fn new(logits: &Tensor) -> Result<Self> {
         let (op, arg) = ("Categorical::new", "logits");
-        let out = Self::new_unchecked(logits)?;
+        let out = Self::build(op, logits)?;
         if Domain::Real.check(op, arg, logits).is_err() {
             // Masked classes: each row needs one that is not.
             Domain::Extended.check(op, arg, logits)?;
@@ -86,13 +86,16 @@ impl Categorical {
             let found = format!("a row with the sum {sum}");
             return Err(Error::value(op, arg, expected, found));
         }
-        Self::new_unchecked(&formula(LogOfProbs, [probs])?)
+        Self::build(op, &formula(LogOfProbs, [probs])?)
     }
 
     /// As [`new`](Categorical::new), without looking at the logits' values: a row of -inf only gives NaN, and an error
     /// when it is drawn from.
     pub fn new_unchecked(logits: &Tensor) -> Result<Self> {
-        let op = "Categorical::new";
+        Self::build("Categorical::new_unchecked", logits)
+    }
+
+    fn build(op: &'static str, logits: &Tensor) -> Result<Self> {
         shape::parameter(op, "logits", logits)?;
         if logits.rank() == 0 {
             return Err(Error::shape(op, "logits", "batch ++ [K]", &[]));

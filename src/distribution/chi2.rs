@@ -73,7 +73,8 @@ impl Distribution for Chi2 {
     }
 
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
-        self.gamma.log_prob(value)
+        let op = "Chi2::log_prob";
+        self.gamma.log_prob(value).map_err(|e| e.of(op))
     }
 }
 
@@ -104,27 +105,30 @@ impl Entropy for Chi2 {
 
 impl Cdf for Chi2 {
     fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
-        self.gamma.log_cdf(value)
+        let op = "Chi2::log_cdf";
+        self.gamma.log_cdf(value).map_err(|e| e.of(op))
     }
 
     fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
-        self.gamma.log_survival(value)
+        let op = "Chi2::log_survival";
+        self.gamma.log_survival(value).map_err(|e| e.of(op))
     }
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        self.gamma.quantile(probability)
+        let op = "Chi2::quantile";
+        self.gamma.quantile(probability).map_err(|e| e.of(op))
     }
 }
 
 impl Kl for Chi2 {
     fn kl(&self, other: &Chi2) -> Result<Tensor> {
-        self.gamma.kl(&other.gamma)
+        self.gamma.kl(&other.gamma).map_err(|e| e.of("Chi2::kl"))
     }
 }
 
 impl Kl<Gamma> for Chi2 {
     fn kl(&self, other: &Gamma) -> Result<Tensor> {
-        self.gamma.kl(other)
+        self.gamma.kl(other).map_err(|e| e.of("Chi2::kl"))
     }
 }
 

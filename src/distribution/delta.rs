@@ -33,13 +33,17 @@ pub struct Delta {
 impl Delta {
     /// From the value.
     pub fn new(value: &Tensor, event_dims: usize) -> Result<Self> {
-        Domain::Extended.check("Delta::new", "value", value)?;
-        Self::new_unchecked(value, event_dims)
+        let op = "Delta::new";
+        Domain::Extended.check(op, "value", value)?;
+        Self::build(op, value, event_dims)
     }
 
     /// As [`new`](Delta::new), without looking at the value's elements.
     pub fn new_unchecked(value: &Tensor, event_dims: usize) -> Result<Self> {
-        let op = "Delta::new";
+        Self::build("Delta::new_unchecked", value, event_dims)
+    }
+
+    fn build(op: &'static str, value: &Tensor, event_dims: usize) -> Result<Self> {
         shape::parameter(op, "value", value)?;
         if event_dims > value.rank() {
             let expected = format!("at least {event_dims} dims");

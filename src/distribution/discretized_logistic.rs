@@ -52,16 +52,17 @@ impl DiscretizedLogistic {
         ];
         Ok(DiscretizedLogistic {
             parameters: Parameters::new(op, parameters)?,
-            grid: Grid::new(levels)?,
+            grid: Grid::new(op, levels)?,
         })
     }
 
     /// As [`new`](DiscretizedLogistic::new), without looking at the parameters' values.
     pub fn new_unchecked(loc: &Tensor, scale: &Tensor, levels: usize) -> Result<Self> {
+        let op = "DiscretizedLogistic::new_unchecked";
         let parameters = [("loc", loc), ("scale", scale)];
         Ok(DiscretizedLogistic {
-            parameters: Parameters::unchecked("DiscretizedLogistic::new_unchecked", parameters)?,
-            grid: Grid::new(levels)?,
+            parameters: Parameters::unchecked(op, parameters)?,
+            grid: Grid::new(op, levels)?,
         })
     }
 
@@ -97,9 +98,8 @@ struct Grid {
 const SLACK: f64 = 0.01;
 
 impl Grid {
-    fn new(levels: usize) -> Result<Self> {
+    fn new(op: &'static str, levels: usize) -> Result<Self> {
         if !(2..=65_536).contains(&levels) {
-            let op = "DiscretizedLogistic::new";
             return Err(Error::value(op, "levels", "2 to 65536", levels));
         }
         let last = (levels - 1) as f64;

@@ -45,30 +45,31 @@ pub struct LogisticNormal {
 impl LogisticNormal {
     /// From means and standard deviations of the logits.
     pub fn new(loc: &Tensor, scale: &Tensor) -> Result<Self> {
-        Ok(LogisticNormal {
-            logits: MultivariateNormalDiag::new(loc, scale)?,
-        })
+        let logits = MultivariateNormalDiag::new(loc, scale);
+        Self::of("LogisticNormal::new", logits)
+    }
+
+    fn of(op: &'static str, logits: Result<MultivariateNormalDiag>) -> Result<Self> {
+        let logits = logits.map_err(|e| e.of(op))?;
+        Ok(LogisticNormal { logits })
     }
 
     /// From means and log-variances of the logits.
     pub fn from_log_var(loc: &Tensor, log_var: &Tensor) -> Result<Self> {
-        Ok(LogisticNormal {
-            logits: MultivariateNormalDiag::from_log_var(loc, log_var)?,
-        })
+        let logits = MultivariateNormalDiag::from_log_var(loc, log_var);
+        Self::of("LogisticNormal::from_log_var", logits)
     }
 
     /// As [`new`](Self::new), without looking at the parameters' values.
     pub fn new_unchecked(loc: &Tensor, scale: &Tensor) -> Result<Self> {
-        Ok(LogisticNormal {
-            logits: MultivariateNormalDiag::new_unchecked(loc, scale)?,
-        })
+        let logits = MultivariateNormalDiag::new_unchecked(loc, scale);
+        Self::of("LogisticNormal::new_unchecked", logits)
     }
 
     /// As [`from_log_var`](Self::from_log_var), without looking at the parameters' values.
     pub fn from_log_var_unchecked(loc: &Tensor, log_var: &Tensor) -> Result<Self> {
-        Ok(LogisticNormal {
-            logits: MultivariateNormalDiag::from_log_var_unchecked(loc, log_var)?,
-        })
+        let logits = MultivariateNormalDiag::from_log_var_unchecked(loc, log_var);
+        Self::of("LogisticNormal::from_log_var_unchecked", logits)
     }
 
     /// The Laplace approximation, in the softmax basis, of a Dirichlet distribution with parameters `a`.
@@ -103,9 +104,8 @@ impl LogisticNormal {
     ///
     /// Errors: `dims` is zero, or `dtype` is not a floating-point type.
     pub fn standard(dims: usize, dtype: DType, device: &Device) -> Result<Self> {
-        Ok(LogisticNormal {
-            logits: MultivariateNormalDiag::standard(dims, dtype, device)?,
-        })
+        let logits = MultivariateNormalDiag::standard(dims, dtype, device);
+        Self::of("LogisticNormal::standard", logits)
     }
 
     /// The log-density at `y`, given `ln y`.
@@ -199,7 +199,9 @@ impl Reparameterized for LogisticNormal {}
 /// The KL of the Gaussians on the logits.
 impl Kl for LogisticNormal {
     fn kl(&self, other: &Self) -> Result<Tensor> {
-        self.logits.kl(&other.logits)
+        self.logits
+            .kl(&other.logits)
+            .map_err(|e| e.of("LogisticNormal::kl"))
     }
 
     fn sample_and_kl(
@@ -208,7 +210,8 @@ impl Kl for LogisticNormal {
         shape: &[usize],
         rng: &mut Rng,
     ) -> Result<(Tensor, Tensor)> {
-        let (x, kl) = self.logits.sample_and_kl(&other.logits, shape, rng)?;
+        let both = self.logits.sample_and_kl(&other.logits, shape, rng);
+        let (x, kl) = both.map_err(|e| e.of("LogisticNormal::sample_and_kl"))?;
         Ok((softmax(&x, D::Minus1)?, kl))
     }
 }

@@ -42,10 +42,15 @@ pub fn select_component(parameter: &Tensor, index: &Tensor, after: usize) -> Res
     let count: usize = batch.iter().product();
     let table = parameter.detach();
     let table = table.reshape((count * classes, rest.iter().product::<usize>()))?;
+    let list = index.flatten_all()?.to_vec1::<u32>()?;
+    if let Some(found) = list.iter().find(|class| **class as usize >= classes) {
+        let expected = format!("numbers below {classes}");
+        return Err(Error::value(op, "index", expected, found));
+    }
     // Row b of the batch starts at b K.
-    let starts: Vec<u32> = (0..count).map(|b| (b * classes) as u32).collect();
-    let starts = Tensor::from_vec(starts, batch, index.device())?;
-    let rows = index.broadcast_add(&starts)?.flatten_all()?;
+    let row = |(i, class)| (i % count * classes) as i64 + i64::from(class);
+    let rows: Vec<i64> = list.into_iter().enumerate().map(row).collect();
+    let rows = Tensor::new(rows, index.device())?;
     let dims = [index.dims(), rest].concat();
     Ok(table.contiguous()?.index_select(&rows, 0)?.reshape(dims)?)
 }

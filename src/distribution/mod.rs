@@ -145,7 +145,8 @@ pub trait Mode: Distribution {
 pub trait Cdf: Distribution {
     /// P(X <= value).
     fn cdf(&self, value: &Tensor) -> Result<Tensor> {
-        Ok(self.log_cdf(value)?.exp()?)
+        let log = self.log_cdf(value).map_err(|e| e.of("Cdf::cdf"))?;
+        Ok(log.exp()?)
     }
 
     /// ln P(X <= value).
@@ -153,7 +154,10 @@ pub trait Cdf: Distribution {
 
     /// P(X > value).
     fn survival(&self, value: &Tensor) -> Result<Tensor> {
-        Ok(self.log_survival(value)?.exp()?)
+        let log = self
+            .log_survival(value)
+            .map_err(|e| e.of("Cdf::survival"))?;
+        Ok(log.exp()?)
     }
 
     /// ln P(X > value).
@@ -169,7 +173,8 @@ pub trait Cdf: Distribution {
     ///
     /// Errors: as [`quantile`](Cdf::quantile).
     fn survival_quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        self.quantile(&(1. - probability)?)
+        let op = "Cdf::survival_quantile";
+        self.quantile(&(1. - probability)?).map_err(|e| e.of(op))
     }
 }
 

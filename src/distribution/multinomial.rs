@@ -48,24 +48,33 @@ pub struct Multinomial {
 impl Multinomial {
     /// From the number of draws and logits, which need not be normalized.
     pub fn new(total_count: &Tensor, logits: &Tensor) -> Result<Self> {
-        Domain::Count.check("Multinomial::new", "total_count", total_count)?;
-        Self::of(total_count, Categorical::new(logits)?)
+        let op = "Multinomial::new";
+        Domain::Count.check(op, "total_count", total_count)?;
+        Self::of(
+            op,
+            total_count,
+            Categorical::new(logits).map_err(|e| e.of(op))?,
+        )
     }
 
     /// From the number of draws and probabilities, rows that add up to 1 as for [`Categorical::from_probs`].
     pub fn from_probs(total_count: &Tensor, probs: &Tensor) -> Result<Self> {
         let op = "Multinomial::from_probs";
         Domain::Count.check(op, "total_count", total_count)?;
-        Self::of(total_count, Categorical::of_probs(op, probs)?)
+        Self::of(op, total_count, Categorical::of_probs(op, probs)?)
     }
 
     /// As [`new`](Multinomial::new), without looking at the parameters' values.
     pub fn new_unchecked(total_count: &Tensor, logits: &Tensor) -> Result<Self> {
-        Self::of(total_count, Categorical::new_unchecked(logits)?)
+        let op = "Multinomial::new_unchecked";
+        Self::of(
+            op,
+            total_count,
+            Categorical::new_unchecked(logits).map_err(|e| e.of(op))?,
+        )
     }
 
-    fn of(total_count: &Tensor, classes: Categorical) -> Result<Self> {
-        let op = "Multinomial::new";
+    fn of(op: &'static str, total_count: &Tensor, classes: Categorical) -> Result<Self> {
         shape::parameter(op, "total_count", total_count)?;
         shape::same_kind(op, "total_count", total_count, classes.logits())?;
         let rows = classes.batch_shape();

@@ -41,7 +41,8 @@ impl From<Categorical> for OneHotCategorical {
 impl OneHotCategorical {
     /// From logits, which need not be normalized.
     pub fn new(logits: &Tensor) -> Result<Self> {
-        Ok(Categorical::new(logits)?.into())
+        let classes = Categorical::new(logits).map_err(|e| e.of("OneHotCategorical::new"))?;
+        Ok(classes.into())
     }
 
     /// From probabilities, rows that add up to 1 as for [`Categorical::from_probs`].
@@ -51,7 +52,10 @@ impl OneHotCategorical {
 
     /// As [`new`](OneHotCategorical::new), without looking at the logits' values.
     pub fn new_unchecked(logits: &Tensor) -> Result<Self> {
-        Ok(Categorical::new_unchecked(logits)?.into())
+        let op = "OneHotCategorical::new_unchecked";
+        Ok(Categorical::new_unchecked(logits)
+            .map_err(|e| e.of(op))?
+            .into())
     }
 
     /// The distribution of the class.
@@ -185,13 +189,15 @@ pub struct OneHotCategoricalStraightThrough {
 impl OneHotCategoricalStraightThrough {
     /// From logits, which need not be normalized.
     pub fn new(logits: &Tensor) -> Result<Self> {
-        let hard = OneHotCategorical::new(logits)?;
+        let op = "OneHotCategoricalStraightThrough::new";
+        let hard = OneHotCategorical::new(logits).map_err(|e| e.of(op))?;
         Ok(OneHotCategoricalStraightThrough { hard })
     }
 
     /// As [`new`](OneHotCategoricalStraightThrough::new), without looking at the logits' values.
     pub fn new_unchecked(logits: &Tensor) -> Result<Self> {
-        let hard = OneHotCategorical::new_unchecked(logits)?;
+        let op = "OneHotCategoricalStraightThrough::new_unchecked";
+        let hard = OneHotCategorical::new_unchecked(logits).map_err(|e| e.of(op))?;
         Ok(OneHotCategoricalStraightThrough { hard })
     }
 

@@ -255,8 +255,8 @@ pub struct RelaxedOneHotCategorical {
 impl RelaxedOneHotCategorical {
     /// From temperature and logits.
     pub fn new(temperature: &Tensor, logits: &Tensor) -> Result<Self> {
-        let out = Self::new_unchecked(temperature, logits)?;
         let op = "RelaxedOneHotCategorical::new";
+        let out = Self::build(op, temperature, logits)?;
         Domain::Positive.check(op, "temperature", temperature)?;
         Domain::Real.check(op, "logits", logits)?;
         Ok(out)
@@ -264,7 +264,14 @@ impl RelaxedOneHotCategorical {
 
     /// As [`new`](RelaxedOneHotCategorical::new), without looking at the parameters' values.
     pub fn new_unchecked(temperature: &Tensor, logits: &Tensor) -> Result<Self> {
-        let op = "RelaxedOneHotCategorical::new";
+        Self::build(
+            "RelaxedOneHotCategorical::new_unchecked",
+            temperature,
+            logits,
+        )
+    }
+
+    fn build(op: &'static str, temperature: &Tensor, logits: &Tensor) -> Result<Self> {
         shape::parameter(op, "temperature", temperature)?;
         shape::parameter(op, "logits", logits)?;
         shape::same_kind(op, "logits", logits, temperature)?;

@@ -89,7 +89,8 @@ pub fn kl<P: Distribution, Q: Distribution>(
     samples: usize,
     rng: &mut Rng,
 ) -> Result<Estimate> {
-    let ratio = log_ratio("estimate::kl", p, q, draw(p, q, samples, rng)?)?;
+    let op = "estimate::kl";
+    let ratio = log_ratio(op, p, q, draw(op, p, q, samples, rng)?)?;
     Ok(Estimate::of(&ratio.detach())?.detach())
 }
 
@@ -100,7 +101,8 @@ pub fn kl_pathwise<P: Reparameterized, Q: Distribution>(
     samples: usize,
     rng: &mut Rng,
 ) -> Result<Estimate> {
-    let ratio = log_ratio("estimate::kl_pathwise", p, q, draw(p, q, samples, rng)?)?;
+    let op = "estimate::kl_pathwise";
+    let ratio = log_ratio(op, p, q, draw(op, p, q, samples, rng)?)?;
     Estimate::of(&ratio)
 }
 
@@ -119,7 +121,8 @@ pub fn kl_low_variance<P: Distribution, Q: Distribution>(
     samples: usize,
     rng: &mut Rng,
 ) -> Result<Estimate> {
-    let ratio = log_ratio("estimate::kl_low_variance", p, q, draw(p, q, samples, rng)?)?;
+    let op = "estimate::kl_low_variance";
+    let ratio = log_ratio(op, p, q, draw(op, p, q, samples, rng)?)?;
     Ok(Estimate::of(&formula(Excess, [&ratio.detach()])?)?.detach())
 }
 
@@ -152,8 +155,8 @@ pub fn f_divergence<F: FDivergence + ?Sized, P: Distribution, Q: Distribution>(
     rng: &mut Rng,
 ) -> Result<Estimate> {
     let op = "estimate::f_divergence";
-    let from_p = log_ratio(op, p, q, draw(p, q, samples, rng)?)?;
-    let from_q = log_ratio(op, p, q, draw(q, p, samples, rng)?)?;
+    let from_p = log_ratio(op, p, q, draw(op, p, q, samples, rng)?)?;
+    let from_q = log_ratio(op, p, q, draw(op, q, p, samples, rng)?)?;
     let [p, q] = [from_p, from_q].map(|ratio| Estimate::of(&balanced(f, &ratio.detach())?));
     let (p, q) = (p?, q?);
     let error = (p.standard_error.sqr()? + q.standard_error.sqr()?)?.sqrt()?;
@@ -194,13 +197,13 @@ impl Formula<2> for Share {
 
 /// Draws of p with a singleton for each dim that q's batch has more.
 fn draw<P: Distribution, Q: Distribution>(
+    op: &'static str,
     p: &P,
     q: &Q,
     samples: usize,
     rng: &mut Rng,
 ) -> Result<Tensor> {
     if samples < 2 {
-        let op = "divergence::estimate";
         return Err(Error::value(op, "samples", "2 or more", samples));
     }
     let more = q.batch_shape().len().saturating_sub(p.batch_shape().len());
