@@ -12,6 +12,20 @@ pub(crate) fn parameter(op: &'static str, arg: &'static str, tensor: &Tensor) ->
     Ok(())
 }
 
+/// A tensor of vectors, floating point: the last dim is theirs and is not empty, what is before it may be.
+pub(crate) fn vectors(op: &'static str, arg: &'static str, tensor: &Tensor) -> Result<usize> {
+    float(op, arg, tensor)?;
+    match tensor.dims().last() {
+        Some(dim) if *dim > 0 => Ok(*dim),
+        _ => Err(Error::shape(
+            op,
+            arg,
+            "batch ++ [K], K at least 1",
+            tensor.dims(),
+        )),
+    }
+}
+
 /// A floating-point tensor.
 pub(crate) fn float(op: &'static str, arg: &'static str, tensor: &Tensor) -> Result<()> {
     if !tensor.dtype().is_float() {
@@ -108,16 +122,13 @@ pub(crate) fn broadcast_shape<const N: usize>(
     Ok(shape)
 }
 
-/// Checks a family's parameters (floating, not empty, one dtype, one device) and broadcasts them to one shape.
+/// Checks a family's parameters (floating, one dtype, one device) and broadcasts them to one shape.
 ///
 /// The results are views: nothing is copied.
 pub(crate) fn broadcast_parameters<const N: usize>(
     op: &'static str,
     parameters: [(&'static str, &Tensor); N],
 ) -> Result<[Tensor; N]> {
-    for (arg, tensor) in parameters {
-        parameter(op, arg, tensor)?;
-    }
     let shape = broadcast_shape(op, parameters)?;
     let mut out = parameters.map(|(_, tensor)| tensor.clone());
     for tensor in &mut out {
@@ -126,6 +137,17 @@ pub(crate) fn broadcast_parameters<const N: usize>(
         }
     }
     Ok(out)
+}
+
+/// As [`broadcast_parameters`], and none is empty.
+pub(crate) fn broadcast_filled<const N: usize>(
+    op: &'static str,
+    parameters: [(&'static str, &Tensor); N],
+) -> Result<[Tensor; N]> {
+    for (arg, tensor) in parameters {
+        parameter(op, arg, tensor)?;
+    }
+    broadcast_parameters(op, parameters)
 }
 
 /// The shape `sample ++ batch` of a value for a distribution: its trailing dims must be `event` exactly,

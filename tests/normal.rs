@@ -353,7 +353,7 @@ fn wrong_arguments_are_errors() -> Result<()> {
     assert!(MultivariateNormalDiag::new(&zeros(&[4])?, &one).is_err());
     assert!(MultivariateNormalDiag::standard(0, DType::F32, &CPU).is_err());
     assert!(MultivariateNormalDiag::standard(2, DType::U32, &CPU).is_err());
-    assert!(Normal::from_log_var(&zeros(&[2, 0])?, &zeros(&[])?).is_err());
+    assert!(MultivariateNormalDiag::from_log_var(&zeros(&[2, 0])?, &zeros(&[])?).is_err());
     let diag = MultivariateNormalDiag::new(&zeros(&[5, 3])?, &one)?;
     assert!(diag.log_prob(&zeros(&[5, 1])?).is_err());
     assert!(diag.log_prob(&zeros(&[4, 3])?).is_err());

@@ -47,7 +47,7 @@ impl ActNorm {
     /// From shift and log-scale of each part.
     pub fn new(loc: &Tensor, log_scale: &Tensor, per: Per) -> Result<Self> {
         let op = "ActNorm::new";
-        shape::broadcast_parameters(op, [("loc", loc), ("log_scale", log_scale)])?;
+        shape::broadcast_filled(op, [("loc", loc), ("log_scale", log_scale)])?;
         let affine = Affine::soft_clamped(
             &per.spread(op, "loc", loc)?,
             &per.spread(op, "log_scale", log_scale)?,

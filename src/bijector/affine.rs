@@ -49,7 +49,7 @@ impl Affine {
     /// From shift and scale.
     pub fn new(loc: &Tensor, scale: &Tensor) -> Result<Self> {
         let op = "Affine::new";
-        let [full, _] = shape::broadcast_parameters(op, [("loc", loc), ("scale", scale)])?;
+        let [full, _] = shape::broadcast_filled(op, [("loc", loc), ("scale", scale)])?;
         let least = scale.detach().abs()?.min_all()?.to_dtype(DType::F64)?;
         if !(least.to_scalar::<f64>()? > 0.) {
             return Err(Error::value(op, "scale", "numbers other than 0", 0.));

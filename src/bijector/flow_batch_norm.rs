@@ -53,7 +53,7 @@ impl FlowBatchNorm {
             let expected = "a positive number";
             return Err(Error::value(op, "epsilon", expected, epsilon));
         }
-        shape::broadcast_parameters(op, [("mean", mean), ("variance", variance)])?;
+        shape::broadcast_filled(op, [("mean", mean), ("variance", variance)])?;
         let far = End::Open(f64::INFINITY);
         if let Some(found) = first_outside(variance, End::Closed(0.), far)? {
             let expected = "numbers of 0 or more";

@@ -48,7 +48,7 @@ impl Planar {
     pub fn new(w: &Tensor, u: &Tensor, bias: &Tensor) -> Result<Self> {
         let op = "Planar::new";
         shape::parameter(op, "bias", bias)?;
-        let [full, _] = shape::broadcast_parameters(op, [("w", w), ("u", u)])?;
+        let [full, _] = shape::broadcast_filled(op, [("w", w), ("u", u)])?;
         shape::same_kind(op, "bias", bias, w)?;
         let Some((d, batch)) = full.dims().split_last() else {
             return Err(Error::shape(op, "w", "batch ++ [d]", w.dims()));

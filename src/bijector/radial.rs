@@ -47,7 +47,7 @@ impl Radial {
     pub fn new(center: &Tensor, alpha: &Tensor, beta: &Tensor) -> Result<Self> {
         let op = "Radial::new";
         shape::parameter(op, "center", center)?;
-        let [both, _] = shape::broadcast_parameters(op, [("alpha", alpha), ("beta", beta)])?;
+        let [both, _] = shape::broadcast_filled(op, [("alpha", alpha), ("beta", beta)])?;
         shape::same_kind(op, "alpha", alpha, center)?;
         let Some((d, batch)) = center.dims().split_last() else {
             return Err(Error::shape(op, "center", "batch ++ [d]", center.dims()));

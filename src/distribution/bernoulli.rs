@@ -16,7 +16,7 @@ use crate::kernels::pointwise::{Formula, Real, formula};
 ///
 /// Gradients: `x - sigmoid(l)` for the logits, to about 1e-7 at any logit. Samples have none: not [`Reparameterized`].
 ///
-/// Errors: logits that are empty, not floating point or NaN. They may be infinite.
+/// Errors: logits that are not floating point or NaN. They may be infinite.
 ///
 /// A value outside {0, 1} has log-probability -inf. Grey values between 0 and 1 are scored only by
 /// [`Bernoulli::soft`].
@@ -60,7 +60,7 @@ impl Bernoulli {
 
     /// As [`new`](Bernoulli::new), without looking at the logits' values.
     pub fn new_unchecked(logits: &Tensor) -> Result<Self> {
-        shape::parameter("Bernoulli::new_unchecked", "logits", logits)?;
+        shape::float("Bernoulli::new_unchecked", "logits", logits)?;
         Ok(Self::of(logits.clone()))
     }
 

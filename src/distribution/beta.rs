@@ -16,7 +16,7 @@ use candle_core::D;
 /// Gradients: pathwise; a draw is `g1 / (g1 + g0)` for two gamma draws, which move with their concentrations by implicit
 /// reparameterization. First derivatives only. The gradient of `log_prob` is finite wherever its value is.
 ///
-/// Errors: parameters that are empty, not floating point, of different dtype or device, do not broadcast, or are not
+/// Errors: parameters that are not floating point, of different dtype or device, do not broadcast, or are not
 /// positive and finite.
 ///
 /// ```

@@ -16,7 +16,7 @@ use crate::kernels::pointwise::{Formula, Real, formula};
 ///
 /// Gradients: exact for logits or probs as they were given. Samples have none: not [`Reparameterized`].
 ///
-/// Errors: parameters that are empty, not floating point, of different dtype or device, or do not broadcast; a count that
+/// Errors: parameters that are not floating point, of different dtype or device, or do not broadcast; a count that
 /// is not a whole number of 0 or more; logits that are NaN, probabilities outside of 0 to 1.
 ///
 /// ```

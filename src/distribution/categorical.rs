@@ -16,7 +16,7 @@ use candle_core::{D, DType};
 ///
 /// Gradients: one-hot minus softmax for the logits. Samples have none: not [`Reparameterized`].
 ///
-/// Errors: logits that are empty, 0-d, not floating point, NaN or +inf; a row of -inf only; values that are not whole
+/// Errors: logits that are 0-d, without classes, not floating point, NaN or +inf; a row of -inf only; values that are not whole
 /// numbers.
 ///
 /// A class of logit -inf is masked: it is never drawn, and log-probabilities of the others, entropy, KL and all their
@@ -69,16 +69,14 @@ impl Categorical {
     pub(super) fn of_probs(op: &'static str, probs: &Tensor) -> Result<Self> {
         let arg = "probs";
         Domain::NonNegative.check(op, arg, probs)?;
-        let Some(classes) = probs.dims().last() else {
-            return Err(Error::shape(op, arg, "batch ++ [K]", &[]));
-        };
+        let classes = shape::vectors(op, arg, probs)?;
         let rounding = match probs.dtype() {
             DType::F64 => 1e-10,
             DType::F32 => 2e-6,
             DType::F16 => 1e-3,
             _ => 1e-2,
         };
-        let tolerance = rounding * (*classes as f64).sqrt();
+        let tolerance = rounding * (classes as f64).sqrt();
         let sums = double(&probs.detach())?.sum(D::Minus1)?;
         let ends = [1. - tolerance, 1. + tolerance].map(End::Closed);
         if let Some(sum) = first_outside(&sums, ends[0], ends[1])? {
@@ -96,10 +94,7 @@ impl Categorical {
     }
 
     fn build(op: &'static str, logits: &Tensor) -> Result<Self> {
-        shape::parameter(op, "logits", logits)?;
-        if logits.rank() == 0 {
-            return Err(Error::shape(op, "logits", "batch ++ [K]", &[]));
-        }
+        shape::vectors(op, "logits", logits)?;
         Ok(Categorical {
             logits: logits.clone(),
         })
@@ -184,6 +179,10 @@ fn weigh(p: &Tensor, x: &Tensor) -> Result<Tensor> {
 impl Mode for Categorical {
     /// The class of the largest logit, u32; the first of those that tie.
     fn mode(&self) -> Result<Tensor> {
+        if self.logits.elem_count() == 0 {
+            let device = self.logits.device();
+            return Ok(Tensor::zeros(self.batch_shape(), DType::U32, device)?);
+        }
         Ok(self.logits.detach().argmax(D::Minus1)?)
     }
 }

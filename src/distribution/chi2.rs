@@ -12,7 +12,7 @@ use super::*;
 ///
 /// Gradients: pathwise (implicit, as for [`Gamma`]); first derivatives only.
 ///
-/// Errors: degrees of freedom that are empty, not floating point, or not positive and finite.
+/// Errors: degrees of freedom that are not floating point, or not positive and finite.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -40,7 +40,7 @@ impl Chi2 {
 
     /// As [`new`](Chi2::new), without looking at the values.
     pub fn new_unchecked(df: &Tensor) -> Result<Self> {
-        shape::parameter("Chi2::new_unchecked", "df", df)?;
+        shape::float("Chi2::new_unchecked", "df", df)?;
         let half = Tensor::full(0.5f64, (), df.device())?.to_dtype(df.dtype())?;
         Ok(Chi2 {
             df: df.clone(),

@@ -12,7 +12,7 @@ use crate::kernels::pointwise::{Formula, Real, formula};
 ///
 /// Gradients: pathwise, `x = quantile(u)` for uniform u; first derivatives only.
 ///
-/// Errors: logits that are empty, not floating point, or not finite.
+/// Errors: logits that are not floating point, or not finite.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};

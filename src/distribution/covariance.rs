@@ -49,6 +49,9 @@ pub(super) fn product(x: &Tensor, m: &Tensor) -> Result<Tensor> {
     let (n, p) = (m.dims()[rank], m.dims()[rank + 1]);
     let count: usize = m.dims()[..rank].iter().product();
     let full = &x.dims()[..x.rank() - 1];
+    if count == 0 {
+        return Ok(Tensor::zeros([full, &[p]].concat(), x.dtype(), x.device())?);
+    }
     let rows = full.iter().product::<usize>() / count;
     let x = x.reshape((rows, count, n))?.transpose(0, 1)?.contiguous()?;
     let y = x.matmul(&m.reshape((count, n, p))?.contiguous()?)?;
@@ -85,7 +88,7 @@ pub(super) fn check_matrix(
     square: bool,
 ) -> Result<Vec<usize>> {
     for (arg, tensor) in [("loc", loc), (arg, matrix)] {
-        shape::parameter(op, arg, tensor)?;
+        shape::vectors(op, arg, tensor)?;
         shape::same_kind(op, arg, tensor, loc)?;
     }
     let Some((d, batch)) = loc.dims().split_last() else {

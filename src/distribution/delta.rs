@@ -11,7 +11,7 @@ use super::*;
 ///
 /// Gradients: samples are the value, with its gradient. `log_prob` has none.
 ///
-/// Errors: a value that is empty, not floating point, NaN, or of fewer dims than `event_dims`.
+/// Errors: a value that is not floating point, NaN, or of fewer dims than `event_dims`.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -44,7 +44,7 @@ impl Delta {
     }
 
     fn build(op: &'static str, value: &Tensor, event_dims: usize) -> Result<Self> {
-        shape::parameter(op, "value", value)?;
+        shape::float(op, "value", value)?;
         if event_dims > value.rank() {
             let expected = format!("at least {event_dims} dims");
             return Err(Error::shape(op, "value", expected, value.dims()));

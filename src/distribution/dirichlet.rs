@@ -4,7 +4,7 @@ use super::parameters::Domain;
 use super::*;
 use crate::kernels::gamma::{self as kernel, log_norm, wide};
 use crate::special::digamma;
-use candle_core::D;
+use candle_core::{D, DType};
 
 /// Dirichlet distribution on the simplex, with parameter `concentration`.
 ///
@@ -16,7 +16,7 @@ use candle_core::D;
 /// Gradients: pathwise; a draw is a normalised vector of gamma draws, which move with their concentrations by implicit
 /// reparameterization. First derivatives only.
 ///
-/// Errors: concentrations that are a scalar, empty, not floating point, or not positive and finite.
+/// Errors: concentrations that are a scalar, without elements in the last dim, not floating point, or not positive and finite.
 ///
 /// ```
 /// use candle_core::{D, Device, Tensor};
@@ -58,10 +58,7 @@ impl Dirichlet {
     }
 
     fn build(op: &'static str, concentration: &Tensor) -> Result<Self> {
-        shape::parameter(op, "concentration", concentration)?;
-        if concentration.rank() == 0 {
-            return Err(Error::shape(op, "concentration", "batch ++ [K]", &[]));
-        }
+        shape::vectors(op, "concentration", concentration)?;
         Ok(Dirichlet {
             concentration: concentration.clone(),
         })
@@ -141,7 +138,10 @@ impl Mode for Dirichlet {
     /// the boundary, in general at no single point.
     fn mode(&self) -> Result<Tensor> {
         let less = (&self.concentration - 1.)?;
-        let inside = less.min_keepdim(D::Minus1)?.gt(0f64)?;
+        let above = less.gt(0f64)?.to_dtype(DType::F32)?;
+        let inside = above
+            .sum_keepdim(D::Minus1)?
+            .eq(self.event_shape()[0] as f64)?;
         let mode = less.broadcast_div(&less.sum_keepdim(D::Minus1)?)?;
         let nan = (mode.zeros_like()? * f64::NAN)?;
         Ok(inside.broadcast_as(mode.shape())?.where_cond(&mode, &nan)?)

@@ -15,7 +15,7 @@ use crate::kernels::pointwise::{Formula, Real, formula};
 ///
 /// Gradients: for both parameters, none for values. Samples have none: not [`Reparameterized`].
 ///
-/// Errors: parameters that are empty, not floating point, of different dtype or device, do not broadcast, or are not
+/// Errors: parameters that are not floating point, of different dtype or device, do not broadcast, or are not
 /// finite; a scale that is not positive; less than 2 levels, or more than 65536.
 ///
 /// ```

@@ -14,7 +14,7 @@ use std::f64::consts::LN_2;
 ///
 /// Gradients: pathwise, `x = quantile(u)` for uniform u; first derivatives only.
 ///
-/// Errors: a parameter that is empty, not floating point, not finite or not positive.
+/// Errors: a parameter that is not floating point, not finite or not positive.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};

@@ -14,7 +14,7 @@ use crate::kernels::pointwise::{Formula, Real, formula};
 /// Gradients: pathwise; a draw moves with its concentration at a fixed value of the cdf (implicit reparameterization),
 /// and with its rate as `1 / rate`. First derivatives only: the derivative of a draw is not differentiated again.
 ///
-/// Errors: parameters that are empty, not floating point, of different dtype or device, do not broadcast, or are not
+/// Errors: parameters that are not floating point, of different dtype or device, do not broadcast, or are not
 /// positive and finite.
 ///
 /// ```

@@ -15,7 +15,7 @@ use crate::kernels::pointwise::{Formula, Real, formula};
 ///
 /// Gradients: exact for the parameter as it was given. Samples have none: not [`Reparameterized`].
 ///
-/// Errors: parameters that are empty or not floating point; logits that are not finite, probabilities that are not above
+/// Errors: parameters that are not floating point; logits that are not finite, probabilities that are not above
 /// 0 and at most 1.
 ///
 /// ```

@@ -14,7 +14,7 @@ use std::f64::consts::{LN_2, PI};
 ///
 /// Gradients: pathwise, `x = quantile(u)` for uniform u; first derivatives only.
 ///
-/// Errors: parameters that are empty, not floating point, of different dtype or device, do not broadcast, or are not
+/// Errors: parameters that are not floating point, of different dtype or device, do not broadcast, or are not
 /// finite; a scale that is not positive.
 ///
 /// ```

@@ -13,7 +13,7 @@ use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_PI, LN_2, PI, SQRT_2};
 ///
 /// Gradients: pathwise, `x = scale |eps|`; first derivatives only.
 ///
-/// Errors: a parameter that is empty, not floating point, not finite or not positive.
+/// Errors: a parameter that is not floating point, not finite or not positive.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};

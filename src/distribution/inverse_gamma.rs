@@ -14,7 +14,7 @@ use crate::kernels::pointwise::{Formula, Real, formula};
 ///
 /// Gradients: pathwise (implicit, as for [`Gamma`]); first derivatives only.
 ///
-/// Errors: parameters that are empty, not floating point, of different dtype or device, do not broadcast, or are not
+/// Errors: parameters that are not floating point, of different dtype or device, do not broadcast, or are not
 /// positive and finite.
 ///
 /// ```

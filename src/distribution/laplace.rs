@@ -15,7 +15,7 @@ use std::f64::consts::LN_2;
 /// Gradients: pathwise, `x = quantile(u)` for uniform u; first derivatives only. At `x = loc` the slope of the density is
 /// taken as 0.
 ///
-/// Errors: parameters that are empty, not floating point, of different dtype or device, do not broadcast, or are not
+/// Errors: parameters that are not floating point, of different dtype or device, do not broadcast, or are not
 /// finite; a scale that is not positive.
 ///
 /// ```

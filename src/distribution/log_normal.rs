@@ -14,7 +14,7 @@ use crate::kernels::special::HALF_LN_TAU;
 ///
 /// Gradients: pathwise, `x = e^(loc + scale * eps)`; first derivatives only.
 ///
-/// Errors: parameters that are empty, not floating point, of different dtype or device, do not broadcast, or are not
+/// Errors: parameters that are not floating point, of different dtype or device, do not broadcast, or are not
 /// finite; a scale that is not positive.
 ///
 /// ```

@@ -18,7 +18,7 @@ use std::f64::consts::TAU;
 ///
 /// Gradients: pathwise, `x = loc + W e + sqrt(D) eps`; first derivatives of the density only.
 ///
-/// Errors: parameters that are empty, not floating point, of different dtype or device, whose shapes do not belong
+/// Errors: parameters that are not floating point, of different dtype or device, whose shapes do not belong
 /// together, or that are not finite; a `cov_diag` that is not positive.
 ///
 /// ```
@@ -72,7 +72,7 @@ impl LowRankMultivariateNormal {
 
     fn build(op: &'static str, loc: &Tensor, factor: &Tensor, diag: &Tensor) -> Result<Self> {
         let batch = check_matrix(op, loc, "cov_factor", factor, false)?;
-        shape::parameter(op, "cov_diag", diag)?;
+        shape::float(op, "cov_diag", diag)?;
         shape::same_kind(op, "cov_diag", diag, loc)?;
         let d = loc.dims()[loc.rank() - 1];
         let both = match diag.dims() {

@@ -235,12 +235,6 @@ impl<C: MixtureComponent> Distribution for MixtureSameFamily<C> {
     }
 
     fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
-        if shape.contains(&0) {
-            // Components have at least one element each, so that none can be selected for no draws.
-            let at = shape.len() + self.batch_shape().len();
-            let none = self.components.sample(shape, rng)?;
-            return Ok(none.narrow(at, 0, 1)?.squeeze(at)?.detach());
-        }
         let index = self.mixing.sample(shape, rng)?;
         Ok(self
             .components

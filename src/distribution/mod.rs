@@ -1,7 +1,8 @@
 //! Distributions: the traits, one file per family, and combinators.
 //!
 //! A distribution is an eager value: it holds tensors, owns no variable and is cheap to clone. Shapes follow one law:
-//! a sample has shape `sample ++ batch ++ event`, a log-probability `sample ++ batch`.
+//! a sample has shape `sample ++ batch ++ event`, a log-probability `sample ++ batch`. Sample and batch dims may be 0, and
+//! then all results have no elements; classes and the elements of vectors are 1 or more.
 //!
 //! What each family has beside [`sample`](Distribution::sample) and [`log_prob`](Distribution::log_prob):
 //! [pathwise](Reparameterized) gradients of samples, [moments](Moments), [mode](Mode), [entropy](Entropy), [cdf](Cdf),

@@ -16,7 +16,7 @@ use candle_core::D;
 ///
 /// Gradients: for the logits. Samples have none: not [`Reparameterized`].
 ///
-/// Errors: parameters that are empty, not floating point, of different dtype or device, or do not broadcast; counts that
+/// Errors: parameters that are not floating point, of different dtype or device, or do not broadcast; counts that
 /// are not whole numbers of 0 or more; logits as for [`Categorical`].
 ///
 /// ```
@@ -75,7 +75,7 @@ impl Multinomial {
     }
 
     fn of(op: &'static str, total_count: &Tensor, classes: Categorical) -> Result<Self> {
-        shape::parameter(op, "total_count", total_count)?;
+        shape::float(op, "total_count", total_count)?;
         shape::same_kind(op, "total_count", total_count, classes.logits())?;
         let rows = classes.batch_shape();
         let Some(batch) = shape::broadcast(total_count.dims(), rows) else {

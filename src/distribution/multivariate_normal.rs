@@ -5,6 +5,7 @@ use super::parameters::Domain;
 use super::*;
 use crate::kernels::activation::Activation;
 use crate::kernels::dense::{Layer, mlp};
+use crate::kernels::range::{End, first_outside};
 use crate::kernels::triangular::squared_distance;
 use candle_core::D;
 use std::f64::consts::TAU;
@@ -19,7 +20,7 @@ use std::f64::consts::TAU;
 /// Gradients: pathwise, `x = loc + L eps`; first derivatives of the density only. What lies above the diagonal of
 /// `scale_tril` gets gradient 0.
 ///
-/// Errors: parameters that are empty, not floating point, of different dtype or device, whose shapes do not belong
+/// Errors: parameters that are not floating point, of different dtype or device, whose shapes do not belong
 /// together, or that are not finite; numbers other than 0 above the diagonal; a diagonal that is not positive.
 ///
 /// ```
@@ -55,11 +56,8 @@ impl MultivariateNormal {
         let normal = Self::build(op, loc, scale_tril)?;
         Domain::Real.check(op, "loc", loc)?;
         Domain::Real.check(op, "scale_tril", scale_tril)?;
-        let above = (scale_tril - normal.lower()?)?.detach().abs()?.max_all()?;
-        let above = above
-            .to_dtype(candle_core::DType::F64)?
-            .to_scalar::<f64>()?;
-        if above != 0. {
+        let above = (scale_tril - normal.lower()?)?;
+        if let Some(above) = first_outside(&above, End::Closed(0.), End::Closed(0.))? {
             let expected = "zeros above the diagonal";
             return Err(Error::value(op, "scale_tril", expected, above));
         }
@@ -132,7 +130,7 @@ impl Distribution for MultivariateNormal {
         let full = [shape, &self.batch, &self.event].concat();
         let noise = rng.normal(full.as_slice(), self.loc.dtype(), self.loc.device())?;
         let d = self.dims();
-        if self.scale_tril.elem_count() > d * d {
+        if self.scale_tril.elem_count() != d * d {
             let roots = self.scale_tril()?.transpose(D::Minus1, D::Minus2)?;
             return Ok(product(&noise, &roots)?.broadcast_add(&self.loc)?);
         }

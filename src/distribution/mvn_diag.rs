@@ -12,7 +12,7 @@ use candle_core::{DType, Device};
 ///
 /// Gradients: pathwise, `x = loc + scale * eps`.
 ///
-/// Errors: parameters that are empty, scalar, not floating point, of different dtype or device, do not broadcast, or are
+/// Errors: parameters that are scalar, not floating point, of different dtype or device, do not broadcast, or are
 /// not finite; a scale that is not positive.
 ///
 /// ```
@@ -82,9 +82,7 @@ impl MultivariateNormalDiag {
     }
 
     fn of(op: &'static str, elements: Normal) -> Result<Self> {
-        if elements.loc().rank() == 0 {
-            return Err(Error::shape(op, "loc", "batch ++ [D]", &[]));
-        }
+        shape::vectors(op, "loc", elements.loc())?;
         Ok(MultivariateNormalDiag {
             elements,
             standard: false,

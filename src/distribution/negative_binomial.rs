@@ -19,7 +19,7 @@ use crate::kernels::special::EULER;
 ///
 /// Gradients: exact for the parameters as they were given. Samples have none: not [`Reparameterized`].
 ///
-/// Errors: parameters that are empty, not floating point, of different dtype or device, or do not broadcast; a count that
+/// Errors: parameters that are not floating point, of different dtype or device, or do not broadcast; a count that
 /// is not positive and finite; logits that are not finite, probabilities that are not at least 0 and below 1.
 ///
 /// ```

@@ -15,7 +15,7 @@ use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_PI, LN_2, PI};
 ///
 /// Gradients: pathwise, `x = loc + scale * eps`.
 ///
-/// Errors: parameters that are empty, not floating point, of different dtype or device, do not broadcast, or are not
+/// Errors: parameters that are not floating point, of different dtype or device, do not broadcast, or are not
 /// finite; a scale that is not positive.
 ///
 /// ```

@@ -54,7 +54,7 @@ impl Domain {
 
     /// Refuses a tensor with an element outside.
     pub(super) fn check(self, op: &'static str, arg: &'static str, tensor: &Tensor) -> Result<()> {
-        shape::parameter(op, arg, tensor)?;
+        shape::float(op, arg, tensor)?;
         let (low, high, expected) = self.ends();
         match first_outside(tensor, low, high)? {
             Some(found) => Err(Error::value(op, arg, expected, found)),

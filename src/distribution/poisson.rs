@@ -14,7 +14,7 @@ use crate::kernels::pointwise::{Formula, Real, formula};
 ///
 /// Gradients: `x / rate - 1` for the rate. Samples have none: not [`Reparameterized`].
 ///
-/// Errors: rates that are empty, not floating point, negative or not finite. A rate of 0 is allowed: all mass is at 0.
+/// Errors: rates that are not floating point, negative or not finite. A rate of 0 is allowed: all mass is at 0.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};

@@ -16,7 +16,7 @@ use candle_core::D;
 ///
 /// Gradients: pathwise for both parameters; first derivatives only.
 ///
-/// Errors: parameters that are empty, not floating point, of different dtype or device, do not broadcast, or are not
+/// Errors: parameters that are not floating point, of different dtype or device, do not broadcast, or are not
 /// finite; a temperature that is not positive.
 ///
 /// ```
@@ -223,7 +223,7 @@ impl MixtureComponent for RelaxedBernoulli {
 ///
 /// Gradients: pathwise for both parameters.
 ///
-/// Errors: parameters that are empty, not floating point, of different dtype or device, do not broadcast, or are not
+/// Errors: parameters that are not floating point, of different dtype or device, do not broadcast, or are not
 /// finite; logits that are 0-d; a temperature that is not positive.
 ///
 /// ```
@@ -272,8 +272,8 @@ impl RelaxedOneHotCategorical {
     }
 
     fn build(op: &'static str, temperature: &Tensor, logits: &Tensor) -> Result<Self> {
-        shape::parameter(op, "temperature", temperature)?;
-        shape::parameter(op, "logits", logits)?;
+        shape::float(op, "temperature", temperature)?;
+        shape::vectors(op, "logits", logits)?;
         shape::same_kind(op, "logits", logits, temperature)?;
         let Some((k, rows)) = logits.dims().split_last() else {
             return Err(Error::shape(op, "logits", "batch ++ [K]", &[]));

@@ -17,7 +17,7 @@ use std::f64::consts::{LN_2, PI};
 /// Gradients: pathwise; a draw is `loc + scale z sqrt(df / (2 g))` for a standard normal z and a gamma draw g with
 /// concentration `df / 2`, which moves with it by implicit reparameterization. First derivatives only.
 ///
-/// Errors: parameters that are empty, not floating point, of different dtype or device, do not broadcast, or are not
+/// Errors: parameters that are not floating point, of different dtype or device, do not broadcast, or are not
 /// finite; degrees of freedom or scales that are not positive.
 ///
 /// ```

@@ -15,7 +15,7 @@ use crate::kernels::special::slice::Slice;
 /// Gradients: pathwise to all four parameters, by the implicit derivative of the quantile; first derivatives only. To an end
 /// at infinity they are 0.
 ///
-/// Errors: parameters that are empty, not floating point, of different dtype or device, do not broadcast, or are NaN; a
+/// Errors: parameters that are not floating point, of different dtype or device, do not broadcast, or are NaN; a
 /// location or scale that is not finite; a scale that is not positive; `high` that is not above `low`. Both ends may be
 /// infinite.
 ///

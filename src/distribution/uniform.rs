@@ -16,7 +16,7 @@ use std::f64::consts::LN_2;
 /// Gradients: pathwise, `x = low + u (high - low)` for uniform u; first derivatives only. That of the density to the value
 /// is 0.
 ///
-/// Errors: parameters that are empty, not floating point, of different dtype or device, do not broadcast, or are not
+/// Errors: parameters that are not floating point, of different dtype or device, do not broadcast, or are not
 /// finite; `high` that is not above `low`.
 ///
 /// ```

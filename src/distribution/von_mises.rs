@@ -17,7 +17,7 @@ use std::f64::consts::{PI, TAU};
 ///
 /// Gradients: pathwise, implicit in the concentration; first derivatives only.
 ///
-/// Errors: parameters that are empty, not floating point, of different dtype or device, do not broadcast, or are not
+/// Errors: parameters that are not floating point, of different dtype or device, do not broadcast, or are not
 /// finite; a negative concentration.
 ///
 /// ```

@@ -16,7 +16,7 @@ const EULER: f64 = 0.577_215_664_901_532_9;
 ///
 /// Gradients: pathwise, `x = quantile(u)` for uniform u; first derivatives only.
 ///
-/// Errors: parameters that are empty, not floating point, of different dtype or device, do not broadcast, or are not
+/// Errors: parameters that are not floating point, of different dtype or device, do not broadcast, or are not
 /// positive and finite.
 ///
 /// ```

@@ -9,7 +9,7 @@ use crate::kernels::pointwise::{Formula, Real, formula};
 use crate::kernels::triangular::{cholesky, solve};
 use crate::shape;
 use crate::special::lgamma;
-use candle_core::{D, Tensor};
+use candle_core::{D, DType, Tensor};
 
 /// The Renyi divergence of order a, `D_a(P || Q) = ln(integral of p^a q^(1-a)) / (a - 1)`; KL at a = 1.
 ///
@@ -131,8 +131,8 @@ impl Renyi for MultivariateNormalDiag {
 fn rows(from: &Tensor, batch: &[usize], event: &[usize]) -> Result<Tensor> {
     let full = from.broadcast_as([batch, event].concat())?;
     let count: usize = batch.iter().product();
-    let d = event[event.len() - 1];
-    Ok(wide(&full)?.reshape((count, (), d))?)
+    let rows: usize = event[1..].iter().product();
+    Ok(wide(&full)?.reshape((count, rows, event[0]))?)
 }
 
 /// `sum_i ln m_ii` of every matrix.
@@ -217,17 +217,15 @@ impl Renyi for Dirichlet {
         }
         let (p, q) = (wide(self.concentration())?, wide(other.concentration())?);
         let mixed = (&p * order)?.broadcast_add(&(&q * (1. - order))?)?;
-        let lowest = mixed.detach().min(D::Minus1)?;
-        let inside = lowest.gt(0.)?;
+        let none = mixed.le(0.)?.to_dtype(DType::F32)?.sum(D::Minus1)?;
+        let inside = none.eq(0.)?;
         // Where it is infinite nothing is computed, so that no gradient comes from there.
         let safe = inside.unsqueeze(D::Minus1)?.broadcast_as(mixed.shape())?;
         let mixed = safe.where_cond(&mixed, &mixed.ones_like()?)?;
         let norms = (log_norm(&p)? * order)?.broadcast_add(&(log_norm(&q)? * (1. - order))?)?;
         let divergence = ((log_norm(&mixed)? - norms)? / (order - 1.))?;
-        // NaN stays: the comparison is false for it, and so is this one.
-        let outside = lowest.le(0.)?;
         let infinite = (divergence.zeros_like()? + f64::INFINITY)?;
-        let divergence = outside.where_cond(&infinite, &divergence)?;
+        let divergence = inside.where_cond(&divergence, &infinite)?;
         Ok(divergence.to_dtype(self.concentration().dtype())?)
     }
 }

@@ -133,7 +133,7 @@ impl Wasserstein2 for Independent<Normal> {
 /// Gradients: to means and factors; where a factor is singular the distance may have a kink in it, and the slope is one of
 /// those there.
 ///
-/// Errors: parameters that are empty, of different dtype or device, or of shapes that do not fit.
+/// Errors: vectors of no elements; parameters of different dtype or device, or of shapes that do not fit.
 ///
 /// Numerics: in double precision inside, singular values by one-sided Jacobi.
 ///
@@ -143,8 +143,8 @@ pub fn gaussian_wasserstein2_squared(p: [&Tensor; 2], q: [&Tensor; 2]) -> Result
     shape::broadcast_parameters(op, [("p", p[0]), ("q", q[0])])?;
     shape::broadcast_parameters(op, [("p", p[1]), ("q", q[1])])?;
     shape::same_kind(op, "p", p[1], p[0])?;
+    let d = shape::vectors(op, "p", p[0])?;
     for (arg, [loc, factor]) in [("p", p), ("q", q)] {
-        let d = p[0].dims().last().copied().unwrap_or(0);
         if !loc.dims().ends_with(&[d]) || !factor.dims().ends_with(&[d, d]) {
             let expected = format!("batch ++ [{d}] and batch ++ [{d}, {d}]");
             return Err(Error::shape(op, arg, expected, factor.dims()));

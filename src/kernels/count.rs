@@ -9,7 +9,7 @@ use super::random::{BLOCK, Scalar, Stream, scalars_at};
 use super::special::{digamma, lgamma, series};
 use crate::error::Result;
 use crate::shape;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{D, DType, Device, Tensor};
 use rand_distr::Distribution;
 
 /// `ln x! - ln(sqrt(2 pi x) (x / e)^x)`, for positive x.
@@ -147,7 +147,7 @@ pub(crate) fn multinomial(
         Ok(x.flatten_all()?.to_vec1()?)
     };
     let (counts, mut p) = (list(count)?, list(log_p)?);
-    let k = p.len() / counts.len();
+    let k = log_p.dim(D::Minus1)?;
     p.iter_mut().for_each(|p| *p = p.exp());
     // What is left from each class on, without the digits that 1 - p loses.
     let mut left = p.clone();

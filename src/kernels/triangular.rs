@@ -39,6 +39,9 @@ pub(crate) fn squared_distance(x: &Tensor, loc: &Tensor, factor: &Tensor) -> Res
         let (op, expected) = ("squared-distance", format!("leading dims {own:?}"));
         return Err(Error::shape(op, "x", expected, x.dims()));
     };
+    if full.contains(&0) {
+        return Ok(Tensor::zeros(full, x.dtype(), x.device())?);
+    }
     // The rows of a factor side by side: [factors, rows, d].
     let own = if full.ends_with(&own) {
         own

@@ -115,9 +115,9 @@ impl<P: Distribution, F: Fn(&[Tensor]) -> Result<P>> Conformance<F> {
     }
 
     /// What the trait [`Distribution`] promises: the shape law for samples and log-probabilities, also for empty sample
-    /// shapes; the same draws for the same seed; finite log-probability of own samples; NaN in, NaN out; errors for values
-    /// of another event shape or dtype; gradients of `log_prob` with respect to parameters and value; and that density
-    /// and sampler belong together (the score has mean zero under the sampler).
+    /// shapes and empty batches; the same draws for the same seed; finite log-probability of own samples; NaN in, NaN out;
+    /// errors for values of another event shape or dtype; gradients of `log_prob` with respect to parameters and value; and
+    /// that density and sampler belong together (the score has mean zero under the sampler).
     ///
     /// Errors: the first promise that is not kept.
     pub fn distribution(&self) -> Result<()> {
@@ -155,6 +155,7 @@ impl<P: Distribution, F: Fn(&[Tensor]) -> Result<P>> Conformance<F> {
                 ));
             }
         }
+        self.empty_batch(&batch, &event)?;
         self.values(&d, &batch, &event)?;
         if self.fixed_support {
             self.score()?;
@@ -202,6 +203,25 @@ impl<P: Distribution, F: Fn(&[Tensor]) -> Result<P>> Conformance<F> {
                 format!("an error for dtype {other:?}"),
                 "a value",
             ));
+        }
+        Ok(())
+    }
+
+    /// Copies of the parameters, none of them, make a batch without elements.
+    fn empty_batch(&self, batch: &[usize], event: &[usize]) -> Result<()> {
+        let copies = |p| repeat(p, 0);
+        let none: Result<Vec<Tensor>> = self.parameters.iter().map(copies).collect();
+        let d = (self.build)(&none?)?;
+        let x = d.sample(&[2], &mut Rng::new(self.seed))?;
+        let log_prob = d.log_prob(&x)?;
+        for (arg, got, want) in [
+            ("sample", x, [&[2, 0], batch, event].concat()),
+            ("log_prob", log_prob, [&[2, 0], batch].concat()),
+        ] {
+            if got.dims() != want {
+                let expected = format!("shape {want:?} of an empty batch");
+                return Err(fail(arg, expected, format!("{:?}", got.dims())));
+            }
         }
         Ok(())
     }

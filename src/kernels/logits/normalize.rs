@@ -25,7 +25,10 @@ pub(crate) fn log_sum_exp(x: &Tensor) -> Result<Tensor> {
 
 /// `x - ln sum exp x` over the last dimension. An element of -inf stays, a row of them is NaN.
 pub(crate) fn log_softmax(x: &Tensor) -> Result<Tensor> {
-    if x.elem_count() > 0 && crate::kernels::fused(&[x]) {
+    if x.elem_count() == 0 {
+        return Ok(x.clone());
+    }
+    if crate::kernels::fused(&[x]) {
         return Ok(node::apply1(Normalize::new(true), &[x])?);
     }
     let max = x.max_keepdim(D::Minus1)?.detach();
