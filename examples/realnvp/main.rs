@@ -4,10 +4,13 @@
 mod common;
 
 use candle_core::{DType, Device};
-use candle_nn::VarMap;
-use candle_prob::flow::{RealNvpConfig, real_nvp};
+use candle_nn::{VarBuilder, VarMap};
+use candle_prob::bijector::Bijector;
+use candle_prob::flow::{
+    MafConfig, NeuralSplineConfig, RealNvpConfig, maf, neural_spline, real_nvp,
+};
 use candle_prob::{Result, Rng, init};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use common::cli::{Common, count};
 use common::fit::{Fit, Table};
 use common::planar::{Set, figure, fit};
@@ -27,12 +30,57 @@ struct Arguments {
     /// The sets [default: all]
     #[arg(long, value_enum)]
     set: Vec<Set>,
-    /// Couplings
-    #[arg(long, default_value_t = 12, value_parser = count)]
-    layers: usize,
+    /// What transforms the base
+    #[arg(long, value_enum, default_value_t = Flow::RealNvp)]
+    flow: Flow,
+    /// Layers [default: 12 of RealNVP, 5 of the others]
+    #[arg(long, value_parser = count)]
+    layers: Option<usize>,
     /// Width of the two hidden layers of each conditioner
     #[arg(long, default_value_t = 64, value_parser = count)]
     hidden: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Flow {
+    /// Affine couplings
+    RealNvp,
+    /// Spline couplings
+    NeuralSpline,
+    /// Affine and autoregressive: fast densities, slow draws
+    Maf,
+}
+
+impl Flow {
+    fn build(self, layers: usize, hidden: usize, vb: VarBuilder) -> Result<Box<dyn Bijector>> {
+        let hidden = vec![hidden; 2];
+        Ok(match self {
+            Flow::RealNvp => {
+                let config = RealNvpConfig {
+                    layers,
+                    hidden,
+                    ..RealNvpConfig::default()
+                };
+                Box::new(real_nvp(&config, vb)?)
+            }
+            Flow::NeuralSpline => {
+                let config = NeuralSplineConfig {
+                    layers,
+                    hidden,
+                    ..NeuralSplineConfig::default()
+                };
+                Box::new(neural_spline(&config, vb)?)
+            }
+            Flow::Maf => {
+                let config = MafConfig {
+                    layers,
+                    hidden,
+                    ..MafConfig::default()
+                };
+                Box::new(maf(&config, vb)?)
+            }
+        })
+    }
 }
 
 fn main() -> ExitCode {
@@ -40,7 +88,9 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<()> {
-    let (layers, hidden) = (arguments.layers, arguments.hidden);
+    let (flow, hidden) = (arguments.flow, arguments.hidden);
+    let own = if flow == Flow::RealNvp { 12 } else { 5 };
+    let layers = arguments.layers.unwrap_or(own);
     let output = arguments.common.planar_output("realnvp")?;
     let epochs = arguments.common.epochs_or(40, 2);
     let mut table = Table::default();
@@ -48,16 +98,11 @@ fn run(arguments: Arguments) -> Result<()> {
         let rng = Rng::new(arguments.common.seed).fork(set.name());
         let vars = VarMap::new();
         let vb = init::seeded(&vars, arguments.common.seed, DType::F32, &Device::Cpu);
-        let config = RealNvpConfig {
-            layers,
-            hidden: vec![hidden; 2],
-            ..RealNvpConfig::default()
-        };
-        let flow = real_nvp(&config, vb)?;
-        let settings = format!("layers {layers} hidden {hidden}");
+        let bijector = flow.build(layers, hidden, vb)?;
+        let settings = format!("{flow:?} layers {layers} hidden {hidden}");
         let run = fit(
             set,
-            flow,
+            bijector,
             &vars,
             &arguments.fit,
             epochs,
