@@ -38,6 +38,10 @@ fn elementwise() -> Result<()> {
     check(Softplus, &x)?;
     check(LeakyRelu::new(0.1)?, &x)?;
     check(SoftClip::new(2.5)?, &x)?;
+    check(LogitPreprocessing::new(0.05)?, &x)?;
+    for wrong in [-0.1, 0.5, f64::NAN] {
+        assert!(LogitPreprocessing::new(wrong).is_err(), "{wrong}");
+    }
     check(Tanh.inverted().inverted(), &x)?;
     check(Chain::new(Softplus, Exp), &real(&[], 1))
 }
@@ -173,6 +177,29 @@ fn squeezes() -> Result<()> {
         assert!(Squeeze.transform(&real(wrong, 0)).is_err());
     }
     assert!(Squeeze.inverse(&real(&[6, 2, 2], 0)).is_err());
+    Ok(())
+}
+
+/// One half goes on and the other is left alone.
+#[test]
+fn factors_out() -> Result<()> {
+    let x = real(&[3, 4, 2, 2], 0);
+    let parameters = [real(&[2], 1), real(&[2], 2)];
+    let norm = |p: &[Tensor]| ActNorm::new(&p[0], &p[1], Per::Channel);
+    for flip in [false, true] {
+        let split = Split::channels(4, flip)?;
+        check_with(|p| FactorOut::new(split.clone(), norm(p)?), &parameters, &x)?;
+        check(FactorOut::new(split, Tanh)?, &x)?;
+    }
+    let half = Split::half(4, false)?;
+    check(
+        FactorOut::new(half.clone(), Permutation::reverse(2)?)?,
+        &real(&[2, 4], 3),
+    )?;
+    assert!(FactorOut::new(half, norm(&parameters)?).is_err());
+    assert!(FactorOut::new(Split::checkerboard(2, 2, false)?, Tanh).is_err());
+    let reshapes = FactorOut::new(Split::channels(4, false)?, Squeeze)?;
+    assert!(reshapes.transform(&x).is_err());
     Ok(())
 }
 

@@ -2,7 +2,9 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{Module, VarMap};
-use candle_prob::net::{Conv2d, Conv2dConfig, ConvEncoderConfig, conv_encoder, conv2d};
+use candle_prob::net::{
+    Conv2d, Conv2dConfig, ConvEncoderConfig, ResidualNetConfig, conv_encoder, conv2d, residual_net,
+};
 use candle_prob::{Activation, Result, Rng, init};
 
 const DEVICE: Device = Device::Cpu;
@@ -213,5 +215,73 @@ fn wrong_sizes_are_errors() -> Result<()> {
         layer.forward(&x).err().map(|e| e.to_string()),
         "weight: expected F64",
     );
+    Ok(())
+}
+
+/// Fused in f32 and composed in f64: values and all gradients, once the last layer has left zero.
+#[test]
+fn a_residual_net_in_both_dtypes() -> Result<()> {
+    let config = ResidualNetConfig {
+        inputs: 3,
+        outputs: 4,
+        channels: 6,
+        blocks: 2,
+        activation: Activation::Elu,
+    };
+    let x = Rng::new(1).normal((3, 3, 7, 5), DType::F64, &DEVICE)?;
+    let mut seen: Vec<Vec<(String, Tensor)>> = vec![];
+    for dtype in [DType::F64, DType::F32] {
+        let vars = VarMap::new();
+        let net = residual_net(config, init::seeded(&vars, 3, dtype, &DEVICE))?;
+        let x = Var::from_tensor(&x.to_dtype(dtype)?)?;
+        assert_eq!(
+            net.forward(&x)?
+                .abs()?
+                .sum_all()?
+                .to_dtype(DType::F64)?
+                .to_scalar::<f64>()?,
+            0.
+        );
+        let named = init::named_vars(&vars)?;
+        assert_eq!(named.len(), 3 * 5 + 2);
+        let mut rng = Rng::new(2);
+        for var in named.values() {
+            let noise = rng.normal(var.shape(), DType::F64, &DEVICE)?;
+            var.set(&(noise * 0.4)?.to_dtype(dtype)?)?;
+        }
+        let y = net.forward(&x)?;
+        assert_eq!(y.dims(), [3, 4, 7, 5]);
+        let store = y.sin()?.sum_all()?.backward()?;
+        let mut all = vec![("y".to_string(), y.detach())];
+        for (name, var) in named.iter().chain([(&"x".to_string(), &x)]) {
+            let gradient = store.get(var).cloned();
+            assert!(gradient.is_some(), "{name} has no gradient");
+            all.extend(gradient.map(|g| (name.clone(), g)));
+        }
+        seen.push(all);
+    }
+    for ((name, want), (_, got)) in seen[0].iter().zip(&seen[1]) {
+        let gap = (got.to_dtype(DType::F64)? - want)?.abs()?.max_all()?;
+        let scale = want.abs()?.max_all()?.to_scalar::<f64>()?.max(1.);
+        let gap = gap.to_scalar::<f64>()?;
+        assert!(gap < 1e-5 * scale, "{name}: {gap} at {scale}");
+    }
+    for wrong in [[2, 2, 7, 5], [1, 4, 7, 5]] {
+        assert!(
+            residual_net(config, init::seeded(&VarMap::new(), 1, DType::F32, &DEVICE))?
+                .forward(&Tensor::zeros(&wrong, DType::F32, &DEVICE)?)
+                .is_err()
+        );
+    }
+    for (inputs, outputs, channels) in [(0, 1, 1), (1, 0, 1), (1, 1, 0)] {
+        let wrong = ResidualNetConfig {
+            inputs,
+            outputs,
+            channels,
+            ..config
+        };
+        let vb = init::seeded(&VarMap::new(), 1, DType::F32, &DEVICE);
+        assert!(residual_net(wrong, vb).is_err());
+    }
     Ok(())
 }

@@ -3,10 +3,12 @@
 mod golden;
 
 use candle_core::{D, DType, Device, Tensor};
+use candle_nn::VarMap;
 use candle_nn::ops::sigmoid;
-use candle_prob::Result;
 use candle_prob::bijector::*;
 use candle_prob::distribution::{Distribution, Normal};
+use candle_prob::flow::*;
+use candle_prob::{Result, init};
 use serde_json::Value;
 
 const CPU: Device = Device::Cpu;
@@ -104,6 +106,51 @@ fn coupling(
             _ => Affine::new(&parts[1], &sigmoid(&(&parts[0] + 2.)?)?),
         }
     }))
+}
+
+/// The shapes of latents, foretold and found.
+fn walk_scales(walk: &Value, dtype: DType) -> Result<()> {
+    let shape = |v: &Value| -> [usize; 3] {
+        let dims = v.as_array().unwrap().iter();
+        let dims: Vec<usize> = dims.map(|d| d.as_u64().unwrap() as usize).collect();
+        dims.try_into().unwrap()
+    };
+    let image = shape(&walk["input"]);
+    let scales = walk["levels"].as_u64().unwrap() as usize;
+    let vb = init::seeded(&VarMap::new(), 1, dtype, &CPU);
+    let flow = match walk["style"].as_str().unwrap() {
+        "realnvp" => real_nvp_image(
+            &RealNvpImageConfig {
+                image,
+                scales,
+                channels: 2,
+                blocks: 0,
+                ..Default::default()
+            },
+            vb,
+        )?,
+        _ => glow(
+            &GlowConfig {
+                image,
+                levels: scales,
+                steps: 1,
+                channels: 2,
+                ..Default::default()
+            },
+            vb,
+        )?,
+    };
+    let want: Vec<[usize; 3]> = walk["z_shapes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(shape)
+        .collect();
+    assert_eq!(flow.latent_shapes(), want);
+    let x = candle_prob::Rng::new(0).normal(image.as_slice(), dtype, &CPU)?;
+    let latents = flow.latents(&flow.inverse(&x)?)?;
+    assert!(latents.iter().map(Tensor::dims).eq(want.iter()));
+    Ok(())
 }
 
 fn check(case: &Case) -> Result<()> {
@@ -214,6 +261,28 @@ fn check(case: &Case) -> Result<()> {
             let density = base.transformed_by(flow.inverted())?.log_prob(&t("x")?)?;
             case.close("log-density", &density, &case.case["log_prob"])
         }
+        "logit_preprocessing" => {
+            let alpha = case.case["alpha"].as_f64().unwrap();
+            let logit = LogitPreprocessing::new(alpha)?;
+            let (y, log_det) = logit.inverse_and_log_det(&t("x")?)?;
+            case.close("y", &y, &case.case["y"])?;
+            case.close("log-det", &log_det, &case.case["logdet_terms"])?;
+            let (x, back) = logit.transform_and_log_det(&t("y")?)?;
+            case.close("x", &x, &case.case["x"])?;
+            case.close("inverse log-det", &back.neg()?, &case.case["logdet_terms"])?;
+            let example = &case.case["example"];
+            let log_prob = tensor(&example["log_likelihood"], case.dtype)?;
+            let pixels = example["pixels"].as_u64().unwrap() as usize;
+            let bits = bits_per_dim(&log_prob.reshape(1)?, pixels, 256)?;
+            let want = serde_json::json!([example["bits_per_dim"]]);
+            case.close("bits per dim", &bits, &want)
+        }
+        "multiscale_shape_walk" => {
+            for walk in case.case["walks"].as_array().unwrap() {
+                walk_scales(walk, case.dtype)?;
+            }
+            Ok(())
+        }
         kind => panic!("nothing checks {kind}"),
     }
 }
@@ -222,7 +291,7 @@ fn check(case: &Case) -> Result<()> {
 fn layers_meet_reference_values() -> Result<()> {
     let file = golden::file(include_str!("golden/flows.json"));
     let cases = file["cases"].as_array().unwrap();
-    assert_eq!(cases.len(), 31);
+    assert_eq!(cases.len(), 33);
     for (dtype, name) in [(DType::F64, "f64"), (DType::F32, "f32")] {
         let tolerance = file["tolerance"][name].as_f64().unwrap();
         for case in cases {

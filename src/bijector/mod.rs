@@ -5,11 +5,11 @@
 //! [`transformed_by`](crate::distribution::Distribution::transformed_by).
 //!
 //! - Of each element: [`Affine`], [`Shift`], [`Exp`], [`Sigmoid`], [`Tanh`], [`Softplus`], [`LeakyRelu`], [`SoftClip`],
-//!   [`RationalQuadraticSpline`], [`MixtureCdf`].
+//!   [`LogitPreprocessing`], [`RationalQuadraticSpline`], [`MixtureCdf`].
 //! - Of vectors: [`Permutation`], [`LowerTriangularAffine`], [`LuLinear`], [`Householder`], [`Planar`], [`Radial`].
 //! - Of images: [`Squeeze`], [`Conv1x1`], and [`Permutation`] along channels. Of either: [`ActNorm`], [`FlowBatchNorm`].
-//! - Of parts given other parts: [`Coupling`], [`Autoregressive`]. Of bijectors: [`Chain`], [`Sequence`],
-//!   [`Reversible`], [`Inverted`].
+//! - Of parts given other parts: [`Coupling`], [`Autoregressive`], [`FactorOut`]. Of bijectors: [`Chain`],
+//!   [`Sequence`], [`Reversible`], [`Inverted`].
 //!
 //! Both directions are closed forms, except where the type says which is a search or takes one pass for each element. A new
 //! bijector goes through `testing::check_bijector` of the feature `testing`.
@@ -108,10 +108,12 @@ mod conv1x1;
 mod coupling;
 mod elementwise;
 mod exp;
+mod factor_out;
 mod flow_batch_norm;
 mod householder;
 mod inverted;
 mod leaky_relu;
+mod logit_preprocessing;
 mod lower_triangular_affine;
 mod lu;
 mod lu_linear;
@@ -139,10 +141,12 @@ pub use chain::Chain;
 pub use conv1x1::Conv1x1;
 pub use coupling::Coupling;
 pub use exp::Exp;
+pub use factor_out::FactorOut;
 pub use flow_batch_norm::FlowBatchNorm;
 pub use householder::Householder;
 pub use inverted::Inverted;
 pub use leaky_relu::LeakyRelu;
+pub use logit_preprocessing::LogitPreprocessing;
 pub use lower_triangular_affine::LowerTriangularAffine;
 pub use lu::Lu;
 pub use lu_linear::LuLinear;

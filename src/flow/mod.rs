@@ -11,15 +11,23 @@ use candle_core::{D, Tensor};
 
 mod autoregressive;
 mod ffjord;
+mod glow;
+mod image;
 mod nice;
+mod pixels;
 mod real_nvp;
+mod real_nvp_image;
 mod spline;
 mod univariate;
 
 pub use autoregressive::{AutoregressiveFlow, MafConfig, autoregressive_spline, iaf, maf};
 pub use ffjord::{Ffjord, FfjordConfig, Path, ffjord};
+pub use glow::{GlowConfig, glow};
+pub use image::{ImageContext, ImageFlow};
 pub use nice::{Nice, NiceConfig, nice};
+pub use pixels::{bits_per_dim, dequantize, dequantize_by};
 pub use real_nvp::{RealNvp, RealNvpConfig, real_nvp};
+pub use real_nvp_image::{RealNvpImageConfig, real_nvp_image};
 pub use spline::{NeuralSpline, NeuralSplineConfig, neural_spline};
 pub use univariate::{Latent, Univariate, UnivariateConfig, univariate};
 

@@ -178,6 +178,28 @@ pub fn conv2d(
     Conv2d::new(weight, bias, config)
 }
 
+/// Convolutions one after the other, with channels-last images between them, so that nothing is transposed there.
+pub(crate) fn in_turn(layers: &[Conv2d], x: &Tensor, last: Order) -> Result<Tensor> {
+    let count = layers.len();
+    let chain = layers.iter().enumerate().map(|(i, layer)| {
+        let input = match i {
+            0 => Order::ChannelsFirst,
+            _ => Order::ChannelsLast,
+        };
+        let output = if i + 1 == count {
+            last
+        } else {
+            Order::ChannelsLast
+        };
+        Layer {
+            weight: &layer.weight,
+            bias: layer.bias.as_ref(),
+            settings: layer.settings(input, output),
+        }
+    });
+    conv2d::chain(x, &chain.collect::<Vec<_>>())
+}
+
 fn check_stride(op: &'static str, stride: (usize, usize)) -> Result<()> {
     if stride.0 == 0 || stride.1 == 0 {
         return Err(Error::value(
@@ -351,25 +373,12 @@ impl ConvEncoder {
             let expected = format!("[N, {c}, {h}, {w}]");
             return Err(Error::shape("ConvEncoder", "x", expected, x.dims()));
         }
-        // Channels-last between the convolutions, so that nothing is transposed there.
-        let order = |first_or_last: bool| match first_or_last {
-            true => Order::ChannelsFirst,
-            false => Order::ChannelsLast,
-        };
-        let count = self.layers.len();
         // The maximum reads channels-last maps, so then the last convolution leaves them so.
-        let flatten = self.positions == Positions::Flatten;
-        let layers: Vec<Layer> = self
-            .layers
-            .iter()
-            .enumerate()
-            .map(|(i, layer)| Layer {
-                weight: &layer.weight,
-                bias: layer.bias.as_ref(),
-                settings: layer.settings(order(i == 0), order(i + 1 == count && flatten)),
-            })
-            .collect();
-        let y = conv2d::chain(x, &layers)?;
+        let order = match self.positions {
+            Positions::Flatten => Order::ChannelsFirst,
+            Positions::Max => Order::ChannelsLast,
+        };
+        let y = in_turn(&self.layers, x, order)?;
         let y = match self.positions {
             Positions::Flatten => y.flatten_from(1)?,
             Positions::Max => max_positions(&y.flatten(1, 2)?)?,

@@ -1,5 +1,5 @@
-//! Networks: dense layers and chains of them, convolutions and image encoders, and heads that turn features into a
-//! distribution.
+//! Networks: dense layers and chains of them, convolutions, image encoders and residual networks, and heads that turn
+//! features into a distribution.
 //!
 //! Each is built by a function that takes its sizes and, last, a `VarBuilder`; each is a candle `Module` (and with it a
 //! `ModuleT`), a head is a [`Conditional`](crate::Conditional).
@@ -10,8 +10,10 @@ mod head;
 mod logits_head;
 mod masked;
 mod mlp;
+mod residual;
 mod start;
 
+pub(crate) use conv::in_turn;
 pub use conv::{
     Conv2d, Conv2dConfig, ConvEncoder, ConvEncoderConfig, Positions, conv_encoder, conv2d,
 };
@@ -20,3 +22,5 @@ pub use head::{DirichletHead, LogisticNormalHead, NormalComponentsHead, NormalHe
 pub use logits_head::{BernoulliHead, CategoricalHead};
 pub use masked::{MaskedMlp, MaskedMlpConfig, masked_mlp};
 pub use mlp::{Mlp, mlp};
+pub(crate) use residual::zero_conv2d;
+pub use residual::{ResidualNet, ResidualNetConfig, residual_net};
