@@ -1,6 +1,7 @@
 //! Divergences against reference values, their own identities, and each other.
 
 use candle_core::{DType, Device, Tensor, Var};
+use candle_prob::bijector::Tanh;
 use candle_prob::distribution::{
     Categorical, Dirichlet, Distribution, Gamma, Kl, MultivariateNormal, MultivariateNormalDiag,
     Normal,
@@ -591,6 +592,47 @@ fn estimates_meet_closed_forms() -> Result<()> {
         )
         .is_err()
     );
+    Ok(())
+}
+
+/// On a normalized target KL itself, on any other KL less the logarithm of its integral; a flow is not inverted for it.
+#[test]
+fn reverse_kl_of_any_density() -> Result<()> {
+    let number = |x: f64| Tensor::new(x, CPU);
+    let q = Normal::new(&number(0.4)?, &number(1.5)?)?;
+    let loc = Var::new(-0.3f64, CPU)?;
+    let scale = Var::new(0.7f64, CPU)?;
+    let p = Normal::new(&loc, &scale)?;
+    let n = 50_000;
+    let draw = |shift: f64| {
+        let density = |x: &Tensor| Ok((q.log_prob(x)? + shift)?);
+        estimate::reverse_kl(&p, density, n, &mut Rng::new(1))
+    };
+    let (plain, shifted) = (draw(0.)?, draw(3.)?);
+    let want = p.kl(&q)?;
+    let gap = flat(&(&plain.mean - &want)?)[0];
+    assert!(gap.abs() < 4. * flat(&plain.standard_error)[0], "{gap}");
+    let moved = flat(&(&plain.mean - &shifted.mean)?)[0];
+    assert!((moved - 3.).abs() < 1e-12, "{moved}");
+    let (estimated, exact) = (plain.mean.backward()?, want.backward()?);
+    for var in [&loc, &scale] {
+        let [a, b] = [&estimated, &exact].map(|g| flat(g.get(var).unwrap())[0]);
+        assert!((a - b).abs() < 0.02, "{a} {b}");
+    }
+    // Tanh rounds to its ends, where it has no inverse.
+    let far = Normal::new(&number(30.)?, &number(1.)?)?.transformed_by(Tanh)?;
+    let flat_density = |x: &Tensor| Ok((x * 0.)?);
+    let estimate = estimate::reverse_kl(&far, flat_density, 100, &mut Rng::new(2))?;
+    assert!(flat(&estimate.mean)[0].is_finite());
+    let wrong = |x: &Tensor| Ok(x.unsqueeze(0)?);
+    let error = estimate::reverse_kl(&p, wrong, 100, &mut Rng::new(2)).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("estimate::reverse_kl: log_density"),
+        "{error}"
+    );
+    assert!(estimate::reverse_kl(&p, flat_density, 1, &mut Rng::new(2)).is_err());
     Ok(())
 }
 

@@ -106,6 +106,55 @@ pub fn kl_pathwise<P: Reparameterized, Q: Distribution>(
     Estimate::of(&ratio)
 }
 
+/// KL(p || q) for a q whose log-density is known up to a constant, as of a posterior or a Boltzmann distribution: what trains a
+/// flow from a target instead of from data.
+///
+/// Formula: the mean of `ln p(x) - log_density(x)` over draws x of p. Where the density integrates to Z instead of 1, this is
+/// KL(p || q) - ln Z, and may be negative; where it integrates to 1, it is not below 0 by more than chance.
+///
+/// Shapes: `log_density` gets draws `[samples] ++ batch ++ event` and gives `[samples] ++ batch`; the mean is `batch`.
+/// Units: nats. Gradients: to the parameters of p through the draws and to those of the density. Drawing and the draws'
+/// density are one pass ([`sample_and_log_prob`](Distribution::sample_and_log_prob)): a flow is not inverted.
+///
+/// Errors: fewer than 2 samples; a log-density of another shape or dtype; its own.
+///
+/// ```
+/// use candle_core::{Device, Tensor, Var};
+/// use candle_prob::distribution::Normal;
+/// use candle_prob::{Rng, divergence::estimate};
+/// # fn main() -> candle_prob::Result<()> {
+/// let loc = Var::new(1f64, &Device::Cpu)?;
+/// let p = Normal::new(&loc, &loc.ones_like()?.detach())?;
+/// let energy = |x: &Tensor| Ok((x.sqr()? * -0.5)?);
+/// let estimate = estimate::reverse_kl(&p, energy, 1000, &mut Rng::new(0))?;
+/// // KL is 0.5; Z is the root of 2 pi.
+/// assert!((estimate.mean.to_scalar::<f64>()? - (0.5 - 0.919)).abs() < 0.2);
+/// assert!(estimate.mean.backward()?.get(&loc).is_some());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Source: Rezende and Mohamed (2015), Variational Inference with Normalizing Flows, equation 15.
+pub fn reverse_kl<P: Reparameterized>(
+    p: &P,
+    log_density: impl Fn(&Tensor) -> Result<Tensor>,
+    samples: usize,
+    rng: &mut Rng,
+) -> Result<Estimate> {
+    let op = "estimate::reverse_kl";
+    if samples < 2 {
+        return Err(Error::value(op, "samples", "2 or more", samples));
+    }
+    let (x, log_prob) = p.sample_and_log_prob(&[samples], rng)?;
+    let target = log_density(&x)?;
+    shape::same_kind(op, "log_density", &target, &log_prob)?;
+    if target.dims() != log_prob.dims() {
+        let expected = format!("{:?}", log_prob.dims());
+        return Err(Error::shape(op, "log_density", expected, target.dims()));
+    }
+    Estimate::of(&(log_prob - target)?)
+}
+
 /// KL(p || q) as the mean of `u - 1 - ln u` with `u = q(x) / p(x)` over draws x of p.
 ///
 /// No term is negative, and near-equal distributions have a far smaller error than with [`kl`]; far ones may have a
