@@ -87,8 +87,7 @@ impl Normal {
             Spread::LogVar => ("log_var", Domain::Real),
         };
         let normal = Self::build(op, kind, [("loc", loc), (arg, spread)])?;
-        Domain::Real.check(op, "loc", loc)?;
-        domain.check(op, arg, spread)?;
+        parameters::check(op, [("loc", loc, Domain::Real), (arg, spread, domain)])?;
         Ok(normal)
     }
 

@@ -3,7 +3,7 @@
 use super::select_component;
 use crate::error::{Error, Result};
 use crate::kernels::pointwise::{Formula, formula};
-use crate::kernels::range::{End, first_outside};
+use crate::kernels::range::{End, all_inside, first_outside};
 use crate::rng::Rng;
 use crate::shape;
 use candle_core::{DType, Tensor};
@@ -70,6 +70,24 @@ impl Domain {
     }
 }
 
+/// As [`Domain::check`], of several tensors at once.
+pub(super) fn check<const N: usize>(
+    op: &'static str,
+    parameters: [(&'static str, &Tensor, Domain); N],
+) -> Result<()> {
+    let counts = parameters.iter().any(|(.., d)| *d == Domain::Count);
+    let inside = !counts
+        && all_inside(parameters.map(|(_, tensor, domain)| {
+            let (low, high, _) = domain.ends();
+            (tensor, low, high)
+        }));
+    // One by one only to say which is outside.
+    parameters
+        .iter()
+        .filter(|_| !inside)
+        .try_for_each(|(arg, tensor, domain)| domain.check(op, arg, tensor))
+}
+
 /// Refuses an upper end that is not above the lower one; infinite ends are as good as others.
 pub(super) fn above(op: &'static str, low: &Tensor, high: &Tensor) -> Result<()> {
     let ordered = low.broadcast_lt(high)?.to_dtype(DType::F32)?;
@@ -94,9 +112,7 @@ impl<const N: usize> Parameters<N> {
         parameters: [(&'static str, &Tensor, Domain); N],
     ) -> Result<Self> {
         let out = Self::unchecked(op, parameters.map(|(arg, tensor, _)| (arg, tensor)))?;
-        for (arg, tensor, domain) in parameters {
-            domain.check(op, arg, tensor)?;
-        }
+        check(op, parameters)?;
         Ok(out)
     }
 

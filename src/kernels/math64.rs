@@ -79,7 +79,8 @@ pub(crate) fn ln<const FMA: bool>(x: f64) -> f64 {
     // Subnormal numbers are scaled by 2^54 first.
     let tiny = x < f64::MIN_POSITIVE;
     let scaled = select(tiny, x * 18_014_398_509_481_984., x);
-    let y = ln_normal::<FMA>(scaled, select(tiny, -54., 0.));
+    let (_, e, m) = split(scaled);
+    let y = ln_near::<FMA>(m, e + select(tiny, -54., 0.));
     edges(y, x)
 }
 
@@ -91,10 +92,9 @@ fn edges(y: f64, x: f64) -> f64 {
     select(x < 0., f64::NAN, y)
 }
 
-/// ln x + more ln 2 for positive normal x.
+/// x = 2^e (1 + m) with 1 + m in [sqrt(1/2), sqrt(2)), for positive normal x: 2^-e, e and m.
 #[inline(always)]
-fn ln_normal<const FMA: bool>(x: f64, more: f64) -> f64 {
-    // x = 2^e (1 + m) with 1 + m in [sqrt(1/2), sqrt(2)); ln(1 + m) = 2 artanh(s).
+fn split(x: f64) -> (f64, f64, f64) {
     let low = FRAC_1_SQRT_2.to_bits();
     let bits = x.to_bits().wrapping_sub(low);
     // Whole numbers below 2^51 without a conversion instruction, which few machines have for 64 bits.
@@ -102,6 +102,13 @@ fn ln_normal<const FMA: bool>(x: f64, more: f64) -> f64 {
     let e = f64::from_bits(0x4330_0000_0000_0000 | (shifted & 0xFFF))
         - (4_503_599_627_370_496. + 2048.);
     let m = f64::from_bits((bits & 0x000F_FFFF_FFFF_FFFF).wrapping_add(low)) - 1.;
+    let inverse = 1f64.to_bits().wrapping_sub(bits & 0xFFF0_0000_0000_0000);
+    (f64::from_bits(inverse), e, m)
+}
+
+/// ln(1 + m) + e ln 2 for 1 + m in [sqrt(1/2), sqrt(2)], by ln(1 + m) = 2 artanh(s).
+#[inline(always)]
+fn ln_near<const FMA: bool>(m: f64, e: f64) -> f64 {
     let s = m / (2. + m);
     let z = s * s;
     let mut p = 2. / 21.;
@@ -110,7 +117,7 @@ fn ln_normal<const FMA: bool>(x: f64, more: f64) -> f64 {
     }
     // m - s m + s z p: the first term is exact, so that no digit is lost near 1.
     let y = fma::<FMA>(s, z * p - m, m);
-    fma::<FMA>(e + more, LN_2, y)
+    fma::<FMA>(e, LN_2, y)
 }
 
 /// ln(1 + x): -inf at -1, NaN below.
@@ -120,8 +127,8 @@ pub(crate) fn ln_1p<const FMA: bool>(x: f64) -> f64 {
     // What rounding 1 + x lost; from 2^54 on it is less than half a unit.
     let lost = select(x > 1., 1. - (u - x), x - (u - 1.));
     let lost = select(x > 1.8e16, 0., lost);
-    let y = ln_normal::<FMA>(u, 0.) + lost / u;
-    edges(y, u)
+    let (inverse, e, m) = split(u);
+    edges(ln_near::<FMA>(fma::<FMA>(lost, inverse, m), e), u)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Formulas: functions of several numbers, written once, with exact derivatives.
 
-use super::elementary::{Elementary, Exact, Quick};
+use super::elementary::{Exact, Quick};
 use super::real::Dual;
 use super::{Elementwise, Real, TURN, elementwise, shared};
 use crate::error::Result;
@@ -44,24 +44,28 @@ pub(crate) fn formula<F: Formula<K>, const K: usize>(
 }
 
 /// A turn's worth of numbers.
-type Turn = [f64; TURN];
+type Turn<T> = [T; TURN];
 
 /// A formula as the nodes see it. They are compiled once for all formulas of K numbers, which are many; a formula itself
 /// is compiled into these loops alone.
 trait Evaluate<const K: usize>: Send + Sync + 'static {
     fn quick(&self) -> bool;
 
-    fn values(&self, how: How, x: &[Turn; K], out: &mut [f64]);
+    /// With all digits of f64.
+    fn values(&self, x: &[Turn<f64>; K], out: &mut [f64]);
 
-    fn partials(&self, how: How, x: &[Turn; K], len: usize, out: &mut [Turn; K]);
-}
+    fn partials(&self, x: &[Turn<f64>; K], len: usize, out: &mut [Turn<f64>; K]);
 
-#[derive(Clone, Copy)]
-struct How {
-    /// All digits of f64 are asked for.
-    exact: bool,
-    /// The arguments are [`shared`], and the formula makes use of it.
-    shared: bool,
+    /// With the digits of f32; `shared` as [`shared`] says.
+    fn quick_values(&self, shared: bool, x: [&Turn<f32>; K], out: &mut [f32]);
+
+    fn quick_partials(
+        &self,
+        shared: bool,
+        x: [&Turn<f32>; K],
+        len: usize,
+        out: &mut [Turn<f32>; K],
+    );
 }
 
 impl<F: Formula<K>, const K: usize> Evaluate<K> for F {
@@ -69,20 +73,47 @@ impl<F: Formula<K>, const K: usize> Evaluate<K> for F {
         F::QUICK
     }
 
-    fn values(&self, how: How, x: &[Turn; K], out: &mut [f64]) {
-        if !F::QUICK || how.exact {
-            Values::<F, K, false>(*self, x, out).by::<Exact>()
-        } else if how.shared {
+    fn values(&self, x: &[Turn<f64>; K], out: &mut [f64]) {
+        for (i, out) in out.iter_mut().enumerate() {
+            let mut arguments = [Dual::<Exact, 0>::constant(0.); K];
+            for k in 0..K {
+                arguments[k] = Dual::constant(x[k][i]);
+            }
+            *out = self.at(arguments).value();
+        }
+    }
+
+    fn partials(&self, x: &[Turn<f64>; K], len: usize, out: &mut [Turn<f64>; K]) {
+        for i in 0..len {
+            let mut arguments = [Dual::<Exact, K>::constant(0.); K];
+            for k in 0..K {
+                arguments[k] = Dual::argument(k, x[k][i]);
+            }
+            let slopes = self.at(arguments).slopes();
+            for k in 0..K {
+                out[k][i] = slopes[k];
+            }
+        }
+    }
+
+    fn quick_values(&self, shared: bool, x: [&Turn<f32>; K], out: &mut [f32]) {
+        if !F::QUICK {
+        } else if shared {
             dispatch(Values::<F, K, true>(*self, x, out))
         } else {
             dispatch(Values::<F, K, false>(*self, x, out))
         }
     }
 
-    fn partials(&self, how: How, x: &[Turn; K], len: usize, out: &mut [Turn; K]) {
-        if !F::QUICK || how.exact {
-            Partials::<F, K, false>(*self, x, len, out).by::<Exact>()
-        } else if how.shared {
+    fn quick_partials(
+        &self,
+        shared: bool,
+        x: [&Turn<f32>; K],
+        len: usize,
+        out: &mut [Turn<f32>; K],
+    ) {
+        if !F::QUICK {
+        } else if shared {
             dispatch(Partials::<F, K, true>(*self, x, len, out))
         } else {
             dispatch(Partials::<F, K, false>(*self, x, len, out))
@@ -90,119 +121,141 @@ impl<F: Formula<K>, const K: usize> Evaluate<K> for F {
     }
 }
 
-struct Values<'a, F, const K: usize, const SHARED: bool>(F, &'a [Turn; K], &'a mut [f64]);
-
-impl<F: Formula<K>, const K: usize, const SHARED: bool> Values<'_, F, K, SHARED> {
-    #[inline(always)]
-    fn by<E: Elementary>(self) {
-        let Values(f, x, out) = self;
-        // At most TURN, so that no index needs a check.
-        let len = out.len().min(TURN);
-        let out = &mut out[..len];
-        let first = x.each_ref().map(|x| x[0]);
-        for i in 0..len {
-            let mut arguments = [Dual::<E, 0>::constant(0.); K];
-            for k in 0..K {
-                let alone = SHARED && k > 0;
-                arguments[k] = Dual::constant(if alone { first[k] } else { x[k][i] });
-            }
-            out[i] = f.at(arguments).value();
-        }
-    }
-}
+struct Values<'a, F, const K: usize, const SHARED: bool>(F, [&'a Turn<f32>; K], &'a mut [f32]);
 
 impl<F: Formula<K>, const K: usize, const SHARED: bool> Loop for Values<'_, F, K, SHARED> {
     type Output = ();
 
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        self.by::<Quick<FMA>>()
+        let Values(f, x, out) = self;
+        // At most TURN, so that no index needs a check: with one the last vector is computed number by number.
+        let len = out.len().min(TURN);
+        let out = &mut out[..len];
+        let first = x.map(|x| x[0]);
+        for i in 0..len {
+            let mut arguments = [Dual::<Quick<FMA>, 0>::constant(0.); K];
+            for k in 0..K {
+                let x = if SHARED && k > 0 { first[k] } else { x[k][i] };
+                arguments[k] = Dual::constant(x.into());
+            }
+            out[i] = f.at(arguments).value() as f32;
+        }
     }
 }
 
 struct Partials<'a, F, const K: usize, const SHARED: bool>(
     F,
-    &'a [Turn; K],
+    [&'a Turn<f32>; K],
     usize,
-    &'a mut [Turn; K],
+    &'a mut [Turn<f32>; K],
 );
-
-impl<F: Formula<K>, const K: usize, const SHARED: bool> Partials<'_, F, K, SHARED> {
-    #[inline(always)]
-    fn by<E: Elementary>(self) {
-        let Partials(f, x, len, out) = self;
-        let first = x.each_ref().map(|x| x[0]);
-        for i in 0..len.min(TURN) {
-            let mut arguments = [Dual::<E, K>::constant(0.); K];
-            for k in 0..K {
-                let alone = SHARED && k > 0;
-                arguments[k] = Dual::argument(k, if alone { first[k] } else { x[k][i] });
-            }
-            let slopes = f.at(arguments).slopes();
-            for k in 0..K {
-                out[k][i] = slopes[k];
-            }
-        }
-    }
-}
 
 impl<F: Formula<K>, const K: usize, const SHARED: bool> Loop for Partials<'_, F, K, SHARED> {
     type Output = ();
 
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        self.by::<Quick<FMA>>()
+        let Partials(f, x, len, out) = self;
+        let first = x.map(|x| x[0]);
+        for i in 0..len.min(TURN) {
+            let mut arguments = [Dual::<Quick<FMA>, K>::constant(0.); K];
+            for k in 0..K {
+                let x = if SHARED && k > 0 { first[k] } else { x[k][i] };
+                arguments[k] = Dual::argument(k, x.into());
+            }
+            let slopes = f.at(arguments).slopes();
+            for k in 0..K {
+                out[k][i] = slopes[k] as f32;
+            }
+        }
     }
 }
 
 #[derive(Clone)]
 struct Erased<const K: usize>(Arc<dyn Evaluate<K>>);
 
-/// The arguments in f64, of those that are one number the first alone; what is beyond their length is not read.
-#[inline(always)]
-fn widen<T: WithDType, const K: usize>(how: How, x: [&[T]; K], out: &mut [Turn; K]) {
-    for k in 0..K {
-        let one = how.shared && k > 0;
-        let turn = out[k].iter_mut().zip(if one { &x[k][..1] } else { x[k] });
-        turn.for_each(|(t, x)| *t = x.to_f64());
-    }
-}
-
 impl<const K: usize> Erased<K> {
-    #[inline(always)]
-    fn how<T: WithDType>(&self, x: [&[T]; K]) -> How {
-        let exact = T::DTYPE == DType::F64;
-        How {
-            exact,
-            shared: !exact && self.0.quick() && shared(x),
+    fn exact_values<T: WithDType>(&self, x: [&[T]; K], out: &mut [T]) {
+        let mut turn = [0.; TURN];
+        let turn = &mut turn[..out.len()];
+        self.0.values(&widen(x), turn);
+        narrow(turn, out);
+    }
+
+    fn exact_partials<T: WithDType>(&self, x: [&[T]; K], out: &mut [Turn<T>; K]) {
+        let (mut turns, len) = ([[0.; TURN]; K], x[0].len());
+        self.0.partials(&widen(x), len, &mut turns);
+        for (turn, out) in turns.iter().zip(out) {
+            narrow(&turn[..len], out);
         }
     }
 }
 
-impl<T: WithDType, const K: usize> Elementwise<T, K> for Erased<K> {
+/// The arguments as whole turns; a shorter one is copied into `room`.
+fn whole<'a, const K: usize>(
+    x: [&'a [f32]; K],
+    room: &'a mut Option<[Turn<f32>; K]>,
+) -> [&'a Turn<f32>; K] {
+    let mut out = [&[0.; TURN]; K];
+    if x.iter().all(|x| x.len() == TURN) {
+        for (out, x) in out.iter_mut().zip(x) {
+            *out = x.first_chunk().unwrap_or(out);
+        }
+        return out;
+    }
+    let room = room.insert([[0.; TURN]; K]);
+    for ((out, room), x) in out.iter_mut().zip(room).zip(x) {
+        room.iter_mut().zip(x).for_each(|(r, x)| *r = *x);
+        *out = room;
+    }
+    out
+}
+
+/// The arguments in f64; what is beyond their length is not read.
+fn widen<T: WithDType, const K: usize>(x: [&[T]; K]) -> [Turn<f64>; K] {
+    let mut out = [[0.; TURN]; K];
+    for (turn, x) in out.iter_mut().zip(x) {
+        turn.iter_mut().zip(x).for_each(|(t, x)| *t = x.to_f64());
+    }
+    out
+}
+
+fn narrow<T: WithDType>(turn: &[f64], out: &mut [T]) {
+    let pairs = out.iter_mut().zip(turn);
+    pairs.for_each(|(out, y)| *out = T::from_f64(*y));
+}
+
+impl<const K: usize> Elementwise<f64, K> for Erased<K> {
     #[inline(always)]
-    fn values<const FMA: bool>(&self, x: [&[T]; K], out: &mut [T]) {
-        let (mut arguments, mut turn) = ([[0.; TURN]; K], [0.; TURN]);
-        let how = self.how(x);
-        widen(how, x, &mut arguments);
-        let turn = &mut turn[..out.len()];
-        self.0.values(how, &arguments, turn);
-        out.iter_mut()
-            .zip(turn)
-            .for_each(|(out, y)| *out = T::from_f64(*y));
+    fn values<const FMA: bool>(&self, x: [&[f64]; K], out: &mut [f64]) {
+        self.exact_values(x, out)
     }
 
     #[inline(always)]
-    fn partials<const FMA: bool>(&self, x: [&[T]; K], out: &mut [[T; TURN]; K]) {
-        let (mut arguments, mut turns) = ([[0.; TURN]; K], [[0.; TURN]; K]);
-        let (how, len) = (self.how(x), x[0].len());
-        widen(how, x, &mut arguments);
-        self.0.partials(how, &arguments, len, &mut turns);
-        for (out, turn) in out.iter_mut().zip(&turns) {
-            let turn = &turn[..len];
-            out.iter_mut()
-                .zip(turn)
-                .for_each(|(out, y)| *out = T::from_f64(*y));
+    fn partials<const FMA: bool>(&self, x: [&[f64]; K], out: &mut [Turn<f64>; K]) {
+        self.exact_partials(x, out)
+    }
+}
+
+impl<const K: usize> Elementwise<f32, K> for Erased<K> {
+    #[inline(always)]
+    fn values<const FMA: bool>(&self, x: [&[f32]; K], out: &mut [f32]) {
+        if self.0.quick() {
+            self.0.quick_values(shared(x), whole(x, &mut None), out)
+        } else {
+            self.exact_values(x, out)
+        }
+    }
+
+    #[inline(always)]
+    fn partials<const FMA: bool>(&self, x: [&[f32]; K], out: &mut [Turn<f32>; K]) {
+        if self.0.quick() {
+            let len = x[0].len();
+            self.0
+                .quick_partials(shared(x), whole(x, &mut None), len, out)
+        } else {
+            self.exact_partials(x, out)
         }
     }
 }

@@ -19,7 +19,7 @@ use super::simd::{Loop, dispatch};
 use crate::shape;
 use candle_core::{Result, Tensor, WithDType};
 use std::marker::PhantomData;
-use tiles::{Parts, Step, Task, Tiles, add, spread_rows, sum_rows, unwritten};
+use tiles::{Parts, Step, Task, Tiles, spread_rows, sum_rows, unwritten};
 
 /// An elementwise function of K f32 numbers with its partial derivatives.
 pub(crate) trait Pointwise<const K: usize>: Copy + Send + Sync + 'static {
@@ -383,22 +383,21 @@ impl<T: WithDType, P: Elementwise<T, K>, const K: usize> Loop for Backward<'_, T
                 let x = x.map(|x| &x[from..from + len]);
                 let g = &g[from..from + len];
                 self.f.partials::<FMA>(x, &mut turn);
-                for turn in &mut turn {
-                    for (d, g) in turn.iter_mut().zip(g) {
-                        // What nobody asks for has no slope where the slope is infinite either.
-                        *d = if *g == T::zero() { *g } else { *d * *g };
-                    }
-                }
                 for k in (0..K).filter(|k| self.needs[*k]) {
-                    let values = &turn[k][..len];
+                    let slopes = turn[k][..len].iter().zip(g);
+                    // What nobody asks for has no slope where the slope is infinite either.
+                    let weigh = |(d, g): (&T, &T)| if *g == T::zero() { *g } else { *d * *g };
                     if self.arguments.arrays[k].len() == n {
                         // SAFETY: steps are disjoint.
                         let out = unsafe { self.out[k].part(step.at + from..step.at + from + len) };
-                        out.copy_from_slice(values);
+                        out.iter_mut().zip(slopes).for_each(|(o, s)| *o = weigh(s));
                     } else {
                         let start = place.start + step.phase - self.task.span.start + from;
                         // SAFETY: each task adds within its own place.
-                        add(unsafe { self.out[k].part(start..start + len) }, values);
+                        let sums = unsafe { self.out[k].part(start..start + len) };
+                        sums.iter_mut()
+                            .zip(slopes)
+                            .for_each(|(o, s)| *o += weigh(s));
                     }
                 }
             }

@@ -554,7 +554,10 @@ impl<E: Elementary, const K: usize> Real for Dual<E, K> {
     fn chain<const N: usize>(arguments: [Self; N], value: f64, outer: [f64; N]) -> Self {
         // Plain loops: iterators over arrays are not always inlined, and then nothing vectorizes.
         let mut slopes = [0.; K];
-        for n in 0..N {
+        for k in 0..K {
+            slopes[k] = product(outer[0], arguments[0].slopes[k]);
+        }
+        for n in 1..N {
             for k in 0..K {
                 slopes[k] += product(outer[n], arguments[n].slopes[k]);
             }
@@ -563,27 +566,41 @@ impl<E: Elementary, const K: usize> Real for Dual<E, K> {
     }
 }
 
+// Sums, negations and shifts are without the chain rule's products and their look at zeros: slopes of 1 need neither.
+
 impl<E: Elementary, const K: usize> Neg for Dual<E, K> {
     type Output = Self;
     #[inline(always)]
-    fn neg(self) -> Self {
-        self.map(-self.value, -1.)
+    fn neg(mut self) -> Self {
+        self.value = -self.value;
+        for k in 0..K {
+            self.slopes[k] = -self.slopes[k];
+        }
+        self
     }
 }
 
 impl<E: Elementary, const K: usize> Add for Dual<E, K> {
     type Output = Self;
     #[inline(always)]
-    fn add(self, other: Self) -> Self {
-        Self::chain([self, other], self.value + other.value, [1., 1.])
+    fn add(mut self, other: Self) -> Self {
+        self.value += other.value;
+        for k in 0..K {
+            self.slopes[k] += other.slopes[k];
+        }
+        self
     }
 }
 
 impl<E: Elementary, const K: usize> Sub for Dual<E, K> {
     type Output = Self;
     #[inline(always)]
-    fn sub(self, other: Self) -> Self {
-        Self::chain([self, other], self.value - other.value, [1., -1.])
+    fn sub(mut self, other: Self) -> Self {
+        self.value -= other.value;
+        for k in 0..K {
+            self.slopes[k] -= other.slopes[k];
+        }
+        self
     }
 }
 
@@ -608,16 +625,18 @@ impl<E: Elementary, const K: usize> Div for Dual<E, K> {
 impl<E: Elementary, const K: usize> Add<f64> for Dual<E, K> {
     type Output = Self;
     #[inline(always)]
-    fn add(self, other: f64) -> Self {
-        self.map(self.value + other, 1.)
+    fn add(mut self, other: f64) -> Self {
+        self.value += other;
+        self
     }
 }
 
 impl<E: Elementary, const K: usize> Sub<f64> for Dual<E, K> {
     type Output = Self;
     #[inline(always)]
-    fn sub(self, other: f64) -> Self {
-        self.map(self.value - other, 1.)
+    fn sub(mut self, other: f64) -> Self {
+        self.value -= other;
+        self
     }
 }
 
