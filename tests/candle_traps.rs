@@ -41,6 +41,15 @@ fn fused_softmax_loses_the_gradient() -> Result<()> {
 }
 
 #[test]
+fn gradients_of_constants_stay_in_the_store() -> Result<()> {
+    let (x, constant) = (var(&[2.])?, Tensor::new(&[3f32], &Device::Cpu)?);
+    let gradients = (&constant * x.as_tensor())?.backward()?;
+    assert!(gradients.get(&constant).is_some());
+    assert_eq!(gradients.get_ids().count(), 2);
+    Ok(())
+}
+
+#[test]
 fn log_of_sigmoid_overflows() -> Result<()> {
     let logit = var(&[20.])?;
     let loss = candle_nn::loss::binary_cross_entropy_with_logit(
