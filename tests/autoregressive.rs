@@ -284,7 +284,9 @@ fn fresh_flows_are_the_identity() -> Result<()> {
     let (affine, spline) = (MafConfig::default(), NeuralSplineConfig::default());
     for dtype in [DType::F32, DType::F64] {
         let vb = || init::seeded(&VarMap::new(), 1, dtype, CPU);
-        let flows: [Box<dyn Bijector>; 4] = [
+        let flows: [Box<dyn Bijector>; 6] = [
+            Box::new(nice(&NiceConfig::default(), vb())?),
+            Box::new(real_nvp(&RealNvpConfig::default(), vb())?),
             Box::new(maf(&affine, vb())?),
             Box::new(iaf(&affine, vb())?),
             Box::new(neural_spline(&spline, vb())?),
@@ -318,6 +320,17 @@ fn densities_integrate_to_one() -> Result<()> {
         let (mut affine, mut spline) = small(context);
         (affine.features, spline.features, spline.bound) = (2, 2, 4.);
         let given = Tensor::new(&[0.4, -1.2], CPU)?;
+        let coupling = RealNvpConfig {
+            layers: 3,
+            hidden: vec![8],
+            context,
+            ..Default::default()
+        };
+        let additive = NiceConfig {
+            hidden: vec![8],
+            context,
+            ..Default::default()
+        };
         macro_rules! flow {
             ($new:ident, $config:expr) => {{
                 let (flow, _) = made(|vb| $new($config, vb), DType::F64, 0.5)?;
@@ -327,7 +340,9 @@ fn densities_integrate_to_one() -> Result<()> {
                 }
             }};
         }
-        let flows: [Box<dyn Bijector>; 3] = [
+        let flows: [Box<dyn Bijector>; 5] = [
+            Box::new(flow!(nice, &additive)),
+            Box::new(flow!(real_nvp, &coupling)),
             Box::new(flow!(maf, &affine)),
             Box::new(flow!(neural_spline, &spline)),
             Box::new(flow!(autoregressive_spline, &spline)),
