@@ -134,6 +134,34 @@ fn affine() -> MafConfig {
     }
 }
 
+/// What comes of a draw does not depend on those beside it but for the rounding of matrix products.
+#[test]
+fn draws_in_chunks_are_the_same_draws() -> Result<()> {
+    let zeros = Tensor::zeros(5, DType::F32, CPU)?;
+    for (name, build) in FLOWS {
+        let vars = VarMap::new();
+        let flow = build(init::seeded(&vars, 1, DType::F32, CPU))?;
+        let mut rng = Rng::new(6);
+        for (_, var) in init::named_vars(&vars)? {
+            var.set(&(rng.normal(var.shape(), DType::F32, CPU)? * 0.2)?)?;
+        }
+        let base = Normal::new(&zeros, &zeros.ones_like()?)?.to_event(1)?;
+        let model = base.transformed_by(flow)?;
+        let whole = model.sample(&[1000], &mut Rng::new(7))?;
+        for chunk in [1000, 2000, 333, 64] {
+            let parts = model.sample_chunked(1000, chunk, &mut Rng::new(7))?;
+            let scale = whole.abs()?.maximum(1.)?;
+            let gap = ((parts.clone() - &whole)? / scale)?.abs()?;
+            let gap = gap.max_all()?.to_scalar::<f32>()?;
+            assert!(gap <= 1e-4, "{name} in chunks of {chunk}: {gap}");
+            assert!(!parts.track_op());
+        }
+        assert_eq!(model.sample_chunked(0, 5, &mut Rng::new(7))?.dims(), [0, 5]);
+        assert!(model.sample_chunked(5, 0, &mut Rng::new(7)).is_err());
+    }
+    Ok(())
+}
+
 /// Trained a little, saved, loaded into a flow that started elsewhere: the same bits. Files with other names are refused.
 #[test]
 fn files_hold_the_whole_flow() -> Result<()> {

@@ -64,6 +64,28 @@ impl<D: Distribution, B: Bijector> Transformed<D, B> {
         &self.bijector
     }
 
+    /// The draws of [`sample`](Distribution::sample) of shape `[count]`, without gradients, `chunk` at a time through the
+    /// bijector: a network inside needs the memory of one chunk. Matrix products may round otherwise for another number of
+    /// rows, so draws agree for any chunk, and bit for bit for the same one.
+    ///
+    /// Errors: a chunk of 0; those of base and bijector.
+    pub fn sample_chunked(&self, count: usize, chunk: usize, rng: &mut Rng) -> Result<Tensor> {
+        if chunk == 0 {
+            let op = "Transformed::sample_chunked";
+            return Err(Error::value(op, "chunk", "at least 1", chunk));
+        }
+        let x = self.base.sample(&[count], rng)?.detach();
+        if count == 0 {
+            return self.bijector.transform(&x);
+        }
+        let part = |from: usize| -> Result<Tensor> {
+            let x = x.narrow(0, from, chunk.min(count - from))?;
+            Ok(self.bijector.transform(&x)?.detach())
+        };
+        let parts: Vec<Tensor> = (0..count).step_by(chunk).map(part).collect::<Result<_>>()?;
+        Ok(Tensor::cat(&parts, 0)?)
+    }
+
     /// Sums over the event dims that the bijector does not couple.
     fn sum(&self, log_det: Tensor) -> Result<Tensor> {
         independent::sum_last(log_det, self.event.len() - self.bijector.event_rank())
