@@ -24,6 +24,8 @@ impl<'a> View<'a> {
         let Some((start, end)) = layout.contiguous_offsets() else {
             candle_core::bail!("kernel argument is not contiguous")
         };
+        // A part of a tensor without elements begins beyond the end of its storage.
+        let (start, end) = if start == end { (0, 0) } else { (start, end) };
         Ok(View {
             storage,
             start,
