@@ -43,7 +43,26 @@ fn elementwise() -> Result<()> {
         assert!(LogitPreprocessing::new(wrong).is_err(), "{wrong}");
     }
     check(Tanh.inverted().inverted(), &x)?;
-    check(Chain::new(Softplus, Exp), &real(&[], 1))
+    check(Chain::new(Softplus, Exp), &real(&[], 1))?;
+    let parameters = [real(&[3], 1), real(&[3], 2)];
+    let falling = |p: &[Tensor]| Affine::new(&p[0], &p[1]);
+    check_with(
+        |p| Ok(Chain::new(falling(p)?, Softplus).inverted()),
+        &parameters,
+        &real(&[4, 3], 1).exp()?,
+    )?;
+    check_with(
+        |p| {
+            let (once, twice) = (falling(p)?, falling(&[p[1].clone(), p[0].clone()])?);
+            Ok(Sequence::new(vec![
+                Box::new(once),
+                Box::new(Tanh),
+                Box::new(twice),
+            ]))
+        },
+        &parameters,
+        &x,
+    )
 }
 
 #[test]
@@ -589,6 +608,7 @@ enum Flaw {
     Gradient,
     Shape,
     Coupled,
+    Direction,
 }
 
 struct Flawed(Flaw);
@@ -622,6 +642,11 @@ impl Bijector for Flawed {
             _ => (x, log_det),
         })
     }
+
+    fn decreasing(&self) -> Result<Option<Tensor>> {
+        let everywhere = Tensor::new(1u8, &CPU)?;
+        Ok((self.0 == Flaw::Direction).then_some(everywhere))
+    }
 }
 
 #[test]
@@ -636,6 +661,7 @@ fn the_harness_catches_planted_errors() -> Result<()> {
         (Flaw::Gradient, "gradient"),
         (Flaw::Shape, "0 batches"),
         (Flaw::Coupled, "round trip"),
+        (Flaw::Direction, "goes down"),
     ] {
         match check(Flawed(flaw), &x) {
             Err(Error::Value { expected, .. }) => assert!(expected.contains(says), "{expected}"),

@@ -1,8 +1,10 @@
 //! Bijectors, and distributions made from others: transformed, masked, expanded.
 
 use candle_core::{DType, Device, Tensor};
-use candle_prob::bijector::{Affine, Bijector, Exp, Sigmoid, Tanh};
-use candle_prob::distribution::{Distribution, Entropy, Expanded, Kl, Laplace, Masked, Normal};
+use candle_prob::bijector::{Affine, Bijector, Chain, Exp, Sigmoid, SoftClip, Tanh};
+use candle_prob::distribution::{
+    Cdf, Distribution, Entropy, Expanded, Exponential, Kl, Laplace, LogNormal, Masked, Normal,
+};
 use candle_prob::testing::Conformance;
 use candle_prob::{Result, Rng};
 
@@ -162,5 +164,116 @@ fn an_expanded_batch() -> Result<()> {
     all.dedup();
     assert_eq!(all.len(), 7 * 5 * 2 * 3);
     assert!(Expanded::new(d, &[5, 4, 3]).is_err());
+    Ok(())
+}
+
+#[test]
+fn tails_and_moments_through_a_bijector() -> Result<()> {
+    // The second of three scales is negative: its tails change places.
+    let scale = Tensor::new(&[0.5, -1.5, 2.], &CPU)?;
+    let sign = scale.sign()?;
+    let parameters = vec![
+        real(&[2, 3], 0),
+        real(&[2, 3], 1).exp()?,
+        real(&[3], 2),
+        scale.abs()?,
+    ];
+    let mut affine = Conformance::new(
+        |p: &[Tensor]| {
+            let by = Affine::new(&p[2], &p[3].broadcast_mul(&sign)?)?;
+            Laplace::new(&p[0], &p[1])?.transformed_by(by)
+        },
+        parameters.clone(),
+    );
+    affine.samples = 20_000;
+    affine.cdf()?;
+    affine.moments()?;
+    affine.mode()?;
+    affine.entropy()?;
+    let mut rows = Conformance::new(
+        |p: &[Tensor]| {
+            let by = Affine::new(&p[2], &p[3].broadcast_mul(&sign)?)?;
+            Laplace::new(&p[0], &p[1])?.to_event(1)?.transformed_by(by)
+        },
+        parameters,
+    );
+    rows.samples = 20_000;
+    rows.moments()?;
+    rows.mode()?;
+    rows.entropy()?;
+    let parameters = vec![real(&[2, 3], 0), real(&[2, 3], 1).exp()?];
+    let mut squashed = Conformance::new(
+        |p: &[Tensor]| Normal::new(&p[0], &p[1])?.transformed_by(Chain::new(Sigmoid, Exp)),
+        parameters,
+    );
+    squashed.samples = 20_000;
+    squashed.cdf()
+}
+
+#[test]
+fn tails_through_a_bijector_keep_their_digits() -> Result<()> {
+    let zero = Tensor::zeros((), DType::F64, &CPU)?;
+    let (normal, log_normal) = (
+        Normal::new(&zero, &zero.ones_like()?)?.transformed_by(Exp)?,
+        LogNormal::new(&zero, &zero.ones_like()?)?,
+    );
+    let infinity = f64::INFINITY;
+    let y = Tensor::new(
+        &[1e-17, 0.3, 1., 7., 1e17, 0., -1., infinity, -infinity],
+        &CPU,
+    )?;
+    let y = candle_core::Var::from_tensor(&y)?;
+    for (got, want) in [
+        (normal.log_cdf(&y)?, log_normal.log_cdf(&y)?),
+        (normal.log_survival(&y)?, log_normal.log_survival(&y)?),
+    ] {
+        let slopes = [&got, &want].map(|log| -> Result<Vec<f64>> {
+            let inside = log.narrow(0, 0, 5)?.sum_all()?.backward()?;
+            let slope = inside.get(&y).map(|g| g.to_vec1::<f64>()).transpose()?;
+            Ok(slope.unwrap_or_default())
+        });
+        let [slope, right] = slopes;
+        let pairs = [
+            (got.to_vec1::<f64>()?, want.to_vec1::<f64>()?),
+            (slope?, right?),
+        ];
+        for (got, want) in pairs.iter().flat_map(|(a, b)| a.iter().zip(b)) {
+            let close = got == want || ((got - want) / want).abs() < 1e-12;
+            assert!(close, "{got} is not {want}");
+        }
+    }
+    // No slope where nothing changes, whatever that of the bijector.
+    for log in [normal.log_cdf(&y)?, normal.log_survival(&y)?] {
+        let slopes = log.narrow(0, 5, 4)?.sum_all()?.backward()?;
+        let slopes = slopes.get(&y).map(|g| g.to_vec1::<f64>()).transpose()?;
+        assert_eq!(slopes.unwrap_or_default(), [0.; 9]);
+    }
+    // -Exponential: all of it is below 0, and NaN stays.
+    let one = zero.ones_like()?;
+    let negative = Exponential::new(&one)?.transformed_by(Affine::new(&zero, &one.neg()?)?)?;
+    let y = Tensor::new(&[-50., -1e-9, 0.5, f64::NAN], &CPU)?;
+    let cdf = negative.log_cdf(&y)?.to_vec1::<f64>()?;
+    assert!(
+        cdf[0] == -50. && cdf[1] == -1e-9 && cdf[2] == 0. && cdf[3].is_nan(),
+        "{cdf:?}"
+    );
+    let p = Tensor::new(&[0., 0.25, 1.], &CPU)?;
+    let quantiles = negative.quantile(&p)?.to_vec1::<f64>()?;
+    assert!(
+        quantiles[0] == -infinity && quantiles[2] == 0.,
+        "{quantiles:?}"
+    );
+    assert!((quantiles[1] + 4f64.ln()).abs() < 1e-12, "{quantiles:?}");
+    // Out of reach on both sides of a bounded range, and its ends.
+    let bounded = Normal::new(&zero, &one)?.transformed_by(SoftClip::new(2.)?)?;
+    let y = Tensor::new(&[-3., -2., 2., 3.], &CPU)?;
+    assert_eq!(bounded.cdf(&y)?.to_vec1::<f64>()?, [0., 0., 1., 1.]);
+    let ends = Tensor::new(&[0., 1.], &CPU)?;
+    assert_eq!(bounded.quantile(&ends)?.to_vec1::<f64>()?, [-2., 2.]);
+    let error = negative
+        .log_cdf(&one.to_dtype(DType::F32)?)
+        .err()
+        .map(|e| e.to_string());
+    assert!(error.is_some_and(|e| e.contains("Transformed::log_cdf")));
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 use candle_prob::distribution::{
-    Bernoulli, Beta, Binomial, Categorical, Delta, DiscretizedLogistic, Distribution, Entropy,
+    Bernoulli, Beta, Binomial, Categorical, Cdf, Delta, DiscretizedLogistic, Distribution, Entropy,
     Geometric, Kl, Mode, Moments, Multinomial, NegativeBinomial, OneHotCategorical, Poisson,
     RelaxedBernoulli, RelaxedOneHotCategorical,
 };
@@ -606,5 +606,111 @@ fn negative_binomial_entropy_of_scattered_counts() -> Result<()> {
     // So few that nothing else than zero happens, to rounding.
     let d = NegativeBinomial::new(&one(1e-30), &one(1000.))?;
     assert!(values(&d.entropy()?)[0].abs() < 1e-12);
+    Ok(())
+}
+
+/// Against sums in the order that keeps all digits: from the small end.
+#[test]
+fn tails_of_classes() -> Result<()> {
+    let rows = [
+        [0., -3., 2., f64::NEG_INFINITY, -800.],
+        [-800., 0., f64::NEG_INFINITY, 1., -40.],
+        [f64::NEG_INFINITY, 5., 4., 3., f64::NEG_INFINITY],
+    ];
+    for (dtype, tolerance) in [(DType::F64, 1e-14), (DType::F32, 3e-7)] {
+        let logits = Var::from_tensor(&Tensor::new(&rows, &Device::Cpu)?.to_dtype(dtype)?)?;
+        let d = Categorical::new(&logits)?;
+        let index = Tensor::new(&[[-1i64], [0], [1], [2], [3], [4], [5]], &Device::Cpu)?;
+        let cdf = d.log_cdf(&index)?;
+        let survival = d.log_survival(&index)?;
+        assert_eq!((cdf.dims(), cdf.dtype()), (&[7, 3][..], dtype));
+        for (b, row) in rows.iter().enumerate() {
+            // ln of a sum of exponentials of some, from their own largest.
+            let log_sum = |some: &[f64]| {
+                let most = some.iter().fold(f64::NEG_INFINITY, |a, b| a.max(*b));
+                if most == f64::NEG_INFINITY {
+                    return most;
+                }
+                most + some.iter().map(|l| (l - most).exp()).sum::<f64>().ln()
+            };
+            for i in 0..=6 {
+                let (low, high) = row.split_at(i.min(5));
+                let (low, high) = (log_sum(low), log_sum(high));
+                // ln(a / (a + b)) without the digits that a + b loses.
+                let share = |a: f64, b: f64| match a == f64::NEG_INFINITY {
+                    true => a,
+                    false => (a - b).min(0.) - (-(a - b).abs()).exp().ln_1p(),
+                };
+                for (got, want) in [(&cdf, share(low, high)), (&survival, share(high, low))] {
+                    let got = got
+                        .get(i)?
+                        .get(b)?
+                        .to_dtype(DType::F64)?
+                        .to_scalar::<f64>()?;
+                    let want = if want.abs() < 1e-37 && dtype == DType::F32 {
+                        0.
+                    } else {
+                        want
+                    };
+                    let close = got == want || ((got - want) / want).abs() < tolerance;
+                    assert!(close, "row {b}, {i} classes: {got:e} is not {want:e}");
+                }
+            }
+        }
+        // A slope wherever there is a value.
+        for log in [cdf, survival] {
+            let finite = log.detach().gt(f64::NEG_INFINITY)?;
+            let loss = finite.where_cond(&log, &log.zeros_like()?)?.sum_all()?;
+            let slopes = loss.backward()?;
+            let slopes = slopes.get(&logits).map(values).unwrap_or_default();
+            assert!(
+                slopes.len() == 15 && slopes.iter().all(|g| g.is_finite()),
+                "{slopes:?}"
+            );
+        }
+        let p = Tensor::new(&[[0.], [0.04], [0.3], [0.99999], [1.]], &Device::Cpu)?;
+        let quantiles = d.quantile(&p.to_dtype(dtype)?)?.to_vec2::<u32>()?;
+        assert_eq!(
+            quantiles,
+            [[0, 0, 0], [0, 1, 1], [2, 3, 1], [2, 3, 3], [4, 4, 3]]
+        );
+    }
+    let logits = new(&[0.3, -0.2, 1., 0.5], DType::F64);
+    let d = Categorical::new(&logits)?;
+    for i in 0..4u32 {
+        let i = Tensor::new(i, &Device::Cpu)?;
+        let tails = [(d.cdf(&i)? + d.survival(&i)?)?];
+        near(&tails[0], 1., 1e-15);
+        // The smallest class with that cdf, and the next one just above.
+        let cdf = d.cdf(&i)?;
+        let class = |p: Tensor| d.quantile(&p).and_then(|q| Ok(q.to_scalar::<u32>()?));
+        let own = i.to_scalar::<u32>()?;
+        assert_eq!(class((&cdf * (1. - 1e-12))?)?, own);
+        assert_eq!(
+            class((&cdf * (1. + 1e-12))?.minimum(1.)?)?,
+            (own + 1).min(3)
+        );
+        for upper in [false, true] {
+            check_gradient(
+                &|t| {
+                    let d = Categorical::new(&t[0])?;
+                    let log = if upper {
+                        d.log_survival(&i)?
+                    } else {
+                        d.log_cdf(&i)?
+                    };
+                    let finite = log.detach().gt(f64::NEG_INFINITY)?;
+                    Ok(finite.where_cond(&log, &log.zeros_like()?)?)
+                },
+                std::slice::from_ref(&logits),
+                1e-7,
+            )?;
+        }
+    }
+    let float = new(&[0.], DType::F64);
+    for got in [d.log_cdf(&float), d.log_survival(&float), d.cdf(&float)] {
+        let error = got.unwrap_err().to_string();
+        assert!(error.contains("U8, U32 or I64"), "{error}");
+    }
     Ok(())
 }

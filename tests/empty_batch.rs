@@ -2,7 +2,7 @@
 //! elements.
 
 use candle_core::{DType, Device, Tensor, Var};
-use candle_prob::bijector::Exp;
+use candle_prob::bijector::{Affine, Exp};
 use candle_prob::distribution::*;
 use candle_prob::divergence::{Pearson, Renyi, Wasserstein2, categorical, discrete, estimate};
 use candle_prob::{Result, Rng};
@@ -60,7 +60,10 @@ macro_rules! ask {
     };
     ($out:ident, $d:ident, cdf) => {
         let x = $d.sample(&[SAMPLE], &mut Rng::new(0))?;
-        let p = none(&[&[SAMPLE], $d.batch_shape()].concat(), x.dtype())?;
+        let p = none(
+            &[&[SAMPLE], $d.batch_shape()].concat(),
+            $d.log_prob(&x)?.dtype(),
+        )?;
         $out.by_sample.extend([
             ("cdf", dims($d.cdf(&x)?)?),
             ("log_cdf", dims($d.log_cdf(&x)?)?),
@@ -133,9 +136,14 @@ fn numbers() -> Vec<Row> {
         ),
         row!("StudentT", |p| StudentT::new(&p[0], &p[1], &p[2]), moments mode entropy cdf),
         row!(
+            "Transformed by Affine",
+            |p| Normal::new(&p[0], &p[1])?.transformed_by(Affine::soft_clamped(&p[2], &p[3], 1.)?),
+            moments mode entropy cdf kl
+        ),
+        row!(
             "Transformed",
             |p| Normal::new(&p[0], &p[1])?.transformed_by(Exp),
-            kl
+            cdf kl
         ),
         row!(
             "Truncated",
@@ -152,8 +160,8 @@ fn numbers() -> Vec<Row> {
 /// The last dim of the parameters is that of classes.
 fn classes() -> Vec<Row> {
     vec![
-        row!("Categorical", |p| Categorical::new(&p[0]), mode entropy kl),
-        row!("Categorical::from_probs", |p| Categorical::from_probs(&p[0]), mode entropy kl),
+        row!("Categorical", |p| Categorical::new(&p[0]), mode entropy cdf kl),
+        row!("Categorical::from_probs", |p| Categorical::from_probs(&p[0]), mode entropy cdf kl),
         row!("MixtureSameFamily", |p| MixtureSameFamily::new(Categorical::new(&p[0])?, Normal::new(&p[1], &p[2])?), moments cdf),
     ]
 }

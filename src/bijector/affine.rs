@@ -82,6 +82,14 @@ impl Affine {
         &self.loc
     }
 
+    /// What the argument is multiplied by.
+    pub fn scale(&self) -> Result<Tensor> {
+        match self.kind {
+            Spread::Scale => Ok(self.spread.clone()),
+            Spread::Soft { .. } => Ok(self.log_scale()?.exp()?),
+        }
+    }
+
     /// The logarithm of the scale's absolute value.
     pub fn log_scale(&self) -> Result<Tensor> {
         self.log_det(false)
@@ -166,7 +174,7 @@ impl PartialEq for Affine {
     fn eq(&self, other: &Self) -> bool {
         let same = |a: &Tensor, b: &Tensor| -> candle_core::Result<bool> {
             let kind = a.dims() == b.dims() && a.dtype() == b.dtype();
-            Ok(kind && a.eq(b)?.min_all()?.to_scalar::<u8>()? == 1)
+            Ok(kind && (a.elem_count() == 0 || a.eq(b)?.min_all()?.to_scalar::<u8>()? == 1))
         };
         let pairs = [(&self.loc, &other.loc), (&self.spread, &other.spread)];
         self.kind == other.kind && pairs.iter().all(|(a, b)| same(a, b).unwrap_or(false))
@@ -184,5 +192,12 @@ impl Bijector for Affine {
 
     fn inverse_and_log_det(&self, y: &Tensor) -> Result<(Tensor, Tensor)> {
         self.apply("Affine::inverse", true, y)
+    }
+
+    fn decreasing(&self) -> Result<Option<Tensor>> {
+        match self.kind {
+            Spread::Scale => Ok(Some(self.spread.detach().lt(0.)?)),
+            Spread::Soft { .. } => Ok(None),
+        }
     }
 }

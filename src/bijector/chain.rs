@@ -1,6 +1,6 @@
 //! One bijector after another.
 
-use super::{Bijector, sum_last};
+use super::{Bijector, sum_last, turned};
 use crate::error::Result;
 use candle_core::Tensor;
 
@@ -63,5 +63,9 @@ impl<A: Bijector, B: Bijector> Bijector for Chain<A, B> {
 
     fn inverse_shape(&self, event: &[usize]) -> Result<Vec<usize>> {
         self.first.inverse_shape(&self.second.inverse_shape(event)?)
+    }
+
+    fn decreasing(&self) -> Result<Option<Tensor>> {
+        turned(self.first.decreasing()?, self.second.decreasing()?)
     }
 }

@@ -52,4 +52,8 @@ impl<B: Bijector> Bijector for Inverted<B> {
     fn inverse_shape(&self, event: &[usize]) -> Result<Vec<usize>> {
         self.base.transformed_shape(event)
     }
+
+    fn decreasing(&self) -> Result<Option<Tensor>> {
+        self.base.decreasing()
+    }
 }

@@ -48,6 +48,12 @@ pub trait Bijector {
         Ok(event.to_vec())
     }
 
+    /// Where a map of each element by itself decreases: 1 there, u8, of a shape that broadcasts with the argument's. `None`
+    /// stands for nowhere. Cdfs of [`Transformed`](crate::distribution::Transformed) distributions turn round by it.
+    fn decreasing(&self) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
+
     /// The map in the other direction.
     fn inverted(self) -> Inverted<Self>
     where
@@ -80,11 +86,23 @@ macro_rules! pointer {
             fn inverse_shape(&self, event: &[usize]) -> Result<Vec<usize>> {
                 (**self).inverse_shape(event)
             }
+
+            fn decreasing(&self) -> Result<Option<Tensor>> {
+                (**self).decreasing()
+            }
         }
     )*};
 }
 
 pointer!(&B, Box<B>, std::sync::Arc<B>);
+
+/// Where one map after another decreases: where one of both does.
+fn turned(first: Option<Tensor>, second: Option<Tensor>) -> Result<Option<Tensor>> {
+    match (first, second) {
+        (Some(first), Some(second)) => Ok(Some(first.broadcast_ne(&second)?)),
+        (first, second) => Ok(first.or(second)),
+    }
+}
 
 /// Sums over the last dims.
 fn sum_last(mut x: Tensor, dims: usize) -> Result<Tensor> {

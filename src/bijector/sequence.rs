@@ -1,6 +1,6 @@
 //! Many bijectors, one after another.
 
-use super::{Bijector, sum_last};
+use super::{Bijector, sum_last, turned};
 use crate::error::Result;
 use candle_core::Tensor;
 
@@ -108,5 +108,10 @@ impl Bijector for Sequence {
             event = member.inverse_shape(&event)?;
         }
         Ok(event)
+    }
+
+    fn decreasing(&self) -> Result<Option<Tensor>> {
+        let mut members = self.members.iter();
+        members.try_fold(None, |all, member| turned(all, member.decreasing()?))
     }
 }

@@ -52,6 +52,9 @@ impl Elementwise for SoftClip {
     const NAME: &'static str = "SoftClip";
 
     fn forward<R: Real>(self, x: R) -> R {
+        if x.value().is_infinite() {
+            return R::constant(self.bound.copysign(x.value()));
+        }
         x / (x.abs() / self.bound + 1.)
     }
 

@@ -3,9 +3,12 @@
 use super::counts::double;
 use super::parameters::Domain;
 use super::*;
-use crate::kernels::logits::{categorical_log_prob, categorical_sample, log_softmax};
+use crate::kernels::logits::{
+    categorical_log_prob, categorical_quantile, categorical_sample, log_softmax, log_sum_exp,
+};
 use crate::kernels::pointwise::{Formula, Real, formula};
 use crate::kernels::range::{End, first_outside};
+use crate::special::log1mexp;
 use candle_core::{D, DType};
 
 /// Categorical distribution over the classes `0..K`, from logits.
@@ -155,7 +158,14 @@ impl Distribution for Categorical {
     }
 
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
-        let op = "Categorical::log_prob";
+        self.check("Categorical::log_prob", value)?;
+        categorical_log_prob(&self.logits, value)
+    }
+}
+
+impl Categorical {
+    /// Refuses what are no indices, or do not fit; returns `sample ++ batch`.
+    fn check(&self, op: &'static str, value: &Tensor) -> Result<Vec<usize>> {
         if !matches!(value.dtype(), DType::U8 | DType::U32 | DType::I64) {
             return Err(Error::DType {
                 op,
@@ -165,8 +175,70 @@ impl Distribution for Categorical {
             });
         }
         shape::same_device(op, "value", value, &self.logits)?;
-        shape::value_shape(op, value, self.batch_shape(), &[])?;
-        categorical_log_prob(&self.logits, value)
+        shape::value_shape(op, value, self.batch_shape(), &[])
+    }
+
+    /// `ln sum p_k` over the classes above the value if `upper`, else over the others; in double precision inside. Where it is
+    /// most of the whole, from what is left.
+    fn tail(&self, op: &'static str, value: &Tensor, upper: bool) -> Result<Tensor> {
+        let out = self.check(op, value)?;
+        let (k, like) = (self.classes() as u32, &self.logits);
+        let log_probs = log_softmax(&double(like)?)?;
+        let log_probs = log_probs.broadcast_as([&out[..], &[k as usize]].concat())?;
+        if out.contains(&0) {
+            return Ok(log_probs.sum(D::Minus1)?.to_dtype(like.dtype())?);
+        }
+        let value = value.to_dtype(DType::I64)?.broadcast_as(out)?;
+        let classes = Tensor::arange(0, i64::from(k), like.device())?;
+        let above = classes.broadcast_gt(&value.unsqueeze(D::Minus1)?)?;
+        let nothing = (log_probs.detach().zeros_like()? + f64::NEG_INFINITY)?;
+        let possible = log_probs.detach().ne(f64::NEG_INFINITY)?;
+        // The sum, and whether there is anything to sum.
+        let side = |inside: Tensor| -> Result<(Tensor, Tensor)> {
+            let counted = (&inside * &possible)?.to_dtype(DType::F32)?;
+            let any = counted.sum(D::Minus1)?.gt(0.)?;
+            let masked = inside.where_cond(&log_probs, &nothing)?;
+            let every = any.unsqueeze(D::Minus1)?.broadcast_as(masked.shape())?;
+            Ok((log_sum_exp(&every.where_cond(&masked, &log_probs)?)?, any))
+        };
+        let (own, rest) = match upper {
+            true => (above.clone(), above.eq(0u8)?),
+            false => (above.eq(0u8)?, above),
+        };
+        let ((own, any), (rest, others)) = (side(own)?, side(rest)?);
+        let one_sided = any.ne(&others)?;
+        let own_side = (own.detach().lt(&rest.detach())? + one_sided)?.gt(0u8)?;
+        // A number of no consequence where `own` is taken, so that no slope is infinite.
+        let far = own_side.where_cond(&own.detach().ones_like()?, &rest.neg()?)?;
+        let log = own_side.where_cond(&own, &log1mexp(&far)?)?;
+        let zero = log.detach().zeros_like()?;
+        let log = others.where_cond(&log, &zero)?;
+        let log = any.where_cond(&log, &(&zero + f64::NEG_INFINITY)?)?;
+        Ok(log.to_dtype(like.dtype())?)
+    }
+}
+
+/// Over the indices of the classes, which are values of [`log_prob`](Distribution::log_prob); quantiles are u32. Memory is that
+/// of K numbers for each value.
+impl Cdf for Categorical {
+    fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
+        self.tail("Categorical::log_cdf", value, false)
+    }
+
+    fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
+        self.tail("Categorical::log_survival", value, true)
+    }
+
+    /// At 0 the first class, at 1 the last that is not masked. Sums are those of the sampler, in double precision.
+    fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
+        let op = "Categorical::quantile";
+        let batch = self.batch_shape();
+        check_probability(op, probability, &self.logits, batch)?;
+        let out = shape::value_shape(op, probability, batch, &[])?;
+        let p = double(&probability.detach().broadcast_as(out.as_slice())?)?;
+        let p = p.flatten_all()?.to_vec1::<f64>()?;
+        let classes = categorical_quantile(op, &self.logits.detach(), &p)?;
+        Ok(Tensor::from_vec(classes, out, self.logits.device())?)
     }
 }
 

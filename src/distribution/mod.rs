@@ -7,15 +7,15 @@
 //! What each family has beside [`sample`](Distribution::sample) and [`log_prob`](Distribution::log_prob):
 //! [pathwise](Reparameterized) gradients of samples, [moments](Moments), [mode](Mode), [entropy](Entropy), [cdf](Cdf),
 //! and [KL](Kl) to another of its own in closed form. Combinators pass on what their parts have; their rows are those of
-//! [`Normal`]. Divergences across families are on each type's page among its
-//! implementations of [`Kl`].
+//! [`Normal`], that of [`Transformed`] with a map that is not affine. Divergences across families are on each type's page
+//! among its implementations of [`Kl`].
 //!
 //! | family | pathwise | moments | mode | entropy | cdf | KL to its own |
 //! |---|---|---|---|---|---|---|
 //! | [`Bernoulli`] | - | yes | yes | yes | yes | yes |
 //! | [`Beta`] | yes | yes | yes | yes | yes | yes |
 //! | [`Binomial`] | - | yes | yes | yes | yes | yes |
-//! | [`Categorical`] | - | - | yes | yes | - | yes |
+//! | [`Categorical`] | - | - | yes | yes | yes | yes |
 //! | [`Cauchy`] | yes | yes | yes | yes | yes | yes |
 //! | [`Chi2`] | yes | yes | yes | yes | yes | yes |
 //! | [`ContinuousBernoulli`] | yes | yes | yes | yes | yes | yes |
@@ -51,7 +51,7 @@
 //! | [`RelaxedBernoulli`] | yes | - | - | - | yes | - |
 //! | [`RelaxedOneHotCategorical`] | yes | - | - | - | - | - |
 //! | [`StudentT`] | yes | yes | yes | yes | yes | - |
-//! | [`Transformed`] | yes | - | - | - | - | yes |
+//! | [`Transformed`] | yes | - | - | - | yes | yes |
 //! | [`Truncated`] | yes | - | - | - | yes | - |
 //! | [`TruncatedNormal`] | yes | yes | yes | yes | yes | yes |
 //! | [`Uniform`] | yes | yes | yes | yes | yes | yes |

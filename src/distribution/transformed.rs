@@ -1,7 +1,7 @@
 //! A distribution seen through a bijector.
 
 use super::*;
-use crate::bijector::Bijector;
+use crate::bijector::{Affine, Bijector};
 
 /// The distribution of `f(x)` for x from a base distribution and a bijector f.
 ///
@@ -11,6 +11,9 @@ use crate::bijector::Bijector;
 /// couples; where it has more, the log-det is summed over them.
 ///
 /// Gradients: those of base and bijector, pathwise where the base's are.
+///
+/// [`Cdf`] is there for any bijector where the base is continuous and has it; [`Moments`], [`Mode`] and [`Entropy`] for
+/// [`Affine`] maps alone.
 ///
 /// Errors: a base whose event has fewer dims than the bijector couples.
 ///
@@ -142,6 +145,100 @@ impl<D: Distribution, B: Bijector> Distribution for Transformed<D, B> {
 }
 
 impl<D: Reparameterized, B: Bijector> Reparameterized for Transformed<D, B> {}
+
+/// Of scalar continuous distributions, whose bijector is a monotone map of each element: the tails are those of the base at
+/// `f^-1(y)`, and change places where f decreases. Values that f does not reach have all probability on one side.
+impl<D: Cdf + Reparameterized, B: Bijector> Transformed<D, B> {
+    /// `falls` where the bijector decreases, else `rises`.
+    fn turn(&self, falls: impl FnOnce() -> Result<Tensor>, rises: Tensor) -> Result<Tensor> {
+        match self.bijector.decreasing()? {
+            Some(mask) => Ok(mask
+                .broadcast_as(rises.shape())?
+                .where_cond(&falls()?, &rises)?),
+            None => Ok(rises),
+        }
+    }
+
+    fn tail(&self, op: &'static str, value: &Tensor, upper: bool) -> Result<Tensor> {
+        let out = shape::value_shape(op, value, self.batch_shape(), &self.event)?;
+        let value = value.broadcast_as(out)?;
+        if value.elem_count() == 0 {
+            return Ok(value);
+        }
+        let inverse = |y: &Tensor| self.bijector.inverse(y).map_err(|e| e.of(op));
+        let known = value.detach();
+        let far = inverse(&known)?.detach();
+        // A value in the middle stands in for those without a slope: at infinity, or out of reach on its side of the middle.
+        let half = Tensor::full(0.5, (), value.device())?.to_dtype(value.dtype())?;
+        let middle = self.bijector.transform(&self.base.quantile(&half)?)?;
+        let middle = middle.detach().broadcast_as(value.shape())?;
+        let finite = far.abs()?.lt(f64::INFINITY)?;
+        let infinite = far.abs()?.eq(f64::INFINITY)?;
+        let x = inverse(&finite.where_cond(&value, &middle)?)?;
+        let x = infinite.where_cond(&far, &x)?;
+        let tail = |upper: bool| match upper {
+            false => self.base.log_cdf(&x),
+            true => self.base.log_survival(&x),
+        };
+        let log = self.turn(|| tail(!upper), tail(upper)?)?;
+        let none = (log.detach().zeros_like()? + f64::NEG_INFINITY)?;
+        let all = log.detach().zeros_like()?;
+        let below = known.lt(&middle)?;
+        let (low, high) = if upper { (&all, &none) } else { (&none, &all) };
+        let beyond = below.where_cond(low, high)?;
+        let beyond = known.eq(&known)?.where_cond(&beyond, &(&all * f64::NAN)?)?;
+        Ok((finite + infinite)?.where_cond(&log, &beyond)?)
+    }
+}
+
+impl<D: Cdf + Reparameterized, B: Bijector> Cdf for Transformed<D, B> {
+    fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
+        self.tail("Transformed::log_cdf", value, false)
+    }
+
+    fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
+        self.tail("Transformed::log_survival", value, true)
+    }
+
+    fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
+        let base = |e: Error| e.of("Transformed::quantile");
+        let rises = self.base.quantile(probability).map_err(base)?;
+        let falls = || self.base.survival_quantile(probability).map_err(base);
+        self.bijector.transform(&self.turn(falls, rises)?)
+    }
+
+    fn survival_quantile(&self, probability: &Tensor) -> Result<Tensor> {
+        let base = |e: Error| e.of("Transformed::survival_quantile");
+        let rises = self.base.survival_quantile(probability).map_err(base)?;
+        let falls = || self.base.quantile(probability).map_err(base);
+        self.bijector.transform(&self.turn(falls, rises)?)
+    }
+}
+
+impl<D: Moments> Moments for Transformed<D, Affine> {
+    fn mean(&self) -> Result<Tensor> {
+        self.bijector.transform(&self.base.mean()?)
+    }
+
+    fn variance(&self) -> Result<Tensor> {
+        let factor = self.bijector.scale()?.sqr()?;
+        Ok(self.base.variance()?.broadcast_mul(&factor)?)
+    }
+}
+
+impl<D: Mode> Mode for Transformed<D, Affine> {
+    fn mode(&self) -> Result<Tensor> {
+        self.bijector.transform(&self.base.mode()?)
+    }
+}
+
+impl<D: Entropy> Entropy for Transformed<D, Affine> {
+    fn entropy(&self) -> Result<Tensor> {
+        let full = [self.batch_shape(), &self.event].concat();
+        let log_det = self.bijector.log_scale()?.broadcast_as(full)?;
+        Ok((self.base.entropy()? + self.sum(log_det)?)?)
+    }
+}
 
 /// A divergence does not change under a bijector that both share.
 impl<D: Kl<Q>, Q: Distribution, B: Bijector + PartialEq> Kl<Transformed<Q, B>>

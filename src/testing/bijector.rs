@@ -37,6 +37,7 @@ impl Default for Bounds {
 ///   event depends on another;
 /// - that the log-dets of the two directions add up to 0;
 /// - the gradients of both directions' values and log-dets to argument and parameters against central differences;
+/// - for maps of each element by itself, that they decrease where they say so;
 /// - shapes: those that the bijector foretells, more leading dims, no events at all, strided arguments, no other rank;
 ///
 /// and in f32 values, log-dets and round trips against those of f64. Bijectors whose gradient is meant to differ from
@@ -84,6 +85,9 @@ pub fn check_bijector<B: Bijector>(
     close("inverse", "minus the log-det", &back, &negative, bounds.f64)?;
     let forth = bijector.transform(&again)?;
     close("transform", "the round trip from y", &forth, &y, bounds.f64)?;
+    if bijector.event_rank() == 0 {
+        direction(&bijector, x)?;
+    }
     for (direction, argument) in [(forward, x), (backward, &y)] {
         direction.shapes(&bijector, argument)?;
         direction.jacobian(&bijector, argument)?;
@@ -307,4 +311,27 @@ fn ln_abs_det(mut rows: Vec<Vec<f64>>) -> f64 {
         }
     }
     log
+}
+
+/// y goes down with x where the bijector says so, and up elsewhere.
+fn direction<B: Bijector>(bijector: &B, x: &Tensor) -> Result<()> {
+    let rise = (bijector.transform(&(x + 1e-3)?)? - bijector.transform(x)?)?;
+    let falls = rise.lt(0.)?;
+    let says = match bijector.decreasing()? {
+        Some(mask) => mask.broadcast_as(falls.shape())?,
+        None => falls.zeros_like()?,
+    };
+    let wrong = falls.ne(&says)?.to_dtype(DType::F64)?.sum_all()?;
+    let wrong = wrong.to_scalar::<f64>()?;
+    if wrong > 0. {
+        let expected = "a mask of the elements whose y goes down with x";
+        let found = format!("another one in {wrong} elements");
+        return Err(Error::value(
+            "check_bijector",
+            "decreasing",
+            expected,
+            found,
+        ));
+    }
+    Ok(())
 }

@@ -300,20 +300,8 @@ pub(crate) fn categorical_sample(
     repeats: usize,
     stream: Stream,
 ) -> Result<Vec<u32>> {
-    let k = logits.dim(D::Minus1)?;
-    let logits = logits.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
-    let logits = logits.flatten_all()?.to_vec1::<f64>()?;
-    let count = logits.len() / k.max(1);
-    let table = cumulative(&logits, k);
-    let total = |row: usize| table[row * k + k - 1];
-    if let Some(row) = (0..count).find(|row| !(total(*row) > 0. && total(*row) < f64::INFINITY)) {
-        return Err(Error::value(
-            "Categorical::sample",
-            "logits",
-            "a finite largest logit in each row",
-            format!("row {row} without one"),
-        ));
-    }
+    let (_, table, k) = masses("Categorical::sample", logits)?;
+    let count = table.len() / k;
     let uniforms = random::uniforms_f64(stream, count * repeats);
     Ok(buffer::build(uniforms.len(), CHUNK, |offset, out| {
         for (i, out) in out.iter_mut().enumerate() {
@@ -325,6 +313,45 @@ pub(crate) fn categorical_sample(
             *out = class.min(mass.partition_point(|m| *m < mass[k - 1])) as u32;
         }
     }))
+}
+
+/// The first class up to which the probability is at least p, for each of `p`, which go through the rows of logits in turn; at
+/// 1 the last one that is possible, however little its probability adds.
+pub(crate) fn categorical_quantile(
+    op: &'static str,
+    logits: &Tensor,
+    p: &[f64],
+) -> Result<Vec<u32>> {
+    let (logits, table, k) = masses(op, logits)?;
+    let count = table.len() / k;
+    let class = |(i, p): (usize, &f64)| {
+        let row = i % count * k..(i % count + 1) * k;
+        if *p >= 1. {
+            let last = logits[row].iter().rposition(|l| *l > f64::NEG_INFINITY);
+            return last.unwrap_or(0) as u32;
+        }
+        let mass = &table[row];
+        mass.partition_point(|m| *m < p * mass[k - 1]) as u32
+    };
+    Ok(p.iter().enumerate().map(class).collect())
+}
+
+/// The logits, running sums of the rows' unnormalized probabilities, and how many classes there are.
+fn masses(op: &'static str, logits: &Tensor) -> Result<(Vec<f64>, Vec<f64>, usize)> {
+    let k = logits.dim(D::Minus1)?.max(1);
+    let logits = logits.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
+    let logits = logits.flatten_all()?.to_vec1::<f64>()?;
+    let table = cumulative(&logits, k);
+    let mut totals = table.iter().skip(k - 1).step_by(k);
+    match totals.position(|total| !(*total > 0. && *total < f64::INFINITY)) {
+        Some(row) => Err(Error::value(
+            op,
+            "logits",
+            "a finite largest logit in each row",
+            format!("row {row} without one"),
+        )),
+        None => Ok((logits, table, k)),
+    }
 }
 
 /// Running sums of `exp(l - max)` along rows of `k`.

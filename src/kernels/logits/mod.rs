@@ -5,7 +5,7 @@ mod categorical;
 mod normalize;
 
 pub(crate) use bernoulli::bernoulli_log_prob;
-pub(crate) use categorical::{categorical_log_prob, categorical_sample};
+pub(crate) use categorical::{categorical_log_prob, categorical_quantile, categorical_sample};
 pub(crate) use normalize::{log_softmax, log_sum_exp};
 
 use crate::error::Result;
