@@ -133,4 +133,8 @@ impl Bijector for Reversible {
     fn inverse_shape(&self, event: &[usize]) -> Result<Vec<usize>> {
         self.sequence.inverse_shape(event)
     }
+
+    fn decreasing(&self) -> Result<Option<Tensor>> {
+        self.sequence.decreasing()
+    }
 }
