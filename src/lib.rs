@@ -7,6 +7,7 @@
 //! - [`flow`]: recipes that assemble bijectors and networks.
 //! - [`dynamics`]: ordinary differential equations as layers.
 //! - [`divergence`]: f-divergences, Renyi and Wasserstein distances, Monte-Carlo estimates.
+//! - [`select`]: feature selection by the l2,0 norm and its rivals.
 //! - [`net`]: dense networks, convolutions and image encoders, and heads that turn features into a distribution.
 //! - [`objective`]: bottleneck objectives, returned as named parts.
 //! - [`optim`]: fused Adam and SGD, clipping, schedules, checkpoints of the whole training state.
@@ -35,6 +36,7 @@ pub mod net;
 pub mod objective;
 pub mod optim;
 pub mod rng;
+pub mod select;
 mod shape;
 pub mod special;
 #[cfg(feature = "testing")]

@@ -21,6 +21,7 @@
 //! - `mixture_cdf`: distribution functions of mixtures and their inverses. `root`: roots of rising functions.
 //! - `reversible`: a chain of invertible steps that keeps no activation.
 //! - `triangular`: solves with lower-triangular matrices and Cholesky factors.
+//! - `design`: products with a design matrix of features in rows.
 //! - `range`: whether a tensor's elements lie in an interval.
 //! - `update`: a variable and its optimizer state in one in-place pass (`adam`, `sgd`). `norm`: a tensor to one number.
 
@@ -33,6 +34,7 @@ pub(crate) mod conv2d;
 pub(crate) mod count;
 pub(crate) mod coupling;
 pub(crate) mod dense;
+pub(crate) mod design;
 pub(crate) mod gamma;
 pub(crate) mod gaussian;
 pub(crate) mod gemm;

@@ -1,0 +1,15 @@
+//! Feature selection: which columns of a data matrix tell about its labels.
+//!
+//! [`hiht`] and [`ahiht`] solve least squares with the l2,0 norm along a path of regularization; a [`Path`] holds every
+//! solution and ranks the features, so that their number can be chosen without another run. [`L20`], [`L21`] and
+//! [`TopRows`] are the penalties with their proximal operators, for other trainings as well.
+
+mod hiht;
+mod path;
+mod problem;
+mod regularizer;
+
+pub use hiht::{HihtConfig, Start, ahiht, hiht};
+pub use path::{Path, Ranking, Solution};
+pub use problem::{Preparation, Problem};
+pub use regularizer::{L20, L21, Regularizer, TopRows};

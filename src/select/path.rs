@@ -1,0 +1,147 @@
+//! Solutions along a path of regularization, and the order of features that they give.
+
+use super::Problem;
+use crate::error::{Error, Result};
+use candle_core::{Device, Tensor};
+
+/// The solutions for falling weights of the regularization, each started from the one before.
+#[derive(Debug, Clone)]
+pub struct Path {
+    pub(super) solutions: Vec<Solution>,
+    pub(super) ranking: Ranking,
+    pub(super) features: usize,
+}
+
+/// What was found for one weight of the regularization. Weights and bias belong to the data as they came.
+#[derive(Debug, Clone)]
+pub struct Solution {
+    /// The weight of the regularization.
+    pub lambda: f64,
+    /// The constant L of the last step, an upper bound of the slope's change where it mattered.
+    pub lipschitz: f64,
+    /// Steps taken.
+    pub iterations: usize,
+    /// How often L was raised.
+    pub increases: usize,
+    /// `|H (X W - Y)|_F^2 / 2`.
+    pub loss: f64,
+    /// The loss and lambda for each feature of the support.
+    pub objective: f64,
+    /// The objective after every step.
+    pub objectives: Vec<f64>,
+    /// The squared length of the last change of W.
+    pub squared_change: f64,
+    /// The features whose rows are not zero, in order.
+    pub support: Vec<usize>,
+    /// The rows of the support, `[C]` each.
+    pub rows: Vec<Vec<f64>>,
+    /// The bias, `[C]`.
+    pub bias: Vec<f64>,
+}
+
+/// All features, the most relevant first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ranking {
+    order: Vec<usize>,
+    scores: Vec<f64>,
+}
+
+impl Solution {
+    /// The weights `[d, C]`, f64.
+    pub fn weights(&self, features: usize) -> Result<Tensor> {
+        let outputs = self.bias.len();
+        let mut w = vec![0.; features * outputs];
+        for (feature, row) in self.support.iter().zip(&self.rows) {
+            if *feature >= features {
+                let expected = format!("more than {feature}");
+                return Err(Error::value(
+                    "Solution::weights",
+                    "features",
+                    expected,
+                    features,
+                ));
+            }
+            w[feature * outputs..][..outputs].copy_from_slice(row);
+        }
+        Ok(Tensor::from_vec(w, (features, outputs), &Device::Cpu)?)
+    }
+}
+
+impl Ranking {
+    /// By scores, the highest first, among equal ones by the second number, then by the feature's number.
+    pub(super) fn new(scores: Vec<f64>, second: &[f64]) -> Self {
+        let mut order: Vec<usize> = (0..scores.len()).collect();
+        let key = |i: &usize| (scores[*i], second[*i]);
+        order.sort_by(|a, b| {
+            let ((a, x), (b, y)) = (key(a), key(b));
+            b.total_cmp(&a).then(y.total_cmp(&x))
+        });
+        Ranking { order, scores }
+    }
+
+    /// The features, the most relevant first.
+    pub fn order(&self) -> &[usize] {
+        &self.order
+    }
+
+    /// The score of each feature, by its number.
+    pub fn scores(&self) -> &[f64] {
+        &self.scores
+    }
+
+    /// The `k` most relevant features.
+    ///
+    /// Errors: more than there are.
+    pub fn top(&self, k: usize) -> Result<&[usize]> {
+        self.order.get(..k).ok_or_else(|| {
+            let expected = format!("at most {} features", self.order.len());
+            Error::value("Ranking::top", "k", expected, k)
+        })
+    }
+}
+
+impl Path {
+    /// The solutions, the one of the largest lambda first.
+    pub fn solutions(&self) -> &[Solution] {
+        &self.solutions
+    }
+
+    /// The last solution.
+    pub fn last(&self) -> &Solution {
+        // A path has one or more.
+        &self.solutions[self.solutions.len() - 1]
+    }
+
+    /// Features by the length of their row in the last solution, then those that it has none of by the slope of the loss
+    /// there.
+    pub fn ranking(&self) -> &Ranking {
+        &self.ranking
+    }
+
+    /// The number of features.
+    pub fn features(&self) -> usize {
+        self.features
+    }
+}
+
+impl Problem {
+    /// A solution's rows and bias for the data as they came.
+    pub(super) fn as_came(
+        &self,
+        support: &[usize],
+        rows: &[Vec<f64>],
+    ) -> (Vec<Vec<f64>>, Vec<f64>) {
+        let scaled = |(i, row): (&usize, &Vec<f64>)| -> Vec<f64> {
+            row.iter().map(|w| w / self.scales[*i]).collect()
+        };
+        let rows: Vec<Vec<f64>> = support.iter().zip(rows).map(scaled).collect();
+        let [x_means, y_means] = &self.means;
+        let mut bias = y_means.clone();
+        for (i, row) in support.iter().zip(&rows) {
+            for (b, w) in bias.iter_mut().zip(row) {
+                *b -= w * x_means[*i];
+            }
+        }
+        (rows, bias)
+    }
+}

@@ -1,0 +1,492 @@
+//! Feature selection by the l2,0 norm: reference paths, planted supports, and what a selection must not depend on.
+
+mod golden;
+
+use candle_core::{D, DType, Device, Tensor};
+use candle_prob::select::{
+    HihtConfig, L20, L21, Path, Preparation, Problem, Regularizer, Start, TopRows, ahiht, hiht,
+};
+use candle_prob::{Result, Rng};
+use serde_json::Value;
+
+const CPU: &Device = &Device::Cpu;
+
+fn reference() -> Value {
+    golden::file(include_str!("golden/feature_selection.json"))
+}
+
+fn cases(kind: &str) -> Vec<Value> {
+    let all = reference()["cases"].as_array().unwrap().clone();
+    all.into_iter().filter(|c| c["kind"] == kind).collect()
+}
+
+fn tensor(v: &Value, dtype: DType) -> Tensor {
+    let dims: Vec<usize> = serde_json::from_value(v["shape"].clone()).unwrap();
+    let data: Vec<f64> = golden::list(v).into_iter().map(Option::unwrap).collect();
+    let x = Tensor::from_vec(data, dims, CPU).unwrap();
+    x.to_dtype(dtype).unwrap()
+}
+
+fn number(v: &Value) -> f64 {
+    v.as_f64().unwrap()
+}
+
+fn numbers(x: &Tensor) -> Vec<f64> {
+    let x = x.to_dtype(DType::F64).unwrap();
+    x.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+fn close(a: f64, b: f64, tolerance: f64, what: &str) {
+    golden::check(what, a, b, 1., DType::F64, tolerance);
+}
+
+fn config(p: &Value) -> HihtConfig {
+    HihtConfig {
+        lambda: Some(number(&p["lam0"])),
+        final_lambda: number(&p["lam_final"]),
+        rho: number(&p["rho"]),
+        lipschitz: Some(number(&p["L0"])),
+        gamma: number(&p["gamma"]),
+        eta: number(&p["eta"]),
+        epsilon: number(&p["eps"]),
+        iterations: 1_000_000,
+        ..HihtConfig::default()
+    }
+}
+
+fn leukemia(dtype: DType) -> Result<(Tensor, Tensor)> {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/examples/data/leukemia.safetensors"
+    );
+    let tensors = candle_core::safetensors::load(path, CPU)?;
+    Ok((
+        tensors["x"].to_dtype(dtype)?,
+        tensors["y"].to_dtype(DType::U32)?,
+    ))
+}
+
+#[test]
+fn norms_and_proximal_operators() -> Result<()> {
+    let cases = cases("norms_and_prox");
+    assert_eq!(cases.len(), 4);
+    for case in cases {
+        for (dtype, tolerance) in [(DType::F64, 1e-12), (DType::F32, 1e-6)] {
+            let w = tensor(&case["W"], dtype);
+            let (lambda, step) = (number(&case["lam"]), 1. / number(&case["L"]));
+            let (hard, soft) = (L20::new(lambda)?, L21::new(number(&case["t"]))?);
+            close(hard.value(&w)?, lambda * number(&case["l20"]), 0., "l20");
+            let l21 = number(&case["t"]) * number(&case["l21"]);
+            close(soft.value(&w)?, l21, tolerance, "l21");
+            for (got, want) in [
+                (hard.prox(&w, step)?, &case["row_hard_threshold"]),
+                (soft.prox(&w, 1.)?, &case["prox_l21"]),
+            ] {
+                for (a, b) in numbers(&got).iter().zip(numbers(&tensor(want, dtype))) {
+                    close(*a, b, tolerance, "prox");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// No change of one row, nor any small one of all, comes lower.
+#[test]
+fn proximal_operators_are_minimizers() -> Result<()> {
+    let mut rng = Rng::new(1);
+    let penalties: [&dyn Regularizer; 3] = [&L20::new(0.7)?, &L21::new(0.7)?, &TopRows::new(3)];
+    for penalty in penalties {
+        for step in [0.1, 1., 3.] {
+            let v = rng.normal((8, 3), DType::F64, CPU)?;
+            let value = |w: &Tensor| -> Result<f64> {
+                let distance = (w - &v)?.sqr()?.sum_all()?.to_scalar::<f64>()?;
+                Ok(0.5 * distance + step * penalty.value(w)?)
+            };
+            let w = penalty.prox(&v, step)?;
+            let least = value(&w)?;
+            for i in 0..200 {
+                let size = [1e-3, 0.1, 1.][i % 3];
+                let noise = (rng.normal((8, 3), DType::F64, CPU)? * size)?;
+                let one = Tensor::arange(0., 8., CPU)?
+                    .eq((i % 8) as f64)?
+                    .to_dtype(DType::F64)?;
+                let row = noise.broadcast_mul(&one.reshape((8, 1))?)?;
+                let zero = w.broadcast_mul(&one.affine(-1., 1.)?.reshape((8, 1))?)?;
+                for other in [(&w + noise)?, (&w + row)?, zero] {
+                    assert!(value(&other)? >= least - 1e-12, "step {step}");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn follows(case: &Value, path: &Path, tolerance: f64) {
+    let want = case["path"].as_array().unwrap();
+    assert_eq!(path.solutions().len(), want.len());
+    for (got, want) in path.solutions().iter().zip(want) {
+        close(got.lambda, number(&want["lam"]), 1e-12, "lambda");
+        close(got.lipschitz, number(&want["L"]), 1e-12, "L");
+        let counts = [got.iterations, got.increases, got.support.len()];
+        let names = ["inner_iterations", "line_search_increases", "nonzero_rows"];
+        for (count, name) in counts.into_iter().zip(names) {
+            assert_eq!(count as u64, want[name].as_u64().unwrap(), "{name}");
+        }
+        close(got.loss, number(&want["loss"]), tolerance, "loss");
+        close(
+            got.objective,
+            number(&want["objective"]),
+            tolerance,
+            "objective",
+        );
+    }
+    let mut steps = path.solutions().iter().flat_map(|s| &s.objectives);
+    for want in case["first_iterations"].as_array().unwrap() {
+        let got = steps.next().unwrap();
+        close(
+            *got,
+            number(&want["objective"]),
+            tolerance,
+            "objective of a step",
+        );
+    }
+}
+
+/// Every discrete decision and every number of the reference.
+#[test]
+fn reference_paths() -> Result<()> {
+    let small = cases("small_problem");
+    assert_eq!(small.len(), 2);
+    for case in small {
+        let x = tensor(&case["X"], DType::F64);
+        let labels: Vec<u32> = serde_json::from_value(case["labels"].clone()).unwrap();
+        let labels = Tensor::new(labels, CPU)?;
+        let problem = Problem::classification(&x, &labels, &Preparation::default())?;
+        let run = if case["algorithm"] == "HIHT" {
+            hiht
+        } else {
+            ahiht
+        };
+        let path = run(&problem, &config(&case["parameters"]))?;
+        follows(&case, &path, 1e-8);
+        let w = path.last().weights(8)?;
+        for (a, b) in numbers(&w)
+            .iter()
+            .zip(numbers(&tensor(&case["W"], DType::F64)))
+        {
+            close(*a, b, 1e-8, "W");
+        }
+        for (a, b) in path.last().bias.iter().zip(golden::list(&case["bias"])) {
+            close(*a, b.unwrap(), 1e-8, "bias");
+        }
+    }
+    let genes = cases("gene_selection");
+    assert_eq!(genes.len(), 2);
+    let (x, labels) = leukemia(DType::F64)?;
+    for case in genes {
+        let problem = Problem::classification(&x, &labels, &Preparation::default())?;
+        let run = if case["algorithm"] == "HIHT" {
+            hiht
+        } else {
+            ahiht
+        };
+        let path = run(&problem, &config(&case["parameters"]))?;
+        follows(&case, &path, 1e-8);
+        let selected: Vec<usize> = serde_json::from_value(case["selected"].clone()).unwrap();
+        assert_eq!(path.last().support, selected);
+        let top: Vec<usize> = serde_json::from_value(case["top_features"].clone()).unwrap();
+        assert_eq!(path.ranking().top(top.len())?, top);
+        for (i, want) in top.iter().zip(golden::list(&case["top_row_norms"])) {
+            close(path.ranking().scores()[*i], want.unwrap(), 1e-8, "row norm");
+        }
+    }
+    Ok(())
+}
+
+/// n = 300, p = 1000, 10 features of a signal five times the noise, for 20 of 20 seeds, in both dtypes.
+#[test]
+fn planted_supports_are_found() -> Result<()> {
+    for seed in 0..20 {
+        let mut rng = Rng::new(seed);
+        let x = rng.normal((300, 1000), DType::F64, CPU)?;
+        let mut planted: Vec<usize> = rng.permutation(1000)[..10].to_vec();
+        planted.sort();
+        let columns: Vec<u32> = planted.iter().map(|i| *i as u32).collect();
+        let columns = Tensor::new(columns, CPU)?;
+        // Rows of length 1 in all directions, so that no feature is lost in the noise by chance.
+        let w = rng.normal((10, 3), DType::F64, CPU)?;
+        let w = w.broadcast_div(&w.sqr()?.sum_keepdim(1)?.sqrt()?)?;
+        let signal = x.index_select(&columns, 1)?.matmul(&w)?;
+        let power = signal.sqr()?.mean_all()?.to_scalar::<f64>()?;
+        let noise = (rng.normal((300, 3), DType::F64, CPU)? * (power / 5.).sqrt())?;
+        let y = (signal + noise)?;
+        for dtype in [DType::F64, DType::F32] {
+            let (x, y) = (x.to_dtype(dtype)?, y.to_dtype(dtype)?);
+            let problem = Problem::regression(&x, &y, &Preparation::default())?;
+            let config = HihtConfig {
+                features: Some(10),
+                ..HihtConfig::default()
+            };
+            for run in [hiht, ahiht] {
+                let mut found = run(&problem, &config)?.ranking().top(10)?.to_vec();
+                found.sort();
+                assert_eq!(found, planted, "seed {seed} {dtype:?}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn weights_are_copies() -> Result<()> {
+    let mut rng = Rng::new(3);
+    let x = rng.normal((40, 60), DType::F64, CPU)?;
+    let y = (x.narrow(1, 0, 2)? + rng.normal((40, 2), DType::F64, CPU)?)?;
+    let times: Vec<u32> = (0..40).map(|n| n % 4).collect();
+    let copies: Vec<u32> = (0..40)
+        .flat_map(|n| vec![n; times[n as usize] as usize])
+        .collect();
+    let copies = Tensor::new(copies, CPU)?;
+    let weights = Tensor::new(times, CPU)?.to_dtype(DType::F64)?;
+    for standardize in [false, true] {
+        let weighted = Preparation {
+            weights: Some(weights.clone()),
+            standardize,
+        };
+        let plain = Preparation {
+            standardize,
+            ..Preparation::default()
+        };
+        let one = Problem::regression(&x, &y, &weighted)?;
+        let other = Problem::regression(
+            &x.index_select(&copies, 0)?,
+            &y.index_select(&copies, 0)?,
+            &plain,
+        )?;
+        let config = HihtConfig {
+            epsilon: 1e-14,
+            final_lambda: 0.3,
+            ..HihtConfig::default()
+        };
+        let (one, other) = (hiht(&one, &config)?, hiht(&other, &config)?);
+        assert_eq!(one.ranking().order(), other.ranking().order());
+        for (a, b) in one.solutions().iter().zip(other.solutions()) {
+            assert_eq!(a.support, b.support);
+            close(a.objective, b.objective, 1e-6, "objective");
+            for (a, b) in a.bias.iter().zip(&b.bias) {
+                close(*a, *b, 1e-6, "bias");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Also from a random start, in both dtypes; and predictions are those of the weights for the data as they came.
+#[test]
+fn the_objective_never_rises() -> Result<()> {
+    let (x, labels) = leukemia(DType::F32)?;
+    for dtype in [DType::F32, DType::F64] {
+        let x = x.to_dtype(dtype)?;
+        for start in [
+            Start::Zero,
+            Start::Gaussian {
+                scale: 1e-3,
+                seed: 1,
+            },
+            Start::Uniform {
+                scale: 1e-3,
+                seed: 1,
+            },
+        ] {
+            for standardize in [false, true] {
+                let how = Preparation {
+                    standardize,
+                    ..Preparation::default()
+                };
+                let problem = Problem::classification(&x, &labels, &how)?;
+                let path = ahiht(
+                    &problem,
+                    &HihtConfig {
+                        start,
+                        ..HihtConfig::default()
+                    },
+                )?;
+                let mut before = f64::INFINITY;
+                for solution in path.solutions() {
+                    for objective in &solution.objectives {
+                        assert!(
+                            *objective <= before * (1. + 1e-6),
+                            "{objective} after {before}"
+                        );
+                        before = *objective;
+                    }
+                }
+                let last = path.last();
+                let w = last.weights(path.features())?.to_dtype(dtype)?;
+                let b = Tensor::new(last.bias.clone(), CPU)?.to_dtype(dtype)?;
+                let off = x.matmul(&w)?.broadcast_add(&b)?;
+                let hot = labels.unsqueeze(1)?.broadcast_as((38, 2))?;
+                let classes = Tensor::new(&[0u32, 1], CPU)?.broadcast_as((38, 2))?;
+                let off = (off - hot.eq(&classes)?.to_dtype(dtype)?)?;
+                let loss = off
+                    .sqr()?
+                    .sum_all()?
+                    .to_dtype(DType::F64)?
+                    .to_scalar::<f64>()?
+                    / 2.;
+                close(loss, last.loss, 1e-4, "loss of the predictions");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The bound by which rows are passed over changes nothing: against the algorithm as it is written, on random problems.
+#[test]
+fn screening_is_safe() -> Result<()> {
+    for seed in 0..5 {
+        let mut rng = Rng::new(seed);
+        let (n, d, c) = (30, 300, 2);
+        let x = rng.normal((n, d), DType::F64, CPU)?;
+        let y = (x.narrow(1, 0, c)? + rng.normal((n, c), DType::F64, CPU)?)?;
+        let problem = Problem::regression(&x, &y, &Preparation::default())?;
+        let config = HihtConfig {
+            lambda: Some(3.),
+            final_lambda: 0.05,
+            lipschitz: Some(700.),
+            rho: 0.9,
+            iterations: 40,
+            epsilon: 0.,
+            ..HihtConfig::default()
+        };
+        let path = hiht(&problem, &config)?;
+        let (x, y) = (
+            x.broadcast_sub(&x.mean_keepdim(0)?)?,
+            y.broadcast_sub(&y.mean_keepdim(0)?)?,
+        );
+        let mut w = Tensor::zeros((d, c), DType::F64, CPU)?;
+        for solution in path.solutions() {
+            // No step of these needs a larger L: it is above the largest eigenvalue.
+            assert_eq!(solution.increases, 0);
+            for _ in 0..solution.iterations {
+                let slope = x.t()?.matmul(&(x.matmul(&w)? - &y)?)?;
+                w = L20::new(solution.lambda)?.prox(&(w - (slope / 700.)?)?, 1. / 700.)?;
+            }
+            let lengths = numbers(&w.sqr()?.sum(D::Minus1)?);
+            let support: Vec<usize> = (0..d).filter(|i| lengths[*i] > 0.).collect();
+            assert_eq!(
+                solution.support, support,
+                "seed {seed} lambda {}",
+                solution.lambda
+            );
+            for (a, b) in numbers(&solution.weights(d)?).iter().zip(numbers(&w)) {
+                close(*a, b, 1e-9, "W");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_same_bits_on_any_number_of_threads() -> Result<()> {
+    let (x, labels) = leukemia(DType::F32)?;
+    let problem = Problem::classification(&x, &labels, &Preparation::default())?;
+    let bits = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        let path = pool
+            .install(|| ahiht(&problem, &HihtConfig::default()))
+            .unwrap();
+        let rows = path.last().rows.concat();
+        rows.into_iter().map(f64::to_bits).collect::<Vec<_>>()
+    };
+    assert_eq!(bits(1), bits(2));
+    Ok(())
+}
+
+#[test]
+fn bad_input_is_refused_by_name() -> Result<()> {
+    let refused = |result: Result<()>, texts: &[&str]| {
+        let error = result.unwrap_err().to_string();
+        for text in texts {
+            assert!(error.contains(text), "{error} has no {text}");
+        }
+    };
+    let how = Preparation::default();
+    let labels = |labels: &[u32]| Tensor::new(labels, CPU);
+    let x = Tensor::new(&[[1f32, 2.], [3., f32::NAN], [5., 2.]], CPU)?;
+    let problem =
+        |x: &Tensor, y: &Tensor, how: &Preparation| Problem::classification(x, y, how).map(drop);
+    refused(
+        problem(&x, &labels(&[0, 1, 1])?, &how),
+        &["NaN", "row 1", "column 1"],
+    );
+    let x = Tensor::new(&[[1f32, 2.], [3., 2.], [5., 2.]], CPU)?;
+    refused(
+        problem(&x, &labels(&[1, 1, 1])?, &how),
+        &["labels", "two classes", "one"],
+    );
+    refused(
+        problem(&x, &labels(&[0, 1])?, &how),
+        &["labels", "[3]", "[2]"],
+    );
+    refused(
+        problem(&x, &labels(&[0, 1, 7])?, &how),
+        &["labels", "3 samples", "8"],
+    );
+    refused(
+        problem(&x.to_dtype(DType::I64)?, &labels(&[0, 1, 1])?, &how),
+        &["x", "f32 or f64"],
+    );
+    let standard = Preparation {
+        standardize: true,
+        ..Preparation::default()
+    };
+    refused(
+        problem(&x, &labels(&[0, 1, 1])?, &standard),
+        &["constant", "column 1"],
+    );
+    let weights = Some(Tensor::new(&[1f32, -1., 1.], CPU)?);
+    let weighted = Preparation {
+        weights,
+        ..Preparation::default()
+    };
+    refused(
+        problem(&x, &labels(&[0, 1, 1])?, &weighted),
+        &["weights", "-1 at sample 1"],
+    );
+    let y = Tensor::new(&[[1f32], [f32::INFINITY], [0.]], CPU)?;
+    refused(
+        Problem::regression(&x, &y, &how).map(drop),
+        &["y", "inf in row 1"],
+    );
+    let good = Problem::classification(&x, &labels(&[0, 1, 1])?, &how)?;
+    let run = |change: &dyn Fn(&mut HihtConfig)| {
+        let mut config = HihtConfig::default();
+        change(&mut config);
+        hiht(&good, &config).map(drop)
+    };
+    for rho in [0., 1., -1., f64::NAN] {
+        refused(run(&|c| c.rho = rho), &["select::hiht: rho"]);
+    }
+    refused(run(&|c| c.gamma = 1.), &["gamma"]);
+    refused(run(&|c| c.lambda = Some(-1.)), &["lambda", "-1"]);
+    refused(run(&|c| c.final_lambda = -1.), &["final_lambda"]);
+    refused(run(&|c| c.iterations = 0), &["iterations"]);
+    refused(
+        run(&|c| c.features = Some(3)),
+        &["features", "at most 2", "3"],
+    );
+    refused(L20::new(-1.).map(drop), &["L20::new: lambda"]);
+    refused(
+        hiht(&good, &HihtConfig::default())?
+            .ranking()
+            .top(3)
+            .map(drop),
+        &["k", "at most 2"],
+    );
+    Ok(())
+}
