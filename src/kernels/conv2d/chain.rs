@@ -31,17 +31,7 @@ pub(crate) fn chain(x: &Tensor, layers: &[Layer]) -> Result<Tensor> {
         }
         return Ok(y);
     }
-    let mut dims = x.dims().to_vec();
-    let mut steps = vec![];
-    for layer in layers {
-        let geometry = Geometry::new(x, &dims, layer.weight, layer.bias, layer.settings)?;
-        dims = geometry.out_dims(layer.settings.output).to_vec();
-        steps.push(Step {
-            geometry,
-            settings: layer.settings,
-            arguments: 1 + usize::from(layer.bias.is_some()),
-        });
-    }
+    let steps = Step::of(x, layers)?;
     let op = Chain {
         steps,
         between: vec![],
@@ -49,11 +39,28 @@ pub(crate) fn chain(x: &Tensor, layers: &[Layer]) -> Result<Tensor> {
     Ok(node::apply1(op, &inputs)?)
 }
 
-struct Step {
-    geometry: Geometry,
-    settings: Settings,
+pub(super) struct Step {
+    pub(super) geometry: Geometry,
+    pub(super) settings: Settings,
     /// The weight and perhaps a bias.
-    arguments: usize,
+    pub(super) arguments: usize,
+}
+
+impl Step {
+    /// The layers one after the other, the first on images of x.
+    pub(super) fn of(x: &Tensor, layers: &[Layer]) -> Result<Vec<Step>> {
+        let mut dims = x.dims().to_vec();
+        let step = |layer: &Layer| {
+            let geometry = Geometry::new(x, &dims, layer.weight, layer.bias, layer.settings)?;
+            dims = geometry.out_dims(layer.settings.output).to_vec();
+            Ok(Step {
+                geometry,
+                settings: layer.settings,
+                arguments: 1 + usize::from(layer.bias.is_some()),
+            })
+        };
+        layers.iter().map(step).collect()
+    }
 }
 
 struct Chain {

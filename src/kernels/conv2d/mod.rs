@@ -10,9 +10,11 @@ mod chain;
 mod composed;
 mod forward;
 mod layout;
+mod residual;
 mod tile;
 
 pub(crate) use chain::{Layer, chain};
+pub(crate) use residual::residual;
 
 use super::activation::Activation;
 use super::node::{self, Fresh, Op, Reached};
