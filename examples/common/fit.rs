@@ -158,12 +158,18 @@ impl Table {
         self.rows.push(cells.to_vec());
     }
 
+    /// Metrics without a row.
+    pub fn extend(&mut self, metrics: BTreeMap<String, f64>) {
+        self.metrics.extend(metrics);
+    }
+
     pub fn write(&self, output: &Output) -> Result<()> {
         output.metrics(&self.metrics)?;
-        let header = ["data", "test NLL, nats", "s.e.", "training, s"];
-        let table = report::table(&header, &self.rows);
-        let folder = output.folder().display();
-        report::print(&format!("{table}\nwritten to {folder}"));
+        if !self.rows.is_empty() {
+            let header = ["data", "test NLL, nats", "s.e.", "training, s"];
+            report::print(&report::table(&header, &self.rows));
+        }
+        report::print(&format!("written to {}", output.folder().display()));
         Ok(())
     }
 }

@@ -1,85 +1,54 @@
-//! RealNVP on point sets in the plane: `cargo run --release --example realnvp -- --help`.
+//! RealNVP on point sets in the plane and on images: `cargo run --release --example realnvp -- --help`.
 
 #[path = "../common/mod.rs"]
 mod common;
+mod images;
+mod plane;
+mod train;
 
-use candle_core::{DType, Device};
-use candle_nn::{VarBuilder, VarMap};
-use candle_prob::bijector::Bijector;
-use candle_prob::flow::{
-    MafConfig, NeuralSplineConfig, RealNvpConfig, maf, neural_spline, real_nvp,
-};
-use candle_prob::{Result, Rng, init};
+use candle_prob::Result;
 use clap::{Parser, ValueEnum};
-use common::cli::{Common, count};
-use common::fit::{Fit, Table};
-use common::planar::{Set, figure, fit};
+use common::cli::Common;
+use common::file_error;
+use common::fit::Table;
 use std::process::ExitCode;
 
 // Training makes and drops large tensors all the time; this allocator keeps their pages.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// RealNVP on point sets in the plane: densities, samples, and where the flow takes the data
+/// RealNVP on point sets in the plane and on images
+///
+/// Of the point sets: densities, samples, and where the flow takes the data. Of the images, the digits shipped here or those
+/// of --data: bits per dim of held-out images every epoch, samples, and interpolations between latents.
 #[derive(Debug, Clone, Parser)]
+#[command(name = "realnvp")]
 struct Arguments {
     #[command(flatten)]
     common: Common,
-    #[command(flatten)]
-    fit: Fit,
-    /// The sets [default: all]
+    /// One part alone [default: both; images alone with --data, points alone with --set]
     #[arg(long, value_enum)]
-    set: Vec<Set>,
-    /// What transforms the base
-    #[arg(long, value_enum, default_value_t = Flow::RealNvp)]
-    flow: Flow,
-    /// Layers [default: 12 of RealNVP, 5 of the others]
-    #[arg(long, value_parser = count)]
-    layers: Option<usize>,
-    /// Width of the two hidden layers of each conditioner
-    #[arg(long, default_value_t = 64, value_parser = count)]
-    hidden: usize,
+    only: Option<Part>,
+    #[command(flatten)]
+    points: plane::Points,
+    #[command(flatten)]
+    images: images::Arguments,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Flow {
-    /// Affine couplings
-    RealNvp,
-    /// Spline couplings
-    NeuralSpline,
-    /// Affine and autoregressive: fast densities, slow draws
-    Maf,
+enum Part {
+    Points,
+    Images,
 }
 
-impl Flow {
-    fn build(self, layers: usize, hidden: usize, vb: VarBuilder) -> Result<Box<dyn Bijector>> {
-        let hidden = vec![hidden; 2];
-        Ok(match self {
-            Flow::RealNvp => {
-                let config = RealNvpConfig {
-                    layers,
-                    hidden,
-                    ..RealNvpConfig::default()
-                };
-                Box::new(real_nvp(&config, vb)?)
-            }
-            Flow::NeuralSpline => {
-                let config = NeuralSplineConfig {
-                    layers,
-                    hidden,
-                    ..NeuralSplineConfig::default()
-                };
-                Box::new(neural_spline(&config, vb)?)
-            }
-            Flow::Maf => {
-                let config = MafConfig {
-                    layers,
-                    hidden,
-                    ..MafConfig::default()
-                };
-                Box::new(maf(&config, vb)?)
-            }
-        })
+impl Arguments {
+    fn does(&self, part: Part) -> bool {
+        let (data, sets) = (self.common.data.is_some(), !self.points.set.is_empty());
+        match (self.only, part) {
+            (Some(only), _) => only == part,
+            (None, Part::Points) => sets || !data,
+            (None, Part::Images) => data || !sets,
+        }
     }
 }
 
@@ -88,30 +57,18 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<()> {
-    let (flow, hidden) = (arguments.flow, arguments.hidden);
-    let own = if flow == Flow::RealNvp { 12 } else { 5 };
-    let layers = arguments.layers.unwrap_or(own);
-    let output = arguments.common.planar_output("realnvp")?;
-    let epochs = arguments.common.epochs_or(40, 2);
+    let common = &arguments.common;
+    if let (Some(folder), false) = (&common.data, arguments.does(Part::Images)) {
+        let expected = "no --data: the point sets are drawn, not read";
+        return Err(file_error(folder, expected, "a folder"));
+    }
+    let output = common.output("realnvp")?;
     let mut table = Table::default();
-    for set in Set::chosen(&arguments.set) {
-        let rng = Rng::new(arguments.common.seed).fork(set.name());
-        let vars = VarMap::new();
-        let vb = init::seeded(&vars, arguments.common.seed, DType::F32, &Device::Cpu);
-        let bijector = flow.build(layers, hidden, vb)?;
-        let settings = format!("{flow:?} layers {layers} hidden {hidden}");
-        let run = fit(
-            set,
-            bijector,
-            &vars,
-            &arguments.fit,
-            epochs,
-            &settings,
-            &arguments.common,
-            &output,
-        )?;
-        figure(set, &run, &[], &rng.fork("figure"), &output)?;
-        table.add(set.name(), set.title(), &run);
+    if arguments.does(Part::Points) {
+        plane::run(&arguments.points, common, &output, &mut table)?;
+    }
+    if arguments.does(Part::Images) {
+        images::run(&arguments.images, common, &output, &mut table)?;
     }
     table.write(&output)
 }

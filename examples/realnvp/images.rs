@@ -1,0 +1,310 @@
+//! Multi-scale flows on images: what is trained, and what is shown of it.
+
+use crate::common::cli::{Common, count, positive};
+use crate::common::fit::Table;
+use crate::common::images::Images;
+use crate::common::plot::{self, Curve, Panel, Sample};
+use crate::common::report::{self, Output};
+use crate::train::{self, Model, Run};
+use candle_core::{D, DType, Device, Tensor};
+use candle_nn::VarBuilder;
+use candle_prob::bijector::{Bijector, LogitPreprocessing};
+use candle_prob::distribution::{Distribution, Normal};
+use candle_prob::flow::{
+    GlowConfig, ImageFlow, RealNvpImageConfig, bits_per_dim, dequantize, glow, real_nvp_image,
+};
+use candle_prob::{Result, Rng};
+use clap::{Args, ValueEnum};
+use std::collections::BTreeMap;
+use std::f64::consts::FRAC_PI_2;
+
+#[derive(Debug, Clone, Args)]
+pub struct Arguments {
+    /// What transforms the base of images
+    #[arg(long, value_enum, default_value_t = Flow::RealNvp)]
+    image_flow: Flow,
+    /// Scales of RealNVP or levels of Glow [default: 2, of RealNVP with --data 3]
+    #[arg(long, value_parser = count)]
+    scales: Option<usize>,
+    /// Steps of each level of Glow
+    #[arg(long, default_value_t = 8, value_parser = count)]
+    steps: usize,
+    /// Channels of each conditioner for images
+    #[arg(long, default_value_t = 32, value_parser = count)]
+    channels: usize,
+    /// Residual blocks of each conditioner of RealNVP
+    #[arg(long, default_value_t = 1, value_parser = count)]
+    blocks: usize,
+    /// Batch normalization after every coupling of RealNVP
+    #[arg(long)]
+    batch_norm: bool,
+    /// Images of a step
+    #[arg(long, default_value_t = 64, value_parser = count)]
+    pub image_batch: usize,
+    /// Highest learning rate for images; it falls to zero along a half cosine
+    #[arg(long, default_value_t = 2e-3, value_parser = positive)]
+    pub image_lr: f64,
+    /// Train on that many images of --data at most
+    #[arg(long, value_parser = count)]
+    pub most_images: Option<usize>,
+    /// Pause after that many epochs of images, to be continued with --resume
+    #[arg(long, value_name = "EPOCHS", value_parser = count)]
+    pub pause_after: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Flow {
+    /// Checkerboard and channel couplings with residual networks
+    RealNvp,
+    /// Invertible 1x1 convolutions and channel couplings
+    Glow,
+}
+
+impl Arguments {
+    pub fn epochs(&self, common: &Common) -> usize {
+        let whole = if common.data.is_some() { 4 } else { 30 };
+        common.epochs_or(whole, 2)
+    }
+
+    fn scales(&self, common: &Common) -> usize {
+        let large = common.data.is_some() && self.image_flow == Flow::RealNvp;
+        self.scales.unwrap_or(if large { 3 } else { 2 })
+    }
+
+    pub fn build(&self, common: &Common, image: [usize; 3], vb: VarBuilder) -> Result<ImageFlow> {
+        match self.image_flow {
+            Flow::RealNvp => {
+                let config = RealNvpImageConfig {
+                    image,
+                    scales: self.scales(common),
+                    channels: self.channels,
+                    blocks: self.blocks,
+                    batch_norm: self.batch_norm,
+                    ..RealNvpImageConfig::default()
+                };
+                real_nvp_image(&config, vb)
+            }
+            Flow::Glow => {
+                let config = GlowConfig {
+                    image,
+                    levels: self.scales(common),
+                    steps: self.steps,
+                    channels: self.channels,
+                    ..GlowConfig::default()
+                };
+                glow(&config, vb)
+            }
+        }
+    }
+
+    /// Everything that decides the result, as one line: a checkpoint of other settings cannot be continued.
+    pub fn fingerprint(&self, common: &Common) -> String {
+        let data = common.data.as_ref().map(|folder| folder.display());
+        let data = data.map_or("digits".into(), |folder| folder.to_string());
+        format!(
+            "{:?} data {data} at most {:?} seed {} epochs {} scales {} steps {} channels {} blocks {} batch norm {} \
+             batch {} lr {}",
+            self.image_flow,
+            self.most_images,
+            common.seed,
+            self.epochs(common),
+            self.scales(common),
+            self.steps,
+            self.channels,
+            self.blocks,
+            self.batch_norm,
+            self.image_batch,
+            self.image_lr,
+        )
+    }
+}
+
+/// Fits the flow to images and adds what came of it to the table.
+pub fn run(
+    arguments: &Arguments,
+    common: &Common,
+    output: &Output,
+    table: &mut Table,
+) -> Result<()> {
+    let data = Data::load(common, arguments.most_images)?;
+    report::print(&format!(
+        "{} training and {} test images of {} x {}",
+        data.train.len(),
+        data.test.len(),
+        data.images.height,
+        data.images.width
+    ));
+    let run = train::train(arguments, common, &data, output)?;
+    let name = match &common.data {
+        Some(folder) => folder.file_name().unwrap_or_default().to_string_lossy(),
+        None => "digits".into(),
+    };
+    figures(&run, &data, &name, common, output)?;
+    let mut metrics = BTreeMap::new();
+    for (k, epoch) in run.history.iter().enumerate() {
+        for (metric, value) in epoch {
+            metrics.insert(format!("images.epoch_{:03}.{metric}", k + 1), *value);
+            metrics.insert(format!("images.{metric}"), *value);
+        }
+    }
+    table.extend(metrics);
+    if let Some(last) = run.history.last() {
+        let rows = [vec![
+            name.to_string(),
+            format!("{:.3}", last["training_bits_per_dim"]),
+            format!("{:.3}", last["bits_per_dim"]),
+            format!("{:.3}", last["standard_error"]),
+            format!("{:.1}", run.seconds),
+        ]];
+        let header = ["images", "training bits/dim", "test", "s.e.", "training, s"];
+        report::print(&report::table(&header, &rows));
+    }
+    Ok(())
+}
+
+/// Images and which of them train and test.
+pub struct Data {
+    pub images: Images,
+    pub train: Vec<usize>,
+    pub test: Vec<usize>,
+}
+
+impl Data {
+    fn load(common: &Common, most: Option<usize>) -> Result<Self> {
+        let images = Images::load(common.data.as_deref())?;
+        let order: Vec<usize> = match images.own_split {
+            Some(_) => (0..images.len()).collect(),
+            None => Rng::new(common.seed)
+                .fork("split")
+                .permutation(images.len()),
+        };
+        let end = images.own_split.unwrap_or(images.len() * 4 / 5);
+        let (train, test) = order.split_at(end);
+        let count = most.unwrap_or(end).min(end);
+        Ok(Data {
+            train: train[..count].to_vec(),
+            test: test.to_vec(),
+            images,
+        })
+    }
+
+    pub fn image(&self) -> [usize; 3] {
+        [1, self.images.height, self.images.width]
+    }
+
+    pub fn levels(&self) -> usize {
+        usize::from(self.images.peak) + 1
+    }
+
+    /// Whole numbers, [N, 1, H, W].
+    pub fn pixels(&self, indices: &[usize]) -> Result<Tensor> {
+        let size = self.images.height * self.images.width;
+        let mut pixels = Vec::with_capacity(indices.len() * size);
+        for &index in indices {
+            let image = &self.images.pixels[index * size..][..size];
+            pixels.extend(image.iter().map(|&pixel| f32::from(pixel)));
+        }
+        let shape = (indices.len(), 1, self.images.height, self.images.width);
+        Ok(Tensor::from_vec(pixels, shape, &Device::Cpu)?)
+    }
+}
+
+impl Model {
+    /// Bits per dim of images with new noise. In training the statistics of a batch normalization run.
+    pub fn bits(&self, pixels: &Tensor, train: bool, rng: &mut Rng) -> Result<Tensor> {
+        let x = dequantize(pixels, self.levels, rng)?;
+        let (line, logit) = self.logit.inverse_and_log_det(&x)?;
+        let (z, log_det) = match train {
+            true => self.flow.observe(&line, 0.9)?,
+            false => self.flow.inverse_and_log_det(&line)?,
+        };
+        let log_det = (log_det + logit.sum((1, 2, 3))?)?;
+        let log_prob = (self.base()?.log_prob(&z)? + log_det)?;
+        let dims = self.flow.image().iter().product();
+        bits_per_dim(&log_prob, dims, self.levels)
+    }
+
+    /// The standard normal on latents.
+    pub fn base(&self) -> Result<impl Distribution> {
+        let zeros = Tensor::zeros(&self.flow.image(), DType::F32, &Device::Cpu)?;
+        Normal::new(&zeros, &zeros.ones_like()?)?.to_event(3)
+    }
+
+    /// From latents to images, ready to be drawn.
+    fn draw(&self, z: &Tensor) -> Result<Vec<Sample>> {
+        let pixels = self.logit.transform(&self.flow.transform(z)?)?;
+        let rows = pixels.flatten_from(1)?.to_vec2::<f32>()?;
+        let sample = |pixels| Sample {
+            pixels,
+            captions: vec![],
+        };
+        Ok(rows.into_iter().map(sample).collect())
+    }
+}
+
+/// The logit preprocessing of the paper.
+pub fn logit() -> Result<LogitPreprocessing> {
+    LogitPreprocessing::new(0.05)
+}
+
+const SAMPLES: usize = 60;
+const PAIRS: usize = 6;
+const PATH: usize = 10;
+
+fn figures(run: &Run, data: &Data, name: &str, common: &Common, output: &Output) -> Result<()> {
+    let rng = Rng::new(common.seed).fork("figures");
+    let (model, size) = (&run.model, (data.images.height, data.images.width));
+    let z = model.base()?.sample(&[SAMPLES], &mut rng.fork("samples"))?;
+    let sheet = model.draw(&z)?;
+    let path = output.path("images_samples.png");
+    plot::samples(&path, &format!("{name}: samples"), size, PATH, &sheet)?;
+
+    // Between test images, along z = cos(t) z1 + sin(t) z2: equation 19 of the paper, of two images.
+    let count = PAIRS.min(data.test.len() / 2);
+    let pixels = data.pixels(&data.test[..2 * count])?;
+    let x = dequantize(&pixels, model.levels, &mut rng.fork("interpolations"))?;
+    let z = model.flow.inverse(&model.logit.inverse(&x)?)?;
+    let (first, second) = (z.narrow(0, 0, count)?, z.narrow(0, count, count)?);
+    let mut path = vec![];
+    for k in 0..PATH {
+        let (sin, cos) = (FRAC_PI_2 * k as f64 / (PATH - 1) as f64).sin_cos();
+        path.push(((&first * cos)? + (&second * sin)?)?);
+    }
+    let between = Tensor::stack(&path, 1)?.flatten(0, 1)?;
+    plot::samples(
+        &output.path("images_interpolations.png"),
+        &format!("{name}: from the test image on the left to that on the right"),
+        size,
+        PATH,
+        &model.draw(&between)?,
+    )?;
+
+    let curve = |name: &str, metric: &str, dashed| Curve {
+        name: name.into(),
+        colour: 0,
+        dashed,
+        points: run
+            .history
+            .iter()
+            .enumerate()
+            .map(|(k, epoch)| ((k + 1) as f64, epoch[metric]))
+            .collect(),
+    };
+    let panel = Panel {
+        x_label: "epoch".into(),
+        y_label: "bits per dim".into(),
+        logarithmic: false,
+        curves: vec![
+            curve("test", "bits_per_dim", false),
+            curve("training", "training_bits_per_dim", true),
+        ],
+    };
+    plot::curves(&output.path("images_curves.png"), name, &[panel])
+}
+
+/// Mean of a batch's numbers times their count, and the sum of squares.
+pub fn sums(bits: &Tensor) -> Result<[f64; 2]> {
+    let bits = bits.to_dtype(DType::F64)?;
+    let sum = bits.sum(D::Minus1)?.to_scalar()?;
+    Ok([sum, bits.sqr()?.sum(D::Minus1)?.to_scalar()?])
+}
