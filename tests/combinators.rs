@@ -3,7 +3,8 @@
 use candle_core::{DType, Device, Tensor};
 use candle_prob::bijector::{Affine, Bijector, Chain, Exp, Sigmoid, SoftClip, Tanh};
 use candle_prob::distribution::{
-    Cdf, Distribution, Entropy, Expanded, Exponential, Kl, Laplace, LogNormal, Masked, Normal,
+    Cdf, Distribution, Entropy, Expanded, Exponential, Kl, Laplace, LogNormal,
+    LowRankMultivariateNormal, Masked, MultivariateNormal, MultivariateNormalDiag, Normal,
 };
 use candle_prob::testing::Conformance;
 use candle_prob::{Result, Rng};
@@ -276,4 +277,40 @@ fn tails_through_a_bijector_keep_their_digits() -> Result<()> {
         .map(|e| e.to_string());
     assert!(error.is_some_and(|e| e.contains("Transformed::log_cdf")));
     Ok(())
+}
+
+#[test]
+fn divergences_of_independent_normals_and_normal_vectors() -> Result<()> {
+    let (loc, scale) = (real(&[2, 3], 0), real(&[3], 1).exp()?);
+    let rows = Normal::new(&loc, &scale)?.to_event(1)?;
+    let same = MultivariateNormalDiag::new(&loc, &scale)?;
+    let eye = Tensor::eye(3, DType::F64, &CPU)?;
+    let (center, spread) = (real(&[3], 2), real(&[3], 3).exp()?);
+    let diagonal = MultivariateNormal::new(&center, &eye.broadcast_mul(&spread)?)?;
+    let other = Normal::new(&center, &spread)?.to_event(1)?;
+    let lower = Tensor::new(&[[0.7, 0., 0.], [-0.4, 1.1, 0.], [0.2, 0.5, 0.3]], &CPU)?;
+    let full = MultivariateNormal::new(&center, &lower)?;
+    let low = LowRankMultivariateNormal::new(&center, &real(&[3, 2], 4), &spread)?;
+    for (got, want) in [
+        (rows.kl(&diagonal)?, rows.kl(&other)?),
+        (diagonal.kl(&rows)?, other.kl(&rows)?),
+        (rows.kl(&full)?, same.kl(&full)?),
+        (full.kl(&rows)?, full.kl(&same)?),
+        (rows.kl(&low)?, same.kl(&low)?),
+        (low.kl(&rows)?, low.kl(&same)?),
+        (rows.kl(&same)?, rows.kl(&rows)?),
+        (same.kl(&rows)?, rows.kl(&rows)?),
+    ] {
+        assert_eq!(got.dims(), [2]);
+        assert!(largest(&(got - want)?)? < 1e-12);
+    }
+    // An event of two dims is no vector.
+    let error = Normal::new(&loc, &scale)?.to_event(2)?.kl(&full);
+    assert!(error.is_err_and(|e| e.to_string().contains("Independent::kl: self")));
+    let mut family = Conformance::new(
+        |p: &[Tensor]| Normal::new(&p[0], &p[1])?.to_event(1),
+        vec![real(&[2, 3], 5), real(&[2, 3], 6).exp()?],
+    );
+    family.samples = 20_000;
+    family.kl(&full)
 }

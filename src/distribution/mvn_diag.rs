@@ -81,7 +81,7 @@ impl MultivariateNormalDiag {
         Ok(standard)
     }
 
-    fn of(op: &'static str, elements: Normal) -> Result<Self> {
+    pub(super) fn of(op: &'static str, elements: Normal) -> Result<Self> {
         shape::vectors(op, "loc", elements.loc())?;
         Ok(MultivariateNormalDiag {
             elements,
