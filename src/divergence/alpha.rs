@@ -22,6 +22,8 @@ use crate::kernels::pointwise::Real;
 /// # Ok(())
 /// # }
 /// ```
+///
+/// Source: Cressie and Read (1984), Multinomial Goodness-of-Fit Tests, whose order is a - 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Alpha {
     alpha: f64,

@@ -7,10 +7,38 @@ use crate::kernels::pointwise::Real;
 ///
 /// The conjugate is -1 for scores below -2, where the supremum over u >= 0 is at u = 0; tables that go on with
 /// `v^2/4 + v` take it over negative ratios too.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_prob::divergence::{Pearson, discrete};
+/// # fn main() -> candle_prob::Result<()> {
+/// let new = |x: [f64; 2]| Tensor::new(&x, &Device::Cpu);
+/// let (p, q) = (new([0.25, 0.75])?, new([0.5, 0.5])?);
+/// let divergence = discrete(&Pearson, &p, &q)?.to_scalar::<f64>()?;
+/// assert!((divergence - 0.25).abs() < 1e-15);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Source: Nowozin, Cseke and Tomioka (2016), f-GAN, table 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pearson;
 
 /// `D_f = integral of (p - q)^2 / p`, f(u) = (1 - u)^2 / u: [`Pearson`] with P and Q exchanged.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_prob::divergence::{Neyman, discrete};
+/// # fn main() -> candle_prob::Result<()> {
+/// let new = |x: [f64; 2]| Tensor::new(&x, &Device::Cpu);
+/// let (p, q) = (new([0.5, 0.5])?, new([0.25, 0.75])?);
+/// let divergence = discrete(&Neyman, &p, &q)?.to_scalar::<f64>()?;
+/// assert!((divergence - 0.25).abs() < 1e-15);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Source: Nowozin, Cseke and Tomioka (2016), f-GAN, table 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Neyman;
 

@@ -36,6 +36,8 @@ use candle_core::{D, Tensor};
 ///
 /// Numerics: in double precision inside. Ratios above 1 go through f with P and Q exchanged, so that a probability which
 /// underflows costs nothing.
+///
+/// Source: Csiszar (1967), Information-type measures of difference of probability distributions and indirect observations.
 pub fn categorical<F: FDivergence + ?Sized>(
     f: &F,
     p: &Categorical,
@@ -53,6 +55,20 @@ pub fn categorical<F: FDivergence + ?Sized>(
 ///
 /// Errors: masses that are negative, NaN or infinite; different numbers of values, dtypes or devices, or batches that do
 /// not broadcast.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_prob::divergence::{TotalVariation, discrete};
+/// # fn main() -> candle_prob::Result<()> {
+/// let p = Tensor::new(&[[0.5f64, 0.5, 0.], [0.2, 0.3, 0.5]], &Device::Cpu)?;
+/// let q = Tensor::new(&[0f64, 0.5, 0.5], &Device::Cpu)?;
+/// let each = discrete(&TotalVariation, &p, &q)?.to_vec1::<f64>()?;
+/// assert!((each[0] - 0.5).abs() < 1e-15 && (each[1] - 0.2).abs() < 1e-15);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Source: as for [`categorical`].
 pub fn discrete<F: FDivergence + ?Sized>(f: &F, p: &Tensor, q: &Tensor) -> Result<Tensor> {
     let op = "divergence::discrete";
     check(op, p, q)?;

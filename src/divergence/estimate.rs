@@ -83,6 +83,8 @@ impl Formula<2> for StandardError {
 /// # Ok(())
 /// # }
 /// ```
+///
+/// Source: Kullback and Leibler (1951), On Information and Sufficiency.
 pub fn kl<P: Distribution, Q: Distribution>(
     p: &P,
     q: &Q,
@@ -95,6 +97,23 @@ pub fn kl<P: Distribution, Q: Distribution>(
 }
 
 /// As [`kl`], with gradients to the parameters of both through the draws.
+///
+/// ```
+/// use candle_core::{Device, Tensor, Var};
+/// use candle_prob::distribution::Normal;
+/// use candle_prob::{Rng, divergence::estimate};
+/// # fn main() -> candle_prob::Result<()> {
+/// let (loc, one) = (Var::new(1f64, &Device::Cpu)?, Tensor::new(1f64, &Device::Cpu)?);
+/// let (p, q) = (Normal::new(&loc, &one)?, Normal::new(&(&one * 0.)?, &one)?);
+/// let estimate = estimate::kl_pathwise(&p, &q, 10_000, &mut Rng::new(0))?;
+/// // That of loc^2 / 2 is loc.
+/// let slope = estimate.mean.backward()?.get(&loc).map(|g| g.to_scalar::<f64>()).transpose()?;
+/// assert!(slope.is_some_and(|slope| (slope - 1.).abs() < 0.05));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Source: Kingma and Welling (2014), Auto-Encoding Variational Bayes, section 2.4.
 pub fn kl_pathwise<P: Reparameterized, Q: Distribution>(
     p: &P,
     q: &Q,
@@ -163,6 +182,21 @@ pub fn reverse_kl<P: Reparameterized>(
 ///
 /// Shapes, units, gradients and errors: as for [`kl`].
 ///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_prob::distribution::Normal;
+/// use candle_prob::{Rng, divergence::estimate};
+/// # fn main() -> candle_prob::Result<()> {
+/// let number = |x: f64| Tensor::new(x, &Device::Cpu);
+/// let p = Normal::new(&number(0.)?, &number(1.)?)?;
+/// let q = Normal::new(&number(0.01)?, &number(1.)?)?;
+/// let plain = estimate::kl(&p, &q, 1000, &mut Rng::new(0))?.standard_error;
+/// let low = estimate::kl_low_variance(&p, &q, 1000, &mut Rng::new(0))?.standard_error;
+/// assert!(low.to_scalar::<f64>()? < 0.02 * plain.to_scalar::<f64>()?);
+/// # Ok(())
+/// # }
+/// ```
+///
 /// Source: Schulman (2020), Approximating KL Divergence, estimator k3.
 pub fn kl_low_variance<P: Distribution, Q: Distribution>(
     p: &P,
@@ -196,6 +230,25 @@ impl Formula<1> for Excess {
 /// Shapes: the batch shapes, broadcast. Units: nats, where f has a logarithm. Gradients: none.
 ///
 /// Errors: fewer than 2 samples; distributions whose values or batches do not fit.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_prob::distribution::Uniform;
+/// use candle_prob::divergence::{TotalVariation, estimate};
+/// use candle_prob::Rng;
+/// # fn main() -> candle_prob::Result<()> {
+/// let number = |x: f64| Tensor::new(x, &Device::Cpu);
+/// let p = Uniform::new(&number(0.)?, &number(1.)?)?;
+/// let q = Uniform::new(&number(0.25)?, &number(1.25)?)?;
+/// let estimate = estimate::f_divergence(&TotalVariation, &p, &q, 10_000, &mut Rng::new(0))?;
+/// let error = (estimate.mean.to_scalar::<f64>()? - 0.25).abs();
+/// assert!(error < 4. * estimate.standard_error.to_scalar::<f64>()?);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Source: Nowozin, Cseke and Tomioka (2016), f-GAN, with draws of the mixture (Owen 2013, Monte Carlo theory,
+/// methods and examples, chapter 9).
 pub fn f_divergence<F: FDivergence + ?Sized, P: Distribution, Q: Distribution>(
     f: &F,
     p: &P,

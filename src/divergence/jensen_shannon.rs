@@ -5,17 +5,57 @@ use crate::kernels::pointwise::Real;
 use std::f64::consts::LN_2;
 
 /// `D_f = (KL(P || M) + KL(Q || M)) / 2` with `M = (P + Q) / 2`: between 0 and ln 2.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_prob::divergence::{JensenShannon, discrete};
+/// # fn main() -> candle_prob::Result<()> {
+/// let new = |x: [f64; 2]| Tensor::new(&x, &Device::Cpu);
+/// let (p, q) = (new([1., 0.])?, new([0., 1.])?);
+/// let divergence = discrete(&JensenShannon, &p, &q)?.to_scalar::<f64>()?;
+/// assert!((divergence - 2f64.ln()).abs() < 1e-15);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Source: Lin (1991), Divergence measures based on the Shannon entropy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JensenShannon;
 
 /// `D_f = KL(P || M) + KL(Q || M)` with `M = (P + Q) / 2`: twice [`JensenShannon`], between 0 and 2 ln 2. This is the
 /// row "Jensen-Shannon" of Nowozin, Cseke and Tomioka (2016).
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_prob::divergence::{JensenShannonSum, discrete};
+/// # fn main() -> candle_prob::Result<()> {
+/// let new = |x: [f64; 2]| Tensor::new(&x, &Device::Cpu);
+/// let (p, q) = (new([1., 0.])?, new([0., 1.])?);
+/// let divergence = discrete(&JensenShannonSum, &p, &q)?.to_scalar::<f64>()?;
+/// assert!((divergence - 4f64.ln()).abs() < 1e-15);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Source: Nowozin, Cseke and Tomioka (2016), f-GAN, table 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JensenShannonSum;
 
 /// The divergence of the first generative adversarial networks: the same number as [`JensenShannonSum`], with f and the
 /// activation shifted so that the critic's output is the logit of "from P". The constant ln 4, which the literature
 /// often leaves out, makes f(1) = 0.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_prob::divergence::{Gan, discrete};
+/// # fn main() -> candle_prob::Result<()> {
+/// let new = |x: [f64; 2]| Tensor::new(&x, &Device::Cpu);
+/// let (p, q) = (new([1., 0.])?, new([0., 1.])?);
+/// let divergence = discrete(&Gan, &p, &q)?.to_scalar::<f64>()?;
+/// assert!((divergence - 4f64.ln()).abs() < 1e-15);
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// Source: Goodfellow et al. (2014), theorem 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

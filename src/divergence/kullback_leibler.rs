@@ -4,17 +4,59 @@ use super::curve::{Curve, grow, grow_m1};
 use crate::kernels::pointwise::Real;
 
 /// `D_f = KL(P || Q)`, f(u) = u ln u.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_prob::divergence::{KullbackLeibler, discrete};
+/// # fn main() -> candle_prob::Result<()> {
+/// let new = |x: [f64; 2]| Tensor::new(&x, &Device::Cpu);
+/// let (p, q) = (new([1., 0.])?, new([0.5, 0.5])?);
+/// let divergence = discrete(&KullbackLeibler, &p, &q)?.to_scalar::<f64>()?;
+/// assert!((divergence - 2f64.ln()).abs() < 1e-15);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Source: Kullback and Leibler (1951), On Information and Sufficiency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KullbackLeibler;
 
 /// `D_f = KL(Q || P)`, f(u) = -ln u.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_prob::divergence::{ReverseKl, discrete};
+/// # fn main() -> candle_prob::Result<()> {
+/// let new = |x: [f64; 2]| Tensor::new(&x, &Device::Cpu);
+/// let (p, q) = (new([0.5, 0.5])?, new([1., 0.])?);
+/// let divergence = discrete(&ReverseKl, &p, &q)?.to_scalar::<f64>()?;
+/// assert!((divergence - 2f64.ln()).abs() < 1e-15);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Source: Nowozin, Cseke and Tomioka (2016), f-GAN, table 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReverseKl;
 
 /// `D_f = KL(P || Q) + KL(Q || P)`, f(u) = (u - 1) ln u.
 ///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_prob::divergence::{Jeffreys, discrete};
+/// # fn main() -> candle_prob::Result<()> {
+/// let new = |x: [f64; 2]| Tensor::new(&x, &Device::Cpu);
+/// let (p, q) = (new([0.25, 0.75])?, new([0.75, 0.25])?);
+/// let divergence = discrete(&Jeffreys, &p, &q)?.to_scalar::<f64>()?;
+/// assert!((divergence - 3f64.ln()).abs() < 1e-15);
+/// # Ok(())
+/// # }
+/// ```
+///
 /// Numerics: with `l = ln w` and `l + e^l = 1 - v`, solved by Newton's method, the conjugate is `e^-l - 1 - l`, in which
 /// nothing cancels and nothing overflows before the conjugate itself does.
+///
+/// Source: Jeffreys (1946), An invariant form for the prior probability in estimation problems.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Jeffreys;
 

@@ -135,6 +135,20 @@ impl Wasserstein2 for Independent<Normal> {
 ///
 /// Errors: vectors of no elements; parameters of different dtype or device, or of shapes that do not fit.
 ///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_prob::divergence::gaussian_wasserstein2_squared;
+/// # fn main() -> candle_prob::Result<()> {
+/// let (zero, three) = (Tensor::new(&[0f64, 0.], &Device::Cpu)?, Tensor::new(&[3f64, 0.], &Device::Cpu)?);
+/// // The same covariance from another root: what is left is the distance of the means.
+/// let root = Tensor::new(&[[1f64, 0.], [0., 2.]], &Device::Cpu)?;
+/// let turned = Tensor::new(&[[0f64, 1.], [2., 0.]], &Device::Cpu)?;
+/// let squared = gaussian_wasserstein2_squared([&zero, &root], [&three, &turned])?;
+/// assert!((squared.to_scalar::<f64>()? - 9.).abs() < 1e-12);
+/// # Ok(())
+/// # }
+/// ```
+///
 /// Numerics: in double precision inside, singular values by one-sided Jacobi.
 ///
 /// Source: Bhatia, Jain and Lim (2019), On the Bures-Wasserstein distance between positive definite matrices, theorem 1.
