@@ -2,13 +2,15 @@
 //! changelog.
 
 use candle_core::{DType, Device, Tensor};
+use candle_prob::bijector::Tanh;
 use candle_prob::distribution::{
-    Bernoulli, Beta, Binomial, Cauchy, Chi2, ContinuousBernoulli, Dirichlet, DiscretizedLogistic,
-    Distribution, Exponential, Gamma, Geometric, Gumbel, HalfCauchy, HalfNormal, InverseGamma,
-    Kumaraswamy, Laplace, LogNormal, Logistic, LowRankMultivariateNormal, Multinomial,
-    MultivariateNormal, NegativeBinomial, Normal, OneHotCategorical, Pareto, Poisson,
-    RelaxedBernoulli, RelaxedOneHotCategorical, StudentT, TruncatedNormal, Uniform, VonMises,
-    Weibull,
+    Bernoulli, Beta, Binomial, Categorical, Cauchy, Chi2, ContinuousBernoulli, Dirichlet,
+    DiscretizedLogistic, Distribution, Expanded, Exponential, Gamma, Geometric, Gumbel, HalfCauchy,
+    HalfNormal, InverseGamma, Kumaraswamy, Laplace, LogNormal, Logistic, LogisticNormal,
+    LowRankMultivariateNormal, MixtureSameFamily, Multinomial, MultivariateNormal,
+    MultivariateNormalDiag, NegativeBinomial, Normal, OneHotCategorical,
+    OneHotCategoricalStraightThrough, Pareto, Poisson, RelaxedBernoulli, RelaxedOneHotCategorical,
+    StudentT, Truncated, TruncatedNormal, Uniform, VonMises, Weibull,
 };
 use candle_prob::{Result, Rng};
 
@@ -321,3 +323,67 @@ const WEIBULL: [f32; 2] = [3.0477703, 1.8095576];
 const PARETO: [f32; 2] = [6.3869715, 3.0115638];
 const STUDENT_T: [f32; 2] = [-1.2860465, 1.4042695];
 const DIRICHLET: [f32; 2] = [0.2905813, 0.7094187];
+
+/// Two draws of seed zero of what is made from others.
+#[test]
+fn draws_of_combinators() -> Result<()> {
+    let (zero, two) = (Tensor::new(0f32, &CPU)?, Tensor::new(2f32, &CPU)?);
+    let (zeros, ends) = (
+        Tensor::zeros(2, DType::F32, &CPU)?,
+        Tensor::new(&[-9f32, 9.], &CPU)?,
+    );
+    let normal = || Normal::new(&zero, &two);
+    let ones = zeros.ones_like()?;
+    let mixture = MixtureSameFamily::new(Categorical::new(&zeros)?, Normal::new(&ends, &ones)?)?;
+    let families: [(&str, Box<dyn Distribution>, [f32; 2]); 7] = [
+        ("MixtureSameFamily", Box::new(mixture), MIXTURE),
+        (
+            "MultivariateNormalDiag",
+            Box::new(MultivariateNormalDiag::new(&ends, &ones)?),
+            DIAGONAL,
+        ),
+        (
+            "LogisticNormal",
+            Box::new(LogisticNormal::new(&zeros, &ones)?),
+            LOGISTIC_NORMAL,
+        ),
+        (
+            "Expanded",
+            Box::new(Expanded::new(normal()?, &[2])?.to_event(1)?),
+            EXPANDED,
+        ),
+        (
+            "Transformed",
+            Box::new(normal()?.transformed_by(Tanh)?),
+            TRANSFORMED,
+        ),
+        (
+            "Truncated",
+            Box::new(Truncated::new(normal()?, &zero, &two)?),
+            TRUNCATED,
+        ),
+        (
+            "OneHotCategoricalStraightThrough",
+            Box::new(OneHotCategoricalStraightThrough::new(&zeros)?),
+            STRAIGHT_THROUGH,
+        ),
+    ];
+    let mut wrong = 0;
+    for (name, family, want) in families {
+        let draws = 2 / family.event_shape().iter().product::<usize>();
+        let got = family.sample(&[draws], &mut Rng::new(0))?;
+        let got = got.flatten_all()?.to_vec1::<f32>()?;
+        print(name, &got);
+        wrong += usize::from(got != want);
+    }
+    assert_eq!(wrong, 0);
+    Ok(())
+}
+
+const MIXTURE: [f32; 2] = [-9.689533, -8.112703];
+const DIAGONAL: [f32; 2] = [-9.319757, 9.911494];
+const LOGISTIC_NORMAL: [f32; 2] = [0.22596242, 0.77403754];
+const EXPANDED: [f32; 2] = [-0.6395145, 1.822989];
+const TRANSFORMED: [f32; 2] = [-0.5645689, 0.9491356];
+const TRUNCATED: [f32; 2] = [1.7401786, 0.9962318];
+const STRAIGHT_THROUGH: [f32; 2] = [1.0, 0.0];

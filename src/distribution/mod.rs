@@ -77,6 +77,11 @@ pub trait Distribution {
     /// [`Reparameterized`].
     ///
     /// Errors: more elements than memory could hold.
+    ///
+    /// A draw is rounded to the dtype, and may round to an end of the support, where the density is 0 or infinite: in half
+    /// precision that is common. Where the log-density of draws is wanted, [`sample_and_log_prob`](Self::sample_and_log_prob)
+    /// of transformed distributions scores them before they are rounded, and [`Gamma::sample_log`], [`Dirichlet::sample_log`],
+    /// [`RelaxedBernoulli::sample_logits`] and [`RelaxedOneHotCategorical::sample_log`] draw what does not round to an end.
     fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor>;
 
     /// Log-density or log-mass, in nats. `value` has shape `S ++ batch ++ event` (the dims before the event broadcast
@@ -90,7 +95,8 @@ pub trait Distribution {
         independent::sum_last(self.log_prob(value)?, dims)
     }
 
-    /// A sample and its log-probability in one pass.
+    /// A sample and its log-probability in one pass. [`Transformed`] and [`LogisticNormal`] score the draw of their base, so
+    /// that it is finite also where the sample rounds to an end of the support.
     fn sample_and_log_prob(&self, shape: &[usize], rng: &mut Rng) -> Result<(Tensor, Tensor)> {
         let value = self.sample(shape, rng)?;
         let log_prob = self.log_prob(&value)?;
