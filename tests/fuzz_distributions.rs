@@ -2,7 +2,7 @@
 //! no infinite slope of a finite log-probability, and nothing outside of the support.
 
 use candle_core::{DType, Device, Tensor, Var};
-use candle_prob::bijector::Exp;
+use candle_prob::bijector::{Affine, Exp};
 use candle_prob::distribution::*;
 use candle_prob::{Result, Rng};
 use std::rc::Rc;
@@ -129,6 +129,12 @@ fn built<D: Cdf + Moments + Mode + Entropy + 'static>(d: Result<D>) -> Result<Bu
     Ok(Built { family, numbers })
 }
 
+fn tails_only<D: Cdf + 'static>(d: Result<D>) -> Result<Built> {
+    let numbers = Box::new(|| Ok(vec![]));
+    let family = Rc::new(d?);
+    Ok(Built { family, numbers })
+}
+
 /// A row of the table: parameters, construction, support, and where a number of the family does not exist.
 struct Family {
     name: &'static str,
@@ -249,14 +255,30 @@ fn families() -> Vec<Family> {
                 let scale = (high.detach() - low.detach())?.mul(&p[1].clamp(0.1, 1e3)?)?;
                 let loc = ((&scale * p[0].clamp(-30., 30.)?)? + low.detach())?;
                 let base = Normal::new(&loc, &scale)?;
-                let family = Rc::new(Truncated::new(base, &low, &high)?);
-                let numbers = Box::new(|| Ok(vec![]));
-                Ok(Built { family, numbers })
+                tails_only(Truncated::new(base, &low, &high))
             },
             support: |x, p| {
                 let low = p[2].clamp(-1e3, 1e3);
                 x >= low && x <= low + p[3].clamp(1e-3, 1e3).max(low.abs()) * (1. + 1e-6)
             },
+            undefined: never,
+        },
+        Family {
+            name: "Transformed<Normal, Exp>",
+            kinds: &[Kind::Real, Kind::Positive],
+            build: |p| tails_only(Normal::new(&p[0], &p[1])?.transformed_by(Exp)),
+            support: positive,
+            undefined: never,
+        },
+        Family {
+            name: "Transformed<Laplace, Affine>",
+            kinds: &[Kind::Real, Kind::Positive],
+            build: |p| {
+                let zero = Tensor::zeros((), p[0].dtype(), CPU)?;
+                let falling = Affine::new(&zero, &(zero.ones_like()? * -0.5)?)?;
+                tails_only(Laplace::new(&p[0], &p[1])?.transformed_by(falling))
+            },
+            support: line,
             undefined: never,
         },
         Family {
@@ -269,11 +291,7 @@ fn families() -> Vec<Family> {
         Family {
             name: "RelaxedBernoulli",
             kinds: &[Kind::Positive, Kind::Real],
-            build: |p| {
-                let family = Rc::new(RelaxedBernoulli::new(&p[0], &p[1])?);
-                let numbers = Box::new(|| Ok(vec![]));
-                Ok(Built { family, numbers })
-            },
+            build: |p| tails_only(RelaxedBernoulli::new(&p[0], &p[1])),
             support: unit,
             undefined: never,
         },
