@@ -4,7 +4,8 @@ mod golden;
 
 use candle_core::{D, DType, Device, Tensor};
 use candle_prob::select::{
-    HihtConfig, L20, L21, Path, Preparation, Problem, Regularizer, Start, TopRows, ahiht, hiht,
+    Blocks, Csr, HihtConfig, L20, L21, Path, Preparation, Problem, Regularizer, Start, TopRows,
+    ahiht, hiht,
 };
 use candle_prob::{Result, Rng};
 use serde_json::Value;
@@ -488,5 +489,119 @@ fn bad_input_is_refused_by_name() -> Result<()> {
             .map(drop),
         &["k", "at most 2"],
     );
+    Ok(())
+}
+
+/// The same data as a tensor, as sparse rows, and in blocks of uneven sizes: the same supports, numbers to 1e-5.
+#[test]
+fn sparse_and_streamed_data_give_the_same_path() -> Result<()> {
+    let (samples, features) = (90, 400);
+    let mut rng = Rng::new(8);
+    let dense = rng.normal((samples, features), DType::F32, CPU)?;
+    let kept = rng
+        .uniform((samples, features), DType::F32, CPU)?
+        .lt(0.1f32)?;
+    let x = (dense.affine(1., 0.5)? * kept.to_dtype(DType::F32)?)?;
+    let labels: Vec<u32> = (0..samples).map(|n| (n % 3) as u32).collect();
+    let told = Tensor::new(labels.clone(), CPU)?.to_dtype(DType::F32)?;
+    let told = told.reshape((samples, 1))?.broadcast_as((samples, 4))?;
+    let x = Tensor::cat(
+        &[
+            &(x.narrow(1, 0, 4)? + told)?,
+            &x.narrow(1, 4, features - 4)?,
+        ],
+        1,
+    )?;
+    let labels = Tensor::new(labels, CPU)?;
+    let (mut offsets, mut columns, mut values) = (vec![0], vec![], vec![]);
+    for row in x.to_vec2::<f32>()? {
+        for (i, v) in row.into_iter().enumerate().filter(|(_, v)| *v != 0.) {
+            columns.push(i as u32);
+            values.push(v);
+        }
+        offsets.push(values.len());
+    }
+    let csr = Csr::new(features, offsets, columns, values)?;
+    let whole = x.clone();
+    let blocks = Blocks::new([samples, features], DType::F32, move || {
+        let x = whole.clone();
+        let sizes = [(0, 37), (37, 1), (38, 0), (38, 52)];
+        Box::new(
+            sizes
+                .into_iter()
+                .map(move |(from, n)| Ok(x.narrow(0, from, n)?)),
+        )
+    });
+    let weights: Vec<f32> = (0..samples).map(|n| 0.5 + (n % 5) as f32).collect();
+    for weights in [None, Some(Tensor::new(weights, CPU)?)] {
+        for standardize in [false, true] {
+            let how = Preparation {
+                weights: weights.clone(),
+                standardize,
+            };
+            let problems = [
+                Problem::classification(&x, &labels, &how)?,
+                Problem::classification(&csr, &labels, &how)?,
+                Problem::classification(&blocks, &labels, &how)?,
+            ];
+            let config = HihtConfig {
+                final_lambda: 0.05,
+                epsilon: 0.,
+                iterations: 30,
+                ..HihtConfig::default()
+            };
+            let [want, others @ ..] = problems.map(|p| hiht(&p, &config).unwrap());
+            for got in others {
+                assert_eq!(got.solutions().len(), want.solutions().len());
+                for (a, b) in got.solutions().iter().zip(want.solutions()) {
+                    assert_eq!(a.support, b.support);
+                    close(a.objective, b.objective, 1e-5, "objective");
+                    for (a, b) in a.rows.concat().iter().zip(b.rows.concat()) {
+                        close(*a, b, 1e-5, "W");
+                    }
+                    for (a, b) in a.bias.iter().zip(&b.bias) {
+                        close(*a, *b, 1e-5, "bias");
+                    }
+                }
+                let top = want.last().support.len();
+                assert_eq!(got.ranking().top(top)?, want.ranking().top(top)?);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What a reader does wrong, or reports, comes back as an error.
+#[test]
+fn readers_that_fail() -> Result<()> {
+    let labels = Tensor::new(&[0u32, 1, 0, 1], CPU)?;
+    let fails = |block: Result<Tensor>, text: &str| {
+        let block = std::sync::Mutex::new(Some(block));
+        let blocks = Blocks::new([4, 2], DType::F32, move || {
+            Box::new(block.lock().unwrap().take().into_iter())
+        });
+        let problem = Problem::classification(&blocks, &labels, &Preparation::default());
+        let error = problem.unwrap_err().to_string();
+        assert!(error.contains(text), "{error} has no {text}");
+    };
+    let ones = |n: usize, d: usize| Tensor::ones((n, d), DType::F32, CPU);
+    fails(Ok(ones(3, 2)?), "4 rows");
+    fails(Ok(ones(5, 2)?), "at most 4");
+    fails(Ok(ones(4, 3)?), "[n, 2]");
+    fails(Ok(ones(4, 2)?.to_dtype(DType::F64)?), "F32");
+    fails(Ok((ones(4, 2)? / 0.)?), "inf in row 0, column 0");
+    fails(L20::new(-1.).and_then(|_| Ok(ones(4, 2)?)), "L20::new");
+    for (offsets, columns, text) in [
+        (vec![0, 2], vec![0], "offsets"),
+        (vec![0, 1], vec![0, 1], "columns"),
+        (vec![0, 2, 1], vec![0], "offsets"),
+        (vec![0, 1], vec![7], "columns"),
+        (vec![], vec![0], "offsets"),
+    ] {
+        let error = Csr::new(5, offsets, columns, vec![1.])
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(text), "{error} has no {text}");
+    }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Homotopy iterative hard thresholding, and its accelerated form.
 
+use super::matrix::squares;
 use super::path::{Path, Ranking, Solution};
 use super::problem::{Centred, Data, Problem};
 use crate::error::{Error, Result};
@@ -196,12 +197,11 @@ struct Solver<'a, T> {
 
 impl<'a, T: Number> Solver<'a, T> {
     fn new(problem: &'a Problem, data: &'a Centred<T>, config: &'a HihtConfig) -> Result<Self> {
-        let length = |i: usize| squares(data.x.row(i)).sqrt();
         Ok(Solver {
             problem,
             data,
             config,
-            lengths: (0..data.x.features()).map(length).collect(),
+            lengths: data.x.lengths()?,
             known: None,
             rounding: if size_of::<T>() == 4 { 1e-5 } else { 1e-13 },
         })
@@ -213,20 +213,20 @@ impl<'a, T: Number> Solver<'a, T> {
 
     fn path(mut self, iterations: usize) -> Result<Path> {
         let config = self.config;
-        let mut at = self.point(self.start()?);
+        let mut at = self.point(self.start()?)?;
         let mut lipschitz = match config.lipschitz {
             Some(lipschitz) => lipschitz,
-            None => self.largest_eigenvalue() * 1.01,
+            None => self.largest_eigenvalue()? * 1.01,
         };
         let mut lambda = match config.lambda {
             Some(lambda) => lambda,
-            None => self.first_lambda(&at, lipschitz),
+            None => self.first_lambda(&at, lipschitz)?,
         };
         let mut solutions = vec![];
         loop {
             let (mut increases, mut objectives, mut squared_change) = (0, vec![], 0.);
             for _ in 0..iterations {
-                let (next, change, raised) = self.step(&at, lambda, &mut lipschitz);
+                let (next, change, raised) = self.step(&at, lambda, &mut lipschitz)?;
                 at = next;
                 increases += raised;
                 squared_change = change;
@@ -258,25 +258,30 @@ impl<'a, T: Number> Solver<'a, T> {
         }
         Ok(Path {
             solutions,
-            ranking: self.ranking(&at),
+            ranking: self.ranking(&at)?,
             features: self.data.x.features(),
         })
     }
 
     /// One step: the new point, the squared length of the change, and how often L was raised.
-    fn step(&mut self, at: &Point<T>, lambda: f64, lipschitz: &mut f64) -> (Point<T>, f64, usize) {
+    fn step(
+        &mut self,
+        at: &Point<T>,
+        lambda: f64,
+        lipschitz: &mut f64,
+    ) -> Result<(Point<T>, f64, usize)> {
         let objective = at.objective(lambda);
         let slack = 16. * objective * if size_of::<T>() == 4 { 1e-7 } else { 1e-16 };
-        let slopes = self.slopes(at, 2. * lambda * *lipschitz);
+        let slopes = self.slopes(at, 2. * lambda * *lipschitz)?;
         let mut raised = 0;
         loop {
             let w = self.threshold(&at.w, &slopes, lambda, *lipschitz);
             let change = squared_distance(&at.w, &w, self.outputs());
-            let next = self.point(w);
+            let next = self.point(w)?;
             let descent = objective - next.objective(lambda);
             // At an infinite L nothing changes any more: data beyond the range of their dtype.
             if descent + slack >= 0.5 * self.config.eta * change || !lipschitz.is_finite() {
-                return (next, change, raised);
+                return Ok((next, change, raised));
             }
             *lipschitz *= self.config.gamma;
             raised += 1;
@@ -284,13 +289,13 @@ impl<'a, T: Number> Solver<'a, T> {
     }
 
     /// The slopes of all rows whose squared length may exceed `threshold`, and of those that are not zero.
-    fn slopes(&mut self, at: &Point<T>, threshold: f64) -> Rows<T> {
+    fn slopes(&mut self, at: &Point<T>, threshold: f64) -> Result<Rows<T>> {
         let features = self.data.x.features();
         let least = threshold.sqrt();
         let mut list = self.candidates(at, least);
         if list.is_none() {
             let all: Vec<usize> = (0..features).collect();
-            let slopes = self.data.x.correlate(&all, &at.residual);
+            let slopes = self.data.x.correlate(&all, &at.residual)?;
             let lengths = slopes
                 .chunks_exact(self.outputs())
                 .map(|s| squares(s).sqrt())
@@ -298,15 +303,15 @@ impl<'a, T: Number> Solver<'a, T> {
             self.known = Some((at.residual.clone(), lengths));
             list = self.candidates(at, least);
             if list.as_ref().is_none_or(|list| list.len() > features / 8) {
-                return Rows {
+                return Ok(Rows {
                     features: all,
                     values: slopes,
-                };
+                });
             }
         }
         let features = list.unwrap_or_default();
-        let values = self.data.x.correlate(&features, &at.residual);
-        Rows { features, values }
+        let values = self.data.x.correlate(&features, &at.residual)?;
+        Ok(Rows { features, values })
     }
 
     /// The rows whose slope must be computed: a slope has changed by no more than the feature's length times the distance of
@@ -349,12 +354,12 @@ impl<'a, T: Number> Solver<'a, T> {
         kept
     }
 
-    fn point(&self, w: Rows<T>) -> Point<T> {
+    fn point(&self, w: Rows<T>) -> Result<Point<T>> {
         let minus = |y: &T| T::of(-(*y).into());
         let start: Vec<T> = self.data.y.iter().map(minus).collect();
-        let residual = self.data.x.combine(&w.features, &w.values, &start);
+        let residual = self.data.x.combine(&w.features, &w.values, &start)?;
         let loss = 0.5 * squares(&residual);
-        Point { w, residual, loss }
+        Ok(Point { w, residual, loss })
     }
 
     /// All features of which the start is not zero.
@@ -379,20 +384,20 @@ impl<'a, T: Number> Solver<'a, T> {
     }
 
     /// Where a step from this point has its first row.
-    fn first_lambda(&self, at: &Point<T>, lipschitz: f64) -> f64 {
+    fn first_lambda(&self, at: &Point<T>, lipschitz: f64) -> Result<f64> {
         let all: Vec<usize> = (0..self.data.x.features()).collect();
-        let slopes = self.data.x.correlate(&all, &at.residual);
+        let slopes = self.data.x.correlate(&all, &at.residual)?;
         let largest = slopes
             .chunks_exact(self.outputs())
             .map(squares)
             .fold(0., f64::max);
         // A little below the tie that rounding would decide.
-        (0.499 * largest / lipschitz).max(self.config.final_lambda)
+        Ok((0.499 * largest / lipschitz).max(self.config.final_lambda))
     }
 
     /// Of the data's second moments, from below, by the power method.
-    fn largest_eigenvalue(&self) -> f64 {
-        let x = &self.data.x;
+    fn largest_eigenvalue(&self) -> Result<f64> {
+        let x = self.data.x.as_ref();
         let all: Vec<usize> = (0..x.features()).collect();
         let zeros = vec![T::default(); x.stride()];
         let mut v: Vec<T> = self.lengths.iter().map(|l| T::of(*l)).collect();
@@ -400,26 +405,26 @@ impl<'a, T: Number> Solver<'a, T> {
         for _ in 0..50 {
             let length = squares(&v).sqrt();
             if length == 0. {
-                return 1.;
+                return Ok(1.);
             }
             v.iter_mut().for_each(|v| *v = T::of((*v).into() / length));
-            v = x.correlate(&all, &x.combine(&all, &v, &zeros));
+            v = x.correlate(&all, &x.combine(&all, &v, &zeros)?)?;
             value = squares(&v).sqrt();
         }
-        value
+        Ok(value)
     }
 
     /// By the lengths of the rows, then by those of the slopes.
-    fn ranking(&self, at: &Point<T>) -> Ranking {
+    fn ranking(&self, at: &Point<T>) -> Result<Ranking> {
         let c = self.outputs();
         let all: Vec<usize> = (0..self.data.x.features()).collect();
-        let slopes = self.data.x.correlate(&all, &at.residual);
+        let slopes = self.data.x.correlate(&all, &at.residual)?;
         let slopes: Vec<f64> = slopes.chunks_exact(c).map(squares).collect();
         let mut scores = vec![0.; all.len()];
         for (i, row) in at.w.features.iter().zip(at.w.values.chunks_exact(c)) {
             scores[*i] = squares(row).sqrt();
         }
-        Ranking::new(scores, &slopes)
+        Ok(Ranking::new(scores, &slopes))
     }
 }
 
@@ -434,15 +439,6 @@ impl<T: Number> Rows<T> {
         let row = |row: &[T]| row.iter().map(|w| (*w).into()).collect();
         self.values.chunks_exact(outputs).map(row).collect()
     }
-}
-
-/// The sum of squares, in f64.
-fn squares<T: Number>(x: &[T]) -> f64 {
-    let square = |x: &T| {
-        let x: f64 = (*x).into();
-        x * x
-    };
-    x.iter().map(square).sum()
 }
 
 fn distance<T: Number>(a: &[T], b: &[T]) -> f64 {

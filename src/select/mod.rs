@@ -2,14 +2,24 @@
 //!
 //! [`hiht`] and [`ahiht`] solve least squares with the l2,0 norm along a path of regularization; a [`Path`] holds every
 //! solution and ranks the features, so that their number can be chosen without another run. [`L20`], [`L21`] and
-//! [`TopRows`] are the penalties with their proximal operators, for other trainings as well.
+//! [`TopRows`] are the penalties with their proximal operators, for other trainings as well. Data come as tensors, as sparse
+//! rows ([`Csr`]) or in [`Blocks`] that are read again for every step. A [`Selector`] is any method that ranks features.
 
+mod blocks;
+mod features;
 mod hiht;
+mod matrix;
 mod path;
 mod problem;
 mod regularizer;
+mod selector;
+mod sparse;
 
+pub use blocks::{Blocks, Reader};
+pub use features::Features;
 pub use hiht::{HihtConfig, Start, ahiht, hiht};
 pub use path::{Path, Ranking, Solution};
 pub use problem::{Preparation, Problem};
 pub use regularizer::{L20, L21, Regularizer, TopRows};
+pub use selector::{Ahiht, Hiht, Selector};
+pub use sparse::Csr;

@@ -1,9 +1,12 @@
-//! The data of a selection, checked, centred and laid out by feature.
+//! The data of a selection, checked and centred.
 
+use super::features::Features;
+use super::matrix::{Matrix, Weights};
 use crate::error::{Error, Result};
-use crate::kernels::design::{Design, Number};
+use crate::kernels::design::Number;
 use crate::shape;
 use candle_core::{D, DType, Tensor};
+use std::sync::Arc;
 
 /// How data are prepared.
 #[derive(Debug, Clone, Default)]
@@ -20,8 +23,9 @@ pub struct Preparation {
 /// Formula: least squares with the bias eliminated, `f(W) = |H (X W - Y)|_F^2 / 2`, where `H` takes the samples' means away.
 /// Targets of a classification are one where the sample is of the class and zero elsewhere.
 ///
-/// Shapes: `x` is `[N, d]`, labels `[N]` (u32, 0 to C - 1) or targets `[N, C]`. Means are taken away once; no `N x N` matrix
-/// is ever formed. The data are held in their dtype, f32 or f64, once, by feature. No gradients.
+/// Shapes: `x` is `[N, d]`, labels `[N]` (u32, 0 to C - 1) or targets `[N, C]`. No `N x N` matrix is ever formed. Tensors, f32
+/// or f64, are held once more, centred and by feature; of sparse data ([`Csr`](super::Csr)) only what is not zero, by feature;
+/// of data in [`Blocks`](super::Blocks) nothing: every step reads them again. No gradients.
 ///
 /// Errors: an entry that is not finite, by its row and column; one class, fewer samples than classes, sizes that do not fit
 /// each other; with standardization a constant feature, by its column; weights that are negative or all zero.
@@ -61,16 +65,20 @@ pub(super) enum Data {
 /// Features and targets without their means, each sample times the root of its weight.
 #[derive(Debug, Clone)]
 pub(super) struct Centred<T> {
-    pub(super) x: Design<T>,
+    pub(super) x: Arc<dyn Matrix<T>>,
     /// `[C, stride]`, zero in the padding.
     pub(super) y: Vec<T>,
 }
 
 impl Problem {
     /// From labels 0 to C - 1.
-    pub fn classification(x: &Tensor, labels: &Tensor, how: &Preparation) -> Result<Self> {
-        let op = "Problem::classification";
-        let samples = check_samples(op, x)?;
+    pub fn classification<'a>(
+        x: impl Into<Features<'a>>,
+        labels: &Tensor,
+        how: &Preparation,
+    ) -> Result<Self> {
+        let (op, x) = ("Problem::classification", x.into());
+        let [samples, _] = x.size(op)?;
         if labels.dtype() != DType::U32 || labels.dims() != [samples] {
             let expected = format!("u32 labels [{samples}]");
             let found = format!("{:?} {:?}", labels.dtype(), labels.dims());
@@ -91,10 +99,14 @@ impl Problem {
     }
 
     /// From targets `[N, C]` of x's dtype.
-    pub fn regression(x: &Tensor, y: &Tensor, how: &Preparation) -> Result<Self> {
-        let op = "Problem::regression";
-        let samples = check_samples(op, x)?;
-        shape::same_kind(op, "y", y, x)?;
+    pub fn regression<'a>(
+        x: impl Into<Features<'a>>,
+        y: &Tensor,
+        how: &Preparation,
+    ) -> Result<Self> {
+        let (op, x) = ("Problem::regression", x.into());
+        let [samples, _] = x.size(op)?;
+        shape::float(op, "y", y)?;
         match y.dims() {
             [n, c] if *n == samples && *c > 0 => {}
             dims => {
@@ -103,67 +115,47 @@ impl Problem {
             }
         }
         let values = y.to_dtype(DType::F64)?.to_vec2::<f64>()?;
-        check_finite(op, "y", values.iter().map(|row| row.iter().copied()))?;
+        check_finite(op, "y", values.iter().map(|row| row.iter().copied()), 0)?;
         Self::new(op, x, y.dim(D::Minus1)?, |n, c| values[n][c], how)
     }
 
     fn new(
         op: &'static str,
-        x: &Tensor,
+        x: Features,
         outputs: usize,
         target: impl Fn(usize, usize) -> f64,
         how: &Preparation,
     ) -> Result<Self> {
-        let [samples, features] = [x.dim(0)?, x.dim(1)?];
-        let weights = check_weights(op, how.weights.as_ref(), samples)?;
-        let total: f64 = weights.iter().sum();
-        let mean = |value: &dyn Fn(usize) -> f64| {
-            let terms = weights.iter().enumerate().map(|(n, w)| w * value(n));
-            terms.sum::<f64>() / total
+        let [samples, _] = x.size(op)?;
+        let weights = Weights::new(check_weights(op, how.weights.as_ref(), samples)?);
+        let y_means: Vec<f64> = (0..outputs)
+            .map(|c| weights.mean(|n| target(n, c)))
+            .collect();
+        let moments = x.moments(op, &weights, how.standardize)?;
+        let y = |stride: usize, n: usize, c: usize| match n < stride.min(samples) {
+            true => (target(n, c) - y_means[c]) * weights.root(n),
+            false => 0.,
         };
-        let y_means: Vec<f64> = (0..outputs).map(|c| mean(&|n| target(n, c))).collect();
-        let roots: Vec<f64> = weights.iter().map(|w| w.sqrt()).collect();
-        let mut x_means = vec![0.; features];
-        let mut scales = vec![1.; features];
-        macro_rules! centred {
-            ($kind:ty, $number:expr) => {{
-                let rows = x.to_vec2::<$kind>()?;
-                let number = $number;
-                check_finite(
-                    op,
-                    "x",
-                    rows.iter().map(|row| row.iter().map(|v| number(*v))),
-                )?;
-                for (i, x_mean) in x_means.iter_mut().enumerate() {
-                    *x_mean = mean(&|n| number(rows[n][i]));
-                    if how.standardize {
-                        let square = |n: usize| (number(rows[n][i]) - *x_mean).powi(2);
-                        scales[i] = mean(&square).sqrt();
-                        check_scale(op, i, scales[i], *x_mean)?;
-                    }
-                }
-                let x = Design::new(features, samples, |i, n| {
-                    <$kind>::of((number(rows[n][i]) - x_means[i]) / scales[i] * roots[n])
-                });
-                let mut y = vec![<$kind>::default(); outputs * x.stride()];
-                for c in 0..outputs {
-                    for n in 0..samples {
-                        y[c * x.stride() + n] = <$kind>::of((target(n, c) - y_means[c]) * roots[n]);
-                    }
-                }
-                Centred { x, y }
-            }};
+        fn centred<T: Number>(
+            x: Arc<dyn Matrix<T>>,
+            outputs: usize,
+            y: impl Fn(usize, usize, usize) -> f64,
+        ) -> Centred<T> {
+            let stride = x.stride();
+            let all = (0..outputs).flat_map(|c| (0..stride).map(move |n| (n, c)));
+            let y = all.map(|(n, c)| T::of(y(stride, n, c))).collect();
+            Centred { x, y }
         }
         let data = match x.dtype() {
-            DType::F64 => Data::F64(centred!(f64, |v: f64| v)),
-            _ => Data::F32(centred!(f32, |v: f32| f64::from(v))),
+            DType::F64 => Data::F64(centred(x.centred::<f64>(&weights, &moments)?, outputs, y)),
+            _ => Data::F32(centred(x.centred::<f32>(&weights, &moments)?, outputs, y)),
         };
         Ok(Problem {
             data,
             samples,
             outputs,
-            means: [x_means, y_means],
-            scales,
+            means: [moments.means, y_means],
+            scales: moments.scales,
         })
     }
 
@@ -183,28 +175,17 @@ impl Problem {
     }
 }
 
-/// Refuses all but `[N, d]` in f32 or f64.
-fn check_samples(op: &'static str, x: &Tensor) -> Result<usize> {
-    match x.dims() {
-        [n, d] if *n > 0 && *d > 0 => {}
-        dims => return Err(Error::shape(op, "x", "[N, d], neither of them 0", dims)),
-    }
-    match x.dtype() {
-        DType::F32 | DType::F64 => Ok(x.dim(0)?),
-        other => Err(Error::value(op, "x", "f32 or f64", format!("{other:?}"))),
-    }
-}
-
-/// Refuses an entry that is not finite.
-fn check_finite(
+/// Refuses an entry that is not finite; rows are counted from `first`.
+pub(super) fn check_finite(
     op: &'static str,
     arg: &'static str,
     rows: impl Iterator<Item = impl Iterator<Item = f64>>,
+    first: usize,
 ) -> Result<()> {
     for (n, row) in rows.enumerate() {
         for (i, value) in row.enumerate() {
             if !value.is_finite() {
-                let found = format!("{value} in row {n}, column {i}");
+                let found = format!("{value} in row {}, column {i}", first + n);
                 return Err(Error::value(op, arg, "finite numbers", found));
             }
         }
@@ -236,14 +217,4 @@ fn check_weights(op: &'static str, weights: Option<&Tensor>, samples: usize) -> 
         return Err(Error::value(op, "weights", expected, "zeros"));
     }
     Ok(weights)
-}
-
-/// Refuses a feature without spread: it has no standard deviation to be divided by.
-fn check_scale(op: &'static str, column: usize, scale: f64, mean: f64) -> Result<()> {
-    if scale > 1e-12 * mean.abs() && scale > 0. {
-        return Ok(());
-    }
-    let expected = "features that are not constant, to be standardized";
-    let found = format!("{mean} in all of column {column}");
-    Err(Error::value(op, "x", expected, found))
 }

@@ -1,0 +1,147 @@
+//! Where features come from: tensors, sparse rows, or blocks that are read again and again.
+
+use super::matrix::{Matrix, Moments, Weights};
+use super::problem::check_finite;
+use super::{Blocks, Csr};
+use crate::error::{Error, Result};
+use crate::kernels::design::{Design, Number};
+use candle_core::{DType, Tensor, WithDType};
+use std::sync::Arc;
+
+/// The features of a [`Problem`](super::Problem).
+#[derive(Debug, Clone)]
+pub enum Features<'a> {
+    /// A tensor `[N, d]`, f32 or f64.
+    Dense(&'a Tensor),
+    /// Rows of what is not zero.
+    Sparse(&'a Csr),
+    /// Data that do not fit into memory.
+    Blocks(&'a Blocks),
+}
+
+impl<'a> From<&'a Tensor> for Features<'a> {
+    fn from(x: &'a Tensor) -> Self {
+        Features::Dense(x)
+    }
+}
+
+impl<'a> From<&'a Csr> for Features<'a> {
+    fn from(x: &'a Csr) -> Self {
+        Features::Sparse(x)
+    }
+}
+
+impl<'a> From<&'a Blocks> for Features<'a> {
+    fn from(x: &'a Blocks) -> Self {
+        Features::Blocks(x)
+    }
+}
+
+impl Features<'_> {
+    /// Samples and features, neither of them 0, in a dtype that is known.
+    pub(super) fn size(&self, op: &'static str) -> Result<[usize; 2]> {
+        let size = match self {
+            Features::Dense(x) => {
+                let &[n, d] = x.dims() else {
+                    return Err(Error::shape(op, "x", "[N, d]", x.dims()));
+                };
+                [n, d]
+            }
+            Features::Sparse(x) => x.size(),
+            Features::Blocks(x) => x.size(),
+        };
+        if size.contains(&0) {
+            return Err(Error::shape(op, "x", "[N, d], neither of them 0", &size));
+        }
+        match self.dtype() {
+            DType::F32 | DType::F64 => Ok(size),
+            other => Err(Error::value(op, "x", "f32 or f64", format!("{other:?}"))),
+        }
+    }
+
+    pub(super) fn dtype(&self) -> DType {
+        match self {
+            Features::Dense(x) => x.dtype(),
+            Features::Sparse(_) => DType::F32,
+            Features::Blocks(x) => x.dtype(),
+        }
+    }
+
+    /// Means and, where asked for, standard deviations.
+    pub(super) fn moments(
+        &self,
+        op: &'static str,
+        weights: &Weights,
+        standardize: bool,
+    ) -> Result<Moments> {
+        let (means, spreads) = match self {
+            Features::Dense(x) => match x.dtype() {
+                DType::F64 => dense_moments::<f64>(op, x, weights)?,
+                _ => dense_moments::<f32>(op, x, weights)?,
+            },
+            Features::Sparse(x) => x.moments(op, weights)?,
+            Features::Blocks(x) => x.moments(op, weights)?,
+        };
+        if !standardize {
+            let scales = vec![1.; means.len()];
+            return Ok(Moments { means, scales });
+        }
+        for (i, (scale, mean)) in spreads.iter().zip(&means).enumerate() {
+            // A feature without spread has no standard deviation to be divided by.
+            if !(*scale > 1e-12 * mean.abs()) {
+                let expected = "features that are not constant, to be standardized";
+                let found = format!("{mean} in all of column {i}");
+                return Err(Error::value(op, "x", expected, found));
+            }
+        }
+        Ok(Moments {
+            means,
+            scales: spreads,
+        })
+    }
+
+    pub(super) fn centred<T: Number + WithDType>(
+        &self,
+        weights: &Weights,
+        moments: &Moments,
+    ) -> Result<Arc<dyn Matrix<T>>> {
+        Ok(match self {
+            Features::Dense(x) => {
+                let [samples, features] = [x.dim(0)?, x.dim(1)?];
+                let rows = x.flatten_all()?.to_vec1::<T>()?;
+                Arc::new(Design::new(features, samples, |i, n| {
+                    let x: f64 = rows[n * features + i].into();
+                    T::of((x - moments.means[i]) / moments.scales[i] * weights.root(n))
+                }))
+            }
+            Features::Sparse(x) => Arc::new(x.centred(weights, moments)),
+            Features::Blocks(x) => Arc::new(x.centred(weights, moments)),
+        })
+    }
+}
+
+fn dense_moments<T: Number + WithDType>(
+    op: &'static str,
+    x: &Tensor,
+    weights: &Weights,
+) -> Result<(Vec<f64>, Vec<f64>)> {
+    let features = x.dim(1)?;
+    let values = x.flatten_all()?.to_vec1::<T>()?;
+    let number = |x: &T| -> f64 { (*x).into() };
+    let rows = values.chunks_exact(features);
+    check_finite(op, "x", rows.clone().map(|row| row.iter().map(number)), 0)?;
+    let mut means = vec![0.; features];
+    for (row, w) in rows.clone().zip(&weights.weights) {
+        for (mean, x) in means.iter_mut().zip(row) {
+            *mean += w * number(x) / weights.total;
+        }
+    }
+    let mut spreads = vec![0.; features];
+    for (row, w) in rows.zip(&weights.weights) {
+        for ((spread, mean), x) in spreads.iter_mut().zip(&means).zip(row) {
+            *spread += w * (number(x) - mean).powi(2) / weights.total;
+        }
+    }
+    spreads.iter_mut().for_each(|s: &mut f64| *s = s.sqrt());
+    Ok((means, spreads))
+}

@@ -1,0 +1,89 @@
+//! What a selector asks of centred data, whatever holds them.
+
+use crate::error::Result;
+use crate::kernels::design::{Design, Number};
+use std::fmt::Debug;
+
+/// Centred features of samples times the roots of their weights, by feature.
+pub(super) trait Matrix<T>: Debug + Send + Sync {
+    /// The number of features.
+    fn features(&self) -> usize;
+
+    /// The number of samples, with padding.
+    fn stride(&self) -> usize;
+
+    /// The length of each feature.
+    fn lengths(&self) -> Result<Vec<f64>>;
+
+    /// `sum_n x[i, n] r[c, n]`, [rows, C], for residuals whose sum over the samples, each times its root, is 0.
+    fn correlate(&self, rows: &[usize], r: &[T]) -> Result<Vec<T>>;
+
+    /// `start[c, n] + sum_i w[i, c] x[rows[i], n]`, [C, stride].
+    fn combine(&self, rows: &[usize], w: &[T], start: &[T]) -> Result<Vec<T>>;
+}
+
+/// Samples' weights with their roots and sum.
+#[derive(Debug, Clone)]
+pub(super) struct Weights {
+    pub(super) weights: Vec<f64>,
+    pub(super) roots: Vec<f64>,
+    pub(super) total: f64,
+}
+
+impl Weights {
+    pub(super) fn new(weights: Vec<f64>) -> Self {
+        Weights {
+            roots: weights.iter().map(|w| w.sqrt()).collect(),
+            total: weights.iter().sum(),
+            weights,
+        }
+    }
+
+    pub(super) fn root(&self, n: usize) -> f64 {
+        self.roots[n]
+    }
+
+    pub(super) fn mean(&self, value: impl Fn(usize) -> f64) -> f64 {
+        let terms = self.weights.iter().enumerate();
+        terms.map(|(n, w)| w * value(n)).sum::<f64>() / self.total
+    }
+}
+
+/// Means of the features, and what they are divided by.
+#[derive(Debug, Clone)]
+pub(super) struct Moments {
+    pub(super) means: Vec<f64>,
+    pub(super) scales: Vec<f64>,
+}
+
+impl<T: Number> Matrix<T> for Design<T> {
+    fn features(&self) -> usize {
+        Design::features(self)
+    }
+
+    fn stride(&self) -> usize {
+        Design::stride(self)
+    }
+
+    fn lengths(&self) -> Result<Vec<f64>> {
+        let length = |i: usize| squares(self.row(i)).sqrt();
+        Ok((0..Design::features(self)).map(length).collect())
+    }
+
+    fn correlate(&self, rows: &[usize], r: &[T]) -> Result<Vec<T>> {
+        Ok(Design::correlate(self, rows, r))
+    }
+
+    fn combine(&self, rows: &[usize], w: &[T], start: &[T]) -> Result<Vec<T>> {
+        Ok(Design::combine(self, rows, w, start))
+    }
+}
+
+/// The sum of squares, in f64.
+pub(super) fn squares<T: Number>(x: &[T]) -> f64 {
+    let square = |x: &T| {
+        let x: f64 = (*x).into();
+        x * x
+    };
+    x.iter().map(square).sum()
+}

@@ -1,0 +1,213 @@
+//! Sparse data.
+
+use super::matrix::{Matrix, Moments, Weights, squares};
+use crate::error::{Error, Result};
+use crate::kernels::buffer;
+use crate::kernels::design::Number;
+
+/// Features of a task.
+const FEATURES: usize = 512;
+
+/// Sparse rows: of each sample the columns of the entries that are not zero, and their values.
+///
+/// Row n has the entries `offsets[n]..offsets[n + 1]` of `columns` and `values`, as in scipy's `csr_matrix`. Columns of a row
+/// may have any order; entries of the same place add up.
+///
+/// Errors: offsets that do not begin at 0, fall, or end elsewhere than at the number of entries; a column beyond the last.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_prob::select::{Csr, Preparation, Problem};
+/// # fn main() -> candle_prob::Result<()> {
+/// let x = Csr::new(3, vec![0, 1, 1, 3], vec![2, 0, 1], vec![1., 5., 2.])?;
+/// let labels = Tensor::new(&[0u32, 0, 1], &Device::Cpu)?;
+/// let problem = Problem::classification(&x, &labels, &Preparation::default())?;
+/// assert_eq!((problem.samples(), problem.features()), (3, 3));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Csr {
+    features: usize,
+    offsets: Vec<usize>,
+    columns: Vec<u32>,
+    values: Vec<f32>,
+}
+
+impl Csr {
+    /// Rows of `features` columns.
+    pub fn new(
+        features: usize,
+        offsets: Vec<usize>,
+        columns: Vec<u32>,
+        values: Vec<f32>,
+    ) -> Result<Self> {
+        let op = "Csr::new";
+        let entries = values.len();
+        if columns.len() != entries {
+            let expected = format!("{entries}, as there are values");
+            return Err(Error::value(op, "columns", expected, columns.len()));
+        }
+        let rising = offsets.windows(2).all(|pair| pair[0] <= pair[1]);
+        if !rising || offsets.first() != Some(&0) || offsets.last() != Some(&entries) {
+            let expected = format!("numbers from 0 to {entries} that never fall");
+            let found = format!("{} of them", offsets.len());
+            return Err(Error::value(op, "offsets", expected, found));
+        }
+        if let Some(column) = columns.iter().find(|c| **c as usize >= features) {
+            let expected = format!("numbers below {features}");
+            return Err(Error::value(op, "columns", expected, column));
+        }
+        Ok(Csr {
+            features,
+            offsets,
+            columns,
+            values,
+        })
+    }
+
+    pub(super) fn size(&self) -> [usize; 2] {
+        [self.offsets.len() - 1, self.features]
+    }
+
+    /// Sample, column and value of every entry.
+    fn entries(&self) -> impl Iterator<Item = (usize, usize, f64)> {
+        let rows = self.offsets.windows(2).enumerate();
+        rows.flat_map(move |(n, ends)| {
+            (ends[0]..ends[1]).map(move |k| (n, self.columns[k] as usize, self.values[k].into()))
+        })
+    }
+
+    pub(super) fn moments(
+        &self,
+        op: &'static str,
+        weights: &Weights,
+    ) -> Result<(Vec<f64>, Vec<f64>)> {
+        let mut means = vec![0.; self.features];
+        for (n, i, x) in self.entries() {
+            if !x.is_finite() {
+                let found = format!("{x} in row {n}, column {i}");
+                return Err(Error::value(op, "x", "finite numbers", found));
+            }
+            means[i] += weights.weights[n] * x / weights.total;
+        }
+        // Of each feature: the squares of its entries from the mean, and the weight of those that are zero.
+        let mut spreads = vec![0.; self.features];
+        let mut zeros = vec![weights.total; self.features];
+        for (n, i, x) in self.entries() {
+            spreads[i] += weights.weights[n] * (x - means[i]).powi(2);
+            zeros[i] -= weights.weights[n];
+        }
+        for (i, spread) in spreads.iter_mut().enumerate() {
+            *spread = ((*spread + zeros[i].max(0.) * means[i].powi(2)) / weights.total).sqrt();
+        }
+        Ok((means, spreads))
+    }
+
+    pub(super) fn centred<T: Number>(&self, weights: &Weights, moments: &Moments) -> Columns<T> {
+        let mut offsets = vec![0; self.features + 1];
+        for column in &self.columns {
+            offsets[*column as usize + 1] += 1;
+        }
+        for i in 0..self.features {
+            offsets[i + 1] += offsets[i];
+        }
+        let mut next = offsets.clone();
+        let mut samples = vec![0; self.values.len()];
+        let mut values = vec![T::default(); self.values.len()];
+        for (n, i, x) in self.entries() {
+            samples[next[i]] = n as u32;
+            values[next[i]] = T::of(x / moments.scales[i] * weights.root(n));
+            next[i] += 1;
+        }
+        let scaled = moments.means.iter().zip(&moments.scales);
+        Columns {
+            offsets,
+            samples,
+            values,
+            means: scaled.map(|(mean, scale)| mean / scale).collect(),
+            roots: weights.roots.clone(),
+        }
+    }
+}
+
+/// Entries by feature, not centred: the means come in where they do not vanish.
+#[derive(Debug)]
+pub(super) struct Columns<T> {
+    offsets: Vec<usize>,
+    samples: Vec<u32>,
+    values: Vec<T>,
+    means: Vec<f64>,
+    roots: Vec<f64>,
+}
+
+impl<T: Number> Columns<T> {
+    fn entries(&self, feature: usize) -> impl Iterator<Item = (usize, f64)> {
+        let range = self.offsets[feature]..self.offsets[feature + 1];
+        let samples = self.samples[range.clone()].iter();
+        samples
+            .zip(&self.values[range])
+            .map(|(n, x)| (*n as usize, (*x).into()))
+    }
+}
+
+impl<T: Number> Matrix<T> for Columns<T> {
+    fn features(&self) -> usize {
+        self.means.len()
+    }
+
+    fn stride(&self) -> usize {
+        self.roots.len()
+    }
+
+    fn lengths(&self) -> Result<Vec<f64>> {
+        let total = squares(&self.roots);
+        let length = |i: usize| {
+            let mean = self.means[i];
+            let (mut sum, mut rest) = (0., total);
+            for (n, x) in self.entries(i) {
+                sum += (x - mean * self.roots[n]).powi(2);
+                rest -= self.roots[n].powi(2);
+            }
+            (sum + rest.max(0.) * mean * mean).sqrt()
+        };
+        Ok((0..self.means.len()).map(length).collect())
+    }
+
+    /// The residuals have no mean, so that those of the features make no difference.
+    fn correlate(&self, rows: &[usize], r: &[T]) -> Result<Vec<T>> {
+        let stride = self.roots.len();
+        let outputs = r.len() / stride;
+        let mut out = vec![T::default(); rows.len() * outputs];
+        buffer::parallel(&mut out, FEATURES * outputs, |from, out| {
+            for (i, out) in rows[from / outputs..]
+                .iter()
+                .zip(out.chunks_exact_mut(outputs))
+            {
+                for (out, r) in out.iter_mut().zip(r.chunks_exact(stride)) {
+                    let terms = self.entries(*i).map(|(n, x)| x * r[n].into());
+                    *out = T::of(terms.sum());
+                }
+            }
+        });
+        Ok(out)
+    }
+
+    fn combine(&self, rows: &[usize], w: &[T], start: &[T]) -> Result<Vec<T>> {
+        let stride = self.roots.len();
+        let outputs = start.len() / stride;
+        let mut sums: Vec<f64> = start.iter().map(|x| (*x).into()).collect();
+        for (c, sums) in sums.chunks_exact_mut(stride).enumerate() {
+            let mut shift = 0.;
+            for (i, w) in rows.iter().zip(w.chunks_exact(outputs)) {
+                let w: f64 = w[c].into();
+                self.entries(*i).for_each(|(n, x)| sums[n] += w * x);
+                shift += w * self.means[*i];
+            }
+            for (sum, root) in sums.iter_mut().zip(&self.roots) {
+                *sum -= shift * root;
+            }
+        }
+        Ok(sums.into_iter().map(T::of).collect())
+    }
+}
