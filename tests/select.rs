@@ -4,8 +4,8 @@ mod golden;
 
 use candle_core::{D, DType, Device, Tensor};
 use candle_prob::select::{
-    Blocks, Csr, HihtConfig, L20, L21, Path, Preparation, Problem, Regularizer, Start, TopRows,
-    ahiht, hiht,
+    Blocks, Csr, HihtConfig, L20, L21, Loss, Path, Preparation, Problem, Regularizer, Start,
+    TopRows, ahiht, hiht,
 };
 use candle_prob::{Result, Rng};
 use serde_json::Value;
@@ -602,6 +602,123 @@ fn readers_that_fail() -> Result<()> {
             .unwrap_err()
             .to_string();
         assert!(error.contains(text), "{error} has no {text}");
+    }
+    Ok(())
+}
+
+/// Other losses: slopes are those of the loss, the objective never rises, planted features are found also beside gross
+/// outliers, and softmax gives probabilities.
+#[test]
+fn robust_and_softmax_losses() -> Result<()> {
+    let (samples, features) = (120, 300);
+    let mut rng = Rng::new(4);
+    let x = rng.normal((samples, features), DType::F64, CPU)?;
+    let told = (x.narrow(1, 7, 1)? * 2.)?.sub(&x.narrow(1, 40, 1)?)?;
+    let scores = numbers(&told);
+    let labels: Vec<u32> = scores.iter().map(|s| u32::from(*s > 0.)).collect();
+    let labels = Tensor::new(labels, CPU)?;
+    let wild = Tensor::arange(0., samples as f64, CPU)?;
+    let wild = (wild.lt(6.)?.to_dtype(DType::F64)? * 200.)?.reshape((samples, 1))?;
+    let how = Preparation::default();
+    let outliers = Problem::regression(&x, &(told + wild)?, &how)?;
+    let classes = Problem::classification(&x, &labels, &how)?;
+    let found = |problem: &Problem, loss: Loss| -> Result<Vec<usize>> {
+        let config = HihtConfig {
+            loss,
+            features: Some(2),
+            iterations: 2000,
+            epsilon: 1e-10,
+            rho: 0.9,
+            final_lambda: 1e-6,
+            ..HihtConfig::default()
+        };
+        let path = hiht(problem, &config)?;
+        for solution in path.solutions() {
+            let falls = |w: &[f64]| w[1] <= w[0] * (1. + 1e-12);
+            assert!(solution.objectives.windows(2).all(falls), "{loss:?}");
+        }
+        let mut top = path.ranking().top(2)?.to_vec();
+        top.sort();
+        Ok(top)
+    };
+    assert_eq!(found(&outliers, Loss::Robust { delta: 0.1 })?, [7, 40]);
+    assert_eq!(found(&classes, Loss::Softmax)?, [7, 40]);
+    // Six outliers are enough for squares to miss them.
+    assert_ne!(found(&outliers, Loss::Squares)?, [7, 40]);
+    assert!(found(&outliers, Loss::Softmax).is_err());
+    assert!(found(&classes, Loss::Robust { delta: 0. }).is_err());
+    Ok(())
+}
+
+/// At a solution with all features the slope of the softmax loss is zero: by central differences of the loss itself.
+#[test]
+fn softmax_solutions_are_stationary() -> Result<()> {
+    let mut rng = Rng::new(5);
+    let x = rng.normal((60, 4), DType::F64, CPU)?;
+    let labels: Vec<u32> = (0..60).map(|n| n % 3).collect();
+    let weights: Vec<f64> = (0..60).map(|n| f64::from(n % 4)).collect();
+    let rows = x.to_vec2::<f64>()?;
+    let how = Preparation {
+        weights: Some(Tensor::new(weights.clone(), CPU)?),
+        standardize: true,
+    };
+    let problem = Problem::classification(&x, &Tensor::new(labels.clone(), CPU)?, &how)?;
+    for loss in [Loss::Softmax, Loss::Robust { delta: 0.5 }] {
+        let config = HihtConfig {
+            loss,
+            lambda: Some(1e-9),
+            final_lambda: 1e-9,
+            epsilon: 0.,
+            iterations: 3000,
+            ..HihtConfig::default()
+        };
+        let path = hiht(&problem, &config)?;
+        let solution = path.last();
+        assert_eq!(solution.support, [0, 1, 2, 3]);
+        let value = |w: &[Vec<f64>], b: &[f64]| {
+            let mut total = 0.;
+            for (n, row) in rows.iter().enumerate() {
+                let score = |c: usize| b[c] + (0..4).map(|i| row[i] * w[i][c]).sum::<f64>();
+                let scores: Vec<f64> = (0..3).map(score).collect();
+                let hot = |c: usize| f64::from(u8::from(labels[n] as usize == c));
+                let r: f64 = (0..3)
+                    .map(|c| (scores[c] - hot(c)).powi(2))
+                    .sum::<f64>()
+                    .sqrt();
+                total += weights[n]
+                    * match loss {
+                        Loss::Softmax => {
+                            let sum: f64 = scores.iter().map(|s| s.exp()).sum();
+                            sum.ln() - scores[labels[n] as usize]
+                        }
+                        _ if r < 0.5 => r * r + 0.25,
+                        _ => r,
+                    };
+            }
+            total
+        };
+        close(
+            value(&solution.rows, &solution.bias),
+            solution.loss,
+            1e-9,
+            "loss",
+        );
+        let h = 1e-5;
+        for i in 0..5 {
+            for c in 0..3 {
+                let at = |h: f64| {
+                    let (mut w, mut b) = (solution.rows.clone(), solution.bias.clone());
+                    if i < 4 {
+                        w[i][c] += h
+                    } else {
+                        b[c] += h
+                    }
+                    value(&w, &b)
+                };
+                let slope = (at(h) - at(-h)) / (2. * h);
+                assert!(slope.abs() < 1e-5, "{loss:?} {i} {c}: {slope}");
+            }
+        }
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Homotopy iterative hard thresholding, and its accelerated form.
 
+use super::loss::Loss;
 use super::matrix::squares;
 use super::path::{Path, Ranking, Solution};
 use super::problem::{Centred, Data, Problem};
@@ -28,6 +29,8 @@ pub struct HihtConfig {
     pub epsilon: f64,
     /// The most steps for one lambda.
     pub iterations: usize,
+    /// What is minimized beside the number of features.
+    pub loss: Loss,
     /// The path ends as soon as so many features are selected; none: it goes on to the last lambda.
     pub features: Option<usize>,
     /// Where W starts.
@@ -66,6 +69,7 @@ impl Default for HihtConfig {
             eta: 1e-3,
             epsilon: 1e-6,
             iterations: 10_000,
+            loss: Loss::Squares,
             features: None,
             start: Start::Zero,
         }
@@ -77,7 +81,7 @@ impl Default for HihtConfig {
 /// Formula: `min |H (X W - Y)|_F^2 / 2 + lambda |W|_{2,0}` for falling lambda, each started from the solution before. A step
 /// takes W to `V = W - grad / L` and keeps the rows with `|v_i|^2 > 2 lambda / L`; L grows until the objective falls by
 /// `eta / 2` times the squared length of the step. Steps for one lambda end when they are shorter than `epsilon`. The
-/// objective never rises.
+/// objective never rises. With another [`Loss`] than squares the bias takes steps as the rows do, without a penalty.
 ///
 /// Shapes: see [`Problem`]; a [`Solution`] holds the rows of its support alone. Gradients: none.
 ///
@@ -126,8 +130,8 @@ fn solve(
 ) -> Result<Path> {
     config.check(op, problem.features())?;
     match &problem.data {
-        Data::F32(data) => Solver::new(problem, data, config)?.path(iterations),
-        Data::F64(data) => Solver::new(problem, data, config)?.path(iterations),
+        Data::F32(data) => Solver::new(op, problem, data, config)?.path(iterations),
+        Data::F64(data) => Solver::new(op, problem, data, config)?.path(iterations),
     }
 }
 
@@ -157,6 +161,12 @@ impl HihtConfig {
                 return Err(Error::value(op, arg, expected, value));
             }
         }
+        if let Loss::Robust { delta } = self.loss
+            && !(delta > 0. && delta.is_finite())
+        {
+            let expected = "a positive finite number";
+            return Err(Error::value(op, "delta", expected, delta));
+        }
         if self.iterations == 0 {
             return Err(Error::value(op, "iterations", "at least 1", 0));
         }
@@ -176,9 +186,11 @@ struct Rows<T> {
     values: Vec<T>,
 }
 
-/// W, its residual `X W - Y`, and the loss.
+/// W, the bias, the loss there, and its slopes to the scores `X W + b`: for squares the residual. The bias is that of
+/// centred features, and not used for squares.
 struct Point<T> {
     w: Rows<T>,
+    bias: Vec<f64>,
     residual: Vec<T>,
     loss: f64,
 }
@@ -187,6 +199,8 @@ struct Solver<'a, T> {
     problem: &'a Problem,
     data: &'a Centred<T>,
     config: &'a HihtConfig,
+    /// Targets as they came, [C, N]; none for squares.
+    targets: Vec<f64>,
     /// Lengths of the features.
     lengths: Vec<f64>,
     /// The residual of the last time that all slopes were computed, and their lengths then.
@@ -196,11 +210,25 @@ struct Solver<'a, T> {
 }
 
 impl<'a, T: Number> Solver<'a, T> {
-    fn new(problem: &'a Problem, data: &'a Centred<T>, config: &'a HihtConfig) -> Result<Self> {
+    fn new(
+        op: &'static str,
+        problem: &'a Problem,
+        data: &'a Centred<T>,
+        config: &'a HihtConfig,
+    ) -> Result<Self> {
+        let targets = match config.loss {
+            Loss::Squares => vec![],
+            _ => problem.targets(data),
+        };
+        if config.loss == Loss::Softmax && !problem.is_classification() {
+            let (arg, expected) = ("loss", "squares or robust for targets that are no classes");
+            return Err(Error::value(op, arg, expected, "Softmax"));
+        }
         Ok(Solver {
             problem,
             data,
             config,
+            targets,
             lengths: data.x.lengths()?,
             known: None,
             rounding: if size_of::<T>() == 4 { 1e-5 } else { 1e-13 },
@@ -213,7 +241,9 @@ impl<'a, T: Number> Solver<'a, T> {
 
     fn path(mut self, iterations: usize) -> Result<Path> {
         let config = self.config;
-        let mut at = self.point(self.start()?)?;
+        let (problem, loss) = (self.problem, config.loss);
+        let bias = loss.bias(&problem.means[1], &self.targets, &problem.weights);
+        let mut at = self.point(self.start()?, bias)?;
         let mut lipschitz = match config.lipschitz {
             Some(lipschitz) => lipschitz,
             None => self.largest_eigenvalue()? * 1.01,
@@ -236,7 +266,7 @@ impl<'a, T: Number> Solver<'a, T> {
                 }
             }
             let rows: Vec<Vec<f64>> = at.w.rows(self.outputs());
-            let (rows, bias) = self.problem.as_came(&at.w.features, &rows);
+            let (rows, bias) = self.problem.as_came(&at.w.features, &rows, &at.bias);
             solutions.push(Solution {
                 lambda,
                 lipschitz,
@@ -276,8 +306,10 @@ impl<'a, T: Number> Solver<'a, T> {
         let mut raised = 0;
         loop {
             let w = self.threshold(&at.w, &slopes, lambda, *lipschitz);
-            let change = squared_distance(&at.w, &w, self.outputs());
-            let next = self.point(w)?;
+            let bias = self.bias_after(at, *lipschitz);
+            let change =
+                squared_distance(&at.w, &w, self.outputs()) + distance(&at.bias, &bias).powi(2);
+            let next = self.point(w, bias)?;
             let descent = objective - next.objective(lambda);
             // At an infinite L nothing changes any more: data beyond the range of their dtype.
             if descent + slack >= 0.5 * self.config.eta * change || !lipschitz.is_finite() {
@@ -354,12 +386,56 @@ impl<'a, T: Number> Solver<'a, T> {
         kept
     }
 
-    fn point(&self, w: Rows<T>) -> Result<Point<T>> {
-        let minus = |y: &T| T::of(-(*y).into());
-        let start: Vec<T> = self.data.y.iter().map(minus).collect();
-        let residual = self.data.x.combine(&w.features, &w.values, &start)?;
-        let loss = 0.5 * squares(&residual);
-        Ok(Point { w, residual, loss })
+    /// The bias after a step; for squares it does not move, because it is eliminated.
+    fn bias_after(&self, at: &Point<T>, lipschitz: f64) -> Vec<f64> {
+        let mut bias = at.bias.clone();
+        if self.config.loss != Loss::Squares {
+            let stride = self.data.x.stride();
+            let roots = &self.problem.weights.roots;
+            for (b, slopes) in bias.iter_mut().zip(at.residual.chunks_exact(stride)) {
+                let slopes = roots.iter().zip(slopes);
+                let slope: f64 = slopes.map(|(root, r)| root * Into::<f64>::into(*r)).sum();
+                *b -= slope / lipschitz;
+            }
+        }
+        bias
+    }
+
+    fn point(&self, w: Rows<T>, bias: Vec<f64>) -> Result<Point<T>> {
+        let x = &self.data.x;
+        let (residual, loss) = match self.config.loss {
+            Loss::Squares => {
+                let minus = |y: &T| T::of(-(*y).into());
+                let start: Vec<T> = self.data.y.iter().map(minus).collect();
+                let residual = x.combine(&w.features, &w.values, &start)?;
+                let loss = 0.5 * squares(&residual);
+                (residual, loss)
+            }
+            other => {
+                let zeros = vec![T::default(); self.data.y.len()];
+                let mut scores = x.combine(&w.features, &w.values, &zeros)?;
+                let weights = &self.problem.weights;
+                for (b, scores) in bias.iter().zip(scores.chunks_exact_mut(x.stride())) {
+                    for (score, root) in scores.iter_mut().zip(&weights.roots) {
+                        // A sample that does not count has no score.
+                        let plain = if *root > 0. {
+                            (*score).into() / root
+                        } else {
+                            0.
+                        };
+                        *score = T::of(plain + b);
+                    }
+                }
+                let loss = other.slopes(&mut scores, &self.targets, weights);
+                (scores, loss)
+            }
+        };
+        Ok(Point {
+            w,
+            bias,
+            residual,
+            loss,
+        })
     }
 
     /// All features of which the start is not zero.

@@ -15,7 +15,7 @@ pub(super) trait Matrix<T>: Debug + Send + Sync {
     /// The length of each feature.
     fn lengths(&self) -> Result<Vec<f64>>;
 
-    /// `sum_n x[i, n] r[c, n]`, [rows, C], for residuals whose sum over the samples, each times its root, is 0.
+    /// `sum_n x[i, n] r[c, n]`, [rows, C].
     fn correlate(&self, rows: &[usize], r: &[T]) -> Result<Vec<T>>;
 
     /// `start[c, n] + sum_i w[i, c] x[rows[i], n]`, [C, stride].

@@ -8,6 +8,7 @@
 mod blocks;
 mod features;
 mod hiht;
+mod loss;
 mod matrix;
 mod path;
 mod problem;
@@ -18,6 +19,7 @@ mod sparse;
 pub use blocks::{Blocks, Reader};
 pub use features::Features;
 pub use hiht::{HihtConfig, Start, ahiht, hiht};
+pub use loss::Loss;
 pub use path::{Path, Ranking, Solution};
 pub use problem::{Preparation, Problem};
 pub use regularizer::{L20, L21, Regularizer, TopRows};

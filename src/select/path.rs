@@ -125,21 +125,21 @@ impl Path {
 }
 
 impl Problem {
-    /// A solution's rows and bias for the data as they came.
+    /// A solution's rows and bias for the data as they came, from those of centred features.
     pub(super) fn as_came(
         &self,
         support: &[usize],
         rows: &[Vec<f64>],
+        bias: &[f64],
     ) -> (Vec<Vec<f64>>, Vec<f64>) {
         let scaled = |(i, row): (&usize, &Vec<f64>)| -> Vec<f64> {
             row.iter().map(|w| w / self.scales[*i]).collect()
         };
         let rows: Vec<Vec<f64>> = support.iter().zip(rows).map(scaled).collect();
-        let [x_means, y_means] = &self.means;
-        let mut bias = y_means.clone();
+        let mut bias = bias.to_vec();
         for (i, row) in support.iter().zip(&rows) {
             for (b, w) in bias.iter_mut().zip(row) {
-                *b -= w * x_means[*i];
+                *b -= w * self.means[0][*i];
             }
         }
         (rows, bias)

@@ -53,6 +53,8 @@ pub struct Problem {
     pub(super) means: [Vec<f64>; 2],
     /// Of features; 1 without standardization.
     pub(super) scales: Vec<f64>,
+    pub(super) weights: Weights,
+    is_classification: bool,
 }
 
 /// Centred data by dtype.
@@ -70,6 +72,8 @@ pub(super) struct Centred<T> {
     pub(super) y: Vec<T>,
 }
 
+const CLASSIFICATION: &str = "Problem::classification";
+
 impl Problem {
     /// From labels 0 to C - 1.
     pub fn classification<'a>(
@@ -77,7 +81,7 @@ impl Problem {
         labels: &Tensor,
         how: &Preparation,
     ) -> Result<Self> {
-        let (op, x) = ("Problem::classification", x.into());
+        let (op, x) = (CLASSIFICATION, x.into());
         let [samples, _] = x.size(op)?;
         if labels.dtype() != DType::U32 || labels.dims() != [samples] {
             let expected = format!("u32 labels [{samples}]");
@@ -156,7 +160,26 @@ impl Problem {
             outputs,
             means: [moments.means, y_means],
             scales: moments.scales,
+            weights,
+            is_classification: op == CLASSIFICATION,
         })
+    }
+
+    pub(super) fn is_classification(&self) -> bool {
+        self.is_classification
+    }
+
+    /// The targets as they came, [C, N]; 0 for samples that do not count.
+    pub(super) fn targets<T: Number>(&self, data: &Centred<T>) -> Vec<f64> {
+        let mut targets = vec![];
+        let rows = data.y.chunks_exact(data.x.stride());
+        for (mean, y) in self.means[1].iter().zip(rows) {
+            for (y, root) in y.iter().zip(&self.weights.roots) {
+                let y: f64 = (*y).into();
+                targets.push(if *root > 0. { y / root + mean } else { 0. });
+            }
+        }
+        targets
     }
 
     /// The number of samples.

@@ -174,19 +174,24 @@ impl<T: Number> Matrix<T> for Columns<T> {
         Ok((0..self.means.len()).map(length).collect())
     }
 
-    /// The residuals have no mean, so that those of the features make no difference.
     fn correlate(&self, rows: &[usize], r: &[T]) -> Result<Vec<T>> {
         let stride = self.roots.len();
         let outputs = r.len() / stride;
+        let sum = |r: &[T]| {
+            let terms = r.iter().zip(&self.roots);
+            terms.map(|(r, root)| Into::<f64>::into(*r) * root).sum()
+        };
+        let sums: Vec<f64> = r.chunks_exact(stride).map(sum).collect();
         let mut out = vec![T::default(); rows.len() * outputs];
         buffer::parallel(&mut out, FEATURES * outputs, |from, out| {
             for (i, out) in rows[from / outputs..]
                 .iter()
                 .zip(out.chunks_exact_mut(outputs))
             {
-                for (out, r) in out.iter_mut().zip(r.chunks_exact(stride)) {
+                let residuals = r.chunks_exact(stride).zip(&sums);
+                for (out, (r, sum)) in out.iter_mut().zip(residuals) {
                     let terms = self.entries(*i).map(|(n, x)| x * r[n].into());
-                    *out = T::of(terms.sum());
+                    *out = T::of(terms.sum::<f64>() - self.means[*i] * sum);
                 }
             }
         });
