@@ -5,7 +5,9 @@ mod common;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::{Module, VarBuilder, VarMap};
-use candle_prob::net::{Conv2dConfig, ConvEncoderConfig, conv_encoder, conv2d};
+use candle_prob::net::{
+    Conv2dConfig, ConvEncoderConfig, ResidualNetConfig, conv_encoder, conv2d, residual_net,
+};
 use candle_prob::optim::{Adam, AdamConfig, Optimizer};
 use candle_prob::{Activation, Rng, init};
 use common::Timed as _;
@@ -110,12 +112,46 @@ fn encoder(c: &mut Criterion) {
     });
 }
 
+/// The conditioner of image flows, beside the same from layers that are nodes of their own.
+fn residual(c: &mut Criterion) {
+    let x = Var::from_tensor(&normal((64, 32, 28, 28)).unwrap()).unwrap();
+    let name = "residual net/64x32x28x28, 2 blocks of 32";
+    let vars = VarMap::new();
+    let net = ResidualNetConfig {
+        inputs: 32,
+        outputs: 32,
+        ..Default::default()
+    };
+    let fused = residual_net(net, builder(&vars)).unwrap();
+    both(c, name, &x, "fused", |x| fused.forward(x));
+    let vars = VarMap::new();
+    let vb = builder(&vars);
+    let conv = |i: usize, activation| {
+        let config = Conv2dConfig {
+            activation,
+            ..Default::default()
+        };
+        conv2d(32, 32, config, vb.pp(i)).unwrap()
+    };
+    let (plain, relu) = (Activation::Identity, Activation::Relu);
+    let layers = [plain, relu, plain, relu, plain, plain];
+    let layers: Vec<_> = (0..6).map(|i| conv(i, layers[i])).collect();
+    both(c, name, &x, "layers", |x| {
+        let mut h = layers[0].forward(x)?;
+        for i in [1, 3] {
+            let inner = layers[i].forward(&relu.forward(&h)?)?;
+            h = (&h + layers[i + 1].forward(&inner)?)?;
+        }
+        layers[5].forward(&relu.forward(&h)?)
+    });
+}
+
 criterion_group! {
     name = benches;
     config = common::config()
         .sample_size(20)
         .warm_up_time(std::time::Duration::from_millis(500))
         .measurement_time(std::time::Duration::from_secs(3));
-    targets = layer, encoder
+    targets = layer, encoder, residual
 }
 criterion_main!(benches);
