@@ -5,7 +5,7 @@ mod golden;
 use candle_core::{D, DType, Device, Tensor};
 use candle_prob::select::{
     Blocks, Csr, HihtConfig, L20, L21, Loss, Path, Preparation, Problem, Regularizer, Start,
-    TopRows, ahiht, hiht,
+    TopRows, ahiht, hiht, splice,
 };
 use candle_prob::{Result, Rng};
 use serde_json::Value;
@@ -718,6 +718,75 @@ fn softmax_solutions_are_stationary() -> Result<()> {
                 let slope = (at(h) - at(-h)) / (2. * h);
                 assert!(slope.abs() < 1e-5, "{loss:?} {i} {c}: {slope}");
             }
+        }
+    }
+    Ok(())
+}
+
+/// The certificate against every exchange, refitted by the normal equations; and the loss only falls on the way.
+#[test]
+fn splicing_ends_where_no_exchange_helps() -> Result<()> {
+    for (seed, dtype) in [(0, DType::F64), (1, DType::F64), (2, DType::F32)] {
+        let mut rng = Rng::new(seed);
+        let x = rng.normal((25, 14), DType::F64, CPU)?;
+        let noise = rng.normal((25, 2), DType::F64, CPU)?;
+        let y = (x.narrow(1, 0, 2)? + x.narrow(1, 5, 2)? + noise)?;
+        let (a, b) = (x.to_dtype(dtype)?, y.to_dtype(dtype)?);
+        let problem = Problem::regression(&a, &b, &Preparation::default())?;
+        let spliced = splice(&problem, &[9, 10, 11], 100)?;
+        assert!(spliced.certified);
+        assert!(spliced.losses.windows(2).all(|w| w[1] < w[0]));
+        assert!(spliced.losses.len() > 1);
+        let rows = |t: &Tensor| t.broadcast_sub(&t.mean_keepdim(0)?)?.t()?.to_vec2::<f64>();
+        let (x, y) = (rows(&x)?, rows(&y)?);
+        let loss = |support: &[usize]| {
+            // Gauss-Jordan on the normal equations beside the targets' products.
+            let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+            let k = support.len();
+            let mut m: Vec<Vec<f64>> = support
+                .iter()
+                .map(|i| {
+                    let own = support.iter().map(|j| dot(&x[*i], &x[*j]));
+                    own.chain(y.iter().map(|y| dot(&x[*i], y))).collect()
+                })
+                .collect();
+            for p in 0..k {
+                let pivot = m[p].clone();
+                for (i, row) in m.iter_mut().enumerate() {
+                    let factor = if i == p {
+                        1. - 1. / pivot[p]
+                    } else {
+                        row[p] / pivot[p]
+                    };
+                    row.iter_mut()
+                        .zip(&pivot)
+                        .for_each(|(a, b)| *a -= factor * b);
+                }
+            }
+            let mut total = 0.;
+            for (c, y) in y.iter().enumerate() {
+                for n in 0..y.len() {
+                    let fit: f64 = (0..k).map(|i| m[i][k + c] * x[support[i]][n]).sum();
+                    total += 0.5 * (y[n] - fit).powi(2);
+                }
+            }
+            total
+        };
+        close(spliced.loss, loss(&spliced.support), 1e-5, "loss");
+        for out in 0..3 {
+            for into in 0..14 {
+                if !spliced.support.contains(&into) {
+                    let mut other = spliced.support.clone();
+                    other[out] = into;
+                    assert!(loss(&other) >= spliced.loss * (1. - 1e-5), "{other:?}");
+                }
+            }
+        }
+        let first = splice(&problem, &[9, 10, 11], 1)?;
+        assert_eq!(first.losses.len(), 2);
+        for support in [&[][..], &[1, 1], &[14]] {
+            let error = splice(&problem, support, 5).unwrap_err().to_string();
+            assert!(error.contains("select::splice: support"), "{error}");
         }
     }
     Ok(())

@@ -26,6 +26,9 @@ pub(crate) struct Design<T> {
 pub(crate) trait Number:
     Copy + Default + Send + Sync + Into<f64> + std::fmt::Debug + 'static
 {
+    /// The relative rounding of a sum of many products, with room.
+    const ROUNDING: f64;
+
     fn of(x: f64) -> Self;
 
     /// `out[i, c] = sum_n x[i, n] r[c, n]` for the features that begin at these places.
@@ -131,6 +134,8 @@ impl<T: Number> Design<T> {
 }
 
 impl Number for f32 {
+    const ROUNDING: f64 = 1e-5;
+
     fn of(x: f64) -> f32 {
         x as f32
     }
@@ -302,6 +307,8 @@ impl Wide for Combine<'_, '_> {
 }
 
 impl Number for f64 {
+    const ROUNDING: f64 = 1e-13;
+
     fn of(x: f64) -> f64 {
         x
     }

@@ -205,8 +205,6 @@ struct Solver<'a, T> {
     lengths: Vec<f64>,
     /// The residual of the last time that all slopes were computed, and their lengths then.
     known: Option<(Vec<T>, Vec<f64>)>,
-    /// Largest relative rounding of a slope.
-    rounding: f64,
 }
 
 impl<'a, T: Number> Solver<'a, T> {
@@ -231,7 +229,6 @@ impl<'a, T: Number> Solver<'a, T> {
             targets,
             lengths: data.x.lengths()?,
             known: None,
-            rounding: if size_of::<T>() == 4 { 1e-5 } else { 1e-13 },
         })
     }
 
@@ -301,7 +298,7 @@ impl<'a, T: Number> Solver<'a, T> {
         lipschitz: &mut f64,
     ) -> Result<(Point<T>, f64, usize)> {
         let objective = at.objective(lambda);
-        let slack = 16. * objective * if size_of::<T>() == 4 { 1e-7 } else { 1e-16 };
+        let slack = 0.1 * T::ROUNDING * objective;
         let slopes = self.slopes(at, 2. * lambda * *lipschitz)?;
         let mut raised = 0;
         loop {
@@ -351,7 +348,7 @@ impl<'a, T: Number> Solver<'a, T> {
     fn candidates(&self, at: &Point<T>, least: f64) -> Option<Vec<usize>> {
         let (residual, slopes) = self.known.as_ref()?;
         let size = squares(&at.residual).sqrt();
-        let gap = distance(residual, &at.residual) + self.rounding * size;
+        let gap = distance(residual, &at.residual) + T::ROUNDING * size;
         let mut list = vec![];
         let mut active = at.w.features.iter().peekable();
         for (i, (slope, length)) in slopes.iter().zip(&self.lengths).enumerate() {

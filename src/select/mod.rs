@@ -15,6 +15,7 @@ mod problem;
 mod regularizer;
 mod selector;
 mod sparse;
+mod splice;
 
 pub use blocks::{Blocks, Reader};
 pub use features::Features;
@@ -25,3 +26,4 @@ pub use problem::{Preparation, Problem};
 pub use regularizer::{L20, L21, Regularizer, TopRows};
 pub use selector::{Ahiht, Hiht, Selector};
 pub use sparse::Csr;
+pub use splice::{Spliced, splice};
