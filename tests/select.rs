@@ -4,8 +4,8 @@ mod golden;
 
 use candle_core::{D, DType, Device, Tensor};
 use candle_prob::select::{
-    Blocks, Csr, HihtConfig, L20, L21, Loss, Path, Preparation, Problem, Regularizer, Start,
-    TopRows, ahiht, hiht, splice,
+    Blocks, CrossValidation, Csr, HihtConfig, L20, L21, Loss, Path, Preparation, Problem,
+    Regularizer, Start, TopRows, ahiht, cross_validate, hiht, splice, stability,
 };
 use candle_prob::{Result, Rng};
 use serde_json::Value;
@@ -772,13 +772,21 @@ fn splicing_ends_where_no_exchange_helps() -> Result<()> {
             }
             total
         };
-        close(spliced.loss, loss(&spliced.support), 1e-5, "loss");
+        close(
+            spliced.solution.loss,
+            loss(&spliced.solution.support),
+            1e-5,
+            "loss",
+        );
         for out in 0..3 {
             for into in 0..14 {
-                if !spliced.support.contains(&into) {
-                    let mut other = spliced.support.clone();
+                if !spliced.solution.support.contains(&into) {
+                    let mut other = spliced.solution.support.clone();
                     other[out] = into;
-                    assert!(loss(&other) >= spliced.loss * (1. - 1e-5), "{other:?}");
+                    assert!(
+                        loss(&other) >= spliced.solution.loss * (1. - 1e-5),
+                        "{other:?}"
+                    );
                 }
             }
         }
@@ -788,6 +796,131 @@ fn splicing_ends_where_no_exchange_helps() -> Result<()> {
             let error = splice(&problem, support, 5).unwrap_err().to_string();
             assert!(error.contains("select::splice: support"), "{error}");
         }
+    }
+    Ok(())
+}
+
+/// Weights count in fit, path and error as copies do; one feature of 40 tells the class, and it is found; and without any
+/// signal no feature is the answer.
+#[test]
+fn cross_validation() -> Result<()> {
+    let mut rng = Rng::new(6);
+    let x = rng.normal((80, 40), DType::F64, CPU)?;
+    let noise = (rng.normal((80, 1), DType::F64, CPU)? * 0.3)?;
+    let labels = (x.narrow(1, 11, 1)? + noise)?.gt(0.)?;
+    let labels = labels.flatten_all()?.to_dtype(DType::U32)?;
+    let config = HihtConfig::default();
+    let how = CrossValidation {
+        folds: 5,
+        sizes: vec![0, 1, 2, 10, 30],
+        seed: 3,
+    };
+    let plain = Preparation::default();
+    let found = cross_validate(&x, &labels, &plain, &config, &how)?;
+    assert_eq!((found.errors.len(), found.errors[0].len()), (5, 5));
+    assert_eq!(found.one_standard_error, 1);
+    let least = found.mean.iter().copied().fold(f64::INFINITY, f64::min);
+    let first = found.mean.iter().position(|mean| *mean == least);
+    assert_eq!(first.map(|k| found.sizes[k]), Some(found.best));
+    assert!(
+        found.mean[0] > 0.3 && found.mean[1] < 0.2,
+        "{:?}",
+        found.mean
+    );
+    for (k, mean) in found.mean.iter().enumerate() {
+        let column = found.errors.iter().map(|row| row[k]);
+        close(*mean, column.sum::<f64>() / 5., 1e-12, "mean");
+    }
+    // BIC and EBIC choose the one feature; AIC too many, as it does.
+    for criterion in [&found.bic, &found.ebic] {
+        let least = criterion.iter().copied().fold(f64::INFINITY, f64::min);
+        assert_eq!(criterion[1], least, "{criterion:?}");
+    }
+    // All weights doubled change nothing but the criteria.
+    let doubled = Preparation {
+        weights: Some(Tensor::full(2f64, 80, CPU)?),
+        ..Preparation::default()
+    };
+    let config = HihtConfig {
+        lambda: Some(2.),
+        ..config
+    };
+    let twice = HihtConfig {
+        lambda: Some(4.),
+        final_lambda: 2. * config.final_lambda,
+        ..config.clone()
+    };
+    let one = cross_validate(&x, &labels, &plain, &config, &how)?;
+    let two = cross_validate(&x, &labels, &doubled, &twice, &how)?;
+    assert_eq!(one.errors, two.errors);
+    let random: Vec<u32> = (0..80).map(|n| u32::from(n % 3 == 0)).collect();
+    let random = Tensor::new(random, CPU)?;
+    let none = cross_validate(&x, &random, &plain, &config, &how)?;
+    assert_eq!(none.one_standard_error, 0, "{:?}", none.mean);
+    let refused = |how: CrossValidation, text: &str| {
+        let error = cross_validate(&x, &labels, &plain, &config, &how).unwrap_err();
+        assert!(error.to_string().contains(text), "{error} has no {text}");
+    };
+    refused(
+        CrossValidation {
+            folds: 1,
+            ..how.clone()
+        },
+        "folds",
+    );
+    refused(
+        CrossValidation {
+            folds: 70,
+            ..how.clone()
+        },
+        "folds",
+    );
+    refused(
+        CrossValidation {
+            sizes: vec![],
+            ..how.clone()
+        },
+        "sizes",
+    );
+    refused(
+        CrossValidation {
+            sizes: vec![41],
+            ..how.clone()
+        },
+        "k",
+    );
+    Ok(())
+}
+
+#[test]
+fn stable_features() -> Result<()> {
+    let mut rng = Rng::new(7);
+    let x = rng.normal((80, 40), DType::F64, CPU)?;
+    let labels = (x.narrow(1, 11, 1)? - x.narrow(1, 12, 1)?)?.gt(0.)?;
+    let labels = labels.flatten_all()?.to_dtype(DType::U32)?;
+    let (how, config) = (Preparation::default(), HihtConfig::default());
+    let run = |seed: u64| stability(&x, &labels, &how, &config, 4, 30, &mut Rng::new(seed));
+    let found = run(1)?;
+    assert_eq!(found.selected(0.9), [11, 12]);
+    close(
+        found.frequencies.iter().sum(),
+        4.,
+        1e-12,
+        "features each time",
+    );
+    close(
+        found.false_selections(0.9),
+        16. / (0.8 * 40.),
+        1e-12,
+        "bound",
+    );
+    assert_eq!(found.false_selections(0.5), f64::INFINITY);
+    assert_eq!(found, run(1)?);
+    assert_ne!(found, run(2)?);
+    for (size, halves, text) in [(0, 3, "size"), (41, 3, "size"), (4, 0, "halves")] {
+        let error = stability(&x, &labels, &how, &config, size, halves, &mut Rng::new(1));
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains(text), "{error} has no {text}");
     }
     Ok(())
 }

@@ -3,11 +3,13 @@
 //! [`hiht`] and [`ahiht`] solve least squares with the l2,0 norm along a path of regularization; a [`Path`] holds every
 //! solution and ranks the features, so that their number can be chosen without another run. [`L20`], [`L21`] and
 //! [`TopRows`] are the penalties with their proximal operators, for other trainings as well. Data come as tensors, as sparse
-//! rows ([`Csr`]) or in [`Blocks`] that are read again for every step. A [`Selector`] is any method that ranks features.
+//! rows ([`Csr`]) or in [`Blocks`] that are read again for every step. A [`Selector`] is any method that ranks features. [`cross_validate`] and
+//! [`stability`] say how many features there should be and which of them to trust; [`splice`] refines a support.
 
 mod blocks;
 mod features;
 mod hiht;
+mod least_squares;
 mod loss;
 mod matrix;
 mod path;
@@ -16,10 +18,12 @@ mod regularizer;
 mod selector;
 mod sparse;
 mod splice;
+mod validation;
 
 pub use blocks::{Blocks, Reader};
 pub use features::Features;
 pub use hiht::{HihtConfig, Start, ahiht, hiht};
+pub use least_squares::LeastSquares;
 pub use loss::Loss;
 pub use path::{Path, Ranking, Solution};
 pub use problem::{Preparation, Problem};
@@ -27,3 +31,4 @@ pub use regularizer::{L20, L21, Regularizer, TopRows};
 pub use selector::{Ahiht, Hiht, Selector};
 pub use sparse::Csr;
 pub use splice::{Spliced, splice};
+pub use validation::{CrossValidation, Stability, Validated, cross_validate, stability};

@@ -88,9 +88,9 @@ impl Problem {
             let found = format!("{:?} {:?}", labels.dtype(), labels.dims());
             return Err(Error::value(op, "labels", expected, found));
         }
-        let labels = labels.to_vec1::<u32>()?;
-        let classes = labels.iter().max().map_or(0, |most| *most as usize + 1);
-        if labels.iter().all(|label| *label == labels[0]) {
+        let list = labels.to_vec1::<u32>()?;
+        let classes = list.iter().max().map_or(0, |most| *most as usize + 1);
+        if list.iter().all(|label| *label == list[0]) {
             let expected = "two classes or more";
             return Err(Error::value(op, "labels", expected, "one"));
         }
@@ -98,8 +98,19 @@ impl Problem {
             let expected = format!("no more classes than the {samples} samples");
             return Err(Error::value(op, "labels", expected, classes));
         }
+        Self::of_classes(x, labels, classes, how)
+    }
+
+    /// Of so many classes, whether all of them are there or not.
+    pub(super) fn of_classes<'a>(
+        x: impl Into<Features<'a>>,
+        labels: &Tensor,
+        classes: usize,
+        how: &Preparation,
+    ) -> Result<Self> {
+        let labels = labels.to_vec1::<u32>()?;
         let target = |n: usize, c: usize| f64::from(u8::from(labels[n] as usize == c));
-        Self::new(op, x, classes, target, how)
+        Self::new(CLASSIFICATION, x.into(), classes, target, how)
     }
 
     /// From targets `[N, C]` of x's dtype.

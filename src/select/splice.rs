@@ -1,23 +1,18 @@
 //! Exchanges of single features, until none helps.
 
+use super::least_squares::{Basis, LeastSquares, check_support, solve};
 use super::matrix::{Matrix, squares};
 use super::problem::{Centred, Data, Problem};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kernels::design::Number;
 
-/// A support with its least-squares solution, after [`splice`].
+/// What [`splice`] came to.
 #[derive(Debug, Clone)]
 pub struct Spliced {
-    /// The features, in order.
-    pub support: Vec<usize>,
-    /// `|H (X W - Y)|_F^2 / 2` of the least-squares solution on the support.
-    pub loss: f64,
+    /// The support and its solution.
+    pub solution: LeastSquares,
     /// The losses on the way, that of the support it began with first.
     pub losses: Vec<f64>,
-    /// Rows of the support, `[C]` each, for the data as they came.
-    pub rows: Vec<Vec<f64>>,
-    /// The bias, `[C]`.
-    pub bias: Vec<f64>,
     /// Whether no exchange of one feature for another has a loss that is lower by more than rounding: false where the
     /// limit of exchanges came first.
     pub certified: bool,
@@ -46,8 +41,8 @@ pub struct Spliced {
 /// let y = (x.narrow(1, 3, 1)? + x.narrow(1, 9, 1)?)?;
 /// let problem = Problem::regression(&x, &y, &Preparation::default())?;
 /// let spliced = splice(&problem, &[0, 3], 10)?;
-/// assert_eq!(spliced.support, [3, 9]);
-/// assert!(spliced.certified && spliced.loss < 1e-20);
+/// assert_eq!(spliced.solution.support, [3, 9]);
+/// assert!(spliced.certified && spliced.solution.loss < 1e-20);
 /// # Ok(())
 /// # }
 /// ```
@@ -60,34 +55,6 @@ pub fn splice(problem: &Problem, support: &[usize], exchanges: usize) -> Result<
     match &problem.data {
         Data::F32(data) => run(problem, data, support, exchanges),
         Data::F64(data) => run(problem, data, support, exchanges),
-    }
-}
-
-/// The features in order, if least squares on them have a solution.
-pub(super) fn check_support(
-    op: &'static str,
-    problem: &Problem,
-    support: &[usize],
-) -> Result<Vec<usize>> {
-    let mut sorted = support.to_vec();
-    sorted.sort();
-    sorted.dedup();
-    let most = problem.features().min(problem.samples() - 1);
-    if sorted.len() != support.len() || support.is_empty() || support.len() > most {
-        let expected = format!("1 to {most} features, none of them twice");
-        return Err(Error::value(
-            op,
-            "support",
-            expected,
-            format!("{support:?}"),
-        ));
-    }
-    match sorted.last() {
-        Some(last) if *last >= problem.features() => {
-            let expected = format!("numbers below {}", problem.features());
-            Err(Error::value(op, "support", expected, last))
-        }
-        _ => Ok(sorted),
     }
 }
 
@@ -119,14 +86,9 @@ fn run<T: Number>(
             }
         }
     }
-    let basis = Basis::new(x, &support)?;
-    let (rows, bias) = problem.as_came(&support, &basis.solve(&y), &problem.means[1]);
     Ok(Spliced {
-        loss: losses[losses.len() - 1],
+        solution: solve(problem, data, support)?,
         losses,
-        support,
-        rows,
-        bias,
         certified,
     })
 }
@@ -171,82 +133,4 @@ fn best_exchange<T: Number>(
         }
     }
     Ok(best)
-}
-
-/// An orthonormal basis of features, with the triangle that makes them of it.
-struct Basis {
-    vectors: Vec<Vec<f64>>,
-    /// Column j holds the coordinates of feature j.
-    triangle: Vec<Vec<f64>>,
-    stride: usize,
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
-}
-
-impl Basis {
-    fn new<T: Number>(x: &dyn Matrix<T>, features: &[usize]) -> Result<Self> {
-        let zeros = vec![T::default(); x.stride()];
-        let (mut vectors, mut triangle): (Vec<Vec<f64>>, Vec<Vec<f64>>) = (vec![], vec![]);
-        for feature in features {
-            let row = x.combine(&[*feature], &[T::of(1.)], &zeros)?;
-            let mut v: Vec<f64> = row.iter().map(|x| (*x).into()).collect();
-            let whole = squares(&v).sqrt();
-            let mut column = vec![0.; vectors.len()];
-            // Twice is enough for orthogonality to the last digit.
-            for _ in 0..2 {
-                for (q, share) in vectors.iter().zip(&mut column) {
-                    let more = dot(q, &v);
-                    *share += more;
-                    v.iter_mut().zip(q).for_each(|(v, q)| *v -= more * q);
-                }
-            }
-            let length = squares(&v).sqrt();
-            let kept = length > whole * T::ROUNDING.sqrt();
-            column.push(if kept { length } else { f64::INFINITY });
-            v.iter_mut()
-                .for_each(|v| *v = if kept { *v / length } else { 0. });
-            vectors.push(v);
-            triangle.push(column);
-        }
-        Ok(Basis {
-            vectors,
-            triangle,
-            stride: x.stride(),
-        })
-    }
-
-    /// What the features leave of the targets [C, stride].
-    fn residual(&self, y: &[f64]) -> Vec<f64> {
-        let mut rest = y.to_vec();
-        for r in rest.chunks_exact_mut(self.stride) {
-            for q in &self.vectors {
-                let share = dot(q, r);
-                r.iter_mut().zip(q).for_each(|(r, q)| *r -= share * q);
-            }
-        }
-        rest
-    }
-
-    fn loss(&self, y: &[f64]) -> f64 {
-        0.5 * squares(&self.residual(y))
-    }
-
-    /// The features' rows of the least-squares solution; that of a feature that others explain is zero.
-    fn solve(&self, y: &[f64]) -> Vec<Vec<f64>> {
-        let targets: Vec<&[f64]> = y.chunks_exact(self.stride).collect();
-        let share = |q: &Vec<f64>| targets.iter().map(|y| dot(q, y)).collect();
-        let mut rows: Vec<Vec<f64>> = self.vectors.iter().map(share).collect();
-        for j in (0..rows.len()).rev() {
-            let (before, from) = rows.split_at_mut(j);
-            from[0].iter_mut().for_each(|w| *w /= self.triangle[j][j]);
-            for (i, row) in before.iter_mut().enumerate() {
-                for (w, known) in row.iter_mut().zip(&from[0]) {
-                    *w -= self.triangle[j][i] * known;
-                }
-            }
-        }
-        rows
-    }
 }

@@ -1,0 +1,204 @@
+//! Least squares on chosen features.
+
+use super::matrix::{Matrix, squares};
+use super::problem::{Centred, Data, Problem};
+use crate::error::{Error, Result};
+use crate::kernels::design::Number;
+use crate::shape;
+use candle_core::{D, DType, Tensor};
+
+/// The least-squares solution on a support, for the data as they came.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LeastSquares {
+    /// The features, in order.
+    pub support: Vec<usize>,
+    /// `|H (X W - Y)|_F^2 / 2`.
+    pub loss: f64,
+    /// Rows of the support, `[C]` each.
+    pub rows: Vec<Vec<f64>>,
+    /// The bias, `[C]`.
+    pub bias: Vec<f64>,
+}
+
+impl LeastSquares {
+    /// The solution on these features, which may be none: then there is a bias alone. A feature that those before it explain
+    /// has a row of zeros.
+    ///
+    /// Errors: a feature that is named twice or lies beyond the last; as many features as there are samples.
+    ///
+    /// ```
+    /// use candle_core::{Device, Tensor};
+    /// use candle_prob::select::{LeastSquares, Preparation, Problem};
+    /// # fn main() -> candle_prob::Result<()> {
+    /// let x = Tensor::new(&[[1f64, 5.], [2., 0.], [4., 1.]], &Device::Cpu)?;
+    /// let y = Tensor::new(&[[3f64], [5.], [9.]], &Device::Cpu)?;
+    /// let problem = Problem::regression(&x, &y, &Preparation::default())?;
+    /// let fit = LeastSquares::on(&problem, &[0])?;
+    /// assert!((fit.rows[0][0] - 2.).abs() < 1e-12 && (fit.bias[0] - 1.).abs() < 1e-12);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on(problem: &Problem, support: &[usize]) -> Result<Self> {
+        let op = "LeastSquares::on";
+        let support = match support {
+            [] => vec![],
+            _ => check_support(op, problem, support)?,
+        };
+        match &problem.data {
+            Data::F32(data) => solve(problem, data, support),
+            Data::F64(data) => solve(problem, data, support),
+        }
+    }
+
+    /// The scores `X W + b` of samples `[N, d]`: `[N, C]`, f64.
+    ///
+    /// Errors: samples without one of the features.
+    pub fn scores(&self, x: &Tensor) -> Result<Tensor> {
+        let op = "LeastSquares::scores";
+        shape::float(op, "x", x)?;
+        let least = self.support.last().map_or(0, |last| last + 1);
+        match x.dims() {
+            [_, d] if *d >= least => {}
+            dims => {
+                let expected = format!("[N, d], d at least {least}");
+                return Err(Error::shape(op, "x", expected, dims));
+            }
+        }
+        let bias = Tensor::new(self.bias.as_slice(), x.device())?;
+        let bias = bias.broadcast_as((x.dim(0)?, self.bias.len()))?;
+        if self.support.is_empty() {
+            return Ok(bias.contiguous()?);
+        }
+        let columns: Vec<u32> = self.support.iter().map(|i| *i as u32).collect();
+        let columns = Tensor::new(columns, x.device())?;
+        let x = x.contiguous()?.index_select(&columns, D::Minus1)?;
+        let w = Tensor::from_vec(
+            self.rows.concat(),
+            (self.rows.len(), self.bias.len()),
+            x.device(),
+        )?;
+        Ok((x.to_dtype(DType::F64)?.matmul(&w)? + bias)?)
+    }
+}
+
+/// The features in order, if least squares on them have a solution.
+pub(super) fn check_support(
+    op: &'static str,
+    problem: &Problem,
+    support: &[usize],
+) -> Result<Vec<usize>> {
+    let mut sorted = support.to_vec();
+    sorted.sort();
+    sorted.dedup();
+    let most = problem.features().min(problem.samples() - 1);
+    if sorted.len() != support.len() || support.is_empty() || support.len() > most {
+        let expected = format!("1 to {most} features, none of them twice");
+        return Err(Error::value(
+            op,
+            "support",
+            expected,
+            format!("{support:?}"),
+        ));
+    }
+    match sorted.last() {
+        Some(last) if *last >= problem.features() => {
+            let expected = format!("numbers below {}", problem.features());
+            Err(Error::value(op, "support", expected, last))
+        }
+        _ => Ok(sorted),
+    }
+}
+
+pub(super) fn solve<T: Number>(
+    problem: &Problem,
+    data: &Centred<T>,
+    support: Vec<usize>,
+) -> Result<LeastSquares> {
+    let y: Vec<f64> = data.y.iter().map(|y| (*y).into()).collect();
+    let basis = Basis::new(data.x.as_ref(), &support)?;
+    let (rows, bias) = problem.as_came(&support, &basis.solve(&y), &problem.means[1]);
+    Ok(LeastSquares {
+        loss: basis.loss(&y),
+        support,
+        rows,
+        bias,
+    })
+}
+
+/// An orthonormal basis of features, with the triangle that makes them of it.
+pub(super) struct Basis {
+    pub(super) vectors: Vec<Vec<f64>>,
+    /// Column j holds the coordinates of feature j.
+    triangle: Vec<Vec<f64>>,
+    stride: usize,
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+impl Basis {
+    pub(super) fn new<T: Number>(x: &dyn Matrix<T>, features: &[usize]) -> Result<Self> {
+        let zeros = vec![T::default(); x.stride()];
+        let (mut vectors, mut triangle): (Vec<Vec<f64>>, Vec<Vec<f64>>) = (vec![], vec![]);
+        for feature in features {
+            let row = x.combine(&[*feature], &[T::of(1.)], &zeros)?;
+            let mut v: Vec<f64> = row.iter().map(|x| (*x).into()).collect();
+            let whole = squares(&v).sqrt();
+            let mut column = vec![0.; vectors.len()];
+            // Twice is enough for orthogonality to the last digit.
+            for _ in 0..2 {
+                for (q, share) in vectors.iter().zip(&mut column) {
+                    let more = dot(q, &v);
+                    *share += more;
+                    v.iter_mut().zip(q).for_each(|(v, q)| *v -= more * q);
+                }
+            }
+            let length = squares(&v).sqrt();
+            let kept = length > whole * T::ROUNDING.sqrt();
+            column.push(if kept { length } else { f64::INFINITY });
+            v.iter_mut()
+                .for_each(|v| *v = if kept { *v / length } else { 0. });
+            vectors.push(v);
+            triangle.push(column);
+        }
+        Ok(Basis {
+            vectors,
+            triangle,
+            stride: x.stride(),
+        })
+    }
+
+    /// What the features leave of the targets [C, stride].
+    pub(super) fn residual(&self, y: &[f64]) -> Vec<f64> {
+        let mut rest = y.to_vec();
+        for r in rest.chunks_exact_mut(self.stride) {
+            for q in &self.vectors {
+                let share = dot(q, r);
+                r.iter_mut().zip(q).for_each(|(r, q)| *r -= share * q);
+            }
+        }
+        rest
+    }
+
+    pub(super) fn loss(&self, y: &[f64]) -> f64 {
+        0.5 * squares(&self.residual(y))
+    }
+
+    /// The features' rows of the least-squares solution; that of a feature that others explain is zero.
+    fn solve(&self, y: &[f64]) -> Vec<Vec<f64>> {
+        let targets: Vec<&[f64]> = y.chunks_exact(self.stride).collect();
+        let share = |q: &Vec<f64>| targets.iter().map(|y| dot(q, y)).collect();
+        let mut rows: Vec<Vec<f64>> = self.vectors.iter().map(share).collect();
+        for j in (0..rows.len()).rev() {
+            let (before, from) = rows.split_at_mut(j);
+            from[0].iter_mut().for_each(|w| *w /= self.triangle[j][j]);
+            for (i, row) in before.iter_mut().enumerate() {
+                for (w, known) in row.iter_mut().zip(&from[0]) {
+                    *w -= self.triangle[j][i] * known;
+                }
+            }
+        }
+        rows
+    }
+}
