@@ -2,12 +2,15 @@
 
 mod golden;
 
-use candle_core::{D, DType, Device, Tensor};
+use candle_core::{D, DType, Device, Module, Tensor};
+use candle_nn::VarMap;
+use candle_prob::net::{dense, selective_input};
+use candle_prob::optim::{Optimizer, Sgd, SgdConfig};
 use candle_prob::select::{
     Blocks, CrossValidation, Csr, HihtConfig, L20, L21, Loss, Path, Preparation, Problem,
     Regularizer, Start, TopRows, ahiht, cross_validate, hiht, splice, stability,
 };
-use candle_prob::{Result, Rng};
+use candle_prob::{Activation, Result, Rng, init};
 use serde_json::Value;
 
 const CPU: &Device = &Device::Cpu;
@@ -921,6 +924,46 @@ fn stable_features() -> Result<()> {
         let error = stability(&x, &labels, &how, &config, size, halves, &mut Rng::new(1));
         let error = error.unwrap_err().to_string();
         assert!(error.contains(text), "{error} has no {text}");
+    }
+    Ok(())
+}
+
+/// A product of two features, which no linear method sees: of twenty the network keeps these two and exact zeros of the
+/// others, by the l2,1 norm, and by fewer and fewer rows.
+#[test]
+fn a_network_selects_its_inputs() -> Result<()> {
+    let x = Rng::new(1).normal((2048, 20), DType::F32, CPU)?;
+    let y = (x.narrow(1, 3, 1)? * x.narrow(1, 14, 1)?)?;
+    let (steps, lr) = (3000, 0.05);
+    let soft = |_| -> Result<Box<dyn Regularizer>> { Ok(Box::new(L21::new(0.1)?)) };
+    let fewer = |step: usize| -> Result<Box<dyn Regularizer>> {
+        Ok(Box::new(TopRows::new(20 - 18 * step / (steps - 1))))
+    };
+    type Penalty<'a> = &'a dyn Fn(usize) -> Result<Box<dyn Regularizer>>;
+    for penalty in [&soft as Penalty, &fewer] {
+        let vars = VarMap::new();
+        let vb = init::seeded(&vars, 2, DType::F32, CPU);
+        let first = selective_input(20, 32, Activation::Relu, vb.pp("first"))?;
+        let last = dense(32, 1, Activation::Identity, vb.pp("last"))?;
+        let config = SgdConfig {
+            lr,
+            momentum: 0.,
+            ..SgdConfig::default()
+        };
+        let mut sgd = Sgd::new(&vars, config)?;
+        assert_eq!(first.support()?.len(), 20);
+        let loss = || -> Result<Tensor> {
+            Ok((last.forward(&first.forward(&x)?)? - &y)?
+                .sqr()?
+                .mean_all()?)
+        };
+        for step in 0..steps {
+            sgd.backward_step(&loss()?)?;
+            first.shrink(penalty(step)?.as_ref(), lr)?;
+        }
+        assert_eq!(first.support()?, [3, 14]);
+        let off = loss()?.to_scalar::<f32>()?;
+        assert!(off < 0.5, "{off}");
     }
     Ok(())
 }

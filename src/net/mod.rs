@@ -1,5 +1,5 @@
-//! Networks: dense layers and chains of them, convolutions, image encoders and residual networks, and heads that turn
-//! features into a distribution.
+//! Networks: dense layers and chains of them, convolutions, image encoders and residual networks, an input layer that
+//! selects features, and heads that turn features into a distribution.
 //!
 //! Each is built by a function that takes its sizes and, last, a `VarBuilder`; each is a candle `Module` (and with it a
 //! `ModuleT`), a head is a [`Conditional`](crate::Conditional).
@@ -11,6 +11,7 @@ mod logits_head;
 mod masked;
 mod mlp;
 mod residual;
+mod selective;
 mod start;
 
 pub(crate) use conv::in_turn;
@@ -24,3 +25,4 @@ pub use masked::{MaskedMlp, MaskedMlpConfig, masked_mlp};
 pub use mlp::{Mlp, mlp};
 pub(crate) use residual::zero_conv2d;
 pub use residual::{ResidualNet, ResidualNetConfig, residual_net};
+pub use selective::{SelectiveInput, selective_input};

@@ -5,7 +5,8 @@ use crate::shape;
 use candle_core::{D, DType, Tensor};
 
 /// A penalty of a weight matrix `[d, C]`, a row for each feature. Between
-/// the steps of an optimizer, its proximal operator makes any weight matrix sparse by rows.
+/// the steps of an optimizer, its proximal operator makes a weight matrix sparse by rows: a network's input layer
+/// (`net::SelectiveInput`), say.
 pub trait Regularizer {
     /// The penalty, a scalar f64.
     fn value(&self, w: &Tensor) -> Result<f64>;
