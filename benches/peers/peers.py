@@ -3,6 +3,7 @@
 
     python benches/peers/peers.py torch gaussian samplers distributions mixture vae encoder
     python benches/peers/peers.py jax gaussian mixture vae
+    python benches/peers/peers.py numpy select
 
 Needs torch and jax (and optax for jax's vae). Prints the median and the smallest time of each workload in milliseconds.
 THREADS sets the number of threads (2).
@@ -292,4 +293,38 @@ def jax_peer(workloads):
         bench("vae 128 x 784-400-20-400-784 Adam step", go, wait)
 
 
-{"torch": torch_peer, "jax": jax_peer}[sys.argv[1]](sys.argv[2:])
+def numpy_peer(workloads):
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    if "select" in workloads:
+        for n, d, c in ((102, 6033, 2), (2000, 20000, 10)):
+            x = rng.standard_normal((n, d), dtype="f4")
+            label = np.arange(n) % c
+            x[:, :20] += (3 * (label[:, None] % 2) - 1.5).astype("f4")
+            x -= x.mean(0)
+            y = np.eye(c, dtype="f4")[label]
+            y -= y.mean(0)
+            top = 2 * (math.sqrt(n) + math.sqrt(d)) ** 2
+            first = float(0.5 * ((x.T @ y) ** 2).sum(1).max() / top)
+
+            def step(w, lam):
+                v = w - (x.T @ (x @ w - y)) / np.float32(top)
+                v[(v * v).sum(1) <= 2 * lam / top] = 0
+                return v
+
+            start = rng.uniform(-1e-3, 1e-3, (d, c)).astype("f4")
+            bench(f"select {n} x {d}, {c} classes, a step", lambda: step(start, first / 2))
+
+            def path():
+                w = np.zeros((d, c), "f4")
+                for i in range(200):
+                    for _ in range(20):
+                        w = step(w, first * 0.97**i)
+                return w
+
+            if n < 1000:
+                bench(f"select {n} x {d}, path of 200 x 20", path)
+
+
+{"torch": torch_peer, "jax": jax_peer, "numpy": numpy_peer}[sys.argv[1]](sys.argv[2:])

@@ -4,8 +4,9 @@ use super::matrix::{Matrix, Moments, Weights};
 use super::problem::check_finite;
 use super::{Blocks, Csr};
 use crate::error::{Error, Result};
+use crate::kernels::buffer::View;
 use crate::kernels::design::{Design, Number};
-use candle_core::{DType, Tensor, WithDType};
+use candle_core::{DType, Device, Tensor, WithDType};
 use std::sync::Arc;
 
 /// The features of a [`Problem`](super::Problem).
@@ -108,7 +109,9 @@ impl Features<'_> {
         Ok(match self {
             Features::Dense(x) => {
                 let [samples, features] = [x.dim(0)?, x.dim(1)?];
-                let rows = x.flatten_all()?.to_vec1::<T>()?;
+                let x = x.to_device(&Device::Cpu)?.contiguous()?;
+                let view = View::new(&x)?;
+                let rows = view.as_slice::<T>()?;
                 Arc::new(Design::new(features, samples, |i, n| {
                     let x: f64 = rows[n * features + i].into();
                     T::of((x - moments.means[i]) / moments.scales[i] * weights.root(n))
@@ -126,7 +129,9 @@ fn dense_moments<T: Number + WithDType>(
     weights: &Weights,
 ) -> Result<(Vec<f64>, Vec<f64>)> {
     let features = x.dim(1)?;
-    let values = x.flatten_all()?.to_vec1::<T>()?;
+    let x = x.to_device(&Device::Cpu)?.contiguous()?;
+    let view = View::new(&x)?;
+    let values = view.as_slice::<T>()?;
     let number = |x: &T| -> f64 { (*x).into() };
     let rows = values.chunks_exact(features);
     check_finite(op, "x", rows.clone().map(|row| row.iter().map(number)), 0)?;
