@@ -16,6 +16,7 @@ mod path;
 mod problem;
 mod regularizer;
 mod selector;
+mod solver;
 mod sparse;
 mod splice;
 mod validation;

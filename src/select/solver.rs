@@ -1,0 +1,379 @@
+//! The steps of iterative hard thresholding.
+//!
+//! Most rows of W are zero and stay so. A row's slope changes by no more than the length of its feature times the distance
+//! that the slopes of the scores have moved since it was last computed, so that most slopes need not be computed to know
+//! that their rows stay zero.
+
+use super::hiht::{HihtConfig, Start};
+use super::loss::Loss;
+use super::matrix::squares;
+use super::path::{Path, Ranking, Solution};
+use super::problem::{Centred, Problem};
+use crate::error::{Error, Result};
+use crate::kernels::design::Number;
+use crate::rng::Rng;
+use candle_core::{DType, Device};
+
+/// Rows of W that are not zero: features in order, `[C]` numbers each.
+#[derive(Debug, Clone, Default)]
+struct Rows<T> {
+    features: Vec<usize>,
+    values: Vec<T>,
+}
+
+/// W, the bias, the loss there, and its slopes to the scores `X W + b`: for squares the residual. The bias is that of
+/// centred features, and not used for squares.
+struct Point<T> {
+    w: Rows<T>,
+    bias: Vec<f64>,
+    residual: Vec<T>,
+    loss: f64,
+}
+
+/// The path of one problem.
+pub(super) struct Solver<'a, T> {
+    problem: &'a Problem,
+    data: &'a Centred<T>,
+    config: &'a HihtConfig,
+    /// Targets as they came, [C, N]; none for squares.
+    targets: Vec<f64>,
+    /// Lengths of the features.
+    lengths: Vec<f64>,
+    /// The residual of the last time that all slopes were computed, and their lengths then.
+    known: Option<(Vec<T>, Vec<f64>)>,
+}
+
+impl<'a, T: Number> Solver<'a, T> {
+    pub(super) fn new(
+        op: &'static str,
+        problem: &'a Problem,
+        data: &'a Centred<T>,
+        config: &'a HihtConfig,
+    ) -> Result<Self> {
+        let targets = match config.loss {
+            Loss::Squares => vec![],
+            _ => problem.targets(data),
+        };
+        if config.loss == Loss::Softmax && !problem.is_classification() {
+            let (arg, expected) = ("loss", "squares or robust for targets that are no classes");
+            return Err(Error::value(op, arg, expected, "Softmax"));
+        }
+        Ok(Solver {
+            problem,
+            data,
+            config,
+            targets,
+            lengths: data.x.lengths()?,
+            known: None,
+        })
+    }
+
+    fn outputs(&self) -> usize {
+        self.problem.outputs()
+    }
+
+    /// With so many steps for each lambda at most.
+    pub(super) fn path(mut self, iterations: usize) -> Result<Path> {
+        let config = self.config;
+        let (problem, loss) = (self.problem, config.loss);
+        let bias = loss.bias(&problem.means[1], &self.targets, &problem.weights);
+        let mut at = self.point(self.start()?, bias)?;
+        let mut lipschitz = match config.lipschitz {
+            Some(lipschitz) => lipschitz,
+            None => self.largest_eigenvalue()? * 1.01,
+        };
+        let mut lambda = match config.lambda {
+            Some(lambda) => lambda,
+            None => self.first_lambda(&at, lipschitz)?,
+        };
+        let mut solutions = vec![];
+        loop {
+            let (mut increases, mut objectives, mut squared_change) = (0, vec![], 0.);
+            for _ in 0..iterations {
+                let (next, change, raised) = self.step(&at, lambda, &mut lipschitz)?;
+                at = next;
+                increases += raised;
+                squared_change = change;
+                objectives.push(at.objective(lambda));
+                if change <= config.epsilon {
+                    break;
+                }
+            }
+            let rows: Vec<Vec<f64>> = at.w.rows(self.outputs());
+            let (rows, bias) = self.problem.as_came(&at.w.features, &rows, &at.bias);
+            solutions.push(Solution {
+                lambda,
+                lipschitz,
+                iterations: objectives.len(),
+                increases,
+                loss: at.loss,
+                objective: at.objective(lambda),
+                objectives,
+                squared_change,
+                support: at.w.features.clone(),
+                rows,
+                bias,
+            });
+            let enough = config.features.is_some_and(|k| at.w.features.len() >= k);
+            if lambda <= config.final_lambda || enough {
+                break;
+            }
+            lambda = (config.rho * lambda).max(config.final_lambda);
+        }
+        Ok(Path {
+            solutions,
+            ranking: self.ranking(&at)?,
+            features: self.data.x.features(),
+        })
+    }
+
+    /// One step: the new point, the squared length of the change, and how often L was raised.
+    fn step(
+        &mut self,
+        at: &Point<T>,
+        lambda: f64,
+        lipschitz: &mut f64,
+    ) -> Result<(Point<T>, f64, usize)> {
+        let objective = at.objective(lambda);
+        let slack = 0.1 * T::ROUNDING * objective;
+        let slopes = self.slopes(at, 2. * lambda * *lipschitz)?;
+        let mut raised = 0;
+        loop {
+            let w = self.threshold(&at.w, &slopes, lambda, *lipschitz);
+            let bias = self.bias_after(at, *lipschitz);
+            let change =
+                squared_distance(&at.w, &w, self.outputs()) + distance(&at.bias, &bias).powi(2);
+            let next = self.point(w, bias)?;
+            let descent = objective - next.objective(lambda);
+            // At an infinite L nothing changes any more: data beyond the range of their dtype.
+            if descent + slack >= 0.5 * self.config.eta * change || !lipschitz.is_finite() {
+                return Ok((next, change, raised));
+            }
+            *lipschitz *= self.config.gamma;
+            raised += 1;
+        }
+    }
+
+    /// The slopes of all rows whose squared length may exceed `threshold`, and of those that are not zero.
+    fn slopes(&mut self, at: &Point<T>, threshold: f64) -> Result<Rows<T>> {
+        let features = self.data.x.features();
+        let least = threshold.sqrt();
+        let mut list = self.candidates(at, least);
+        if list.is_none() {
+            let all: Vec<usize> = (0..features).collect();
+            let slopes = self.data.x.correlate(&all, &at.residual)?;
+            let lengths = slopes
+                .chunks_exact(self.outputs())
+                .map(|s| squares(s).sqrt())
+                .collect();
+            self.known = Some((at.residual.clone(), lengths));
+            list = self.candidates(at, least);
+            if list.as_ref().is_none_or(|list| list.len() > features / 8) {
+                return Ok(Rows {
+                    features: all,
+                    values: slopes,
+                });
+            }
+        }
+        let features = list.unwrap_or_default();
+        let values = self.data.x.correlate(&features, &at.residual)?;
+        Ok(Rows { features, values })
+    }
+
+    /// The rows whose slope must be computed: a slope has changed by no more than the feature's length times the distance of
+    /// the residuals. None where nothing is known or the bound says too little.
+    fn candidates(&self, at: &Point<T>, least: f64) -> Option<Vec<usize>> {
+        let (residual, slopes) = self.known.as_ref()?;
+        let size = squares(&at.residual).sqrt();
+        let gap = distance(residual, &at.residual) + T::ROUNDING * size;
+        let mut list = vec![];
+        let mut active = at.w.features.iter().peekable();
+        for (i, (slope, length)) in slopes.iter().zip(&self.lengths).enumerate() {
+            let is_active = active.next_if(|a| **a == i).is_some();
+            if is_active || slope + length * gap >= least {
+                list.push(i);
+            }
+        }
+        let most = slopes.len() / 8 + at.w.features.len();
+        (list.len() <= most).then_some(list)
+    }
+
+    /// `W - slopes / L` where its rows are long enough.
+    fn threshold(&self, w: &Rows<T>, slopes: &Rows<T>, lambda: f64, lipschitz: f64) -> Rows<T> {
+        let c = self.outputs();
+        let least = 2. * lambda / lipschitz;
+        let mut kept = Rows::default();
+        let mut active = w.features.iter().zip(w.values.chunks_exact(c)).peekable();
+        let mut row = vec![T::default(); c];
+        for (i, slope) in slopes.features.iter().zip(slopes.values.chunks_exact(c)) {
+            let own = active.next_if(|(a, _)| *a == i).map(|(_, own)| own);
+            for (k, row) in row.iter_mut().enumerate() {
+                let w: f64 = own.map_or(0., |own| own[k].into());
+                let slope: f64 = slope[k].into();
+                *row = T::of(w - slope / lipschitz);
+            }
+            if squares(&row) > least {
+                kept.features.push(*i);
+                kept.values.extend(&row);
+            }
+        }
+        kept
+    }
+
+    /// The bias after a step; for squares it does not move, because it is eliminated.
+    fn bias_after(&self, at: &Point<T>, lipschitz: f64) -> Vec<f64> {
+        let mut bias = at.bias.clone();
+        if self.config.loss != Loss::Squares {
+            let stride = self.data.x.stride();
+            let roots = &self.problem.weights.roots;
+            for (b, slopes) in bias.iter_mut().zip(at.residual.chunks_exact(stride)) {
+                let slopes = roots.iter().zip(slopes);
+                let slope: f64 = slopes.map(|(root, r)| root * Into::<f64>::into(*r)).sum();
+                *b -= slope / lipschitz;
+            }
+        }
+        bias
+    }
+
+    fn point(&self, w: Rows<T>, bias: Vec<f64>) -> Result<Point<T>> {
+        let x = &self.data.x;
+        let (residual, loss) = match self.config.loss {
+            Loss::Squares => {
+                let minus = |y: &T| T::of(-(*y).into());
+                let start: Vec<T> = self.data.y.iter().map(minus).collect();
+                let residual = x.combine(&w.features, &w.values, &start)?;
+                let loss = 0.5 * squares(&residual);
+                (residual, loss)
+            }
+            other => {
+                let zeros = vec![T::default(); self.data.y.len()];
+                let mut scores = x.combine(&w.features, &w.values, &zeros)?;
+                let weights = &self.problem.weights;
+                for (b, scores) in bias.iter().zip(scores.chunks_exact_mut(x.stride())) {
+                    for (score, root) in scores.iter_mut().zip(&weights.roots) {
+                        // A sample that does not count has no score.
+                        let plain = if *root > 0. {
+                            (*score).into() / root
+                        } else {
+                            0.
+                        };
+                        *score = T::of(plain + b);
+                    }
+                }
+                let loss = other.slopes(&mut scores, &self.targets, weights);
+                (scores, loss)
+            }
+        };
+        Ok(Point {
+            w,
+            bias,
+            residual,
+            loss,
+        })
+    }
+
+    /// All features of which the start is not zero.
+    fn start(&self) -> Result<Rows<T>> {
+        let (features, c) = (self.data.x.features(), self.outputs());
+        let values = match self.config.start {
+            Start::Zero => return Ok(Rows::default()),
+            Start::Gaussian { scale, seed } => {
+                let draws = Rng::new(seed).normal(features * c, DType::F64, &Device::Cpu)?;
+                draws.affine(scale, 0.)?
+            }
+            Start::Uniform { scale, seed } => {
+                let draws = Rng::new(seed).uniform(features * c, DType::F64, &Device::Cpu)?;
+                draws.affine(2. * scale, -scale)?
+            }
+        };
+        let values = values.to_vec1::<f64>()?.into_iter().map(T::of).collect();
+        Ok(Rows {
+            features: (0..features).collect(),
+            values,
+        })
+    }
+
+    /// Where a step from this point has its first row.
+    fn first_lambda(&self, at: &Point<T>, lipschitz: f64) -> Result<f64> {
+        let all: Vec<usize> = (0..self.data.x.features()).collect();
+        let slopes = self.data.x.correlate(&all, &at.residual)?;
+        let largest = slopes
+            .chunks_exact(self.outputs())
+            .map(squares)
+            .fold(0., f64::max);
+        // A little below the tie that rounding would decide.
+        Ok((0.499 * largest / lipschitz).max(self.config.final_lambda))
+    }
+
+    /// Of the data's second moments, from below, by the power method.
+    fn largest_eigenvalue(&self) -> Result<f64> {
+        let x = self.data.x.as_ref();
+        let all: Vec<usize> = (0..x.features()).collect();
+        let zeros = vec![T::default(); x.stride()];
+        let mut v: Vec<T> = self.lengths.iter().map(|l| T::of(*l)).collect();
+        let mut value = 0.;
+        for _ in 0..50 {
+            let length = squares(&v).sqrt();
+            if length == 0. {
+                return Ok(1.);
+            }
+            v.iter_mut().for_each(|v| *v = T::of((*v).into() / length));
+            v = x.correlate(&all, &x.combine(&all, &v, &zeros)?)?;
+            value = squares(&v).sqrt();
+        }
+        Ok(value)
+    }
+
+    /// By the lengths of the rows, then by those of the slopes.
+    fn ranking(&self, at: &Point<T>) -> Result<Ranking> {
+        let c = self.outputs();
+        let all: Vec<usize> = (0..self.data.x.features()).collect();
+        let slopes = self.data.x.correlate(&all, &at.residual)?;
+        let slopes: Vec<f64> = slopes.chunks_exact(c).map(squares).collect();
+        let mut scores = vec![0.; all.len()];
+        for (i, row) in at.w.features.iter().zip(at.w.values.chunks_exact(c)) {
+            scores[*i] = squares(row).sqrt();
+        }
+        Ok(Ranking::new(scores, &slopes))
+    }
+}
+
+impl<T: Number> Point<T> {
+    fn objective(&self, lambda: f64) -> f64 {
+        self.loss + lambda * self.w.features.len() as f64
+    }
+}
+
+impl<T: Number> Rows<T> {
+    fn rows(&self, outputs: usize) -> Vec<Vec<f64>> {
+        let row = |row: &[T]| row.iter().map(|w| (*w).into()).collect();
+        self.values.chunks_exact(outputs).map(row).collect()
+    }
+}
+
+fn distance<T: Number>(a: &[T], b: &[T]) -> f64 {
+    let square = |(a, b): (&T, &T)| {
+        let gap: f64 = (*a).into() - (*b).into();
+        gap * gap
+    };
+    a.iter().zip(b).map(square).sum::<f64>().sqrt()
+}
+
+fn squared_distance<T: Number>(a: &Rows<T>, b: &Rows<T>, outputs: usize) -> f64 {
+    let mut rest = b
+        .features
+        .iter()
+        .zip(b.values.chunks_exact(outputs))
+        .peekable();
+    let mut total = 0.;
+    for (i, own) in a.features.iter().zip(a.values.chunks_exact(outputs)) {
+        while let Some((_, other)) = rest.next_if(|(j, _)| *j < i) {
+            total += squares(other);
+        }
+        total += match rest.next_if(|(j, _)| *j == i) {
+            Some((_, other)) => distance(own, other).powi(2),
+            None => squares(own),
+        };
+    }
+    total + rest.map(|(_, other)| squares(other)).sum::<f64>()
+}
