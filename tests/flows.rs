@@ -1,18 +1,44 @@
-//! Flows: the fused recipe against its layers one by one, both directions, both ways of memory.
+//! Flows: the fused recipes against their layers one by one, both directions, both ways of memory.
 
 use candle_core::{D, DType, Device, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use candle_prob::bijector::Bijector;
-use candle_prob::flow::{RealNvp, RealNvpConfig, real_nvp};
+use candle_prob::flow::{NeuralSplineConfig, RealNvpConfig, neural_spline, real_nvp};
 use candle_prob::{Activation, Result, Rng, init};
 use std::collections::HashMap;
 
 const CPU: Device = Device::Cpu;
 
+/// A recipe that runs as one node.
+#[derive(Debug, Clone)]
+enum Recipe {
+    Affine(RealNvpConfig),
+    Spline(NeuralSplineConfig),
+}
+
+impl Recipe {
+    /// The widths of arguments and of the context.
+    fn widths(&self) -> [usize; 2] {
+        match self {
+            Recipe::Affine(config) => [config.features, config.context],
+            Recipe::Spline(config) => [config.features, config.context],
+        }
+    }
+
+    fn build(&self, vb: VarBuilder, context: Option<&Tensor>) -> Result<Box<dyn Bijector>> {
+        Ok(match (self, context) {
+            (Recipe::Affine(config), None) => Box::new(real_nvp(config, vb)?),
+            (Recipe::Affine(config), Some(c)) => Box::new(real_nvp(config, vb)?.given(c)?),
+            (Recipe::Spline(config), None) => Box::new(neural_spline(config, vb)?),
+            (Recipe::Spline(config), Some(c)) => Box::new(neural_spline(config, vb)?.given(c)?),
+        })
+    }
+}
+
 /// Weights of a flow that is far from the identity: also the last layers, which start at zero.
-fn weights(config: &RealNvpConfig, scale: f64) -> Result<Vec<(String, Tensor)>> {
+fn weights(recipe: &Recipe, scale: f64) -> Result<Vec<(String, Tensor)>> {
     let vars = VarMap::new();
-    real_nvp(config, init::seeded(&vars, 1, DType::F64, &CPU))?;
+    recipe.build(init::seeded(&vars, 1, DType::F64, &CPU), None)?;
     let mut rng = Rng::new(2);
     let random = |(name, var): (String, Var)| -> Result<(String, Tensor)> {
         let noise = rng.normal(var.shape(), DType::F64, &CPU)?;
@@ -22,8 +48,13 @@ fn weights(config: &RealNvpConfig, scale: f64) -> Result<Vec<(String, Tensor)>> 
     init::named_vars(&vars)?.into_iter().map(random).collect()
 }
 
-fn flow(config: &RealNvpConfig, scale: f64, dtype: DType) -> Result<(RealNvp, Vec<Var>)> {
-    let vars: Vec<(String, Var)> = weights(config, scale)?
+fn flow(
+    recipe: &Recipe,
+    scale: f64,
+    dtype: DType,
+    context: Option<&Tensor>,
+) -> Result<(Box<dyn Bijector>, Vec<Var>)> {
+    let vars: Vec<(String, Var)> = weights(recipe, scale)?
         .into_iter()
         .map(|(name, weight)| -> Result<_> {
             Ok((name, Var::from_tensor(&weight.to_dtype(dtype)?)?))
@@ -34,31 +65,22 @@ fn flow(config: &RealNvpConfig, scale: f64, dtype: DType) -> Result<(RealNvp, Ve
         .map(|(name, var)| (name.clone(), var.as_tensor().clone()))
         .collect();
     let vb = VarBuilder::from_tensors(tensors, dtype, &CPU);
-    Ok((
-        real_nvp(config, vb)?,
-        vars.into_iter().map(|(_, v)| v).collect(),
-    ))
+    let flow = recipe.build(vb, context)?;
+    Ok((flow, vars.into_iter().map(|(_, v)| v).collect()))
 }
 
 /// Results, log-dets and all gradients of an uneven loss.
-fn run(config: &RealNvpConfig, rows: &[usize], inverse: bool, dtype: DType) -> Result<Vec<Tensor>> {
-    let (flow, vars) = flow(config, 0.8, dtype)?;
+fn run(recipe: &Recipe, rows: &[usize], inverse: bool, dtype: DType) -> Result<Vec<Tensor>> {
     let mut rng = Rng::new(3);
     let mut draw = |width: usize| -> Result<Var> {
         let draw = rng.normal([rows, &[width]].concat(), DType::F64, &CPU)?;
         Ok(Var::from_tensor(&draw.to_dtype(dtype)?)?)
     };
-    let x = draw(config.features)?;
-    let mut leaves = vec![x.clone()];
-    let flow = match config.context {
-        0 => flow,
-        width => {
-            let context = draw(width)?;
-            leaves.push(context.clone());
-            flow.given(&context)?
-        }
-    };
-    leaves.extend(vars);
+    let [features, context] = recipe.widths();
+    let x = draw(features)?;
+    let context = (context > 0).then(|| draw(context)).transpose()?;
+    let (flow, vars) = flow(recipe, 0.8, dtype, context.as_deref())?;
+    let leaves = [x.clone()].into_iter().chain(context).chain(vars);
     let (y, log_det) = match inverse {
         false => flow.transform_and_log_det(&x)?,
         true => flow.inverse_and_log_det(&x)?,
@@ -67,8 +89,8 @@ fn run(config: &RealNvpConfig, rows: &[usize], inverse: bool, dtype: DType) -> R
     let loss = ((y.sin()?.sum(D::Minus1)? * 0.7)? + log_det.sin()?)?.sum_all()?;
     let gradients = loss.backward()?;
     let mut all = vec![y.detach(), log_det.detach()];
-    for leaf in &leaves {
-        let gradient = gradients.get(leaf).cloned();
+    for leaf in leaves {
+        let gradient = gradients.get(&leaf).cloned();
         all.push(gradient.map_or_else(|| leaf.zeros_like(), Ok)?);
     }
     Ok(all)
@@ -105,20 +127,36 @@ fn one_node_is_the_layers_one_by_one() -> Result<()> {
         layers: 1,
         ..small.clone()
     };
+    let mut recipes = vec![];
     for config in [small, with_context, linear] {
         for stored in [true, false] {
-            let config = RealNvpConfig {
-                stored,
-                ..config.clone()
-            };
-            for rows in [&[][..], &[7], &[3, 50], &[0], &[700]] {
-                for inverse in [false, true] {
-                    let fused = run(&config, rows, inverse, DType::F32)?;
-                    let composed = run(&config, rows, inverse, DType::F64)?;
-                    for (i, (a, b)) in fused.iter().zip(&composed).enumerate() {
-                        let what = format!("{config:?} {rows:?} inverse {inverse} output {i}");
-                        close(a, b, 2e-5, &what)?;
-                    }
+            let config = config.clone();
+            recipes.push(Recipe::Affine(RealNvpConfig { stored, ..config }));
+        }
+    }
+    let small = NeuralSplineConfig {
+        features: 5,
+        layers: 3,
+        hidden: vec![16, 12],
+        bins: 4,
+        // Some of the points are beyond.
+        bound: 2.,
+        ..Default::default()
+    };
+    recipes.push(Recipe::Spline(NeuralSplineConfig {
+        context: 3,
+        activation: Activation::Silu,
+        ..small.clone()
+    }));
+    recipes.push(Recipe::Spline(small));
+    for recipe in recipes {
+        for rows in [&[][..], &[7], &[3, 50], &[0], &[700]] {
+            for inverse in [false, true] {
+                let fused = run(&recipe, rows, inverse, DType::F32)?;
+                let composed = run(&recipe, rows, inverse, DType::F64)?;
+                for (i, (a, b)) in fused.iter().zip(&composed).enumerate() {
+                    let what = format!("{recipe:?} {rows:?} inverse {inverse} output {i}");
+                    close(a, b, 2e-5, &what)?;
                 }
             }
         }
@@ -128,13 +166,13 @@ fn one_node_is_the_layers_one_by_one() -> Result<()> {
 
 #[test]
 fn there_and_back() -> Result<()> {
-    let config = RealNvpConfig {
+    let recipe = Recipe::Affine(RealNvpConfig {
         features: 19,
         layers: 32,
         ..Default::default()
-    };
+    });
     for (dtype, tolerance) in [(DType::F32, 1e-3), (DType::F64, 1e-9)] {
-        let (flow, _) = flow(&config, 0.3, dtype)?;
+        let (flow, _) = flow(&recipe, 0.3, dtype, None)?;
         let z = Rng::new(4).normal((100, 19), dtype, &CPU)?;
         let (x, log_det) = flow.transform_and_log_det(&z)?;
         let (back, other) = flow.inverse_and_log_det(&x)?;

@@ -4,7 +4,7 @@ use crate::bijector::{Affine, Bijector, Coupling, Split};
 use crate::error::{Error, Result};
 use crate::kernels;
 use crate::kernels::activation::Activation;
-use crate::kernels::coupling::Mode;
+use crate::kernels::coupling::{Map, Mode};
 use crate::net::{Dense, Mlp, dense};
 use candle_core::{D, Module, Tensor};
 use candle_nn::VarBuilder;
@@ -201,9 +201,11 @@ impl RealNvp {
         let mode = Mode {
             inverse,
             stored: self.config.stored,
-            bound: self.config.bound,
+            map: Map::Affine {
+                bound: self.config.bound,
+            },
         };
-        if let Some(done) = kernels::coupling::affine(x, context.as_ref(), &layers, mode)? {
+        if let Some(done) = kernels::coupling::couplings(x, context.as_ref(), &layers, mode)? {
             return Ok(done);
         }
         super::through(&self.couplings(context), inverse, x)

@@ -1,117 +1,177 @@
-//! The elementwise part of an affine coupling on slices: rows of `width` changing columns, beside rows of as many raw
-//! log-scales and then as many shifts.
+//! The elementwise part of a coupling on slices: rows of `width` changing columns beside what the network says of them.
 
-use super::Mode;
+use super::Map;
 use crate::kernels::math;
-use crate::kernels::simd::Loop;
+use crate::kernels::simd::{Loop, dispatch};
+use crate::kernels::spline::{Gradients, Spline, Values};
 
-#[inline(always)]
-fn clamp<const FMA: bool>(raw: &mut [f32], bound: f32) {
-    if bound == f32::INFINITY {
-        return;
-    }
-    for s in raw {
-        *s = bound * math::tanh::<FMA>(*s / bound);
-    }
+/// A chunk's changing columns, in one direction of the map.
+#[derive(Clone, Copy)]
+pub(super) struct Element {
+    pub(super) map: Map,
+    pub(super) inverse: bool,
+    pub(super) width: usize,
 }
 
-/// Clamps the log-scales in their place.
-pub(super) struct Clamp<'a>(pub(super) f64, pub(super) usize, pub(super) &'a mut [f32]);
+impl Element {
+    /// From arguments `b` to results, in place, adding each row's sum of log-slopes to its log-det. What the network says
+    /// stays, but for log-scales, which come out clamped.
+    pub(super) fn forward(self, said: &mut [f32], b: &mut [f32], log_det: &mut [f32]) {
+        match self.map {
+            Map::Affine { bound } => dispatch(Forward {
+                element: self,
+                bound: bound as f32,
+                scales: said,
+                b,
+                log_det,
+            }),
+            Map::Spline { bins, bound } => {
+                let mut logs = vec![0.; b.len()];
+                dispatch(Values {
+                    spline: self.spline(bins, bound),
+                    y: b,
+                    log_slope: &mut logs,
+                    raw: said,
+                });
+                for (log_det, logs) in log_det.iter_mut().zip(logs.chunks_exact(self.width)) {
+                    *log_det += sum(logs);
+                }
+            }
+        }
+    }
 
-impl Loop for Clamp<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<const FMA: bool>(self) {
-        for row in self.2.chunks_exact_mut(2 * self.1) {
-            clamp::<FMA>(&mut row[..self.1], self.0 as f32);
+    /// From arguments `b` and the results' gradients to the arguments', in place; into `g_said` the gradients of what the
+    /// network said.
+    pub(super) fn backward(
+        self,
+        said: &[f32],
+        b: &[f32],
+        gb: &mut [f32],
+        g_log_det: &[f32],
+        g_said: &mut [f32],
+    ) {
+        match self.map {
+            Map::Affine { bound } => dispatch(Backward {
+                element: self,
+                bound: bound as f32,
+                scales: said,
+                b,
+                gb,
+                g_log_det,
+                g_scales: g_said,
+            }),
+            Map::Spline { bins, bound } => {
+                let mut gl = Vec::with_capacity(b.len());
+                let rows = g_log_det.iter();
+                rows.for_each(|g| gl.resize(gl.len() + self.width, *g));
+                dispatch(Gradients {
+                    spline: self.spline(bins, bound),
+                    x: b,
+                    raw: said,
+                    gl: &gl,
+                    gx: gb,
+                    g_raw: g_said,
+                })
+            }
+        }
+    }
+
+    fn spline(self, bins: usize, bound: f64) -> Spline {
+        Spline {
+            bins,
+            bound,
+            inverse: self.inverse,
         }
     }
 }
 
-/// `b e^s + t`, or `(b - t) e^-s`, in place; adds the sum of s, or of -s, to the row's log-det. The log-scales come out
-/// clamped.
-pub(super) struct Forward<'a> {
-    pub(super) mode: Mode,
-    pub(super) width: usize,
-    pub(super) scales: &'a mut [f32],
-    pub(super) b: &'a mut [f32],
-    pub(super) log_det: &'a mut [f32],
+/// In the same order on every machine.
+#[inline(always)]
+fn sum(row: &[f32]) -> f32 {
+    let mut lanes = [0f32; 16];
+    for part in row.chunks(16) {
+        lanes.iter_mut().zip(part).for_each(|(sum, x)| *sum += x);
+    }
+    lanes.iter().sum()
+}
+
+/// `b e^s + t`, or `(b - t) e^-s`, for rows of as many raw log-scales and then as many shifts.
+struct Forward<'a> {
+    element: Element,
+    bound: f32,
+    scales: &'a mut [f32],
+    b: &'a mut [f32],
+    log_det: &'a mut [f32],
 }
 
 impl Loop for Forward<'_> {
     type Output = ();
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        let (width, bound) = (self.width, self.mode.bound as f32);
+        let (Element { width, inverse, .. }, bound) = (self.element, self.bound);
         let scales = self.scales.chunks_exact_mut(2 * width);
         let rows = self.b.chunks_exact_mut(width).zip(scales);
         for ((b, scales), log_det) in rows.zip(self.log_det) {
             let (s, t) = scales.split_at_mut(width);
-            clamp::<FMA>(s, bound);
-            // The same order of the sum on every machine.
-            let mut lanes = [0f32; 16];
-            for part in s.chunks(16) {
-                lanes.iter_mut().zip(part).for_each(|(sum, s)| *sum += s);
+            if bound < f32::INFINITY {
+                for s in s.iter_mut() {
+                    *s = bound * math::tanh::<FMA>(*s / bound);
+                }
             }
-            let sum: f32 = lanes.iter().sum();
-            if self.mode.inverse {
-                for ((b, s), t) in b.iter_mut().zip(s).zip(t) {
+            if inverse {
+                for ((b, s), t) in b.iter_mut().zip(&*s).zip(t) {
                     *b = (*b - *t) * math::exp::<FMA>(-*s);
                 }
-                *log_det -= sum;
+                *log_det -= sum(s);
             } else {
-                for ((b, s), t) in b.iter_mut().zip(s).zip(t) {
+                for ((b, s), t) in b.iter_mut().zip(&*s).zip(t) {
                     *b = *b * math::exp::<FMA>(*s) + *t;
                 }
-                *log_det += sum;
+                *log_det += sum(s);
             }
         }
     }
 }
 
-/// From the results `b` and their gradients to the arguments and theirs, in place; into `g_scales` the gradients of the raw
-/// log-scales and of the shifts.
-pub(super) struct Backward<'a> {
-    pub(super) mode: Mode,
-    pub(super) width: usize,
-    pub(super) scales: &'a [f32],
-    pub(super) b: &'a mut [f32],
-    pub(super) gb: &'a mut [f32],
-    pub(super) g_log_det: &'a [f32],
-    pub(super) g_scales: &'a mut [f32],
+struct Backward<'a> {
+    element: Element,
+    bound: f32,
+    /// The log-scales clamped.
+    scales: &'a [f32],
+    b: &'a [f32],
+    gb: &'a mut [f32],
+    g_log_det: &'a [f32],
+    /// Of the raw log-scales and of the shifts.
+    g_scales: &'a mut [f32],
 }
 
 impl Loop for Backward<'_> {
     type Output = ();
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        let width = self.width;
-        let inverse_bound = 1. / self.mode.bound as f32;
+        let Element { width, inverse, .. } = self.element;
+        let inverse_bound = 1. / self.bound;
         let scales = self.scales.chunks_exact(2 * width);
-        let rows = self
-            .b
-            .chunks_exact_mut(width)
-            .zip(self.gb.chunks_exact_mut(width));
+        let rows = self.b.chunks_exact(width);
+        let rows = rows.zip(self.gb.chunks_exact_mut(width));
         let rows = rows.zip(scales.zip(self.g_scales.chunks_exact_mut(2 * width)));
         for (((b, gb), (scales, g_scales)), g_log_det) in rows.zip(self.g_log_det) {
             let ((s, t), (gs, gt)) = (scales.split_at(width), g_scales.split_at_mut(width));
-            let (b, gb, s, t) = (&mut b[..width], &mut gb[..width], &s[..width], &t[..width]);
+            let (b, gb, s, t) = (&b[..width], &mut gb[..width], &s[..width], &t[..width]);
             let (gs, gt) = (&mut gs[..width], &mut gt[..width]);
             for j in 0..width {
                 let share = s[j] * inverse_bound;
                 let slope = 1. - share * share;
-                if self.mode.inverse {
+                if inverse {
                     let e = math::exp::<FMA>(-s[j]);
-                    gs[j] = slope * (-gb[j] * b[j] - g_log_det);
                     gt[j] = -gb[j] * e;
+                    gs[j] = slope * (gt[j] * (b[j] - t[j]) - g_log_det);
                     gb[j] *= e;
-                    b[j] = b[j] * math::exp::<FMA>(s[j]) + t[j];
                 } else {
-                    let less = b[j] - t[j];
-                    gs[j] = slope * (gb[j] * less + g_log_det);
+                    let e = math::exp::<FMA>(s[j]);
                     gt[j] = gb[j];
-                    gb[j] *= math::exp::<FMA>(s[j]);
-                    b[j] = less * math::exp::<FMA>(-s[j]);
+                    gb[j] *= e;
+                    gs[j] = slope * (gb[j] * b[j] + g_log_det);
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! Affine couplings with dense conditioners, one after the other, as one graph node.
+//! Couplings with dense conditioners, one after the other, as one graph node.
 //!
 //! A chunk of rows goes through all layers on one thread and stays in the cache. For the way back either the networks'
 //! activations are kept, or nothing but the result: each layer's argument then follows from its result, as the layers are
@@ -12,10 +12,9 @@ use super::dense::Kept;
 use super::dense::chain::{Chain, Sums, tensors, total};
 use super::gemm::Mat;
 use super::node::{self, Fresh, Op, Reached, fresh};
-use super::simd::dispatch;
 use crate::error::Result;
 use candle_core::Tensor;
-use element::{Backward, Forward};
+use element::Element;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -25,11 +24,20 @@ const ROWS: usize = 128;
 /// Elements of all partial sums of the weights' gradients, as far as there is a choice.
 const SUMS: usize = 4 * 1024 * 1024;
 
-/// One layer: which columns pass, which change, and the network that turns the passing ones (and the context) into
-/// `[raw log-scales, shifts]` of the changing ones.
+/// One layer: which columns pass, which change, and the network that turns the passing ones (and the context) into the
+/// parameters of the changing ones' [`Map`].
 pub(crate) struct Layer<'a> {
     pub(crate) columns: [&'a [u32]; 2],
     pub(crate) net: Vec<super::dense::Layer<'a>>,
+}
+
+/// What changing columns go through.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Map {
+    /// `b e^s + t` with `s = bound tanh(raw / bound)`: a network gives all raw log-scales, then all shifts.
+    Affine { bound: f64 },
+    /// A spline for each column: a network gives the raw numbers of one after the other.
+    Spline { bins: usize, bound: f64 },
 }
 
 /// How a flow runs.
@@ -39,13 +47,12 @@ pub(crate) struct Mode {
     pub(crate) inverse: bool,
     /// Whether activations are kept for the backward pass; if not they are computed again.
     pub(crate) stored: bool,
-    /// `ln scale = bound tanh(raw / bound)`.
-    pub(crate) bound: f64,
+    pub(crate) map: Map,
 }
 
 /// `x` [.., D] through the layers, and the log-det [..]; `context` [.., C] goes into every network beside the passing
 /// columns. `None` where there is no fused form: other devices and dtypes, and second derivatives.
-pub(crate) fn affine(
+pub(crate) fn couplings(
     x: &Tensor,
     context: Option<&Tensor>,
     layers: &[Layer],
@@ -106,10 +113,10 @@ struct Step {
     /// What went into the network.
     argument: Vec<f32>,
     net: Vec<Kept>,
-    /// Log-scales and shifts.
-    scales: Vec<f32>,
-    /// The changing columns' results.
-    changed: Vec<f32>,
+    /// What the network said of the changing columns.
+    said: Vec<f32>,
+    /// The changing columns' arguments.
+    changing: Vec<f32>,
 }
 
 /// The arguments as slices.
@@ -178,7 +185,7 @@ impl<'a> Run<'a> {
         out
     }
 
-    /// The network of layer `l`; the log-scales come out clamped.
+    /// The network of layer `l`.
     fn network(
         &self,
         l: usize,
@@ -189,11 +196,30 @@ impl<'a> Run<'a> {
         let chain = &self.chains[l];
         let x = Mat::new(argument, rows, chain.inputs())?;
         let mut kept = vec![];
-        let scales = filled(rows * chain.outputs(), |y| {
+        let said = filled(rows * chain.outputs(), |y| {
             kept = chain.forward(x, y, keep)?;
             Ok(())
         })?;
-        Ok((kept, scales))
+        Ok((kept, said))
+    }
+
+    /// The map of layer `l`, as the flow runs or back.
+    fn element(&self, l: usize, back: bool) -> Element {
+        Element {
+            map: self.flow.mode.map,
+            inverse: self.flow.mode.inverse != back,
+            width: self.flow.specs[l].changing.len(),
+        }
+    }
+
+    /// The changing columns of layer `l`.
+    fn changing(&self, l: usize, z: &[f32]) -> Vec<f32> {
+        let columns = &self.flow.specs[l].changing;
+        let mut out = Vec::with_capacity(z.len() / self.width.max(1) * columns.len());
+        for row in z.chunks_exact(self.width) {
+            gather(row, columns, &mut out);
+        }
+        out
     }
 
     /// A chunk through one layer.
@@ -205,25 +231,17 @@ impl<'a> Run<'a> {
         keep: bool,
     ) -> candle_core::Result<Option<Step>> {
         let argument = self.argument(l, rows, state.z);
-        let (net, mut scales) = self.network(l, &argument, rows.len(), keep)?;
-        let changing = &self.flow.specs[l].changing;
-        let mut changed = Vec::with_capacity(rows.len() * changing.len());
-        for row in state.z.chunks_exact(self.width) {
-            gather(row, changing, &mut changed);
-        }
-        dispatch(Forward {
-            mode: self.flow.mode,
-            width: changing.len(),
-            scales: &mut scales,
-            b: &mut changed,
-            log_det: state.log_det,
-        });
-        scatter(&changed, changing, state.z, self.width);
+        let (net, mut said) = self.network(l, &argument, rows.len(), keep)?;
+        let mut changed = self.changing(l, state.z);
+        let changing = if keep { changed.clone() } else { vec![] };
+        self.element(l, false)
+            .forward(&mut said, &mut changed, state.log_det);
+        scatter(&changed, &self.flow.specs[l].changing, state.z, self.width);
         Ok(keep.then_some(Step {
             argument,
             net,
-            scales,
-            changed,
+            said,
+            changing,
         }))
     }
 
@@ -259,30 +277,19 @@ impl<'a> Run<'a> {
                     &again
                 }
             };
-            let mut gb = Vec::with_capacity(step.changed.len());
-            for row in g.chunks_exact(self.width) {
-                gather(row, &spec.changing, &mut gb);
-            }
-            let mut g_scales = vec![0.; step.scales.len()];
-            let mut before = step.changed.clone();
-            dispatch(Backward {
-                mode: self.flow.mode,
-                width: spec.changing.len(),
-                scales: &step.scales,
-                b: &mut before,
-                gb: &mut gb,
-                g_log_det,
-                g_scales: &mut g_scales,
-            });
+            let mut gb = self.changing(l, g);
+            let mut g_said = vec![0.; step.said.len()];
+            let element = self.element(l, false);
+            element.backward(&step.said, &step.changing, &mut gb, g_log_det, &mut g_said);
             if kept.is_none() {
-                scatter(&before, &spec.changing, z, self.width);
+                scatter(&step.changing, &spec.changing, z, self.width);
             }
             scatter(&gb, &spec.changing, g, self.width);
             let chain = &self.chains[l];
             let x = Mat::new(&step.argument, rows.len(), chain.inputs())?;
             let mut ga = vec![0.; step.argument.len()];
             // The last activation is the identity: its slope asks for no output.
-            let yg = [&step.scales[..], &g_scales[..]];
+            let yg = [&step.said[..], &g_said[..]];
             chain.backward(x, &step.net, yg, Some(&mut ga), needs, sums)?;
             let (passing, inputs) = (spec.passing.len(), chain.inputs());
             let context = g_context
@@ -307,22 +314,16 @@ impl<'a> Run<'a> {
     fn again(&self, l: usize, rows: &Range<usize>, z: &[f32]) -> candle_core::Result<Step> {
         // The passing columns of the result are those of the argument.
         let argument = self.argument(l, rows, z);
-        let (net, mut scales) = self.network(l, &argument, rows.len(), true)?;
-        let changing = &self.flow.specs[l].changing;
-        dispatch(element::Clamp(
-            self.flow.mode.bound,
-            changing.len(),
-            &mut scales,
-        ));
-        let mut changed = Vec::with_capacity(rows.len() * changing.len());
-        for row in z.chunks_exact(self.width) {
-            gather(row, changing, &mut changed);
-        }
+        let (net, mut said) = self.network(l, &argument, rows.len(), true)?;
+        let mut changing = self.changing(l, z);
+        let mut log_det = vec![0.; rows.len()];
+        self.element(l, true)
+            .forward(&mut said, &mut changing, &mut log_det);
         Ok(Step {
             argument,
             net,
-            scales,
-            changed,
+            said,
+            changing,
         })
     }
 
@@ -364,7 +365,7 @@ fn scatter(values: &[f32], columns: &[u32], rows: &mut [f32], width: usize) {
 }
 
 impl Op for Flow {
-    const NAME: &'static str = "affine-couplings";
+    const NAME: &'static str = "couplings";
 
     fn forward(&mut self, inputs: &[Tensor], keep: bool) -> candle_core::Result<Vec<Fresh>> {
         let views = views(inputs)?;

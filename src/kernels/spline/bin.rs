@@ -1,4 +1,4 @@
-//! One spline at one of its points: the bin, the quotient of quadratics on it, and their partial derivatives.
+//! Splines at one point each, many side by side: the bin, the quotient of quadratics on it, and their partial derivatives.
 //!
 //! On a bin of width w and height h with slopes d0 and d1 at its ends, secant s = h / w, and with p the share of the width
 //! passed and q = 1 - p (Durkan et al. 2019, equations 4 and 5, here as sums of positive numbers alone):
@@ -12,10 +12,30 @@ use super::{LEAST, OFFSET, Spline};
 use crate::kernels::math64;
 use candle_core::WithDType;
 
-/// The bin that a point is in, and where.
+/// Points that go side by side; every loop over them is vectorized.
+pub(super) const TURN: usize = 32;
+
+/// A number of each point.
+pub(super) type Lane = [f64; TURN];
+
+/// The shares of widths and heights that a turn's bins have, and the raw slopes at their inner knots.
+pub(super) struct Room {
+    shares: [Vec<Lane>; 2],
+    slopes: Vec<Lane>,
+}
+
+/// The bins that a turn's points are in.
+pub(super) struct Bins {
+    index: Lane,
+    /// Of widths and of heights.
+    start: [Lane; 2],
+    size: [Lane; 2],
+    /// At the ends, raw; 0 at the ends of the interval.
+    slopes: [Lane; 2],
+}
+
+/// The bin of one point.
 pub(super) struct Bin {
-    index: usize,
-    /// Its lower left corner.
     x0: f64,
     y0: f64,
     width: f64,
@@ -27,23 +47,6 @@ pub(super) struct Bin {
     q: f64,
 }
 
-/// `e^raw` in parts of their sum.
-#[inline(always)]
-fn softmax<T: WithDType, const FMA: bool>(raw: &[T], shares: &mut [f64]) {
-    let mut most = f64::NEG_INFINITY;
-    for (share, raw) in shares.iter_mut().zip(raw) {
-        *share = raw.to_f64();
-        most = most.max(*share);
-    }
-    for share in shares.iter_mut() {
-        *share = math64::exp::<FMA>(*share - most);
-    }
-    let total: f64 = shares.iter().sum();
-    for share in shares {
-        *share /= total;
-    }
-}
-
 #[inline(always)]
 fn softplus<const FMA: bool>(x: f64) -> f64 {
     let tail = math64::ln_1p::<FMA>(math64::exp::<FMA>(-x.abs()));
@@ -51,91 +54,182 @@ fn softplus<const FMA: bool>(x: f64) -> f64 {
 }
 
 impl Spline {
-    /// The size of the interval and the part of it that the shares divide.
+    /// The least size of a bin, and what the shares divide beside it.
     #[inline(always)]
-    fn scale(&self) -> f64 {
-        2. * self.bound * (1. - self.bins as f64 * LEAST)
+    fn sizes(&self) -> (f64, f64) {
+        let whole = 2. * self.bound;
+        (whole * LEAST, whole * (1. - self.bins as f64 * LEAST))
+    }
+}
+
+impl Room {
+    pub(super) fn new(spline: Spline) -> Self {
+        let lanes = |n: usize| vec![[0.; TURN]; n];
+        Room {
+            shares: [lanes(spline.bins), lanes(spline.bins)],
+            slopes: lanes(spline.bins - 1),
+        }
     }
 
-    /// The bin that holds `at`, its start and its size. The last one ends at the bound exactly.
+    /// Reads the raw numbers of at most a turn of splines. Plain loops here and below: closures and iterators' methods are
+    /// not always inlined, and then nothing vectorizes.
     #[inline(always)]
-    fn find(&self, shares: &[f64], at: f64) -> (usize, f64, f64) {
-        let (least, scale) = (2. * self.bound * LEAST, self.scale());
-        let mut start = -self.bound;
-        for (i, share) in shares[..self.bins - 1].iter().enumerate() {
-            let end = start + (least + scale * share);
-            if at < end {
-                return (i, start, end - start);
+    fn load<T: WithDType, const FMA: bool>(&mut self, spline: Spline, raw: &[T]) {
+        let bins = spline.bins;
+        let [widths, heights] = &mut self.shares;
+        for i in 0..bins {
+            read(spline, i, raw, &mut widths[i]);
+            read(spline, bins + i, raw, &mut heights[i]);
+        }
+        for (i, slopes) in self.slopes.iter_mut().enumerate() {
+            read(spline, 2 * bins + i, raw, slopes);
+        }
+        softmax::<FMA>(widths);
+        softmax::<FMA>(heights);
+    }
+}
+
+/// Column `i` of the raw numbers of at most a turn of splines.
+#[inline(always)]
+fn read<T: WithDType>(spline: Spline, i: usize, raw: &[T], lane: &mut Lane) {
+    let rows = raw.chunks_exact(Spline::parameters(spline.bins));
+    for (x, row) in lane.iter_mut().zip(rows) {
+        *x = row[i].to_f64();
+    }
+}
+
+/// As [`read`], the other way.
+#[inline(always)]
+fn write<T: WithDType>(spline: Spline, i: usize, lane: &Lane, raw: &mut [T]) {
+    let rows = raw.chunks_exact_mut(Spline::parameters(spline.bins));
+    for (x, row) in lane.iter().zip(rows) {
+        row[i] = T::from_f64(*x);
+    }
+}
+
+#[inline(always)]
+fn choose(first: bool, a: f64, b: f64) -> f64 {
+    if first { a } else { b }
+}
+
+/// `e^raw` in parts of their sum, for each point.
+#[inline(always)]
+fn softmax<const FMA: bool>(shares: &mut [Lane]) {
+    let mut most = [f64::NEG_INFINITY; TURN];
+    for share in shares.iter() {
+        for l in 0..TURN {
+            most[l] = if share[l] > most[l] {
+                share[l]
+            } else {
+                most[l]
+            };
+        }
+    }
+    let mut total = [0.; TURN];
+    for share in shares.iter_mut() {
+        for l in 0..TURN {
+            share[l] = math64::exp::<FMA>(share[l] - most[l]);
+            total[l] += share[l];
+        }
+    }
+    for l in 0..TURN {
+        total[l] = 1. / total[l];
+    }
+    for share in shares {
+        for l in 0..TURN {
+            share[l] *= total[l];
+        }
+    }
+}
+
+impl Bins {
+    /// The bins of points inside the bound, which are x, or y of the inverse.
+    #[inline(always)]
+    pub(super) fn find<T: WithDType, const FMA: bool, const INVERSE: bool>(
+        spline: Spline,
+        at: &Lane,
+        raw: &[T],
+        room: &mut Room,
+    ) -> Self {
+        room.load::<T, FMA>(spline, raw);
+        let (least, scale) = spline.sizes();
+        let mut from = [[-spline.bound; TURN]; 2];
+        let mut bins = Bins {
+            index: [0.; TURN],
+            start: from,
+            size: [[0.; TURN]; 2],
+            slopes: [[0.; TURN]; 2],
+        };
+        for i in 0..spline.bins {
+            let last = i + 1 == spline.bins;
+            let (widths, heights) = (&room.shares[0][i], &room.shares[1][i]);
+            let none = &[0.; TURN];
+            let before = if i == 0 { none } else { &room.slopes[i - 1] };
+            let behind = if last { none } else { &room.slopes[i] };
+            let Bins {
+                index,
+                start: [x0, y0],
+                size: [width, height],
+                slopes: [d0, d1],
+            } = &mut bins;
+            for l in 0..TURN {
+                let (x, y) = (from[0][l], from[1][l]);
+                let here = at[l] >= if INVERSE { y } else { x };
+                // The last one ends at the bound exactly.
+                let to_x = choose(last, spline.bound, x + (least + scale * widths[l]));
+                let to_y = choose(last, spline.bound, y + (least + scale * heights[l]));
+                index[l] = choose(here, i as f64, index[l]);
+                x0[l] = choose(here, x, x0[l]);
+                y0[l] = choose(here, y, y0[l]);
+                width[l] = choose(here, to_x - x, width[l]);
+                height[l] = choose(here, to_y - y, height[l]);
+                d0[l] = choose(here, before[l], d0[l]);
+                d1[l] = choose(here, behind[l], d1[l]);
+                (from[0][l], from[1][l]) = (to_x, to_y);
             }
-            start = end;
         }
-        (self.bins - 1, start, self.bound - start)
+        bins
     }
 
-    /// Start and size of a bin.
+    /// That of point `l`, which is at `at`.
     #[inline(always)]
-    fn bin(&self, shares: &[f64], index: usize) -> (f64, f64) {
-        let (least, scale) = (2. * self.bound * LEAST, self.scale());
-        let mut start = -self.bound;
-        for share in &shares[..index] {
-            start += least + scale * share;
-        }
-        match index + 1 == self.bins {
-            true => (start, self.bound - start),
-            false => (start, start + (least + scale * shares[index]) - start),
-        }
-    }
-
-    /// The slopes at the ends of a bin.
-    #[inline(always)]
-    fn slopes<T: WithDType, const FMA: bool>(&self, raw: &[T], index: usize) -> [f64; 2] {
-        [index, index + 1].map(|knot| match knot == 0 || knot == self.bins {
-            true => 1.,
-            false => LEAST + softplus::<FMA>(raw[2 * self.bins + knot - 1].to_f64() + OFFSET),
-        })
+    pub(super) fn at<const FMA: bool, const INVERSE: bool>(
+        &self,
+        spline: Spline,
+        l: usize,
+        at: f64,
+    ) -> Bin {
+        let (first, last) = (
+            self.index[l] == 0.,
+            self.index[l] == (spline.bins - 1) as f64,
+        );
+        let [d0, d1] = [self.slopes[0][l], self.slopes[1][l]];
+        let (d0, d1) = (
+            LEAST + softplus::<FMA>(d0 + OFFSET),
+            LEAST + softplus::<FMA>(d1 + OFFSET),
+        );
+        let mut bin = Bin {
+            x0: self.start[0][l],
+            y0: self.start[1][l],
+            width: self.size[0][l],
+            height: self.size[1][l],
+            slopes: [if first { 1. } else { d0 }, if last { 1. } else { d1 }],
+            p: 0.,
+            q: 1.,
+        };
+        let p = match INVERSE {
+            false => (at - bin.x0) / bin.width,
+            true => bin.solve((at - bin.y0) / bin.height),
+        };
+        // Rounding may lead just outside; NaN stays.
+        let p = if p < 0. { 0. } else { p };
+        bin.p = if p > 1. { 1. } else { p };
+        bin.q = 1. - bin.p;
+        bin
     }
 }
 
 impl Bin {
-    /// The bin of `at`, which is inside the bound: an x, or a y of the inverse. Leaves the shares of widths and heights.
-    #[inline(always)]
-    pub(super) fn of<T: WithDType, const FMA: bool>(
-        spline: Spline,
-        at: f64,
-        raw: &[T],
-        shares: &mut [f64],
-    ) -> Self {
-        let (widths, heights) = shares.split_at_mut(spline.bins);
-        softmax::<T, FMA>(&raw[..spline.bins], widths);
-        softmax::<T, FMA>(&raw[spline.bins..2 * spline.bins], heights);
-        let (index, x0, width, y0, height);
-        if spline.inverse {
-            (index, y0, height) = spline.find(heights, at);
-            (x0, width) = spline.bin(widths, index);
-        } else {
-            (index, x0, width) = spline.find(widths, at);
-            (y0, height) = spline.bin(heights, index);
-        }
-        let mut bin = Bin {
-            index,
-            x0,
-            y0,
-            width,
-            height,
-            slopes: spline.slopes::<T, FMA>(raw, index),
-            p: 0.,
-            q: 1.,
-        };
-        bin.p = match spline.inverse {
-            false => (at - x0) / width,
-            true => bin.solve((at - y0) / height),
-        };
-        // Rounding may lead just outside; NaN stays.
-        bin.p = bin.p.clamp(0., 1.);
-        bin.q = 1. - bin.p;
-        bin
-    }
-
     /// p from the share of the height passed, `t`: the root of equation 6. Every sum is one of positive numbers: the
     /// discriminant is never negative, and whichever form of the root subtracts is not used.
     #[inline(always)]
@@ -144,21 +238,22 @@ impl Bin {
         let u = 1. - t;
         let b = u * d0 + t * (2. * s - d1);
         let gap = u * d0 - t * d1;
-        let root = (gap * gap + 4. * s * s * t * u).max(0.).sqrt();
-        if b < 0. {
-            (root - b) / (2. * (s - b))
-        } else {
-            2. * s * t / (b + root)
-        }
+        let square = gap * gap + 4. * s * s * t * u;
+        let root = if square > 0. { square } else { 0. }.sqrt();
+        let (over, under) = (root - b, 2. * (s - b));
+        let down = b < 0.;
+        let over = if down { over } else { 2. * s * t };
+        let under = if down { under } else { b + root };
+        over / under
     }
 
     /// The result and its log-slope.
     #[inline(always)]
-    pub(super) fn value<const FMA: bool>(&self, inverse: bool) -> (f64, f64) {
+    pub(super) fn value<const FMA: bool, const INVERSE: bool>(&self) -> (f64, f64) {
         let Quotient { n, d, m } = self.quotient();
-        let s = self.height / self.width;
-        let log = math64::ln::<FMA>(m * (s / d) * (s / d));
-        match inverse {
+        let share = self.height / (self.width * d);
+        let log = math64::ln::<FMA>(m * share * share);
+        match INVERSE {
             false => (self.y0 + self.height * (n / d), log),
             true => (self.x0 + self.width * self.p, -log),
         }
@@ -186,10 +281,9 @@ struct Quotient {
 pub(super) struct Gradient {
     pub(super) argument: f64,
     /// The bin's lower left corner.
-    x0: f64,
-    y0: f64,
-    width: f64,
-    height: f64,
+    start: [f64; 2],
+    /// Width and height.
+    size: [f64; 2],
     slopes: [f64; 2],
 }
 
@@ -200,87 +294,121 @@ impl Gradient {
     /// the forward direction with `-a / y_x` and `-gl` in place of gy and gl, where `a = gx - gl L_x`, and that of its
     /// argument is `a / y_x`.
     #[inline(always)]
-    pub(super) fn of(bin: &Bin, inverse: bool, g: f64, gl: f64) -> Self {
-        let (width, s, [d0, d1]) = (bin.width, bin.height / bin.width, bin.slopes);
+    pub(super) fn of<const INVERSE: bool>(bin: &Bin, g: f64, gl: f64) -> Self {
+        let (by_width, [d0, d1]) = (1. / bin.width, bin.slopes);
+        let s = bin.height * by_width;
         let (p, q) = (bin.p, bin.q);
         let Quotient { n, d, m } = bin.quotient();
-        let share = n / d;
-        let slope = m * (s / d) * (s / d);
+        let (by_d, by_m, by_s) = (1. / d, 1. / m, 1. / s);
+        let share = n * by_d;
+        let slope = m * (s * by_d) * (s * by_d);
         // With respect to p, s, d0, d1.
-        let d_of = [(q - p) * (d0 + d1 - 2. * s), p * p + q * q, p * q, p * q];
-        let m_of = [
-            2. * (d1 * p + s * (q - p) - d0 * q),
-            2. * p * q,
-            q * q,
-            p * p,
-        ];
-        let share_of = [
-            slope / s,
-            (p * p - share * d_of[1]) / d,
-            (p * q - share * d_of[2]) / d,
-            -share * d_of[3] / d,
-        ];
-        let mut log_of = [0.; 4];
-        for i in 0..4 {
-            log_of[i] = m_of[i] / m - 2. * d_of[i] / d;
-        }
-        log_of[1] += 2. / s;
-        let (gy, gl) = match inverse {
+        let d_p = (q - p) * (d0 + d1 - 2. * s);
+        let d_s = p * p + q * q;
+        let pq = p * q;
+        let m_p = 2. * (d1 * p + s * (q - p) - d0 * q);
+        let share_p = slope * by_s;
+        let share_s = (p * p - share * d_s) * by_d;
+        let share_d0 = (pq - share * pq) * by_d;
+        let share_d1 = -share * pq * by_d;
+        let twice = 2. * by_d;
+        let log_p = m_p * by_m - d_p * twice;
+        let log_s = 2. * pq * by_m - d_s * twice + 2. * by_s;
+        let log_d0 = q * q * by_m - pq * twice;
+        let log_d1 = p * p * by_m - pq * twice;
+        let (gy, gl) = match INVERSE {
             false => (g, gl),
-            true => (-(g - gl * log_of[0] / width) / slope, -gl),
+            true => (-(g - gl * log_p * by_width) / slope, -gl),
         };
-        let mut of = [0.; 4];
-        for i in 0..4 {
-            of[i] = gy * bin.height * share_of[i] + gl * log_of[i];
-        }
-        let [by_p, by_s, by_d0, by_d1] = of;
+        let gh = gy * bin.height;
+        let (to_p, to_s) = (gh * share_p + gl * log_p, gh * share_s + gl * log_s);
         Gradient {
-            argument: if inverse { -gy } else { by_p / width },
-            x0: -by_p / width,
-            y0: gy,
-            width: -(by_p * p + by_s * s) / width,
-            height: gy * share + by_s / width,
-            slopes: [by_d0, by_d1],
+            argument: if INVERSE { -gy } else { to_p * by_width },
+            start: [-to_p * by_width, gy],
+            size: [
+                -(to_p * p + to_s * s) * by_width,
+                gy * share + to_s * by_width,
+            ],
+            slopes: [gh * share_d0 + gl * log_d0, gh * share_d1 + gl * log_d1],
+        }
+    }
+}
+
+/// The gradients of a turn's bins.
+pub(super) struct Gradients {
+    start: [Lane; 2],
+    size: [Lane; 2],
+    slopes: [Lane; 2],
+}
+
+impl Gradients {
+    #[inline(always)]
+    pub(super) fn new() -> Self {
+        let pair = [[0.; TURN]; 2];
+        Gradients {
+            start: pair,
+            size: pair,
+            slopes: pair,
         }
     }
 
-    /// Through knots, shares and slopes to the raw numbers; those of slopes elsewhere stay as they are.
+    /// Those of point `l`, zero where it is not `inside`.
+    #[inline(always)]
+    pub(super) fn put(&mut self, l: usize, gradient: &Gradient, inside: bool) {
+        for i in 0..2 {
+            self.start[i][l] = choose(inside, gradient.start[i], 0.);
+            self.size[i][l] = choose(inside, gradient.size[i], 0.);
+            self.slopes[i][l] = choose(inside, gradient.slopes[i], 0.);
+        }
+    }
+
+    /// Through knots, shares and slopes to the raw numbers.
     #[inline(always)]
     pub(super) fn to_raw<T: WithDType, const FMA: bool>(
         &self,
         spline: Spline,
-        bin: &Bin,
-        raw: &[T],
-        shares: &[f64],
+        bins: &Bins,
+        inside: &[bool; TURN],
+        room: &Room,
         out: &mut [T],
     ) {
-        let (bins, scale) = (spline.bins, spline.scale());
-        let (widths, heights) = shares.split_at(bins);
-        let (to_widths, rest) = out.split_at_mut(bins);
-        let (to_heights, to_slopes) = rest.split_at_mut(bins);
-        let axes = [
-            (widths, self.x0, self.width, to_widths),
-            (heights, self.y0, self.height, to_heights),
-        ];
-        for (shares, start, size, out) in axes {
-            let (start, size) = (scale * start, scale * size);
-            let before: f64 = shares[..bin.index].iter().sum();
-            let mean = start * before + size * shares[bin.index];
-            for (j, (out, share)) in out.iter_mut().zip(shares).enumerate() {
-                let own = match j.cmp(&bin.index) {
-                    std::cmp::Ordering::Less => start,
-                    std::cmp::Ordering::Equal => size,
-                    std::cmp::Ordering::Greater => 0.,
-                };
-                *out = T::from_f64(share * (own - mean));
+        let (_, scale) = spline.sizes();
+        let count = spline.bins;
+        for axis in 0..2 {
+            let (shares, start, size) = (&room.shares[axis], &self.start[axis], &self.size[axis]);
+            // Every knot behind a bin moves with its size.
+            let mut mean = [0.; TURN];
+            for (i, share) in shares.iter().enumerate() {
+                for l in 0..TURN {
+                    let own = choose(bins.index[l] == i as f64, size[l], 0.);
+                    mean[l] += share[l] * choose(bins.index[l] > i as f64, start[l], own);
+                }
+            }
+            for (i, share) in shares.iter().enumerate() {
+                let mut lane = [0.; TURN];
+                for l in 0..TURN {
+                    let own = choose(bins.index[l] == i as f64, size[l], 0.);
+                    let own = choose(bins.index[l] > i as f64, start[l], own);
+                    lane[l] = choose(inside[l], scale * share[l] * (own - mean[l]), 0.);
+                }
+                write(spline, axis * count + i, &lane, out);
             }
         }
-        for (knot, gradient) in [bin.index, bin.index + 1].into_iter().zip(self.slopes) {
-            if knot > 0 && knot < bins {
-                let v = raw[2 * bins + knot - 1].to_f64() + OFFSET;
-                let sigmoid = 1. / (1. + math64::exp::<FMA>(-v));
-                to_slopes[knot - 1] = T::from_f64(gradient * sigmoid);
+        let mut slopes = self.slopes;
+        for (slopes, raw) in slopes.iter_mut().zip(&bins.slopes) {
+            for l in 0..TURN {
+                let slope = slopes[l] / (1. + math64::exp::<FMA>(-(raw[l] + OFFSET)));
+                slopes[l] = choose(inside[l], slope, 0.);
             }
+        }
+        for i in 0..count - 1 {
+            let mut lane = [0.; TURN];
+            for l in 0..TURN {
+                // The knot behind bin i is the one before bin i + 1.
+                let behind = choose(bins.index[l] == i as f64, slopes[1][l], 0.);
+                lane[l] = choose(bins.index[l] == (i + 1) as f64, slopes[0][l], behind);
+            }
+            write(spline, 2 * count + i, &lane, out);
         }
     }
 }

@@ -11,7 +11,7 @@ use super::buffer::View;
 use super::node::{self, Fresh, Op, Reached};
 use super::simd::{Loop, dispatch};
 use crate::error::Result;
-use bin::{Bin, Gradient};
+use bin::{Bins, Gradient, Lane, Room, TURN};
 use candle_core::{DType, Tensor, WithDType};
 use rayon::prelude::*;
 use std::marker::PhantomData;
@@ -122,61 +122,121 @@ impl<T: WithDType> Op for Node<T> {
     }
 }
 
-/// From arguments to results, in place. The log-slopes come as zeros.
-struct Values<'a, T> {
-    spline: Spline,
-    y: &'a mut [T],
-    log_slope: &'a mut [T],
-    raw: &'a [T],
+/// From arguments to results, in place, and the log-slopes.
+pub(crate) struct Values<'a, T> {
+    pub(crate) spline: Spline,
+    pub(crate) y: &'a mut [T],
+    pub(crate) log_slope: &'a mut [T],
+    pub(crate) raw: &'a [T],
 }
 
 impl<T: WithDType> Loop for Values<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<const FMA: bool>(self) {
+        match self.spline.inverse {
+            false => self.by::<FMA, false>(),
+            true => self.by::<FMA, true>(),
+        }
+    }
+}
+
+#[inline(always)]
+fn widen<T: WithDType>(x: &[T], lane: &mut Lane) {
+    for (lane, x) in lane.iter_mut().zip(x) {
+        *lane = x.to_f64();
+    }
+}
+
+/// The points inside the bound, 0 in place of the others.
+#[inline(always)]
+fn inside<T: WithDType>(spline: Spline, x: &[T]) -> (Lane, [bool; TURN]) {
+    let (mut at, mut inside) = ([0.; TURN], [false; TURN]);
+    widen(x, &mut at);
+    for l in 0..TURN {
+        inside[l] = at[l].abs() < spline.bound;
+        at[l] = if inside[l] { at[l] } else { 0. };
+    }
+    (at, inside)
+}
+
+impl<T: WithDType> Values<'_, T> {
+    #[inline(always)]
+    fn by<const FMA: bool, const INVERSE: bool>(self) {
         let spline = self.spline;
-        let mut shares = vec![0.; 2 * spline.bins];
-        let raw = self.raw.chunks_exact(Spline::parameters(spline.bins));
-        for ((y, log_slope), raw) in self.y.iter_mut().zip(self.log_slope).zip(raw) {
-            let x = y.to_f64();
-            if x.abs() < spline.bound {
-                let bin = Bin::of::<T, FMA>(spline, x, raw, &mut shares);
-                let (value, log) = bin.value::<FMA>(spline.inverse);
-                (*y, *log_slope) = (T::from_f64(value), T::from_f64(log));
-            } else if x.is_nan() {
-                *log_slope = *y;
+        let mut room = Room::new(spline);
+        let raw = self.raw.chunks(TURN * Spline::parameters(spline.bins));
+        let results = self.y.chunks_mut(TURN).zip(self.log_slope.chunks_mut(TURN));
+        for ((y, log_slope), raw) in results.zip(raw) {
+            let (at, inside) = inside(spline, y);
+            let bins = Bins::find::<T, FMA, INVERSE>(spline, &at, raw, &mut room);
+            let (mut value, mut log) = ([0.; TURN], [0.; TURN]);
+            for l in 0..TURN {
+                let bin = bins.at::<FMA, INVERSE>(spline, l, at[l]);
+                (value[l], log[l]) = bin.value::<FMA, INVERSE>();
+            }
+            for (l, (y, log_slope)) in y.iter_mut().zip(log_slope).enumerate() {
+                let x = *y;
+                // Outside the slope is 1; that of NaN is NaN.
+                let beyond = if x.to_f64().is_nan() { x } else { T::zero() };
+                *y = if inside[l] { T::from_f64(value[l]) } else { x };
+                *log_slope = if inside[l] {
+                    T::from_f64(log[l])
+                } else {
+                    beyond
+                };
             }
         }
     }
 }
 
-/// From the gradients of results and log-slopes to those of arguments, in place, and raw parameters, which come as zeros.
-struct Gradients<'a, T> {
-    spline: Spline,
-    x: &'a [T],
-    raw: &'a [T],
-    gl: &'a [T],
-    gx: &'a mut [T],
-    g_raw: &'a mut [T],
+/// From the gradients of results and log-slopes to those of arguments, in place, and raw parameters.
+pub(crate) struct Gradients<'a, T> {
+    pub(crate) spline: Spline,
+    pub(crate) x: &'a [T],
+    pub(crate) raw: &'a [T],
+    pub(crate) gl: &'a [T],
+    pub(crate) gx: &'a mut [T],
+    pub(crate) g_raw: &'a mut [T],
 }
 
 impl<T: WithDType> Loop for Gradients<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<const FMA: bool>(self) {
+        match self.spline.inverse {
+            false => self.by::<FMA, false>(),
+            true => self.by::<FMA, true>(),
+        }
+    }
+}
+
+impl<T: WithDType> Gradients<'_, T> {
+    #[inline(always)]
+    fn by<const FMA: bool, const INVERSE: bool>(self) {
         let spline = self.spline;
-        let width = Spline::parameters(spline.bins);
-        let mut shares = vec![0.; 2 * spline.bins];
-        let raw = self.raw.chunks_exact(width);
-        let results = self.gx.iter_mut().zip(self.g_raw.chunks_exact_mut(width));
-        for (((gx, g_raw), gl), (x, raw)) in results.zip(self.gl).zip(self.x.iter().zip(raw)) {
-            let x = x.to_f64();
-            if x.abs() < spline.bound {
-                let bin = Bin::of::<T, FMA>(spline, x, raw, &mut shares);
-                let gradient = Gradient::of(&bin, spline.inverse, gx.to_f64(), gl.to_f64());
-                *gx = T::from_f64(gradient.argument);
-                gradient.to_raw::<T, FMA>(spline, &bin, raw, &shares, g_raw);
+        let width = TURN * Spline::parameters(spline.bins);
+        let mut room = Room::new(spline);
+        let raw = self.raw.chunks(width).zip(self.g_raw.chunks_mut(width));
+        let arguments = self.x.chunks(TURN).zip(self.gl.chunks(TURN));
+        let turns = arguments.zip(self.gx.chunks_mut(TURN)).zip(raw);
+        for (((x, gl), gx), (raw, g_raw)) in turns {
+            let (at, inside) = inside(spline, x);
+            let bins = Bins::find::<T, FMA, INVERSE>(spline, &at, raw, &mut room);
+            let (mut g, mut log) = ([0.; TURN], [0.; TURN]);
+            widen(gx, &mut g);
+            widen(gl, &mut log);
+            let mut gradients = bin::Gradients::new();
+            for l in 0..TURN {
+                let bin = bins.at::<FMA, INVERSE>(spline, l, at[l]);
+                let gradient = Gradient::of::<INVERSE>(&bin, g[l], log[l]);
+                g[l] = gradient.argument;
+                gradients.put(l, &gradient, inside[l]);
             }
+            for (l, gx) in gx.iter_mut().enumerate() {
+                *gx = if inside[l] { T::from_f64(g[l]) } else { *gx };
+            }
+            gradients.to_raw::<T, FMA>(spline, &bins, &inside, &room, g_raw);
         }
     }
 }
