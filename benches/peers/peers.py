@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """The workloads of `cargo bench` in PyTorch (eager) and JAX (jit), float32, for a comparison in one sitting.
 
-    python benches/peers/peers.py torch gaussian samplers distributions mixture vae encoder
-    python benches/peers/peers.py jax gaussian mixture vae
+    python benches/peers/peers.py torch gaussian samplers distributions mixture flows splines vae encoder
+    python benches/peers/peers.py jax gaussian mixture splines vae
     python benches/peers/peers.py numpy select
 
-Needs torch and jax (and optax for jax's vae). Prints the median and the smallest time of each workload in milliseconds.
+Needs torch and jax (optax for jax's vae; for the neural spline flows zuko and nflows, flowjax). Prints the median and the
+smallest time of each workload in milliseconds.
 THREADS sets the number of threads (2).
 """
 import math, os, statistics, sys, time
@@ -186,6 +187,37 @@ def torch_peer(workloads):
             bench(f"real_nvp log_prob {kind}", forward(f))
             bench(f"real_nvp log_prob gradient {kind}", backward(g, list(nets.parameters())))
             bench(f"real_nvp sample {kind}", forward(h))
+    if "splines" in workloads:
+        import zuko
+        from nflows import distributions, flows, transforms
+        rows, features, layers, width, bins = 4096, 16, 5, 128, 8
+        x = torch.randn(rows, features)
+
+        class Net(nn.Sequential):
+            def __init__(self, inputs, outputs):
+                super().__init__(nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, outputs))
+
+            def forward(self, x, context=None):
+                return super().forward(x)
+
+        def coupling(i):
+            mask = (torch.arange(features) + i) % 2
+            return transforms.PiecewiseRationalQuadraticCouplingTransform(mask, Net, num_bins=bins, tails="linear", tail_bound=5.0)
+
+        nflows = flows.Flow(
+            transforms.CompositeTransform([coupling(i) for i in range(layers)]), distributions.StandardNormal([features]))
+        nsf = zuko.flows.NSF(features, transforms=layers, bins=bins, hidden_features=(width, width))
+        density = lambda: nsf().log_prob(x)
+        peers = (
+            ("coupling nflows", nflows, lambda: nflows.log_prob(x), lambda: nflows.sample(rows)),
+            ("autoregressive zuko", nsf, density, lambda: nsf().sample((rows,))),
+            ("autoregressive zuko compiled", nsf, torch.compile(density), None),
+        )
+        for name, model, log_prob, sample in peers:
+            bench(f"{name} log_prob", forward(log_prob))
+            bench(f"{name} log_prob gradient", backward(lambda: -log_prob().mean(), list(model.parameters())))
+            if sample:
+                bench(f"{name} sample", forward(sample))
     if "vae" in workloads:
         x = (torch.rand(128, 784) > 0.5).float()
         e1, e2, d1, d2 = nn.Linear(784, 400), nn.Linear(400, 40), nn.Linear(20, 400), nn.Linear(400, 784)
@@ -247,6 +279,21 @@ def jax_peer(workloads):
     if "samplers" in workloads:
         n = jax.jit(lambda k: jax.random.normal(k, (10_000_000,)))
         bench("normal 10M", lambda: n(key), wait)
+    if "splines" in workloads:
+        import equinox
+        from flowjax.bijections import RationalQuadraticSpline
+        from flowjax.distributions import Normal
+        from flowjax.flows import coupling_flow, masked_autoregressive_flow
+        x = jax.random.normal(key, (4096, 16))
+        spline = RationalQuadraticSpline(knots=8, interval=5)
+        for name, make in (("coupling", coupling_flow), ("autoregressive", masked_autoregressive_flow)):
+            flow = make(key, base_dist=Normal(jnp.zeros(16)), transformer=spline, flow_layers=5, nn_width=128, nn_depth=2)
+            f = equinox.filter_jit(lambda flow, x: flow.log_prob(x))
+            g = equinox.filter_jit(equinox.filter_value_and_grad(lambda flow, x: -flow.log_prob(x).mean()))
+            h = equinox.filter_jit(lambda flow, key: flow.sample(key, (4096,)))
+            bench(f"{name} flowjax log_prob", lambda: f(flow, x), wait)
+            bench(f"{name} flowjax log_prob gradient", lambda: g(flow, x), wait)
+            bench(f"{name} flowjax sample", lambda: h(flow, key), wait)
     if "mixture" in workloads:
         n, k, dim = 20000, 32, 16
         keys = jax.random.split(key, 4)
