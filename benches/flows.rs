@@ -98,6 +98,7 @@ fn spline_flow(c: &mut Criterion, name: &str, flow: impl Bijector + Clone) -> Re
         optim::backward(&loss).unwrap()
     });
     let mut rng = Rng::new(2);
+    group.sample_size(10);
     group.timed("sample", || {
         model.sample(&[4096], &mut rng).unwrap().detach()
     });

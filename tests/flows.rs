@@ -3,7 +3,10 @@
 use candle_core::{D, DType, Device, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use candle_prob::bijector::Bijector;
-use candle_prob::flow::{NeuralSplineConfig, RealNvpConfig, neural_spline, real_nvp};
+use candle_prob::flow::{
+    MafConfig, NeuralSplineConfig, RealNvpConfig, autoregressive_spline, maf, neural_spline,
+    real_nvp,
+};
 use candle_prob::{Activation, Result, Rng, init};
 use std::collections::HashMap;
 
@@ -14,6 +17,8 @@ const CPU: Device = Device::Cpu;
 enum Recipe {
     Affine(RealNvpConfig),
     Spline(NeuralSplineConfig),
+    Maf(MafConfig),
+    Autoregressive(NeuralSplineConfig),
 }
 
 impl Recipe {
@@ -21,7 +26,10 @@ impl Recipe {
     fn widths(&self) -> [usize; 2] {
         match self {
             Recipe::Affine(config) => [config.features, config.context],
-            Recipe::Spline(config) => [config.features, config.context],
+            Recipe::Maf(config) => [config.features, config.context],
+            Recipe::Spline(config) | Recipe::Autoregressive(config) => {
+                [config.features, config.context]
+            }
         }
     }
 
@@ -31,6 +39,12 @@ impl Recipe {
             (Recipe::Affine(config), Some(c)) => Box::new(real_nvp(config, vb)?.given(c)?),
             (Recipe::Spline(config), None) => Box::new(neural_spline(config, vb)?),
             (Recipe::Spline(config), Some(c)) => Box::new(neural_spline(config, vb)?.given(c)?),
+            (Recipe::Maf(config), None) => Box::new(maf(config, vb)?),
+            (Recipe::Maf(config), Some(c)) => Box::new(maf(config, vb)?.given(c)?),
+            (Recipe::Autoregressive(config), None) => Box::new(autoregressive_spline(config, vb)?),
+            (Recipe::Autoregressive(config), Some(c)) => {
+                Box::new(autoregressive_spline(config, vb)?.given(c)?)
+            }
         })
     }
 }
@@ -143,12 +157,23 @@ fn one_node_is_the_layers_one_by_one() -> Result<()> {
         bound: 2.,
         ..Default::default()
     };
-    recipes.push(Recipe::Spline(NeuralSplineConfig {
+    let with_context = NeuralSplineConfig {
         context: 3,
         activation: Activation::Silu,
         ..small.clone()
-    }));
-    recipes.push(Recipe::Spline(small));
+    };
+    for config in [small, with_context] {
+        recipes.push(Recipe::Maf(MafConfig {
+            features: config.features,
+            layers: config.layers,
+            hidden: config.hidden.clone(),
+            activation: config.activation,
+            context: config.context,
+            ..Default::default()
+        }));
+        recipes.push(Recipe::Autoregressive(config.clone()));
+        recipes.push(Recipe::Spline(config));
+    }
     for recipe in recipes {
         for rows in [&[][..], &[7], &[3, 50], &[0], &[700]] {
             for inverse in [false, true] {

@@ -6,7 +6,8 @@ use crate::bijector::{
 };
 use crate::error::{Error, Result};
 use crate::kernels::activation::Activation;
-use crate::net::{MaskedMlp, MaskedMlpConfig, masked_mlp};
+use crate::kernels::coupling;
+use crate::net::{Dense, MaskedMlp, MaskedMlpConfig, masked_mlp};
 use candle_core::{D, Tensor};
 use candle_nn::VarBuilder;
 
@@ -52,7 +53,8 @@ impl Default for MafConfig {
 ///
 /// Shapes: arguments are [.., features], log-dets [..]; the context is [.., context] with the argument's leading dims.
 ///
-/// Gradients: to argument, context and all weights.
+/// Gradients: to argument, context and all weights. On the CPU in f32 all layers are one node of the graph; the layers one by
+/// one, as [`layers`](AutoregressiveFlow::layers) gives them, agree with it.
 ///
 /// Errors: an argument of another width, dtype or device; a context where none is expected, none where one is, or one of
 /// another shape.
@@ -216,6 +218,40 @@ impl AutoregressiveFlow {
         let batch = super::batch_of(names, x, self.net().features, self.weight())?;
         let (context, width) = (self.context.as_ref(), self.net().context);
         let context = super::context_for(names[0], context, width, batch)?;
+        let nets: Vec<_> = self
+            .layers
+            .iter()
+            .map(MaskedMlp::masked)
+            .collect::<Result<_>>()?;
+        let all: Vec<u32> = (0..).take(self.net().features).collect();
+        let layers = self
+            .layers
+            .iter()
+            .zip(&nets)
+            .map(|(masked, net)| coupling::Layer {
+                columns: [&all, &all],
+                order: Some(match &masked.config().order {
+                    Some(order) => order.iter().map(|i| *i as u32).collect(),
+                    None => all.clone(),
+                }),
+                net: net.iter().map(Dense::parts).collect(),
+            });
+        let layers: Vec<_> = layers.collect();
+        let map = match self.map {
+            Map::Affine { bound } => coupling::Map::Affine { bound },
+            Map::Spline { bound } => coupling::Map::Spline {
+                bins: (self.net().parameters + 1) / 3,
+                bound,
+            },
+        };
+        let mode = coupling::Mode {
+            inverse,
+            stored: inverse,
+            map,
+        };
+        if let Some(done) = coupling::couplings(x, context.as_ref(), &layers, mode)? {
+            return Ok(done);
+        }
         super::through(&self.layers(context), inverse, x)
     }
 }

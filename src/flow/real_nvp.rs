@@ -194,6 +194,7 @@ impl RealNvp {
         let layers = self.layers.iter().filter_map(|(split, net)| {
             Some(kernels::coupling::Layer {
                 columns: split.columns()?,
+                order: None,
                 net: net.layers().iter().map(Dense::parts).collect(),
             })
         });

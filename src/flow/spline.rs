@@ -179,6 +179,7 @@ impl NeuralSpline {
         let layers = self.layers.iter().filter_map(|(split, net)| {
             Some(coupling::Layer {
                 columns: split.columns()?,
+                order: None,
                 net: net.layers().iter().map(Dense::parts).collect(),
             })
         });

@@ -200,13 +200,18 @@ impl MaskedMlp {
                 return Err(Error::value(op, "context", expected, found));
             }
         };
+        let net = Mlp::new(self.masked()?)?;
+        let shape = [x.dims(), &[self.config.parameters]].concat();
+        Ok(net.forward(&inputs)?.reshape(shape)?)
+    }
+
+    /// The layers with the weights in use alone, for rows of features and then the context.
+    pub(crate) fn masked(&self) -> Result<Vec<Dense>> {
         let masked = |(layer, mask): &(Dense, Tensor)| {
             let weight = (layer.weight() * mask)?;
             Dense::new(weight, layer.bias().cloned(), layer.activation())
         };
-        let net = Mlp::new(self.layers.iter().map(masked).collect::<Result<_>>()?)?;
-        let shape = [x.dims(), &[self.config.parameters]].concat();
-        Ok(net.forward(&inputs)?.reshape(shape)?)
+        self.layers.iter().map(masked).collect()
     }
 
     fn check(&self, op: &'static str, arg: &'static str, x: &Tensor, width: usize) -> Result<()> {

@@ -87,7 +87,7 @@ impl Element {
 
 /// In the same order on every machine.
 #[inline(always)]
-fn sum(row: &[f32]) -> f32 {
+pub(super) fn sum(row: &[f32]) -> f32 {
     let mut lanes = [0f32; 16];
     for part in row.chunks(16) {
         lanes.iter_mut().zip(part).for_each(|(sum, x)| *sum += x);

@@ -1,8 +1,12 @@
-//! Couplings with dense conditioners, one after the other, as one graph node.
+//! Couplings and autoregressive maps with dense conditioners, one after the other, as one graph node.
 //!
 //! A chunk of rows goes through all layers on one thread and stays in the cache. For the way back either the networks'
 //! activations are kept, or nothing but the result: each layer's argument then follows from its result, as the layers are
 //! invertible, and the memory does not depend on their number.
+//!
+//! An autoregressive layer `y_i = f_i(x_i; y before i)` is, from y to x, a coupling to whose network all columns pass and
+//! that changes all of them. From x to y one column after the other becomes known; the way back solves the triangular system
+//! of the direction from y to x, again column by column.
 
 mod element;
 
@@ -16,6 +20,8 @@ use crate::error::Result;
 use candle_core::Tensor;
 use element::Element;
 use rayon::prelude::*;
+use std::borrow::Cow;
+use std::iter::repeat_n;
 use std::ops::Range;
 
 /// The most rows of a chunk: enough to amortise the packing of a weight, few enough to stay in L2.
@@ -28,6 +34,10 @@ const SUMS: usize = 4 * 1024 * 1024;
 /// parameters of the changing ones' [`Map`].
 pub(crate) struct Layer<'a> {
     pub(crate) columns: [&'a [u32]; 2],
+    /// Of an autoregressive layer the columns, first to last: what the network says of each depends on those before it in
+    /// the layer's result. All of them are among both kinds of `columns`, and the network says what it says of one after the
+    /// other.
+    pub(crate) order: Option<Vec<u32>>,
     pub(crate) net: Vec<super::dense::Layer<'a>>,
 }
 
@@ -45,7 +55,8 @@ pub(crate) enum Map {
 pub(crate) struct Mode {
     /// From the last layer to the first, each inverted.
     pub(crate) inverse: bool,
-    /// Whether activations are kept for the backward pass; if not they are computed again.
+    /// Whether activations are kept for the backward pass; if not they are computed again. Autoregressive layers keep them
+    /// in the inverse direction, and in no other.
     pub(crate) stored: bool,
     pub(crate) map: Map,
 }
@@ -71,6 +82,7 @@ pub(crate) fn couplings(
         specs.push(Spec {
             passing: layer.columns[0].to_vec(),
             changing: layer.columns[1].to_vec(),
+            order: layer.order.clone(),
             first,
             steps: steps.collect(),
         });
@@ -92,6 +104,7 @@ pub(crate) fn couplings(
 struct Spec {
     passing: Vec<u32>,
     changing: Vec<u32>,
+    order: Option<Vec<u32>>,
     /// Where the network's tensors begin among the inputs.
     first: usize,
     steps: Vec<(Activation, bool)>,
@@ -117,6 +130,8 @@ struct Step {
     said: Vec<f32>,
     /// The changing columns' arguments.
     changing: Vec<f32>,
+    /// The log-slopes from an autoregressive layer's result back to its argument.
+    logs: Vec<f32>,
 }
 
 /// The arguments as slices.
@@ -134,6 +149,35 @@ struct Run<'a> {
 struct State<'a> {
     z: &'a mut [f32],
     log_det: &'a mut [f32],
+}
+
+/// A chunk on its way back: `z` is the result and becomes the argument, if it is followed back; `g` is the gradient of the
+/// result and becomes that of the argument.
+struct Back<'a> {
+    z: &'a mut [f32],
+    g: &'a mut [f32],
+    g_log_det: &'a [f32],
+    g_context: Option<&'a mut [f32]>,
+    needs: &'a [bool],
+    sums: &'a mut Sums,
+}
+
+impl Back<'_> {
+    /// Adds the gradient of what went into a network, rows of `passing` columns and then the context.
+    fn add_argument(&mut self, ga: &[f32], passing: &[u32], [width, context]: [usize; 2]) {
+        let rows = ga.chunks_exact((passing.len() + context).max(1));
+        for (row, ga) in self.g.chunks_exact_mut(width).zip(rows.clone()) {
+            for (column, ga) in passing.iter().zip(ga) {
+                row[*column as usize] += ga;
+            }
+        }
+        if let Some(g_context) = &mut self.g_context {
+            for (row, ga) in g_context.chunks_exact_mut(context.max(1)).zip(rows) {
+                let ga = &ga[passing.len()..];
+                row.iter_mut().zip(ga).for_each(|(c, g)| *c += g);
+            }
+        }
+    }
 }
 
 impl<'a> Run<'a> {
@@ -205,10 +249,35 @@ impl<'a> Run<'a> {
 
     /// The map of layer `l`, as the flow runs or back.
     fn element(&self, l: usize, back: bool) -> Element {
+        let spec = &self.flow.specs[l];
         Element {
             map: self.flow.mode.map,
             inverse: self.flow.mode.inverse != back,
-            width: self.flow.specs[l].changing.len(),
+            width: spec.order.as_ref().map_or(spec.changing.len(), |_| 1),
+        }
+    }
+
+    /// Elements in place through the map of layer `l`, the sums of their log-slopes added to the rows' log-dets.
+    fn through(&self, l: usize, said: &mut [f32], b: &mut [f32], log_det: &mut [f32]) {
+        let element = self.element(l, false);
+        if self.flow.specs[l].order.is_none() {
+            return element.forward(said, b, log_det);
+        }
+        let mut logs = vec![0.; b.len()];
+        element.forward(said, b, &mut logs);
+        for (log_det, logs) in log_det.iter_mut().zip(logs.chunks_exact(self.width)) {
+            *log_det += element::sum(logs);
+        }
+    }
+
+    /// The log-dets' gradients as the map of layer `l` takes them.
+    fn spread<'g>(&self, l: usize, g_log_det: &'g [f32]) -> Cow<'g, [f32]> {
+        match self.flow.specs[l].order {
+            None => Cow::Borrowed(g_log_det),
+            Some(_) => {
+                let each = g_log_det.iter().flat_map(|g| repeat_n(*g, self.width));
+                Cow::Owned(each.collect())
+            }
         }
     }
 
@@ -230,19 +299,94 @@ impl<'a> Run<'a> {
         state: &mut State,
         keep: bool,
     ) -> candle_core::Result<Option<Step>> {
+        if let (Some(order), false) = (&self.flow.specs[l].order, self.flow.mode.inverse) {
+            return self.grow(l, order, rows, state).map(|_| None);
+        }
         let argument = self.argument(l, rows, state.z);
         let (net, mut said) = self.network(l, &argument, rows.len(), keep)?;
         let mut changed = self.changing(l, state.z);
         let changing = if keep { changed.clone() } else { vec![] };
-        self.element(l, false)
-            .forward(&mut said, &mut changed, state.log_det);
+        self.through(l, &mut said, &mut changed, state.log_det);
         scatter(&changed, &self.flow.specs[l].changing, state.z, self.width);
         Ok(keep.then_some(Step {
             argument,
             net,
             said,
             changing,
+            logs: vec![],
         }))
+    }
+
+    /// A chunk through an autoregressive layer, one column after the other.
+    fn grow(
+        &self,
+        l: usize,
+        order: &[u32],
+        rows: &Range<usize>,
+        state: &mut State,
+    ) -> candle_core::Result<()> {
+        let (chain, width) = (&self.chains[l], self.width);
+        let each = chain.outputs() / width.max(1);
+        let x = state.z.to_vec();
+        state.z.fill(0.);
+        let (mut said, mut column) = (vec![0.; rows.len() * each], vec![0.; rows.len()]);
+        for i in order.iter().map(|i| *i as usize) {
+            let argument = self.argument(l, rows, state.z);
+            let argument = Mat::new(&argument, rows.len(), chain.inputs())?;
+            chain.columns(argument, i * each..(i + 1) * each, &mut said)?;
+            let given = x[i..].iter().step_by(width);
+            column.iter_mut().zip(given).for_each(|(c, x)| *c = *x);
+            self.element(l, false)
+                .forward(&mut said, &mut column, state.log_det);
+            let known = state.z[i..].iter_mut().step_by(width);
+            known.zip(&column).for_each(|(z, c)| *z = *c);
+        }
+        Ok(())
+    }
+
+    /// A chunk back through an autoregressive layer that went column by column.
+    ///
+    /// With x = S(y) and its log-det L, the gradient u of x solves `S_y^T u = g - g_log_det L_y`, and the weights' is that of
+    /// `-u S - g_log_det L`, which has the gradient -g of y. S_y is triangular, so that u follows from the last column to the
+    /// first.
+    fn solve(
+        &self,
+        l: usize,
+        order: &[u32],
+        rows: usize,
+        step: &Step,
+        back: &mut Back,
+    ) -> candle_core::Result<()> {
+        let (chain, width, element) = (&self.chains[l], self.width, self.element(l, true));
+        let argument = Mat::new(&step.argument, rows, chain.inputs())?;
+        let g_logs: Vec<f32> = self.spread(l, back.g_log_det).iter().map(|g| -g).collect();
+        // From the gradient of S to that of y, directly and through the network.
+        let through = |gx: &[f32], needs: &[bool], sums: &mut Sums| -> candle_core::Result<_> {
+            let (mut gy, mut g_said) = (gx.to_vec(), vec![0.; step.said.len()]);
+            element.backward(&step.said, back.z, &mut gy, &g_logs, &mut g_said);
+            let mut ga = vec![0.; step.argument.len()];
+            let yg = [&step.said[..], &g_said[..]];
+            chain.backward(argument, &step.net, yg, Some(&mut ga), needs, sums)?;
+            Ok((gy, ga))
+        };
+        let mut gx = vec![0.; back.z.len()];
+        let (nobody, mut none) = (vec![false; back.needs.len()], vec![None; back.needs.len()]);
+        for i in order.iter().rev().map(|i| *i as usize) {
+            let (gy, ga) = through(&gx, &nobody, &mut none)?;
+            for row in 0..rows {
+                let at = row * width + i;
+                let missing = -back.g[at] - gy[at] - ga[row * chain.inputs() + i];
+                gx[at] = missing * (-step.logs[at]).exp();
+            }
+        }
+        let (_, ga) = through(&gx, back.needs, back.sums)?;
+        back.add_argument(
+            &ga,
+            &self.flow.specs[l].passing,
+            [width, self.context_width],
+        );
+        back.g.iter_mut().zip(&gx).for_each(|(g, gx)| *g = -gx);
+        Ok(())
     }
 
     fn forward(&self, i: usize, mut state: State, keep: bool) -> candle_core::Result<Vec<Step>> {
@@ -255,17 +399,8 @@ impl<'a> Run<'a> {
         Ok(kept)
     }
 
-    /// A chunk back through all layers: `z` is the result and becomes the argument, if it is followed back; `g` is the
-    /// gradient of the result and becomes that of the argument.
-    fn backward(
-        &self,
-        i: usize,
-        [z, g]: [&mut [f32]; 2],
-        g_log_det: &[f32],
-        mut g_context: Option<&mut [f32]>,
-        needs: &[bool],
-        sums: &mut Sums,
-    ) -> candle_core::Result<()> {
+    /// A chunk back through all layers.
+    fn backward(&self, i: usize, mut back: Back) -> candle_core::Result<()> {
         let (rows, kept) = (self.chunk(i), self.flow.kept.get(i));
         for (at, l) in self.order().into_iter().enumerate().rev() {
             let spec = &self.flow.specs[l];
@@ -273,40 +408,45 @@ impl<'a> Run<'a> {
             let step = match kept {
                 Some(kept) => &kept[at],
                 None => {
-                    again = self.again(l, &rows, z)?;
+                    again = self.again(l, &rows, back.z)?;
                     &again
                 }
             };
-            let mut gb = self.changing(l, g);
-            let mut g_said = vec![0.; step.said.len()];
-            let element = self.element(l, false);
-            element.backward(&step.said, &step.changing, &mut gb, g_log_det, &mut g_said);
-            if kept.is_none() {
-                scatter(&step.changing, &spec.changing, z, self.width);
+            match &spec.order {
+                Some(order) if !self.flow.mode.inverse => {
+                    self.solve(l, order, rows.len(), step, &mut back)?
+                }
+                _ => self.couple(l, rows.len(), step, &mut back)?,
             }
-            scatter(&gb, &spec.changing, g, self.width);
-            let chain = &self.chains[l];
-            let x = Mat::new(&step.argument, rows.len(), chain.inputs())?;
-            let mut ga = vec![0.; step.argument.len()];
-            // The last activation is the identity: its slope asks for no output.
-            let yg = [&step.said[..], &g_said[..]];
-            chain.backward(x, &step.net, yg, Some(&mut ga), needs, sums)?;
-            let (passing, inputs) = (spec.passing.len(), chain.inputs());
-            let context = g_context
-                .as_deref_mut()
-                .map(|g| g.chunks_exact_mut(self.context_width.max(1)));
-            let mut context = context.into_iter().flatten();
-            for (row, ga) in g.chunks_exact_mut(self.width).zip(ga.chunks_exact(inputs)) {
-                for (column, ga) in spec.passing.iter().zip(ga) {
-                    row[*column as usize] += ga;
-                }
-                if let Some(row) = context.next() {
-                    row.iter_mut()
-                        .zip(&ga[passing..])
-                        .for_each(|(c, g)| *c += g);
-                }
+            if kept.is_none() {
+                scatter(&step.changing, &spec.changing, back.z, self.width);
             }
         }
+        Ok(())
+    }
+
+    /// A chunk back through a coupling.
+    fn couple(
+        &self,
+        l: usize,
+        rows: usize,
+        step: &Step,
+        back: &mut Back,
+    ) -> candle_core::Result<()> {
+        let spec = &self.flow.specs[l];
+        let mut gb = self.changing(l, back.g);
+        let mut g_said = vec![0.; step.said.len()];
+        let g_logs = self.spread(l, back.g_log_det);
+        let element = self.element(l, false);
+        element.backward(&step.said, &step.changing, &mut gb, &g_logs, &mut g_said);
+        scatter(&gb, &spec.changing, back.g, self.width);
+        let chain = &self.chains[l];
+        let x = Mat::new(&step.argument, rows, chain.inputs())?;
+        let mut ga = vec![0.; step.argument.len()];
+        // The last activation is the identity: its slope asks for no output.
+        let yg = [&step.said[..], &g_said[..]];
+        chain.backward(x, &step.net, yg, Some(&mut ga), back.needs, back.sums)?;
+        back.add_argument(&ga, &spec.passing, [self.width, self.context_width]);
         Ok(())
     }
 
@@ -316,14 +456,15 @@ impl<'a> Run<'a> {
         let argument = self.argument(l, rows, z);
         let (net, mut said) = self.network(l, &argument, rows.len(), true)?;
         let mut changing = self.changing(l, z);
-        let mut log_det = vec![0.; rows.len()];
-        self.element(l, true)
-            .forward(&mut said, &mut changing, &mut log_det);
+        let element = self.element(l, true);
+        let mut logs = vec![0.; changing.len() / element.width.max(1)];
+        element.forward(&mut said, &mut changing, &mut logs);
         Ok(Step {
             argument,
             net,
             said,
             changing,
+            logs,
         })
     }
 
@@ -445,14 +586,15 @@ impl Op for Flow {
         let parts = chunks.par_chunks_mut(part).with_max_len(1).map(|chunks| {
             let mut sums = vec![None; inputs.len()];
             for (i, z, g, g_log_det, context) in chunks {
-                run.backward(
-                    *i,
-                    [z, g],
+                let back = Back {
+                    z,
+                    g,
                     g_log_det,
-                    context.as_deref_mut(),
+                    g_context: context.as_deref_mut(),
                     needs,
-                    &mut sums,
-                )?;
+                    sums: &mut sums,
+                };
+                run.backward(*i, back)?;
             }
             Ok(sums)
         });

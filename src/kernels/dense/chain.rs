@@ -6,6 +6,7 @@ use crate::kernels::buffer::{View, filled};
 use crate::kernels::gemm::{Mat, Write};
 use candle_core::{Result, Tensor};
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// Each layer's activation, and whether it has a bias.
 pub(crate) type Steps = [(Activation, bool)];
@@ -85,6 +86,25 @@ impl<'a> Chain<'a> {
             kept.push(Kept { output, argument });
         }
         Ok(kept)
+    }
+
+    /// As [`forward`](Chain::forward), of the last layer's outputs these alone.
+    pub(crate) fn columns(&self, x: Mat, outputs: Range<usize>, y: &mut [f32]) -> Result<()> {
+        let rows = x.height();
+        let mut before: Option<Vec<f32>> = None;
+        for (l, layer) in self.layers.iter().enumerate() {
+            let x = match &before {
+                Some(before) => Mat::new(before, rows, layer.inputs)?,
+                None => x,
+            };
+            if l + 1 == self.layers.len() {
+                return layer.affine(x, outputs, y, layer.activation);
+            }
+            let all = 0..layer.outputs;
+            let run = |y: &mut [f32]| layer.affine(x, all, y, layer.activation);
+            before = Some(filled(rows * layer.outputs, run)?);
+        }
+        Ok(())
     }
 
     /// The rows of `x` back through the layers, from outputs `y` and their gradients `g`; into `gx` the gradient of the

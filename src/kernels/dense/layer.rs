@@ -6,6 +6,7 @@ use crate::kernels::gemm::{Mat, Tile, Write, tiles};
 use crate::kernels::simd::{Loop, dispatch};
 use candle_core::Result;
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// Multiply-adds from which a product is shared between threads: about 40 us of work on one.
 pub(super) const PARALLEL: usize = 2 * 1024 * 1024;
@@ -78,11 +79,12 @@ impl Layer<'_> {
 
     /// The output for the rows of `x` into `y`; the activation's argument, if `keep` and its slope asks for it.
     pub(super) fn forward(&self, x: Mat, y: &mut [f32], keep: bool) -> Result<Option<Vec<f32>>> {
+        let all = 0..self.outputs;
         if !keep || self.activation.slope_from_output() {
-            self.affine(x, y, self.activation)?;
+            self.affine(x, all, y, self.activation)?;
             return Ok(None);
         }
-        let argument = filled(y.len(), |y| self.affine(x, y, Activation::Identity))?;
+        let argument = filled(y.len(), |y| self.affine(x, all, y, Activation::Identity))?;
         self.blocks(y, |start, y| {
             y.copy_from_slice(&argument[start..start + y.len()]);
             dispatch(Apply(self.activation, y))
@@ -90,15 +92,23 @@ impl Layer<'_> {
         Ok(Some(argument))
     }
 
-    fn affine(&self, x: Mat, y: &mut [f32], activation: Activation) -> Result<()> {
-        let (shape, parallel) = ([x.height(), self.outputs], self.share(x.height()));
+    /// Some of the outputs, after `activation`.
+    pub(super) fn affine(
+        &self,
+        x: Mat,
+        outputs: Range<usize>,
+        y: &mut [f32],
+        activation: Activation,
+    ) -> Result<()> {
+        let (shape, parallel) = ([x.height(), outputs.len()], self.share(x.height()));
         let tile = batch_tile(shape, parallel);
         let columns = match &self.transposed {
             Some(w) => Mat::new(w, self.inputs, self.outputs)?.t(),
             None => self.w,
         };
         tiles(y, shape, tile, parallel, |mut tile| {
-            let (rows, cols) = (tile.rows.clone(), tile.cols.clone());
+            let rows = tile.rows.clone();
+            let cols = outputs.start + tile.cols.start..outputs.start + tile.cols.end;
             tile.gemm(Write::Set, x.rows(rows)?, columns.rows(cols.clone())?.t())?;
             let bias = self.b.map(|b| &b[cols]);
             dispatch(Epilogue(tile, bias, activation));

@@ -132,8 +132,8 @@ fn softmax<const FMA: bool>(shares: &mut [Lane]) {
             total[l] += share[l];
         }
     }
-    for l in 0..TURN {
-        total[l] = 1. / total[l];
+    for total in &mut total {
+        *total = 1. / *total;
     }
     for share in shares {
         for l in 0..TURN {
