@@ -3,7 +3,7 @@
 mod golden;
 
 use candle_core::{DType, Device, Tensor, Var};
-use candle_prob::distribution::{Distribution, Entropy, Gamma, Kl, Moments};
+use candle_prob::distribution::{Beta, Distribution, Entropy, Gamma, InverseGamma, Kl, Moments};
 use candle_prob::{Result, Rng};
 use golden::{check, list};
 use statrs::function::gamma::{digamma, gamma_lr, ln_gamma};
@@ -376,5 +376,31 @@ fn shapes_follow_the_law() -> Result<()> {
     );
     let pair = Gamma::new(&Tensor::ones(2, DType::F32, &CPU)?, &scalar)?;
     assert!(gamma.kl(&pair).is_err());
+    Ok(())
+}
+
+/// Terms of the size of the concentrations cancel before anything is rounded. All arguments are exact in both precisions.
+#[test]
+fn large_concentrations_keep_their_digits_in_single_precision() -> Result<()> {
+    for size in [1f64, 128., 16_384., 1_048_576., 134_217_728.] {
+        let log_probs = |dtype| -> Result<Vec<f64>> {
+            let t = |x: f64| tensor(&[x], dtype);
+            let (a, half, near) = (t(size), t(size / 2.), t(1.0625));
+            let out = [
+                Gamma::new(&a, &near)?.log_prob(&t(size))?,
+                Gamma::new(&a, &near)?.log_prob_of_log(&t(0.))?,
+                InverseGamma::new(&a, &t(size * 1.0625))?.log_prob(&t(1.))?,
+                Beta::new(&a, &half)?.log_prob(&t(0.6875))?,
+                Beta::new(&half, &a)?.log_prob(&t(0.3125))?,
+                Beta::new(&a, &near)?.log_prob(&t(0.9375))?,
+            ];
+            Ok(out.iter().flat_map(flat).collect())
+        };
+        let (singles, doubles) = (log_probs(DType::F32)?, log_probs(DType::F64)?);
+        for (i, (got, want)) in singles.into_iter().zip(doubles).enumerate() {
+            let close = (got - want).abs() <= 1e-6 * want.abs().max(1.);
+            assert!(close, "{i} of size {size}: {got}, not {want}");
+        }
+    }
     Ok(())
 }

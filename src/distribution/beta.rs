@@ -81,18 +81,31 @@ impl Beta {
     }
 }
 
-/// ln B(a, b), which is computed once for all values.
+/// What is left of `ln B(a, b)`, computed once for all values, when the terms that cancel against the value's are taken out:
+/// a small number, so that single precision holds it.
 #[derive(Clone, Copy)]
-struct Norm;
+struct Rest;
 
-impl Formula<2> for Norm {
+impl Formula<2> for Rest {
     const NAME: &'static str = "beta-norm";
     const QUICK: bool = true;
 
     #[inline(always)]
     fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
-        a.lbeta(b)
+        a.lbeta(b) - entropies(a, b)
     }
+}
+
+/// `a ln(a / n) + b ln(b / n)` with `n = a + b`.
+#[inline(always)]
+fn entropies<R: Real>(a: R, b: R) -> R {
+    // By the ratio that cannot overflow.
+    let (less, more) = if a.value() < b.value() {
+        (a, b)
+    } else {
+        (b, a)
+    };
+    -((a + b) * (less / more).ln_1p() + less * (more.ln() - less.ln()))
 }
 
 #[derive(Clone, Copy)]
@@ -103,11 +116,11 @@ impl Formula<4> for LogProb {
     const QUICK: bool = true;
 
     #[inline(always)]
-    fn at<R: Real>(self, [x, a, b, norm]: [R; 4]) -> R {
+    fn at<R: Real>(self, [x, a, b, rest]: [R; 4]) -> R {
         if x.value() < 0. || x.value() > 1. {
             return R::constant(f64::NEG_INFINITY);
         }
-        (a - 1.).power_law(x) + (b - 1.).power_law_1m(x) - norm
+        (a - 1.).power_law(x) + (b - 1.).power_law_1m(x) - entropies(a, b) - rest
     }
 }
 
@@ -221,7 +234,7 @@ impl Distribution for Beta {
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
         self.parameters.check_value("Beta::log_prob", value)?;
         let [a, b] = self.parameters.given();
-        formula(LogProb, [value, a, b, &self.parameters.formula(Norm)?])
+        formula(LogProb, [value, a, b, &self.parameters.formula(Rest)?])
     }
 }
 

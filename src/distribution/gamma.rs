@@ -110,7 +110,7 @@ impl Gamma {
     fn density<F: Formula<4>>(&self, op: &'static str, f: F, value: &Tensor) -> Result<Tensor> {
         self.parameters.check_value(op, value)?;
         let [a, b] = self.parameters.given();
-        formula(f, [value, a, b, &self.parameters.formula(Constant)?])
+        formula(f, [value, a, b, &formula(Rest, [a])?])
     }
 
     /// A formula of value and parameters; `op` names the caller in errors.
@@ -121,18 +121,26 @@ impl Gamma {
     }
 }
 
-/// `a ln b - ln Gamma(a)`.
+/// `a ln a - a - ln Gamma(1 + a)`: what is left of the density's constant, computed once for all values, when the terms that
+/// cancel against the value's are taken out. It is small, so that single precision holds it.
 #[derive(Clone, Copy)]
-pub(super) struct Constant;
+pub(super) struct Rest;
 
-impl Formula<2> for Constant {
+impl Formula<1> for Rest {
     const NAME: &'static str = "gamma-constant";
     const QUICK: bool = true;
 
     #[inline(always)]
-    fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
-        a * b.ln() - a.lgamma()
+    fn at<R: Real>(self, [a]: [R; 1]) -> R {
+        a * a.ln() - a - (a + 1.).lgamma()
     }
+}
+
+/// `a ln b - ln Gamma(a) - y`, with y the value times the rate. Terms of the size of a meet in f64.
+#[inline(always)]
+pub(super) fn constant_less<R: Real>(a: R, b: R, rest: R, y: R) -> R {
+    let log = a.ln();
+    a * (b.ln() - log) + (a - y) + log + rest
 }
 
 #[derive(Clone, Copy)]
@@ -143,11 +151,11 @@ impl Formula<4> for LogProb {
     const QUICK: bool = true;
 
     #[inline(always)]
-    fn at<R: Real>(self, [x, a, b, constant]: [R; 4]) -> R {
+    fn at<R: Real>(self, [x, a, b, rest]: [R; 4]) -> R {
         if x.value() < 0. || x.value() == f64::INFINITY {
             return R::constant(f64::NEG_INFINITY);
         }
-        (a - 1.).power_law(x) + (constant - b * x)
+        (a - 1.).power_law(x) + constant_less(a, b, rest, b * x)
     }
 }
 
@@ -159,14 +167,14 @@ impl Formula<4> for LogProbOfLog {
     const QUICK: bool = true;
 
     #[inline(always)]
-    fn at<R: Real>(self, [l, a, b, constant]: [R; 4]) -> R {
+    fn at<R: Real>(self, [l, a, b, rest]: [R; 4]) -> R {
         if l.value() == f64::INFINITY {
             return R::constant(f64::NEG_INFINITY);
         }
         if l.value() == f64::NEG_INFINITY {
-            return (a - 1.).limit_of_power() + constant;
+            return (a - 1.).limit_of_power() + constant_less(a, b, rest, R::constant(0.));
         }
-        (a - 1.) * l + (constant - b * l.exp())
+        (a - 1.) * l + constant_less(a, b, rest, b * l.exp())
     }
 }
 

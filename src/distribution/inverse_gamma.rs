@@ -1,6 +1,6 @@
 //! The inverse gamma distribution.
 
-use super::gamma::{Constant, Divergence};
+use super::gamma::{Divergence, Rest, constant_less};
 use super::parameters::{Domain, Parameters};
 use super::*;
 use crate::kernels::gamma as kernel;
@@ -79,11 +79,11 @@ impl Formula<4> for LogProb {
     const QUICK: bool = true;
 
     #[inline(always)]
-    fn at<R: Real>(self, [x, a, b, constant]: [R; 4]) -> R {
+    fn at<R: Real>(self, [x, a, b, rest]: [R; 4]) -> R {
         if x.value() <= 0. || x.value() == f64::INFINITY {
             return R::constant(f64::NEG_INFINITY);
         }
-        constant - (a + 1.) * x.ln() - b / x
+        constant_less(a, b, rest, b / x) - (a + 1.) * x.ln()
     }
 }
 
@@ -180,8 +180,7 @@ impl Distribution for InverseGamma {
         self.parameters
             .check_value("InverseGamma::log_prob", value)?;
         let [a, b] = self.parameters.given();
-        let constant = self.parameters.formula(Constant)?;
-        formula(LogProb, [value, a, b, &constant])
+        formula(LogProb, [value, a, b, &formula(Rest, [a])?])
     }
 }
 
