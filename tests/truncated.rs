@@ -469,3 +469,34 @@ fn truncated_normals_agree() -> Result<()> {
     assert_eq!(d.cdf(&x)?.to_vec1::<f64>()?[..3], [0., 1., 1.]);
     Ok(())
 }
+
+/// mpmath: the share of [30, 31] below 30.5, of which f32 keeps no digit unless it comes from the share above.
+#[test]
+fn far_intervals_keep_digits_near_their_upper_end() -> Result<()> {
+    for (dtype, tolerance) in [(DType::F32, 1e-4), (DType::F64, 1e-9)] {
+        let normal = Normal::new(&tensor(0., dtype), &tensor(1., dtype))?;
+        let d = Truncated::new(normal, &tensor(30., dtype), &tensor(31., dtype))?;
+        let x = Var::from_tensor(&tensor(30.5, dtype))?;
+        let log_cdf = d.log_cdf(&x)?;
+        let want = -2.65541834309188887e-7;
+        assert!(
+            (number(&log_cdf) / want - 1.).abs() < tolerance,
+            "{dtype:?} {log_cdf}"
+        );
+        let slope = number(log_cdf.backward()?.get(&x).unwrap());
+        // The density by the share itself.
+        let density = number(&(d.log_prob(&x)? - &log_cdf)?.exp()?);
+        assert!(
+            (slope / density - 1.).abs() < tolerance,
+            "{slope} {density}"
+        );
+        for end in [31., 40.] {
+            let x = Var::from_tensor(&tensor(end, dtype))?;
+            let log_cdf = d.log_cdf(&x)?;
+            assert_eq!(number(&log_cdf), 0.);
+            let gradients = log_cdf.backward()?;
+            assert!(gradients.get(&x).is_none_or(|g| number(g).is_finite()));
+        }
+    }
+    Ok(())
+}

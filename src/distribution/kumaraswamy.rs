@@ -184,7 +184,10 @@ impl Formula<2> for Variance {
             // The square of the mean underflows.
             return second.exp();
         }
-        (first * 2.).exp() * (second - first * 2.).exp_m1()
+        // The second logarithm less twice the first, by gaps of lgamma: the logarithms themselves nearly cancel.
+        let (one, step) = (R::constant(1.), a.recip());
+        let bend = |x: R| (x + step).lgamma_gap(step) - x.lgamma_gap(step);
+        (first * 2.).exp() * (bend(one) - bend(b + 1.)).exp_m1()
     }
 }
 

@@ -72,6 +72,24 @@ impl Formula<4> for Between {
     }
 }
 
+/// The logarithm of a share, given also that of the rest, from the smaller of both: near the whole it has no digits of its
+/// own.
+#[derive(Clone, Copy)]
+struct Share;
+
+impl Formula<2> for Share {
+    const NAME: &'static str = "truncated-share";
+
+    fn at<R: Real>(self, [share, rest]: [R; 2]) -> R {
+        let rests = rest.value() < 0. && rest.value() > f64::NEG_INFINITY;
+        if share.value() > -LN_2 && rests {
+            (-rest).log1mexp()
+        } else {
+            share
+        }
+    }
+}
+
 impl<D: Cdf + Reparameterized> Truncated<D> {
     /// `base` from `low` to `high`; infinite ends cut nothing off.
     pub fn new(base: D, low: &Tensor, high: &Tensor) -> Result<Self> {
@@ -143,6 +161,21 @@ impl<D: Cdf + Reparameterized> Truncated<D> {
         self.log_mass(&self.low, &self.high)
     }
 
+    /// Logarithms of the shares of the interval's probability below and above the value.
+    fn shares(&self, op: &'static str, value: &Tensor) -> Result<[Tensor; 2]> {
+        let value = self.inside(op, value)?;
+        let (low, high) = (
+            self.low.broadcast_as(value.dims())?,
+            self.high.broadcast_as(value.dims())?,
+        );
+        let size = self.log_size()?;
+        let share = |mass: Tensor| mass.broadcast_sub(&size);
+        Ok([
+            share(self.log_mass(&low, &value)?)?,
+            share(self.log_mass(&value, &high)?)?,
+        ])
+    }
+
     /// The value in the order of the batch, and within the interval.
     fn inside(&self, op: &'static str, value: &Tensor) -> Result<Tensor> {
         shape::same_kind(op, "value", value, &self.low)?;
@@ -192,19 +225,13 @@ impl<D: Cdf + Reparameterized> Reparameterized for Truncated<D> {}
 
 impl<D: Cdf + Reparameterized> Cdf for Truncated<D> {
     fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
-        let value = self.inside("Truncated::log_cdf", value)?;
-        let low = self.low.broadcast_as(value.dims())?;
-        Ok(self
-            .log_mass(&low, &value)?
-            .broadcast_sub(&self.log_size()?)?)
+        let [below, above] = self.shares("Truncated::log_cdf", value)?;
+        formula(Share, [&below, &above])
     }
 
     fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
-        let value = self.inside("Truncated::log_survival", value)?;
-        let high = self.high.broadcast_as(value.dims())?;
-        Ok(self
-            .log_mass(&value, &high)?
-            .broadcast_sub(&self.log_size()?)?)
+        let [below, above] = self.shares("Truncated::log_survival", value)?;
+        formula(Share, [&above, &below])
     }
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {

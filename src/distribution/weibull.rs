@@ -153,10 +153,39 @@ impl Formula<2> for Variance {
 
     #[inline(always)]
     fn at<R: Real>(self, [scale, k]: [R; 2]) -> R {
-        let first = (k.recip() + 1.).lgamma();
-        let second = (k.recip() * 2. + 1.).lgamma();
-        (scale * first.exp()).square() * (second - first * 2.).exp_m1()
+        let step = k.recip();
+        let first = (step + 1.).lgamma();
+        let gap = if step.value() < 0.02 {
+            bend(step)
+        } else {
+            (step * 2. + 1.).lgamma() - first * 2.
+        };
+        (scale * first.exp()).square() * gap.exp_m1()
     }
+}
+
+/// `lgamma(1 + 2 t) - 2 lgamma(1 + t)` for small t, where the two terms nearly cancel: the sum over n from 2 of
+/// `zeta(n) (-t)^n (2^n - 2) / n` (Abramowitz and Stegun 1964, 6.1.33).
+fn bend<R: Real>(t: R) -> R {
+    const ZETA: [f64; 10] = [
+        1.6449340668482264,
+        1.2020569031595943,
+        1.0823232337111382,
+        1.0369277551433699,
+        1.0173430619844491,
+        1.0083492773819228,
+        1.0040773561979443,
+        1.0020083928260822,
+        1.000994575127818,
+        1.000494188604119,
+    ];
+    let mut sum = R::constant(0.);
+    for (i, zeta) in ZETA.into_iter().enumerate().rev() {
+        let n = i as i32 + 2;
+        let sign = if n % 2 == 0 { 1. } else { -1. };
+        sum = sum * t + sign * zeta * (2f64.powi(n) - 2.) / f64::from(n);
+    }
+    sum * t * t
 }
 
 #[derive(Clone, Copy)]
