@@ -2,13 +2,19 @@
 
 #[path = "../examples/common/mod.rs"]
 mod common;
+#[allow(dead_code)]
+mod golden;
 
+use candle_core::{DType, Device, Tensor};
 use candle_prob::{Result, Rng};
+use common::classify;
 use common::images::{CLASSES, Images};
+use common::labelled::Labelled;
 use common::multi::{Config, MultiImages, Protocol, split};
 use common::{idx, report};
 use flate2::{Compression, write::GzEncoder};
-use std::collections::{BTreeMap, HashSet};
+use serde_json::Value;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -462,5 +468,220 @@ fn figures_are_written_without_any_installed_font() {
     plot::information_plane(&plane, "Plane", 3.9, &[]).unwrap();
     plot::curves(&path, "Curves", &[]).unwrap();
     plot::samples(&folder.join("samples.png"), "None", (8, 8), 4, &[]).unwrap();
-    assert_eq!(fs::read_dir(&folder).unwrap().count(), 3);
+    let times = [
+        ("one".into(), 0.),
+        ("two".into(), f64::NAN),
+        ("three".into(), 3e-3),
+    ];
+    plot::bars(&folder.join("bars.png"), "Bars", "s", &times).unwrap();
+    plot::bars(&folder.join("bars.png"), "Bars", "s", &[]).unwrap();
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 4);
+}
+
+/// An AHIHT selection's 5-NN predictions, made by scikit-learn.
+#[test]
+fn nearest_neighbours_are_those_of_the_reference() {
+    let file = golden::file(include_str!("golden/feature_selection.json"));
+    let cases = file["cases"].as_array().unwrap();
+    let case = cases
+        .iter()
+        .find(|case| case["kind"] == "knn_after_selection" && case["dataset"] == "leukemia")
+        .unwrap();
+    let numbers = |v: &Value| -> Vec<u32> {
+        let list = golden::list(v).into_iter();
+        list.map(|v| v.unwrap() as u32).collect()
+    };
+    let data = Labelled::load(None, None).unwrap();
+    assert_eq!((data.x.dims(), data.classes), (&[38, 3051][..], 2));
+    let [train, test, top] = ["train", "test", "top_100"].map(|key| numbers(&case[key]));
+    let labels =
+        |rows: &[u32]| -> Vec<u32> { rows.iter().map(|n| data.labels[*n as usize]).collect() };
+    for result in case["results"].as_array().unwrap() {
+        let k = result["features"].as_u64().unwrap() as usize;
+        let part = |rows: &[u32]| {
+            let rows = data
+                .x
+                .index_select(&Tensor::new(rows, &Device::Cpu).unwrap(), 0);
+            let columns = Tensor::new(&top[..k], &Device::Cpu).unwrap();
+            rows.unwrap().index_select(&columns, 1).unwrap()
+        };
+        let found = classify::nearest(&part(&train), &labels(&train), &part(&test), 5).unwrap();
+        assert_eq!(found, numbers(&result["predictions"]), "{k} features");
+        let accuracy = classify::accuracy(&found, &labels(&test));
+        assert_eq!(accuracy, result["accuracy"].as_f64().unwrap());
+    }
+}
+
+#[test]
+fn of_equally_common_neighbours_the_smallest_class_wins() {
+    let train = Tensor::new(&[[0f32], [1.], [2.], [3.], [100.]], &Device::Cpu).unwrap();
+    let test = Tensor::new(&[[1.6f32]], &Device::Cpu).unwrap();
+    let found = |labels: [u32; 5], k| classify::nearest(&train, &labels, &test, k).unwrap()[0];
+    assert_eq!(found([2, 1, 1, 2, 0], 4), 1);
+    assert_eq!(found([1, 2, 2, 1, 0], 4), 1);
+    assert_eq!(found([1, 2, 3, 1, 0], 1), 3);
+    assert_eq!(found([2, 1, 1, 2, 2], 5), 2);
+}
+
+#[test]
+fn softmax_regression_learns_its_own_model() {
+    // Three classes by linear scores; the last feature is constant. Chance is about a third.
+    let mut rng = Rng::new(3);
+    let x = rng.normal((600, 4), DType::F32, &Device::Cpu).unwrap();
+    let weights = Tensor::new(
+        &[[3f32, -2., 0.], [0., 3., -3.], [-2., 0., 3.], [0., 0., 0.]],
+        &Device::Cpu,
+    )
+    .unwrap();
+    let scores = x.matmul(&weights).unwrap();
+    let labels: Vec<u32> = scores.argmax(1).unwrap().to_vec1().unwrap();
+    // Scales and shifts change nothing.
+    let scales = Tensor::new(&[1f32, 100., 0.01, 0.], &Device::Cpu).unwrap();
+    let x = x.broadcast_mul(&scales).unwrap();
+    let x = (x + 7.).unwrap();
+    let (train, test) = (x.narrow(0, 0, 400).unwrap(), x.narrow(0, 400, 200).unwrap());
+    let found = classify::softmax(&train, &labels[..400], &test).unwrap();
+    let accuracy = classify::accuracy(&found, &labels[400..]);
+    assert!(accuracy > 0.95, "{accuracy}");
+}
+
+#[test]
+fn a_third_of_each_class_tests() {
+    let data = Labelled::load(None, None).unwrap();
+    let (train, test) = data.split(&Rng::new(5)).unwrap();
+    let of = |rows: &[u32], class| {
+        let own = rows.iter().filter(|n| data.labels[**n as usize] == class);
+        own.count()
+    };
+    assert_eq!((of(&train, 0), of(&train, 1)), (18, 8));
+    assert_eq!((of(&test, 0), of(&test, 1)), (9, 3));
+    let mut all = [train.clone(), test].concat();
+    all.sort();
+    assert_eq!(all, (0..38).collect::<Vec<u32>>());
+    assert_eq!(data.split(&Rng::new(5)).unwrap().0, train);
+    assert_ne!(data.split(&Rng::new(6)).unwrap().0, train);
+}
+
+#[test]
+fn csv_files_are_read_and_refused_by_line() {
+    let folder = scratch("csv");
+    let load = |name: &str, text: &str, label: Option<&str>| {
+        let path = folder.join(name);
+        fs::write(&path, text).unwrap();
+        Labelled::load(Some(&path), label)
+    };
+    let text = "a, kind, b\n1, up, 2\n3, down, 4\n5, up, -6e-1\n";
+    let data = load("good.csv", text, Some("kind")).unwrap();
+    let x = data.x.to_vec2::<f32>().unwrap();
+    assert_eq!(x, [[1., 2.], [3., 4.], [5., -0.6]]);
+    assert_eq!((data.labels, data.classes), (vec![1, 0, 1], 2));
+    assert_eq!(data.names.unwrap(), ["a", "b"]);
+    let data = load("last.csv", "a,y\n1,0\n2,1\n", None).unwrap();
+    assert_eq!(data.labels, [0, 1]);
+    refused(data.split(&Rng::new(0)), "last", &["three samples"]);
+    for (name, text, label, words) in [
+        (
+            "ragged.csv",
+            "a,b,y\n1,2,0\n1,0\n",
+            None,
+            vec!["3 fields in line 3", "found 2"],
+        ),
+        (
+            "text.csv",
+            "a,b,y\n1,2,0\n1,x,0\n",
+            None,
+            vec!["line 3, b", "`x`"],
+        ),
+        (
+            "nan.csv",
+            "a,b,y\nNaN,2,0\n1,2,1\n",
+            None,
+            vec!["line 2, a", "`NaN`"],
+        ),
+        (
+            "missing.csv",
+            "a,b,y\n1,,0\n1,2,1\n",
+            None,
+            vec!["line 2, b", "``"],
+        ),
+        (
+            "one.csv",
+            "a,b,y\n1,2,0\n1,2,0\n",
+            None,
+            vec!["two classes"],
+        ),
+        (
+            "bare.csv",
+            "1,2,0\n1,2,1\n",
+            None,
+            vec!["first line that names", "1,2,0"],
+        ),
+        ("empty.csv", "", None, vec!["first line that names"]),
+        (
+            "label.csv",
+            "a,b,y\n1,2,0\n1,2,1\n",
+            Some("z"),
+            vec!["column z"],
+        ),
+        ("kind.txt", "a,y\n1,0\n", None, vec![".safetensors or .csv"]),
+        (
+            "label.safetensors",
+            "",
+            Some("y"),
+            vec![".csv file where --label"],
+        ),
+        (
+            "broken.safetensors",
+            "a,y",
+            None,
+            vec!["readable safetensors"],
+        ),
+    ] {
+        refused(load(name, text, label), name, &words);
+    }
+    refused(
+        Labelled::load(Some(&folder.join("absent.csv")), None),
+        "absent.csv",
+        &[],
+    );
+}
+
+#[test]
+fn tensors_of_samples_are_checked() {
+    let folder = scratch("tensors");
+    let load = |name: &str, x: Tensor, y: Tensor| {
+        let path = folder.join(name);
+        let tensors = HashMap::from([("x", x), ("y", y)]);
+        candle_core::safetensors::save(&tensors, &path).unwrap();
+        Labelled::load(Some(&path), None)
+    };
+    let x = |values: [[f64; 2]; 3]| Tensor::new(&values, &Device::Cpu).unwrap();
+    let y = |labels: &[i64]| Tensor::new(labels, &Device::Cpu).unwrap();
+    let good = [[1., 2.], [3., 4.], [5., 6.]];
+    let data = load("good.safetensors", x(good), y(&[1, 0, 1])).unwrap();
+    assert_eq!((data.labels, data.x.dtype()), (vec![1, 0, 1], DType::F32));
+    let mut infinite = good;
+    infinite[2][1] = f64::INFINITY;
+    let float = y(&[1, 0, 1]).to_dtype(DType::F32).unwrap();
+    for (name, x, y, words) in [
+        (
+            "infinite",
+            x(infinite),
+            y(&[1, 0, 1]),
+            vec!["inf in row 2, column 1"],
+        ),
+        ("few", x(good), y(&[1, 0]), vec!["3 x 2 and 2 labels"]),
+        (
+            "gap",
+            x(good),
+            y(&[2, 0, 2]),
+            vec!["labels 0 to 1", "found 2"],
+        ),
+        ("negative", x(good), y(&[-1, 0, 1]), vec!["found -1"]),
+        ("float", x(good), float, vec!["whole numbers", "f32"]),
+        ("rank", x(good), x(good), vec!["y of 1 dims", "[3, 2]"]),
+    ] {
+        let name = format!("{name}.safetensors");
+        refused(load(&name, x, y), &name, &words);
+    }
 }

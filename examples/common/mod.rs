@@ -3,10 +3,12 @@
 // Every example uses its own part.
 #![allow(dead_code, unused_imports)]
 
+pub mod classify;
 pub mod cli;
 pub mod fit;
 pub mod idx;
 pub mod images;
+pub mod labelled;
 pub mod multi;
 pub mod planar;
 pub mod plot;

@@ -1,5 +1,6 @@
-//! Figures as PNG files: learning curves, densities, maps of the plane, the information plane, sheets of images.
+//! Figures as PNG files: learning curves, bars, densities, maps of the plane, the information plane, sheets of images.
 
+mod bars;
 mod canvas;
 mod curves;
 mod densities;
@@ -8,6 +9,7 @@ mod maps;
 mod plane;
 mod samples;
 
+pub use bars::bars;
 pub use curves::{Curve, Panel, curves};
 pub use densities::{Cell, densities, histogram};
 pub use maps::{Content, Map, maps};

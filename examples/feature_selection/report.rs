@@ -1,0 +1,271 @@
+//! Table, metrics, selected features and figures.
+
+use crate::common::file_error;
+use crate::common::labelled::Labelled;
+use crate::common::plot::{self, Curve, Panel};
+use crate::common::report::{Output, print, table, write_whole};
+use crate::evaluate::{Best, Classifier, Outcome};
+use crate::methods::Method;
+use crate::studies::{Line, Point, Studies};
+use candle_core::Tensor;
+use candle_prob::Result;
+use candle_prob::select::Ranking;
+use clap::ValueEnum;
+use std::collections::BTreeMap;
+
+const LAMBDA: &str = "log10 of lambda";
+
+pub fn write(
+    output: &Output,
+    data: &Labelled,
+    classifiers: &[Classifier],
+    all: &[[f64; 2]],
+    outcomes: &[Outcome],
+    studies: &Option<Studies>,
+) -> Result<()> {
+    let best = |outcome: &Outcome| (0..classifiers.len()).map(|c| outcome.best(c)).collect();
+    let bests: Vec<Vec<Best>> = outcomes.iter().map(best).collect();
+    let rankings = rankings(data, outcomes, &bests)?;
+    output.metrics(&metrics(classifiers, all, outcomes, &bests))?;
+    selected(output, data, outcomes, &bests, &rankings)?;
+    figures(output, data, classifiers, outcomes, &bests, studies)?;
+    print(&format!("\n{}", leading(data, outcomes, &rankings)?));
+    let rows = rows(all, outcomes, &bests);
+    let mut header = vec!["mean \u{b1} s.d. in %"];
+    for classifier in classifiers {
+        header.extend([classifier.title(), "features"]);
+    }
+    header.push("s per fit");
+    let text = table(&header, &rows);
+    print(&format!("{text}\nwritten to {}", output.folder().display()));
+    Ok(())
+}
+
+fn name(method: Method) -> String {
+    let value = method.to_possible_value();
+    value.map_or(String::new(), |value| value.get_name().to_string())
+}
+
+fn percent(mean: f64, deviation: f64) -> String {
+    format!("{:.2} \u{b1} {:.2}", 100. * mean, 100. * deviation)
+}
+
+fn rows(all: &[[f64; 2]], outcomes: &[Outcome], bests: &[Vec<Best>]) -> Vec<Vec<String>> {
+    let mut first = vec!["all features".to_string()];
+    for [mean, deviation] in all {
+        first.extend([percent(*mean, *deviation), "all".into()]);
+    }
+    let mut rows = vec![first];
+    for (outcome, bests) in outcomes.iter().zip(bests) {
+        let mut row = vec![outcome.method.title().to_string()];
+        for best in bests {
+            row.extend([
+                percent(best.mean, best.deviation),
+                best.features.to_string(),
+            ]);
+        }
+        row.push(format!("{:.4}", outcome.seconds_per_fit));
+        rows.push(row);
+    }
+    rows
+}
+
+/// `METHOD.metric` of every method, and `metric` of the first.
+fn metrics(
+    classifiers: &[Classifier],
+    all: &[[f64; 2]],
+    outcomes: &[Outcome],
+    bests: &[Vec<Best>],
+) -> BTreeMap<String, f64> {
+    let mut metrics = BTreeMap::new();
+    for (classifier, [mean, deviation]) in classifiers.iter().zip(all) {
+        let name = classifier.name();
+        metrics.insert(format!("all_features.accuracy_{name}"), *mean);
+        metrics.insert(format!("all_features.accuracy_{name}_sd"), *deviation);
+    }
+    for (m, (outcome, bests)) in outcomes.iter().zip(bests).enumerate() {
+        let mut own = BTreeMap::from([("seconds_per_fit".into(), outcome.seconds_per_fit)]);
+        for (classifier, best) in classifiers.iter().map(|c| c.name()).zip(bests) {
+            own.insert(format!("accuracy_{classifier}"), best.mean);
+            own.insert(format!("accuracy_{classifier}_sd"), best.deviation);
+            own.insert(format!("features_{classifier}"), best.features as f64);
+            if let Some(lambda) = best.lambda {
+                own.insert(format!("lambda_{classifier}"), lambda);
+            }
+            for (features, mean) in &best.curve {
+                own.insert(format!("accuracy_{classifier}_at_{features:03}"), *mean);
+            }
+        }
+        for (key, value) in own {
+            metrics.insert(format!("{}.{key}", name(outcome.method)), value);
+            if m == 0 {
+                metrics.insert(key, value);
+            }
+        }
+    }
+    metrics
+}
+
+/// Of all samples, with the lambda and the number of features that the first classifier does best with.
+fn rankings(data: &Labelled, outcomes: &[Outcome], bests: &[Vec<Best>]) -> Result<Vec<Ranking>> {
+    let labels = Tensor::new(data.labels.as_slice(), data.x.device())?;
+    let rank = |(outcome, bests): (&Outcome, &Vec<Best>)| {
+        let selector = outcome.method.selector(bests[0].lambda, bests[0].features);
+        selector.rank(&data.x, &labels)
+    };
+    outcomes.iter().zip(bests).map(rank).collect()
+}
+
+fn feature(data: &Labelled, number: usize) -> String {
+    let names = data.names.as_ref();
+    names.map_or(number.to_string(), |names| names[number].clone())
+}
+
+/// The ten features that lead each ranking.
+fn leading(data: &Labelled, outcomes: &[Outcome], rankings: &[Ranking]) -> Result<String> {
+    let mut text = String::new();
+    for (outcome, ranking) in outcomes.iter().zip(rankings) {
+        let top = ranking.order().iter().take(10);
+        let top: Vec<String> = top.map(|i| feature(data, *i)).collect();
+        text += &format!("{}: {}, ...\n", outcome.method.title(), top.join(", "));
+    }
+    Ok(text)
+}
+
+fn selected(
+    output: &Output,
+    data: &Labelled,
+    outcomes: &[Outcome],
+    bests: &[Vec<Best>],
+    rankings: &[Ranking],
+) -> Result<()> {
+    let path = output.path("selected.csv");
+    write_whole(&path, |temporary| {
+        let failed = |e: csv::Error| file_error(&path, "a writable file", e);
+        let mut writer = csv::Writer::from_path(temporary).map_err(failed)?;
+        let header = ["method", "rank", "feature", "name", "score"];
+        writer.write_record(header).map_err(failed)?;
+        for ((outcome, bests), ranking) in outcomes.iter().zip(bests).zip(rankings) {
+            for (rank, number) in ranking.top(bests[0].features)?.iter().enumerate() {
+                let record = [
+                    name(outcome.method),
+                    (rank + 1).to_string(),
+                    number.to_string(),
+                    feature(data, *number),
+                    ranking.scores()[*number].to_string(),
+                ];
+                writer.write_record(record).map_err(failed)?;
+            }
+        }
+        writer
+            .flush()
+            .map_err(|e| file_error(&path, "a writable file", e))
+    })
+}
+
+fn figures(
+    output: &Output,
+    data: &Labelled,
+    classifiers: &[Classifier],
+    outcomes: &[Outcome],
+    bests: &[Vec<Best>],
+    studies: &Option<Studies>,
+) -> Result<()> {
+    let accuracy = |c: usize| format!("accuracy, {}", classifiers[c].title());
+    let each = || 0..classifiers.len();
+    let title = |what: &str| format!("{}: {what}", data.name);
+    let by_number = |c: usize| {
+        let lines = outcomes.iter().zip(bests);
+        let lines = lines.map(|(o, bests)| (o.method.title().into(), bests[c].curve.clone()));
+        panel("number of features", &accuracy(c), lines.collect())
+    };
+    let panels: Vec<Panel> = each().map(by_number).collect();
+    plot::curves(&output.path("accuracy.png"), &title("accuracy"), &panels)?;
+    // With a single lambda there is nothing to compare.
+    let l20 = outcomes
+        .iter()
+        .find(|o| o.method == Method::L20 && o.scores.len() > 1);
+    if let Some(l20) = l20 {
+        let panels: Vec<Panel> = each()
+            .map(|c| panel(LAMBDA, &accuracy(c), by_lambda(l20, c)))
+            .collect();
+        let path = output.path("lambda.png");
+        plot::curves(&path, &title("AHIHT, number of features"), &panels)?;
+    }
+    if let Some(studies) = studies {
+        study(output, &title, &accuracy(0), studies)?;
+    }
+    let seconds = outcomes
+        .iter()
+        .map(|o| (o.method.title().into(), o.seconds_per_fit));
+    let bars: Vec<(String, f64)> = seconds.collect();
+    plot::bars(
+        &output.path("time.png"),
+        &title("time"),
+        "seconds per fit",
+        &bars,
+    )
+}
+
+fn study(
+    output: &Output,
+    title: &dyn Fn(&str) -> String,
+    accuracy: &str,
+    studies: &Studies,
+) -> Result<()> {
+    for (file, what, lines) in [
+        ("initialization.png", "starts of AHIHT", &studies.starts),
+        ("hiht.png", "AHIHT and HIHT", &studies.algorithms),
+    ] {
+        let lines = |points: fn(&Line) -> &Vec<Point>| -> Vec<(String, Vec<Point>)> {
+            lines
+                .iter()
+                .map(|line| (line.name.into(), points(line).clone()))
+                .collect()
+        };
+        let panels = [
+            panel(LAMBDA, accuracy, lines(|line| &line.accuracies)),
+            panel(LAMBDA, "features selected", lines(|line| &line.supports)),
+        ];
+        plot::curves(&output.path(file), &title(what), &panels)?;
+    }
+    let objectives = studies.objectives.iter();
+    let lines = objectives.map(|(name, points)| (name.to_string(), points.clone()));
+    let panels = [panel("step", "objective", lines.collect())];
+    plot::curves(&output.path("objective.png"), &title("objective"), &panels)
+}
+
+/// A line for each of five numbers of features.
+fn by_lambda(outcome: &Outcome, classifier: usize) -> Vec<(String, Vec<Point>)> {
+    let numbers = outcome
+        .grid
+        .iter()
+        .enumerate()
+        .step_by(outcome.grid.len().div_ceil(5));
+    let line = |(k, features): (usize, &usize)| {
+        let point = |scores: &crate::evaluate::Scores| {
+            let accuracies = &scores.accuracies[classifier][k];
+            Some((scores.lambda?.log10(), crate::evaluate::mean(accuracies)))
+        };
+        (
+            features.to_string(),
+            outcome.scores.iter().filter_map(point).collect(),
+        )
+    };
+    numbers.map(line).collect()
+}
+
+fn panel(x: &str, y: &str, lines: Vec<(String, Vec<Point>)>) -> Panel {
+    let curve = |(k, (name, points)): (usize, (String, Vec<Point>))| Curve {
+        name,
+        colour: k,
+        dashed: k >= 6,
+        points,
+    };
+    Panel {
+        x_label: x.into(),
+        y_label: y.into(),
+        logarithmic: false,
+        curves: lines.into_iter().enumerate().map(curve).collect(),
+    }
+}

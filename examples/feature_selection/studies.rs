@@ -1,0 +1,115 @@
+//! What the paper asks of its algorithms: where they start, how they go down, and how sparse they get.
+
+use crate::common::labelled::Labelled;
+use crate::evaluate::{Classifier, Trial, mean};
+use crate::methods::path;
+use candle_core::Tensor;
+use candle_prob::Result;
+use candle_prob::select::{HihtConfig, Path, Preparation, Problem, Start, ahiht, hiht};
+
+type Solve = fn(&Problem, &HihtConfig) -> Result<Path>;
+pub type Point = (f64, f64);
+
+pub struct Studies {
+    /// AHIHT from three starts.
+    pub starts: Vec<Line>,
+    /// AHIHT and HIHT.
+    pub algorithms: Vec<Line>,
+    /// Objectives of AHIHT and HIHT after each step, on all samples.
+    pub objectives: Vec<(&'static str, Vec<Point>)>,
+}
+
+/// Means over trials, over log10 of lambda.
+pub struct Line {
+    pub name: &'static str,
+    /// Of the features whose rows are not zero; where there are none, there is no point.
+    pub accuracies: Vec<Point>,
+    /// How many these are.
+    pub supports: Vec<Point>,
+}
+
+const STEPS: usize = 300;
+
+pub fn run(
+    data: &Labelled,
+    trials: &[Trial],
+    classifier: Classifier,
+    quick: bool,
+) -> Result<Studies> {
+    let exponents: &[i32] = if quick {
+        &[-4, -3]
+    } else {
+        &[-5, -4, -3, -2, -1]
+    };
+    let line = |name, solve, start| line(name, solve, start, exponents, trials, classifier);
+    let (scale, seed) = (1e-3, 0);
+    let labels = Tensor::new(data.labels.as_slice(), data.x.device())?;
+    let problem = Problem::classification(&data.x, &labels, &Preparation::default())?;
+    let objective = |solve: Solve| -> Result<Vec<Point>> {
+        let path = solve(&problem, &path(1e-5))?;
+        let all = path.solutions().iter().flat_map(|s| &s.objectives);
+        Ok((1..).map(f64::from).zip(all.copied()).take(STEPS).collect())
+    };
+    Ok(Studies {
+        starts: vec![
+            line("zero", ahiht, Start::Zero)?,
+            line("Gaussian", ahiht, Start::Gaussian { scale, seed })?,
+            line("uniform", ahiht, Start::Uniform { scale, seed })?,
+        ],
+        algorithms: vec![
+            line("AHIHT", ahiht, Start::Zero)?,
+            line("HIHT", hiht, Start::Zero)?,
+        ],
+        objectives: vec![("AHIHT", objective(ahiht)?), ("HIHT", objective(hiht)?)],
+    })
+}
+
+fn line(
+    name: &'static str,
+    solve: Solve,
+    start: Start,
+    exponents: &[i32],
+    trials: &[Trial],
+    classifier: Classifier,
+) -> Result<Line> {
+    let (mut accuracies, mut supports) = (vec![], vec![]);
+    for exponent in exponents {
+        let config = HihtConfig {
+            start,
+            ..path(10f64.powi(*exponent))
+        };
+        let (mut right, mut sizes) = (vec![], vec![]);
+        for trial in trials {
+            let how = Preparation::default();
+            let problem = Problem::classification(&trial.x, &trial.labels, &how)?;
+            // All starts have the first lambda of that from zero.
+            let first = HihtConfig {
+                features: Some(0),
+                start: Start::Zero,
+                ..config.clone()
+            };
+            let lambda = Some(solve(&problem, &first)?.solutions()[0].lambda);
+            let path = solve(
+                &problem,
+                &HihtConfig {
+                    lambda,
+                    ..config.clone()
+                },
+            )?;
+            let support = &path.last().support;
+            sizes.push(support.len() as f64);
+            if !support.is_empty() {
+                right.push(trial.accuracy(classifier, support)?);
+            }
+        }
+        supports.push((f64::from(*exponent), mean(&sizes)));
+        if !right.is_empty() {
+            accuracies.push((f64::from(*exponent), mean(&right)));
+        }
+    }
+    Ok(Line {
+        name,
+        accuracies,
+        supports,
+    })
+}
