@@ -79,6 +79,11 @@ impl Ranking {
         Ranking { order, scores }
     }
 
+    /// In an order that is not that of the scores alone.
+    pub(super) fn listed(order: Vec<usize>, scores: Vec<f64>) -> Self {
+        Ranking { order, scores }
+    }
+
     /// The features, the most relevant first.
     pub fn order(&self) -> &[usize] {
         &self.order

@@ -83,21 +83,7 @@ impl Problem {
     ) -> Result<Self> {
         let (op, x) = (CLASSIFICATION, x.into());
         let [samples, _] = x.size(op)?;
-        if labels.dtype() != DType::U32 || labels.dims() != [samples] {
-            let expected = format!("u32 labels [{samples}]");
-            let found = format!("{:?} {:?}", labels.dtype(), labels.dims());
-            return Err(Error::value(op, "labels", expected, found));
-        }
-        let list = labels.to_vec1::<u32>()?;
-        let classes = list.iter().max().map_or(0, |most| *most as usize + 1);
-        if list.iter().all(|label| *label == list[0]) {
-            let expected = "two classes or more";
-            return Err(Error::value(op, "labels", expected, "one"));
-        }
-        if samples < classes {
-            let expected = format!("no more classes than the {samples} samples");
-            return Err(Error::value(op, "labels", expected, classes));
-        }
+        let (_, classes) = check_labels(op, labels, samples)?;
         Self::of_classes(x, labels, classes, how)
     }
 
@@ -207,6 +193,30 @@ impl Problem {
     pub fn outputs(&self) -> usize {
         self.outputs
     }
+}
+
+/// Labels as numbers, and the number of classes.
+pub(super) fn check_labels(
+    op: &'static str,
+    labels: &Tensor,
+    samples: usize,
+) -> Result<(Vec<u32>, usize)> {
+    if labels.dtype() != DType::U32 || labels.dims() != [samples] {
+        let expected = format!("u32 labels [{samples}]");
+        let found = format!("{:?} {:?}", labels.dtype(), labels.dims());
+        return Err(Error::value(op, "labels", expected, found));
+    }
+    let labels = labels.to_vec1::<u32>()?;
+    let classes = labels.iter().max().map_or(0, |most| *most as usize + 1);
+    if labels.iter().all(|label| *label == labels[0]) {
+        let expected = "two classes or more";
+        return Err(Error::value(op, "labels", expected, "one"));
+    }
+    if samples < classes {
+        let expected = format!("no more classes than the {samples} samples");
+        return Err(Error::value(op, "labels", expected, classes));
+    }
+    Ok((labels, classes))
 }
 
 /// Refuses an entry that is not finite; rows are counted from `first`.

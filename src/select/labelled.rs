@@ -1,0 +1,85 @@
+//! Labelled samples in memory, checked, in f64.
+
+use super::Features;
+use super::problem::{check_finite, check_labels};
+use crate::error::{Error, Result};
+use candle_core::{DType, Device, Tensor};
+
+pub(super) struct Labelled {
+    /// The values of each feature.
+    pub(super) features: Vec<Vec<f64>>,
+    pub(super) labels: Vec<u32>,
+    pub(super) classes: usize,
+}
+
+impl Labelled {
+    pub(super) fn new(op: &'static str, x: &Tensor, labels: &Tensor) -> Result<Self> {
+        let [samples, _] = Features::from(x).size(op)?;
+        let (labels, classes) = check_labels(op, labels, samples)?;
+        let x = x.detach().to_dtype(DType::F64)?;
+        let rows = x.to_vec2::<f64>()?;
+        check_finite(op, "x", rows.iter().map(|row| row.iter().copied()), 0)?;
+        Ok(Labelled {
+            features: x.t()?.to_vec2()?,
+            labels,
+            classes,
+        })
+    }
+
+    pub(super) fn samples(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// How many samples each class has.
+    pub(super) fn counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.classes];
+        self.labels
+            .iter()
+            .for_each(|label| counts[*label as usize] += 1);
+        counts
+    }
+
+    /// The means of the features, [d].
+    pub(super) fn means(&self) -> Result<Tensor> {
+        let means: Vec<f64> = self.features.iter().map(|values| mean(values)).collect();
+        Ok(Tensor::new(means, &Device::Cpu)?)
+    }
+
+    /// Features without their means, [N, d]. One that is constant is zero and not what rounding leaves of it.
+    pub(super) fn centred(&self) -> Result<Tensor> {
+        let centre = |values: &Vec<f64>| -> Vec<f64> {
+            match mean(values) {
+                _ if values.iter().all(|x| *x == values[0]) => vec![0.; values.len()],
+                mean => values.iter().map(|x| x - mean).collect(),
+            }
+        };
+        let x: Vec<f64> = self.features.iter().flat_map(centre).collect();
+        let shape = (self.features.len(), self.samples());
+        Ok(Tensor::from_vec(x, shape, &Device::Cpu)?
+            .t()?
+            .contiguous()?)
+    }
+
+    /// One where the sample is of the class and zero elsewhere, [N, C].
+    pub(super) fn targets(&self) -> Result<Tensor> {
+        let mut y = vec![0.; self.samples() * self.classes];
+        for (row, label) in y.chunks_exact_mut(self.classes).zip(&self.labels) {
+            row[*label as usize] = 1.;
+        }
+        let shape = (self.samples(), self.classes);
+        Ok(Tensor::from_vec(y, shape, &Device::Cpu)?)
+    }
+
+    /// Refuses to select none, or more features than there are.
+    pub(super) fn check_k(&self, op: &'static str, k: usize) -> Result<()> {
+        if (1..=self.features.len()).contains(&k) {
+            return Ok(());
+        }
+        let expected = format!("1 to {} features", self.features.len());
+        Err(Error::value(op, "k", expected, k))
+    }
+}
+
+pub(super) fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
