@@ -220,12 +220,14 @@ mod tests {
         let (x, y) = (normal((12, 30))?, normal((12, 3))?);
         let x = x.broadcast_sub(&x.mean_keepdim(0)?)?;
         let mut state = State::new("test", [&x, &y], 5, 0.7)?;
-        type Update = fn(&mut State) -> Result<()>;
-        let updates: [Update; 3] = [State::update_w, State::update_v, State::update_e];
         for step in 0..20 {
-            for (part, update) in updates.into_iter().enumerate() {
+            for part in 0..3 {
                 let before = lagrangian(&state)?;
-                update(&mut state)?;
+                match part {
+                    0 => state.update_w()?,
+                    1 => state.update_v()?,
+                    _ => state.update_e()?,
+                }
                 let least = lagrangian(&state)?;
                 assert!(
                     least <= before + 1e-9 || step == 0,
