@@ -1,6 +1,8 @@
 //! The methods: a line in each function.
 
-use candle_prob::select::{Ahiht, Hiht, HihtConfig, Selector};
+use candle_prob::select::{
+    Ahiht, Esfs, Hiht, HihtConfig, Mrmr, ReliefF, Rfs, Rlsr, Rpmfs, Selector,
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Method {
@@ -8,15 +10,37 @@ pub enum Method {
     L20,
     /// The l2,0 norm, by HIHT
     Hiht,
+    /// Differences between near samples
+    Relieff,
+    /// Mutual information, less that with features already taken
+    Mrmr,
+    /// The l2,1 norm of residuals and of weights
+    Rfs,
+    /// Rescaled linear regression
+    Rlsr,
+    /// The l2,1 norm of residuals with so many features
+    Rpmfs,
+    /// Least squares with so many features
+    Esfs,
     All,
 }
 
 /// The paper's grids.
 const L20_LAMBDAS: &[f64] = &[1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.];
+const L21_LAMBDAS: &[f64] = &[1e-5, 1e-3, 1e-1, 1e1, 1e3, 1e5];
 
 impl Method {
     /// All methods but `All`.
-    const EACH: [Method; 2] = [Method::L20, Method::Hiht];
+    const EACH: [Method; 8] = [
+        Method::L20,
+        Method::Hiht,
+        Method::Relieff,
+        Method::Mrmr,
+        Method::Rfs,
+        Method::Rlsr,
+        Method::Rpmfs,
+        Method::Esfs,
+    ];
 
     pub fn each(self) -> Vec<Method> {
         match self {
@@ -29,6 +53,12 @@ impl Method {
         match self {
             Method::L20 => "l2,0 AHIHT",
             Method::Hiht => "l2,0 HIHT",
+            Method::Relieff => "ReliefF",
+            Method::Mrmr => "mRMR",
+            Method::Rfs => "RFS",
+            Method::Rlsr => "RLSR",
+            Method::Rpmfs => "RPMFS",
+            Method::Esfs => "ESFS",
             Method::All => "all",
         }
     }
@@ -37,7 +67,8 @@ impl Method {
     pub fn lambdas(self) -> Vec<Option<f64>> {
         let grid = match self {
             Method::L20 | Method::Hiht => L20_LAMBDAS,
-            Method::All => &[],
+            Method::Rfs | Method::Rlsr => L21_LAMBDAS,
+            _ => &[],
         };
         match grid {
             [] => vec![None],
@@ -52,15 +83,27 @@ impl Method {
 
     /// Whether a ranking is made for a number of features, and made again for another.
     pub fn counts(self) -> bool {
-        false
+        matches!(self, Method::Rpmfs | Method::Esfs)
     }
 
-    /// `features` matters to methods that count.
-    pub fn selector(self, lambda: Option<f64>, _features: usize) -> Box<dyn Selector> {
+    /// `features` are the most that are looked at.
+    pub fn selector(self, lambda: Option<f64>, features: usize) -> Box<dyn Selector> {
         let lambda = lambda.unwrap_or(1.);
         match self {
             Method::L20 | Method::All => Box::new(Ahiht(path(lambda))),
             Method::Hiht => Box::new(Hiht(path(lambda))),
+            Method::Relieff => Box::new(ReliefF::default()),
+            Method::Mrmr => Box::new(Mrmr { k: features }),
+            Method::Rfs => Box::new(Rfs {
+                gamma: lambda,
+                ..Rfs::default()
+            }),
+            Method::Rlsr => Box::new(Rlsr {
+                gamma: lambda,
+                ..Rlsr::default()
+            }),
+            Method::Rpmfs => Box::new(Rpmfs::new(features)),
+            Method::Esfs => Box::new(Esfs::new(features)),
         }
     }
 }
