@@ -80,7 +80,7 @@ impl Default for HihtConfig {
 /// `eta / 2` times the squared length of the step. Steps for one lambda end when they are shorter than `epsilon`. The
 /// objective never rises. With another [`Loss`] than squares the bias takes steps as the rows do, without a penalty.
 ///
-/// Shapes: see [`Problem`]; a [`Solution`] holds the rows of its support alone. Gradients: none.
+/// Shapes: see [`Problem`]; a [`Solution`](super::Solution) holds the rows of its support alone. Gradients: none.
 ///
 /// Errors: rho outside (0, 1), a gamma of 1 or less, negative lambda, eta or epsilon, no iterations, more features than there
 /// are.
