@@ -219,7 +219,7 @@ mod tests {
         let mut normal = |shape: (usize, usize)| rng.normal(shape, DType::F64, &Device::Cpu);
         let (x, y) = (normal((12, 30))?, normal((12, 3))?);
         let x = x.broadcast_sub(&x.mean_keepdim(0)?)?;
-        let mut state = State::new("test", [&x, &y], 5, 0.7)?;
+        let mut state = State::new("test", [&x, &y], 5, 3.)?;
         for step in 0..20 {
             for part in 0..3 {
                 let before = lagrangian(&state)?;
@@ -233,16 +233,16 @@ mod tests {
                     least <= before + 1e-9 || step == 0,
                     "step {step}, part {part}"
                 );
-                for _ in 0..10 {
+                for size in [1e-2, -1e-2, 1e-4, -1e-4] {
                     let (w, v, e) = (state.w.clone(), state.v.clone(), state.e.clone());
                     let b = state.b.clone();
                     match part {
                         0 => {
-                            state.w = (&w + (normal((30, 3))? * 1e-2)?)?;
-                            state.b = (&b + (normal((1, 3))? * 1e-2)?)?;
+                            state.w = (&w + (normal((30, 3))? * size)?)?;
+                            state.b = (&b + (normal((1, 3))? * size)?)?;
                         }
                         1 => state.v = TopRows::new(5).prox(&(&v + normal((30, 3))?)?, 1.)?,
-                        _ => state.e = (&e + (normal((12, 3))? * 1e-2)?)?,
+                        _ => state.e = (&e + (normal((12, 3))? * size)?)?,
                     }
                     assert!(lagrangian(&state)? > least, "step {step}, part {part}");
                     (state.w, state.b, state.v, state.e) = (w, b, v, e);
