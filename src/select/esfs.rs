@@ -37,8 +37,8 @@ use candle_core::{Device, Tensor};
 /// ```
 ///
 /// Source: Pang, Nie, Han and Li (2019), Efficient Feature Selection via l2,0-Norm Constrained Sparse Regression. The step
-/// length and the first W are of this crate, and so is the squared loss: Sun and Yu (2020), equation 3, print it as an l2,1
-/// norm, without which the scatter ratios would not be its minimum.
+/// length and the first W are of this crate, and so is the squared loss: Sun and Yu (2020), equation 3, print an l2,1
+/// norm, of which the largest scatter ratios would not be the minimum.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Esfs {
     /// Features to select.
