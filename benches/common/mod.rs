@@ -1,4 +1,5 @@
-//! What all benches share: the allocator, and the count of page faults, since fresh pages cost more than arithmetic.
+//! What all benches share: the allocator, the count of page faults, since fresh pages cost more than arithmetic, and the
+//! memory of a step.
 
 use criterion::measurement::WallTime;
 use criterion::{Bencher, BenchmarkGroup, Criterion};
@@ -15,7 +16,8 @@ pub fn config() -> Criterion {
 }
 
 pub trait Timed {
-    /// Times a step, the drop of its result included, and says how many page faults it takes.
+    /// Times a step, the drop of its result included, and says how many page faults it takes and how much memory. The
+    /// allocator keeps what it once had, so the memory is that of the first step in a process: choose one by its name.
     fn timed<R>(&mut self, name: impl Into<String>, step: impl FnMut() -> R);
 }
 
@@ -38,11 +40,17 @@ fn bench<R>(mut step: impl FnMut() -> R) -> impl FnMut(&mut Bencher) {
     move |bencher| {
         if !told {
             told = true;
-            let mut run = || (0..STEPS).for_each(|_| drop(std::hint::black_box(step())));
-            run();
+            let mut run = |steps| (0..steps).for_each(|_| drop(std::hint::black_box(step())));
+            // Linux: 5 sets the highest resident size back to the present one.
+            let _ = std::fs::write("/proc/self/clear_refs", "5");
+            let resident = status("VmRSS:");
+            run(1);
+            let peak = status("VmHWM:").saturating_sub(resident) / 1024;
+            run(STEPS);
             let before = faults();
-            run();
-            println!("{} page faults a step", (faults() - before) / STEPS);
+            run(STEPS);
+            let faults = (faults() - before) / STEPS;
+            println!("{faults} page faults a step, {peak} MiB for the first");
         }
         bencher.iter(&mut step)
     }
@@ -55,4 +63,12 @@ fn faults() -> u64 {
     let after = stat.rsplit(')').next().unwrap_or_default();
     let field = after.split_whitespace().nth(7);
     field.and_then(|n| n.parse().ok()).unwrap_or(0)
+}
+
+/// A line of the process's status, in KiB.
+fn status(key: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(key));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    number.and_then(|n| n.parse().ok()).unwrap_or(0)
 }

@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
 """The workloads of `cargo bench` in PyTorch (eager) and JAX (jit), float32, for a comparison in one sitting.
 
-    python benches/peers/peers.py torch gaussian samplers distributions mixture flows splines vae encoder
-    python benches/peers/peers.py jax gaussian mixture splines vae
+    python benches/peers/peers.py torch gaussian samplers distributions mixture flows couplings splines vae encoder
+    python benches/peers/peers.py jax gaussian mixture couplings splines vae
     python benches/peers/peers.py numpy select
 
-Needs torch and jax (optax for jax's vae; for the neural spline flows zuko and nflows, flowjax). Prints the median and the
-smallest time of each workload in milliseconds.
+Needs torch and jax (optax for jax's vae; for couplings and splines zuko, nflows, normflows and flowjax). Prints the median
+and the smallest time of each workload in milliseconds, and how much memory a step takes at most.
 THREADS sets the number of threads (2).
 """
-import math, os, statistics, sys, time
+import ctypes, math, os, statistics, sys, time
 
 THREADS = int(os.environ.get("THREADS", "2"))
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -17,15 +17,30 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 
-def bench(name, run, wait=lambda result: result, seconds=4.0):
+def memory(run):
+    """MiB by which the resident size grows at most in a run; Linux with glibc."""
+    def status(key):
+        with open("/proc/self/status") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith(key)) / 1024
+
+    ctypes.CDLL(None).malloc_trim(0)
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+    resident = status("VmRSS")
+    run()
+    return status("VmHWM") - resident
+
+
+def bench(name, run, wait=lambda result: result, seconds=float(os.environ.get("SECONDS", "4"))):
     for _ in range(3):
         wait(run())
+    peak = memory(lambda: wait(run()))
     times, start = [], time.perf_counter()
     while len(times) < 10 or (time.perf_counter() - start < seconds and len(times) < 300):
         t = time.perf_counter()
         wait(run())
         times.append((time.perf_counter() - t) * 1e3)
-    print(f"{sys.argv[1]:6} {name:42} median {statistics.median(times):9.3f} ms  min {min(times):9.3f} ms", flush=True)
+    print(f"{sys.argv[1]:6} {name:42} median {statistics.median(times):9.3f} ms  min {min(times):9.3f} ms  {peak:6.0f} MiB", flush=True)
 
 
 def torch_peer(workloads):
@@ -187,6 +202,34 @@ def torch_peer(workloads):
             bench(f"real_nvp log_prob {kind}", forward(f))
             bench(f"real_nvp log_prob gradient {kind}", backward(g, list(nets.parameters())))
             bench(f"real_nvp sample {kind}", forward(h))
+    if "couplings" in workloads:
+        import normflows, zuko
+        from nflows import distributions, flows, transforms
+        rows, features, half, hidden, layers = 4096, 64, 32, 256, 8
+        x = torch.randn(rows, features)
+
+        class Net(nn.Sequential):
+            def __init__(self, inputs, outputs):
+                super().__init__(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+
+            def forward(self, x, context=None):
+                return super().forward(x)
+
+        coupling = lambda i: transforms.AffineCouplingTransform((torch.arange(features) + i) % 2, Net)
+        nflows = flows.Flow(transforms.CompositeTransform([coupling(i) for i in range(layers)]), distributions.StandardNormal([features]))
+        block = lambda: [normflows.flows.AffineCouplingBlock(Net(half, features)), normflows.flows.Permute(features, mode="swap")]
+        normal = normflows.distributions.DiagGaussian(features)
+        normflow = normflows.NormalizingFlow(normal, [part for _ in range(layers) for part in block()])
+        real_nvp = zuko.flows.RealNVP(features, transforms=layers, hidden_features=(hidden, hidden))
+        peers = (
+            ("nflows", nflows, lambda: nflows.log_prob(x), lambda: nflows.sample(rows)),
+            ("normflows", normflow, lambda: normflow.log_prob(x), lambda: normflow.sample(rows)),
+            ("zuko", real_nvp, lambda: real_nvp().log_prob(x), lambda: real_nvp().sample((rows,))),
+        )
+        for name, model, log_prob, sample in peers:
+            bench(f"real_nvp {name} log_prob", forward(log_prob))
+            bench(f"real_nvp {name} log_prob gradient", backward(lambda: -log_prob().mean(), list(model.parameters())))
+            bench(f"real_nvp {name} sample", forward(sample))
     if "splines" in workloads:
         import zuko
         from nflows import distributions, flows, transforms
@@ -279,21 +322,29 @@ def jax_peer(workloads):
     if "samplers" in workloads:
         n = jax.jit(lambda k: jax.random.normal(k, (10_000_000,)))
         bench("normal 10M", lambda: n(key), wait)
-    if "splines" in workloads:
+    if "couplings" in workloads or "splines" in workloads:
         import equinox
-        from flowjax.bijections import RationalQuadraticSpline
+        from flowjax.bijections import Affine, RationalQuadraticSpline
         from flowjax.distributions import Normal
         from flowjax.flows import coupling_flow, masked_autoregressive_flow
-        x = jax.random.normal(key, (4096, 16))
-        spline = RationalQuadraticSpline(knots=8, interval=5)
-        for name, make in (("coupling", coupling_flow), ("autoregressive", masked_autoregressive_flow)):
-            flow = make(key, base_dist=Normal(jnp.zeros(16)), transformer=spline, flow_layers=5, nn_width=128, nn_depth=2)
+
+        def flow(name, make, features, transformer, layers, width):
+            x = jax.random.normal(key, (4096, features))
+            base = Normal(jnp.zeros(features))
+            flow = make(key, base_dist=base, transformer=transformer, flow_layers=layers, nn_width=width, nn_depth=2)
             f = equinox.filter_jit(lambda flow, x: flow.log_prob(x))
             g = equinox.filter_jit(equinox.filter_value_and_grad(lambda flow, x: -flow.log_prob(x).mean()))
             h = equinox.filter_jit(lambda flow, key: flow.sample(key, (4096,)))
             bench(f"{name} flowjax log_prob", lambda: f(flow, x), wait)
             bench(f"{name} flowjax log_prob gradient", lambda: g(flow, x), wait)
             bench(f"{name} flowjax sample", lambda: h(flow, key), wait)
+
+        if "couplings" in workloads:
+            flow("real_nvp", coupling_flow, 64, Affine(), 8, 256)
+        if "splines" in workloads:
+            spline = RationalQuadraticSpline(knots=8, interval=5)
+            flow("coupling", coupling_flow, 16, spline, 5, 128)
+            flow("autoregressive", masked_autoregressive_flow, 16, spline, 5, 128)
     if "mixture" in workloads:
         n, k, dim = 20000, 32, 16
         keys = jax.random.split(key, 4)
