@@ -2,7 +2,7 @@
 
 use super::elementary::{Exact, Quick};
 use super::real::Dual;
-use super::{Elementwise, Real, TURN, elementwise, shared};
+use super::{Elementwise, Real, TURN, elementwise};
 use crate::error::Result;
 use crate::kernels::simd::{Loop, dispatch};
 use candle_core::{DType, Device, Tensor, WithDType};
@@ -56,7 +56,7 @@ trait Evaluate<const K: usize>: Send + Sync + 'static {
 
     fn partials(&self, x: &[Turn<f64>; K], len: usize, out: &mut [Turn<f64>; K]);
 
-    /// With the digits of f32; `shared` as [`shared`] says.
+    /// With the digits of f32; `shared` as [`Elementwise`] says.
     fn quick_values(&self, shared: bool, x: [&Turn<f32>; K], out: &mut [f32]);
 
     fn quick_partials(
@@ -228,32 +228,31 @@ fn narrow<T: WithDType>(turn: &[f64], out: &mut [T]) {
 
 impl<const K: usize> Elementwise<f64, K> for Erased<K> {
     #[inline(always)]
-    fn values<const FMA: bool>(&self, x: [&[f64]; K], out: &mut [f64]) {
+    fn values<const FMA: bool>(&self, _: bool, x: [&[f64]; K], out: &mut [f64]) {
         self.exact_values(x, out)
     }
 
     #[inline(always)]
-    fn partials<const FMA: bool>(&self, x: [&[f64]; K], out: &mut [Turn<f64>; K]) {
+    fn partials<const FMA: bool>(&self, _: bool, x: [&[f64]; K], out: &mut [Turn<f64>; K]) {
         self.exact_partials(x, out)
     }
 }
 
 impl<const K: usize> Elementwise<f32, K> for Erased<K> {
     #[inline(always)]
-    fn values<const FMA: bool>(&self, x: [&[f32]; K], out: &mut [f32]) {
+    fn values<const FMA: bool>(&self, shared: bool, x: [&[f32]; K], out: &mut [f32]) {
         if self.0.quick() {
-            self.0.quick_values(shared(x), whole(x, &mut None), out)
+            self.0.quick_values(shared, whole(x, &mut None), out)
         } else {
             self.exact_values(x, out)
         }
     }
 
     #[inline(always)]
-    fn partials<const FMA: bool>(&self, x: [&[f32]; K], out: &mut [Turn<f32>; K]) {
+    fn partials<const FMA: bool>(&self, shared: bool, x: [&[f32]; K], out: &mut [Turn<f32>; K]) {
         if self.0.quick() {
             let len = x[0].len();
-            self.0
-                .quick_partials(shared(x), whole(x, &mut None), len, out)
+            self.0.quick_partials(shared, whole(x, &mut None), len, out)
         } else {
             self.exact_partials(x, out)
         }

@@ -30,11 +30,12 @@ pub(crate) trait Pointwise<const K: usize>: Copy + Send + Sync + 'static {
     fn partials<const FMA: bool>(self, x: [f32; K]) -> [f32; K];
 }
 
-/// What a node runs: at most [`TURN`] elements at a time, from arguments of one length.
+/// What a node runs: at most [`TURN`] elements at a time, from arguments of one length; `shared` where all but the first
+/// are one number each.
 trait Elementwise<T, const K: usize>: Clone + Send + Sync + 'static {
-    fn values<const FMA: bool>(&self, x: [&[T]; K], out: &mut [T]);
+    fn values<const FMA: bool>(&self, shared: bool, x: [&[T]; K], out: &mut [T]);
 
-    fn partials<const FMA: bool>(&self, x: [&[T]; K], out: &mut [[T; TURN]; K]);
+    fn partials<const FMA: bool>(&self, shared: bool, x: [&[T]; K], out: &mut [[T; TURN]; K]);
 }
 
 #[derive(Clone)]
@@ -42,10 +43,10 @@ struct Vectorized<P>(P);
 
 impl<P: Pointwise<K>, const K: usize> Elementwise<f32, K> for Vectorized<P> {
     #[inline(always)]
-    fn values<const FMA: bool>(&self, x: [&[f32]; K], out: &mut [f32]) {
+    fn values<const FMA: bool>(&self, shared: bool, x: [&[f32]; K], out: &mut [f32]) {
         let len = out.len();
         let x = x.map(|x| &x[..len]);
-        if shared(x) {
+        if shared {
             let mut arguments = x.map(|x| x[0]);
             for (x, out) in x[0].iter().zip(out) {
                 arguments[0] = *x;
@@ -59,10 +60,10 @@ impl<P: Pointwise<K>, const K: usize> Elementwise<f32, K> for Vectorized<P> {
     }
 
     #[inline(always)]
-    fn partials<const FMA: bool>(&self, x: [&[f32]; K], out: &mut [[f32; TURN]; K]) {
+    fn partials<const FMA: bool>(&self, shared: bool, x: [&[f32]; K], out: &mut [[f32; TURN]; K]) {
         let len = x[0].len().min(TURN);
         let x = x.map(|x| &x[..len]);
-        if shared(x) {
+        if shared {
             let mut arguments = x.map(|x| x[0]);
             for i in 0..len {
                 arguments[0] = x[0][i];
@@ -175,9 +176,17 @@ struct Node<T, P, const K: usize> {
 struct Arguments<'a, T, const K: usize> {
     n: usize,
     arrays: [&'a [T]; K],
+    /// Whether all but the first are one number each.
+    scalars: bool,
 }
 
-impl<'a, T, const K: usize> Arguments<'a, T, K> {
+impl<'a, T: WithDType, const K: usize> Arguments<'a, T, K> {
+    /// [`shared`], without a look where it is known.
+    #[inline(always)]
+    fn shared(&self, x: [&[T]; K]) -> bool {
+        self.scalars || shared(x)
+    }
+
     #[inline(always)]
     fn at(&self, step: Step) -> [&'a [T]; K] {
         self.arrays.map(|array| {
@@ -208,8 +217,13 @@ fn with_arguments<T: WithDType, const K: usize>(
         .zip(&tables)
         .map(|(value, table)| table.as_deref().unwrap_or(value))
         .collect();
+    let scalars = K > 1 && inputs[1..].iter().all(|x| x.elem_count() == 1);
     match arrays.try_into() {
-        Ok(arrays) => body(Arguments { n: tiles.n, arrays }),
+        Ok(arrays) => body(Arguments {
+            n: tiles.n,
+            arrays,
+            scalars,
+        }),
         Err(_) => candle_core::bail!("expected {K} arguments"),
     }
 }
@@ -320,10 +334,10 @@ impl<T: WithDType, P: Elementwise<T, K>, const K: usize> Loop for Forward<'_, T,
             // SAFETY: steps are disjoint and consist of whole events.
             let out = unsafe { self.out.part(rows) };
             if event == 1 {
-                evaluate::<T, P, K, FMA>(self.f, x, out);
+                evaluate::<T, P, K, FMA>(self.f, self.arguments, x, out);
             } else {
                 let terms = &mut terms[..step.len];
-                evaluate::<T, P, K, FMA>(self.f, x, terms);
+                evaluate::<T, P, K, FMA>(self.f, self.arguments, x, terms);
                 sum_rows(terms, event, out);
             }
         }
@@ -333,12 +347,14 @@ impl<T: WithDType, P: Elementwise<T, K>, const K: usize> Loop for Forward<'_, T,
 #[inline(always)]
 fn evaluate<T: WithDType, P: Elementwise<T, K>, const K: usize, const FMA: bool>(
     f: &P,
+    arguments: &Arguments<T, K>,
     x: [&[T]; K],
     out: &mut [T],
 ) {
     for (i, out) in out.chunks_mut(TURN).enumerate() {
         let from = i * TURN;
-        f.values::<FMA>(x.map(|x| &x[from..from + out.len()]), out);
+        let x = x.map(|x| &x[from..from + out.len()]);
+        f.values::<FMA>(arguments.shared(x), x, out);
     }
 }
 
@@ -382,7 +398,8 @@ impl<T: WithDType, P: Elementwise<T, K>, const K: usize> Loop for Backward<'_, T
                 let len = TURN.min(step.len - from);
                 let x = x.map(|x| &x[from..from + len]);
                 let g = &g[from..from + len];
-                self.f.partials::<FMA>(x, &mut turn);
+                let shared = self.arguments.shared(x);
+                self.f.partials::<FMA>(shared, x, &mut turn);
                 for k in (0..K).filter(|k| self.needs[*k]) {
                     let slopes = turn[k][..len].iter().zip(g);
                     // What nobody asks for has no slope where the slope is infinite either.
@@ -392,7 +409,12 @@ impl<T: WithDType, P: Elementwise<T, K>, const K: usize> Loop for Backward<'_, T
                         let out = unsafe { self.out[k].part(step.at + from..step.at + from + len) };
                         out.iter_mut().zip(slopes).for_each(|(o, s)| *o = weigh(s));
                     } else {
-                        let start = place.start + step.phase - self.task.span.start + from;
+                        // Single numbers' sums in the place of one turn, which stays in L1.
+                        let phase = match self.arguments.scalars {
+                            true => 0,
+                            false => step.phase - self.task.span.start + from,
+                        };
+                        let start = place.start + phase;
                         // SAFETY: each task adds within its own place.
                         let sums = unsafe { self.out[k].part(start..start + len) };
                         sums.iter_mut()
