@@ -55,30 +55,37 @@ impl LeastSquares {
     /// Errors: samples without one of the features.
     pub fn scores(&self, x: &Tensor) -> Result<Tensor> {
         let op = "LeastSquares::scores";
-        shape::float(op, "x", x)?;
-        let least = self.support.last().map_or(0, |last| last + 1);
-        match x.dims() {
-            [_, d] if *d >= least => {}
-            dims => {
-                let expected = format!("[N, d], d at least {least}");
-                return Err(Error::shape(op, "x", expected, dims));
-            }
-        }
-        let bias = Tensor::new(self.bias.as_slice(), x.device())?;
-        let bias = bias.broadcast_as((x.dim(0)?, self.bias.len()))?;
-        if self.support.is_empty() {
-            return Ok(bias.contiguous()?);
-        }
-        let columns: Vec<u32> = self.support.iter().map(|i| *i as u32).collect();
-        let columns = Tensor::new(columns, x.device())?;
-        let x = x.contiguous()?.index_select(&columns, D::Minus1)?;
-        let w = Tensor::from_vec(
-            self.rows.concat(),
-            (self.rows.len(), self.bias.len()),
-            x.device(),
-        )?;
-        Ok((x.to_dtype(DType::F64)?.matmul(&w)? + bias)?)
+        scores(op, x, &self.support, &self.rows, &self.bias)
     }
+}
+
+/// `X W + b` from the rows of W that are not zero.
+pub(super) fn scores(
+    op: &'static str,
+    x: &Tensor,
+    support: &[usize],
+    rows: &[Vec<f64>],
+    bias: &[f64],
+) -> Result<Tensor> {
+    shape::float(op, "x", x)?;
+    let least = support.last().map_or(0, |last| last + 1);
+    match x.dims() {
+        [_, d] if *d >= least => {}
+        dims => {
+            let expected = format!("[N, d], d at least {least}");
+            return Err(Error::shape(op, "x", expected, dims));
+        }
+    }
+    let shape = (x.dim(0)?, bias.len());
+    let bias = Tensor::new(bias, x.device())?.broadcast_as(shape)?;
+    if support.is_empty() {
+        return Ok(bias.contiguous()?);
+    }
+    let columns: Vec<u32> = support.iter().map(|i| *i as u32).collect();
+    let columns = Tensor::new(columns, x.device())?;
+    let x = x.contiguous()?.index_select(&columns, D::Minus1)?;
+    let w = Tensor::from_vec(rows.concat(), (rows.len(), shape.1), x.device())?;
+    Ok((x.to_dtype(DType::F64)?.matmul(&w)? + bias)?)
 }
 
 /// The features in order, if least squares on them have a solution.

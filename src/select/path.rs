@@ -1,8 +1,10 @@
 //! Solutions along a path of regularization, and the order of features that they give.
 
 use super::Problem;
+use super::least_squares::scores;
 use crate::error::{Error, Result};
 use candle_core::{Device, Tensor};
+use std::collections::BTreeMap;
 
 /// The solutions for falling weights of the regularization, each started from the one before.
 #[derive(Debug, Clone)]
@@ -65,6 +67,14 @@ impl Solution {
         }
         Ok(Tensor::from_vec(w, (features, outputs), &Device::Cpu)?)
     }
+
+    /// The scores `X W + b` of samples `[N, d]`: `[N, C]`, f64. What targets leave of them are the residuals.
+    ///
+    /// Errors: samples without one of the features.
+    pub fn scores(&self, x: &Tensor) -> Result<Tensor> {
+        let op = "Solution::scores";
+        scores(op, x, &self.support, &self.rows, &self.bias)
+    }
 }
 
 impl Ranking {
@@ -115,6 +125,19 @@ impl Path {
     pub fn last(&self) -> &Solution {
         // A path has one or more.
         &self.solutions[self.solutions.len() - 1]
+    }
+
+    /// For each number of features that the path came by, the solution of the least loss, by number: a support of another
+    /// size needs no other run.
+    pub fn by_size(&self) -> Vec<&Solution> {
+        let mut best = BTreeMap::new();
+        for solution in &self.solutions {
+            let least = best.entry(solution.support.len()).or_insert(solution);
+            if solution.loss < least.loss {
+                *least = solution;
+            }
+        }
+        best.into_values().collect()
     }
 
     /// Features by the length of their row in the last solution, then those that it has none of by the slope of the loss

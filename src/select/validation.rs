@@ -1,5 +1,6 @@
-//! How many features: by cross-validation, by information criteria, and which of them are found again and again.
+//! How many features: by cross-validation and by information criteria.
 
+use super::samples::{Samples, pick};
 use super::{HihtConfig, LeastSquares, Preparation, Problem, ahiht};
 use crate::error::{Error, Result};
 use crate::rng::Rng;
@@ -21,7 +22,8 @@ pub struct CrossValidation {
 pub struct Validated {
     /// The numbers of features.
     pub sizes: Vec<usize>,
-    /// For each fold the share of its samples, by weight, of another class than predicted, for each number of features.
+    /// For each fold the mean error of its samples, by weight, for each number of features: of labels the share of another
+    /// class than predicted, of targets the squared distance from them.
     pub errors: Vec<Vec<f64>>,
     /// The mean of the folds.
     pub mean: Vec<f64>,
@@ -42,13 +44,14 @@ pub struct Validated {
 /// Cross-validation of the number of features that [`ahiht`] selects: in each fold the path, the ranking and a least-squares
 /// fit see the other folds alone.
 ///
-/// Formula: a sample's class is that of the largest score. The criteria are those of a normal model with one variance,
+/// Formula: a sample's class is that of the largest score; the error of targets is `|x W + b - y|^2 / C`. The criteria are those of a normal model with one variance,
 /// `m ln(2 loss / m) + p`, with m targets (weights count) and parameters at `p` 2 (AIC), `ln n` (BIC), and for EBIC beside
 /// them twice the logarithm of the number of supports of that size among all d features.
 ///
-/// Shapes: `x` is `[N, d]`, labels `[N]`. Folds are stratified: each class is dealt out evenly.
+/// Shapes: `x` is `[N, d]`, `y` labels `[N]` (u32) or targets `[N, C]` of x's dtype. Folds are stratified: each class is dealt
+/// out evenly. Gradients: none.
 ///
-/// Errors: fewer than two folds, or more than the smallest class has samples; no sizes, or one that a fold's samples cannot
+/// Errors: fewer than two folds, or more than the smallest class, or all targets, has samples; no sizes, or one that a fold's samples cannot
 /// determine; those of [`Problem`] and [`ahiht`].
 ///
 /// ```
@@ -69,44 +72,30 @@ pub struct Validated {
 /// Extended Bayesian information criteria.
 pub fn cross_validate(
     x: &Tensor,
-    labels: &Tensor,
+    y: &Tensor,
     preparation: &Preparation,
     config: &HihtConfig,
     how: &CrossValidation,
 ) -> Result<Validated> {
     let op = "select::cross_validate";
     // All that is wrong with the data is said of the whole of them.
-    let whole = Problem::classification(x, labels, preparation)?;
-    let classes = labels.to_vec1::<u32>()?;
-    let folds = deal(op, &classes, how)?;
+    let samples = Samples::new(x, y, preparation)?;
+    let folds = deal(op, &samples, how)?;
     if how.sizes.is_empty() {
         return Err(Error::value(op, "sizes", "one or more", "none"));
     }
     let mut errors = vec![];
     for fold in 0..how.folds {
         let part = |inside: bool| -> Vec<u32> {
-            let all = 0..classes.len();
-            let kept = all.filter(|n| (folds[*n] == fold) == inside);
-            kept.map(|n| n as u32).collect()
+            let all = (0..folds.len()).filter(|n| (folds[*n] == fold) == inside);
+            all.map(|n| n as u32).collect()
         };
         let (rest, held) = (part(false), part(true));
-        let problem = whole.part(x, labels, preparation, &rest)?;
+        let problem = samples.part(&rest)?;
         let ranking = ahiht(&problem, config)?.ranking().clone();
-        let held = Tensor::new(held, x.device())?;
-        let (x, labels) = (x.index_select(&held, 0)?, labels.index_select(&held, 0)?);
-        let weights = preparation.weights.as_ref();
-        let weights = weights.map(|w| w.index_select(&held, 0)).transpose()?;
         let error = |size: &usize| -> Result<f64> {
             let fit = LeastSquares::on(&problem, ranking.top(*size)?)?;
-            let wrong = fit.scores(&x)?.argmax(D::Minus1)?.ne(&labels)?;
-            let wrong = wrong.to_dtype(DType::F64)?;
-            let weights = match &weights {
-                Some(weights) => weights.to_dtype(DType::F64)?,
-                None => wrong.ones_like()?,
-            };
-            let total = weights.sum_all()?.to_scalar::<f64>()?;
-            let share = (wrong * weights)?.sum_all()?.to_scalar::<f64>()?;
-            Ok(if total > 0. { share / total } else { 0. })
+            held_out_error(&samples, &fit, &held)
         };
         errors.push(how.sizes.iter().map(error).collect::<Result<Vec<f64>>>()?);
     }
@@ -131,7 +120,7 @@ pub fn cross_validate(
     let least = mean.iter().copied().fold(f64::INFINITY, f64::min);
     let best = smallest(least);
     let at = how.sizes.iter().position(|size| *size == best).unwrap_or(0);
-    let [aic, bic, ebic] = criteria(&whole, config, &how.sizes)?;
+    let [aic, bic, ebic] = criteria(&samples.whole, config, &how.sizes)?;
     Ok(Validated {
         best,
         one_standard_error: smallest(least + standard_error[at]),
@@ -145,29 +134,40 @@ pub fn cross_validate(
     })
 }
 
+/// The mean error of samples that the fit has not seen.
+fn held_out_error(samples: &Samples, fit: &LeastSquares, held: &[u32]) -> Result<f64> {
+    let (scores, y) = (fit.scores(&pick(samples.x, held)?)?, pick(samples.y, held)?);
+    let errors = match samples.whole.is_classification() {
+        true => scores.argmax(D::Minus1)?.ne(&y)?.to_dtype(DType::F64)?,
+        false => (scores - y.to_dtype(DType::F64)?)?.sqr()?.mean(D::Minus1)?,
+    };
+    let weights = match samples.weights(held)? {
+        Some(weights) => weights.to_dtype(DType::F64)?,
+        None => errors.ones_like()?,
+    };
+    let total = weights.sum_all()?.to_scalar::<f64>()?;
+    let error = (errors * weights)?.sum_all()?.to_scalar::<f64>()?;
+    Ok(if total > 0. { error / total } else { 0. })
+}
+
 /// The fold of each sample: every class is shuffled and dealt out.
-fn deal(op: &'static str, classes: &[u32], how: &CrossValidation) -> Result<Vec<usize>> {
-    let mut rng = Rng::new(how.seed).fork("folds");
-    let mut folds = vec![0; classes.len()];
-    let (mut next, mut smallest) = (0, classes.len());
-    for class in 0..=classes.iter().copied().max().unwrap_or(0) {
-        let mut members: Vec<usize> = (0..classes.len())
-            .filter(|n| classes[*n] == class)
-            .collect();
-        if members.is_empty() {
-            continue;
-        }
-        smallest = smallest.min(members.len());
-        let order = rng.permutation(members.len());
-        members = order.into_iter().map(|i| members[i]).collect();
-        for n in members {
-            folds[n] = next % how.folds.max(1);
-            next += 1;
-        }
-    }
+fn deal(op: &'static str, samples: &Samples, how: &CrossValidation) -> Result<Vec<usize>> {
+    let smallest = samples.groups.iter().map(Vec::len).min().unwrap_or(0);
     if how.folds < 2 || how.folds > smallest {
-        let expected = format!("2 to {smallest}, the samples of the smallest class");
+        let expected = match samples.whole.is_classification() {
+            true => format!("2 to {smallest}, the samples of the smallest class"),
+            false => format!("2 to {smallest}, the samples"),
+        };
         return Err(Error::value(op, "folds", expected, how.folds));
+    }
+    let mut rng = Rng::new(how.seed).fork("folds");
+    let mut folds = vec![0; samples.whole.samples()];
+    let order = samples.groups.iter().flat_map(|group| {
+        let order = rng.permutation(group.len());
+        order.into_iter().map(|i| group[i] as usize)
+    });
+    for (next, n) in order.enumerate() {
+        folds[n] = next % how.folds;
     }
     Ok(folds)
 }
@@ -191,117 +191,4 @@ fn criteria(problem: &Problem, config: &HihtConfig, sizes: &[usize]) -> Result<[
         ebic.push(fit + n.ln() * parameters + 2. * choices(*size));
     }
     Ok([aic, bic, ebic])
-}
-
-/// How often features are among the first of a ranking of half of the samples.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Stability {
-    /// For each feature the share of the halves in which it was selected.
-    pub frequencies: Vec<f64>,
-    /// The number of features that were selected each time.
-    pub size: usize,
-}
-
-/// Stability selection: [`ahiht`] selects `size` features of each of `halves` random halves of the samples, drawn class by
-/// class.
-///
-/// Errors: no halves; more features than there are; a class of fewer than two samples; those of [`Problem`] and [`ahiht`].
-///
-/// ```
-/// use candle_core::{DType, Device, Tensor};
-/// use candle_prob::Rng;
-/// use candle_prob::select::{HihtConfig, Preparation, stability};
-/// # fn main() -> candle_prob::Result<()> {
-/// let x = Rng::new(0).normal((60, 30), DType::F64, &Device::Cpu)?;
-/// let labels = x.narrow(1, 4, 1)?.gt(0.)?.flatten_all()?.to_dtype(DType::U32)?;
-/// let (how, config) = (Preparation::default(), HihtConfig::default());
-/// let found = stability(&x, &labels, &how, &config, 3, 20, &mut Rng::new(1))?;
-/// assert_eq!(found.selected(0.9), [4]);
-/// # Ok(())
-/// # }
-/// ```
-///
-/// Source: Meinshausen and Buehlmann (2010), Stability selection.
-pub fn stability(
-    x: &Tensor,
-    labels: &Tensor,
-    preparation: &Preparation,
-    config: &HihtConfig,
-    size: usize,
-    halves: usize,
-    rng: &mut Rng,
-) -> Result<Stability> {
-    let op = "select::stability";
-    let whole = Problem::classification(x, labels, preparation)?;
-    if halves == 0 {
-        return Err(Error::value(op, "halves", "at least 1", 0));
-    }
-    if size == 0 || size > whole.features() {
-        let expected = format!("1 to {}", whole.features());
-        return Err(Error::value(op, "size", expected, size));
-    }
-    let classes = labels.to_vec1::<u32>()?;
-    let mut counts = vec![0usize; whole.features()];
-    for _ in 0..halves {
-        let mut half = vec![];
-        for class in 0..whole.outputs() as u32 {
-            let all = (0..classes.len() as u32).filter(|n| classes[*n as usize] == class);
-            let members: Vec<u32> = all.collect();
-            if members.len() == 1 {
-                let expected = "two samples or more of every class";
-                return Err(Error::value(op, "labels", expected, "one"));
-            }
-            let order = rng.permutation(members.len());
-            half.extend(order[..members.len() / 2].iter().map(|i| members[*i]));
-        }
-        let ranking = ahiht(&whole.part(x, labels, preparation, &half)?, config)?;
-        for feature in ranking.ranking().top(size)? {
-            counts[*feature] += 1;
-        }
-    }
-    let share = |count: &usize| *count as f64 / halves as f64;
-    Ok(Stability {
-        frequencies: counts.iter().map(share).collect(),
-        size,
-    })
-}
-
-impl Stability {
-    /// The features that were selected in so large a share of the halves, in order: none is an answer as well.
-    pub fn selected(&self, share: f64) -> Vec<usize> {
-        let all = self.frequencies.iter().enumerate();
-        all.filter(|(_, f)| **f >= share).map(|(i, _)| i).collect()
-    }
-
-    /// A bound of the expected number of features among [`selected`](Stability::selected) that tell nothing, for a share
-    /// above one half, where features that tell nothing are exchangeable: `size^2 / ((2 share - 1) d)`; infinite below.
-    pub fn false_selections(&self, share: f64) -> f64 {
-        match share > 0.5 {
-            true => {
-                (self.size * self.size) as f64 / ((2. * share - 1.) * self.frequencies.len() as f64)
-            }
-            false => f64::INFINITY,
-        }
-    }
-}
-
-impl Problem {
-    /// The problem of some of the samples, with as many classes.
-    fn part(
-        &self,
-        x: &Tensor,
-        labels: &Tensor,
-        preparation: &Preparation,
-        samples: &[u32],
-    ) -> Result<Problem> {
-        let index = Tensor::new(samples, x.device())?;
-        let weights = preparation.weights.as_ref();
-        let preparation = Preparation {
-            weights: weights.map(|w| w.index_select(&index, 0)).transpose()?,
-            ..preparation.clone()
-        };
-        let x = x.contiguous()?.index_select(&index, 0)?;
-        let labels = labels.index_select(&index, 0)?;
-        Problem::of_classes(&x, &labels, self.outputs(), &preparation)
-    }
 }
