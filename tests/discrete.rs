@@ -517,6 +517,22 @@ fn delta_is_its_value() -> Result<()> {
     near(&code.kl(&classes)?, 2f64.ln(), 1e-15);
     assert!(code.kl(&Bernoulli::new(&one(0.))?).is_err());
     near(&code.entropy()?, 0., 0.);
+    // Two numbers: what lies at or below an argument.
+    let two = Var::from_tensor(&new(&[1., -2.], DType::F64))?;
+    let pair = Delta::new(&two, 0)?;
+    let x = new(&[0.5, -2., 1., 3.], DType::F64).reshape((2, 2))?;
+    assert_eq!(values(&pair.cdf(&x)?), [0., 1., 1., 1.]);
+    assert_eq!(values(&pair.survival(&x)?), [1., 0., 0., 0.]);
+    let log = values(&pair.log_cdf(&nan)?);
+    assert!(log[0] == 0. && log[1].is_nan(), "{log:?}");
+    let p = new(&[0., 1., 0.3, 0.5], DType::F64).reshape((2, 2))?;
+    let quantile = pair.quantile(&p)?;
+    assert_eq!(values(&quantile), [1., -2., 1., -2.]);
+    let store = quantile.sum_all()?.backward()?;
+    assert_eq!(values(store.get(pair.value()).unwrap()), [2., 2.]);
+    assert!(pair.quantile(&new(&[1.5, 0.], DType::F64)).is_err());
+    let error = delta.cdf(&off).unwrap_err().to_string();
+    assert!(error.contains("Cdf::cdf: event_dims"), "{error}");
     Ok(())
 }
 

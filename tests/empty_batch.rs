@@ -109,7 +109,7 @@ fn numbers() -> Vec<Row> {
         row!("Cauchy", |p| Cauchy::new(&p[0], &p[1]), moments mode entropy cdf kl),
         row!("Chi2", |p| Chi2::new(&p[0]), moments mode entropy cdf kl),
         row!("ContinuousBernoulli", |p| ContinuousBernoulli::new(&p[0]), moments mode entropy cdf kl),
-        row!("Delta", |p| Delta::new(&p[0], 0), moments mode entropy kl),
+        row!("Delta", |p| Delta::new(&p[0], 0), moments mode entropy cdf kl),
         row!("DiscretizedLogistic", |p| DiscretizedLogistic::new(&p[0], &p[1], 8), moments mode entropy cdf kl),
         row!("Expanded", |p| Expanded::new(Normal::new(&p[0], &p[1])?, p[0].dims()), moments mode entropy cdf kl),
         row!("Exponential", |p| Exponential::new(&p[0]), moments mode entropy cdf kl),

@@ -9,9 +9,10 @@ use super::*;
 ///
 /// Shapes: the last `event_dims` dims of `value` are the event, the others the batch.
 ///
-/// Gradients: samples are the value, with its gradient. `log_prob` has none.
+/// Gradients: samples and quantiles are the value, with its gradient. `log_prob` and cdf have none.
 ///
-/// Errors: a value that is not floating point, NaN, or of fewer dims than `event_dims`.
+/// Errors: a value that is not floating point, NaN, or of fewer dims than `event_dims`; the cdf of an event that is not a
+/// number.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -64,6 +65,30 @@ impl Delta {
         let dims = self.value.dims();
         dims.split_at(dims.len() - self.event_dims)
     }
+
+    /// 0 where it holds, else -inf; NaN where x is, which has no gradient.
+    fn log_of(&self, holds: Tensor, x: &Tensor) -> Result<Tensor> {
+        let zero = Tensor::zeros(holds.shape(), x.dtype(), x.device())?;
+        let log = holds.where_cond(&zero, &(&zero + f64::NEG_INFINITY)?)?;
+        let nan = x.ne(x)?.broadcast_as(zero.shape())?;
+        Ok(nan.where_cond(&(&zero + f64::NAN)?, &log)?)
+    }
+
+    /// The cdf is that of numbers.
+    fn check_number(&self, op: &'static str) -> Result<()> {
+        match self.event_dims {
+            0 => Ok(()),
+            dims => Err(Error::value(op, "event_dims", "0", dims)),
+        }
+    }
+
+    /// The argument of a cdf and the value, without gradients.
+    fn numbers(&self, op: &'static str, value: &Tensor) -> Result<[Tensor; 2]> {
+        self.check_number(op)?;
+        shape::same_kind(op, "value", value, &self.value)?;
+        shape::argument_shape(op, "value", value, self.batch_shape(), &[])?;
+        Ok([value.detach(), self.value.detach()])
+    }
 }
 
 impl Distribution for Delta {
@@ -85,13 +110,8 @@ impl Distribution for Delta {
         shape::same_kind(op, "value", value, &self.value)?;
         let (batch, event) = self.split();
         shape::value_shape(op, value, batch, event)?;
-        let own = self.value.detach();
         let value = value.detach();
-        let equal = value.broadcast_eq(&own)?;
-        let zero = value.broadcast_sub(&own)?.zeros_like()?;
-        let log_prob = equal.where_cond(&zero, &(&zero + f64::NEG_INFINITY)?)?;
-        let nan = value.ne(&value)?.broadcast_as(zero.shape())?;
-        let log_prob = nan.where_cond(&(&zero + f64::NAN)?, &log_prob)?;
+        let log_prob = self.log_of(value.broadcast_eq(&self.value.detach())?, &value)?;
         independent::sum_last(log_prob, self.event_dims)
     }
 }
@@ -105,6 +125,27 @@ impl Moments for Delta {
 
     fn variance(&self) -> Result<Tensor> {
         Ok(self.value.zeros_like()?.detach())
+    }
+}
+
+impl Cdf for Delta {
+    fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
+        let [x, own] = self.numbers("Delta::log_cdf", value)?;
+        self.log_of(x.broadcast_ge(&own)?, &x)
+    }
+
+    fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
+        let [x, own] = self.numbers("Delta::log_survival", value)?;
+        self.log_of(x.broadcast_lt(&own)?, &x)
+    }
+
+    /// The value, for every probability.
+    fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
+        let op = "Delta::quantile";
+        self.check_number(op)?;
+        check_probability(op, probability, &self.value, self.batch_shape())?;
+        let dims = shape::argument_shape(op, "probability", probability, self.batch_shape(), &[])?;
+        Ok(self.value.broadcast_as(dims)?.contiguous()?)
     }
 }
 

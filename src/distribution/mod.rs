@@ -19,7 +19,7 @@
 //! | [`Cauchy`] | yes | yes | yes | yes | yes | yes |
 //! | [`Chi2`] | yes | yes | yes | yes | yes | yes |
 //! | [`ContinuousBernoulli`] | yes | yes | yes | yes | yes | yes |
-//! | [`Delta`] | yes | yes | yes | yes | - | yes |
+//! | [`Delta`] | yes | yes | yes | yes | yes | yes |
 //! | [`Dirichlet`] | yes | yes | yes | yes | - | yes |
 //! | [`DiscretizedLogistic`] | - | yes | yes | yes | yes | yes |
 //! | [`Expanded`] | yes | yes | yes | yes | yes | yes |
