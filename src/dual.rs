@@ -77,21 +77,44 @@ impl Dual {
     }
 
     /// f(value), with `slope` the elementwise derivative of f there: an operation of one's own.
+    ///
+    /// Errors: a value or a slope of another shape.
     pub fn chain(&self, value: Tensor, slope: impl FnOnce() -> Result<Tensor>) -> Result<Self> {
-        let tangent = match &self.tangent {
-            Some(t) => Some(t.broadcast_mul(&slope()?)?),
-            None => None,
+        let same = |arg: &'static str, t: &Tensor| match t.dims() == self.value.dims() {
+            true => Ok(()),
+            false => {
+                let expected = format!("{:?}", self.value.dims());
+                Err(Error::shape("Dual::chain", arg, expected, t.dims()))
+            }
         };
+        same("value", &value)?;
+        let Some(t) = &self.tangent else {
+            return Ok(Dual::constant(&value));
+        };
+        let slope = slope()?;
+        same("slope", &slope)?;
+        let tangent = Some(t.broadcast_mul(&slope)?);
         Ok(Dual { value, tangent })
     }
 
     /// An operation that is linear (no constant is added) and works on the last dims, whatever dims come before them:
     /// products with a matrix, sums over dims counted from the end, `narrow`.
+    ///
+    /// Errors: those of f; an f that does something to the dims of the directions.
     pub fn linear(&self, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
-        Ok(Dual {
-            value: f(&self.value)?,
-            tangent: self.tangent.as_ref().map(&f).transpose()?,
-        })
+        let value = f(&self.value)?;
+        let Some(t) = &self.tangent else {
+            return Ok(Dual::constant(&value));
+        };
+        let tangent = f(t)?;
+        let directions = &t.dims()[..t.rank() - self.value.rank()];
+        let expected = [directions, value.dims()].concat();
+        if tangent.dims() != expected {
+            let expected = format!("a tangent of {expected:?}, directions first");
+            return Err(Error::shape("Dual::linear", "f", expected, tangent.dims()));
+        }
+        let tangent = Some(tangent);
+        Ok(Dual { value, tangent })
     }
 
     /// Two tangents, each in the shape `K ++ S` of the result.
@@ -239,12 +262,19 @@ impl Dual {
 
     /// `x W^T + b` for `W` of shape `[out, in]` and `b` of shape `[out]`, constants of the directions: a dense layer without
     /// its activation.
+    ///
+    /// Errors: shapes that do not fit each other.
     pub fn dense(&self, weight: &Tensor, bias: Option<&Tensor>) -> Result<Self> {
+        let op = "Dual::dense";
         let product = self.linear(|t| {
             let dims = t.dims();
             let Some((width, batch)) = dims.split_last() else {
-                return Err(Error::shape("Dual::dense", "x", "[.., in]", dims));
+                return Err(Error::shape(op, "x", "[.., in]", dims));
             };
+            if weight.rank() != 2 || weight.dims()[1] != *width {
+                let expected = format!("[out, {width}]");
+                return Err(Error::shape(op, "weight", expected, weight.dims()));
+            }
             let rows = t.reshape(((), *width))?.matmul(&weight.t()?)?;
             Ok(rows.reshape([batch, &weight.dims()[..1]].concat())?)
         })?;
@@ -255,13 +285,30 @@ impl Dual {
     }
 
     /// A convolution of images [.., C, H, W] with `kernel` [out, C, h, w], constant of the directions.
+    ///
+    /// Errors: a stride of 0; a kernel of other channels, or larger than an image with its padding.
     pub fn conv2d(&self, kernel: &Tensor, padding: usize, stride: usize) -> Result<Self> {
+        let op = "Dual::conv2d";
+        if stride == 0 {
+            return Err(Error::value(op, "stride", "at least 1", 0));
+        }
         self.linear(|t| {
             let dims = t.dims();
             if dims.len() < 3 {
-                return Err(Error::shape("Dual::conv2d", "x", "[.., C, H, W]", dims));
+                return Err(Error::shape(op, "x", "[.., C, H, W]", dims));
             }
             let (batch, image) = dims.split_at(dims.len() - 3);
+            let fits = match *kernel.dims() {
+                [_, c, h, w] => {
+                    let most = [image[1], image[2]].map(|n| n.saturating_add(2 * padding));
+                    c == image[0] && h > 0 && w > 0 && h <= most[0] && w <= most[1]
+                }
+                _ => false,
+            };
+            if !fits {
+                let expected = format!("[out, {}, h, w] within images {image:?}", image[0]);
+                return Err(Error::shape(op, "kernel", expected, kernel.dims()));
+            }
             let images = t.reshape(((), image[0], image[1], image[2]))?;
             let out = images.contiguous()?.conv2d(kernel, padding, stride, 1, 1)?;
             Ok(out.reshape([batch, &out.dims()[1..]].concat())?)
@@ -348,6 +395,9 @@ pub fn trace_estimate(
     noise: &Tensor,
 ) -> Result<Trace> {
     let op = "dual::trace_estimate";
+    if x.rank() == 0 {
+        return Err(Error::shape(op, "x", "[.., D]", x.dims()));
+    }
     if noise.dims() != x.dims() {
         let expected = format!("{:?}, the shape of x", x.dims());
         return Err(Error::shape(op, "noise", expected, noise.dims()));

@@ -267,6 +267,15 @@ fn every_flow_through_the_harness() -> Result<()> {
             check_bijector(build, &parameters, &x, Bounds::default())?;
         }};
     }
+    let coupling = RealNvpConfig {
+        features: 3,
+        layers: 2,
+        hidden: vec![8],
+        activation: Activation::Tanh,
+        context: 2,
+        ..Default::default()
+    };
+    check!(real_nvp, &coupling, |flow, context| flow.given(&context)?);
     check!(maf, &affine, |flow, context| flow.given(&context)?);
     check!(iaf, &affine, |flow, context| flow
         .base()

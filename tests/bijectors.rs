@@ -133,6 +133,59 @@ fn couplings_of_vectors() -> Result<()> {
     Ok(())
 }
 
+/// Parts that are not those of the split, and masks that are not of zeros and ones.
+#[test]
+fn splits_refuse_what_does_not_fit() -> Result<()> {
+    let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F64, &CPU);
+    let (half, channels) = (Split::half(5, false)?, Split::channels(4, true)?);
+    let board = Split::checkerboard(2, 3, false)?;
+    for (split, passing, changing, names) in [
+        (&half, &[][..], &[2][..], "passing"),
+        (&half, &[7, 2], &[7, 2], "passing"),
+        (&half, &[7, 3], &[7, 3], "changing"),
+        (&half, &[7, 3], &[6, 2], "changing"),
+        (&channels, &[2, 3], &[2, 3], "passing"),
+        (&channels, &[2, 3, 3], &[2, 3, 2], "changing"),
+        (&board, &[6], &[6], "passing"),
+        (&board, &[1, 2, 3], &[7, 1, 2, 3], "changing"),
+    ] {
+        let error = split.merge(&zeros(passing)?, &zeros(changing)?);
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains(&format!("Split::merge: {names}")), "{error}");
+    }
+    for wrong in [[0u8, 0], [1, 1], [3, 3], [2, 1], [2, 0]] {
+        assert!(
+            Split::mask(&Tensor::new(&wrong, &CPU)?).is_err(),
+            "{wrong:?}"
+        );
+    }
+    Ok(())
+}
+
+/// Members of each element by themselves do not hide that an argument is no event.
+#[test]
+fn chains_name_what_they_refuse() -> Result<()> {
+    let scalar = real(&[], 0);
+    let members = || -> Result<Vec<Box<dyn Bijector + Send + Sync>>> {
+        Ok(vec![Box::new(Exp), Box::new(Permutation::reverse(3)?)])
+    };
+    let reversible = Reversible::new(Sequence::new(members()?), &[]);
+    let chain = Chain::new(Exp, Permutation::reverse(3)?);
+    let all: [(&dyn Bijector, &str); 3] = [
+        (&Sequence::new(members()?), "Sequence"),
+        (&reversible, "Reversible"),
+        (&chain, "Chain"),
+    ];
+    for (f, name) in all {
+        for error in [f.transform(&scalar), f.inverse(&scalar)] {
+            let error = error.unwrap_err().to_string();
+            assert!(error.starts_with(name), "{name}: {error}");
+            assert!(error.contains("1 dims or more"), "{error}");
+        }
+    }
+    Ok(())
+}
+
 /// A conditioner of images that mixes each channel with its neighbours' sum.
 #[test]
 fn couplings_of_images() -> Result<()> {
@@ -336,6 +389,25 @@ fn normalization() -> Result<()> {
     );
     assert!(ActNorm::from_data(&flat.narrow(0, 0, 0)?, Per::Channel).is_err());
     assert!(ActNorm::from_data(&real(&[2], 0), Per::Channel).is_err());
+    // No number, and a variance that f32 does not hold: nothing to start from.
+    for wrong in [f64::NAN, f64::INFINITY, 1e30] {
+        let data = flat.narrow(0, 0, 1)?.affine(wrong, 0.)?;
+        let data = Tensor::cat(&[&flat, &data], 0)?;
+        let error = ActNorm::from_data(&data, Per::Channel).unwrap_err();
+        assert!(error.to_string().contains("from_data: data"), "{error}");
+    }
+    // Parts do not broadcast with those of an event; parameters do with each other.
+    let (one, three) = (real(&[1], 0), real(&[3], 0));
+    for (per, x) in [(Per::Feature, &vectors), (Per::Channel, &images)] {
+        let error = ActNorm::new(&one, &one, per)?.inverse(x).unwrap_err();
+        assert!(error.to_string().contains("ActNorm::inverse: y"), "{error}");
+        let norm = FlowBatchNorm::new(&one, &one.sqr()?, 1e-5, per)?;
+        let error = norm.transform(x).unwrap_err().to_string();
+        assert!(error.contains("FlowBatchNorm::transform: x"), "{error}");
+        assert_eq!(ActNorm::new(&three, &one, per)?.log_scale().dims(), [3]);
+        let norm = FlowBatchNorm::new(&three, &one.sqr()?, 1e-5, per)?;
+        assert_eq!(norm.observe(x, 0.5)?.variance().dims(), [3]);
+    }
     Ok(())
 }
 
@@ -365,6 +437,8 @@ fn batch_normalization_in_training() -> Result<()> {
     assert!(gradients.get(&first).is_none());
     assert!(norm.observe(&data.narrow(0, 0, 0)?, 0.5).is_err());
     assert!(norm.observe(&data, 1.5).is_err());
+    let error = norm.observe(&(&data / 0.)?, 0.5).unwrap_err().to_string();
+    assert!(error.contains("FlowBatchNorm::observe: data"), "{error}");
     assert!(norm.observe(&real(&[4, 2], 0), 0.5).is_err());
     assert!(FlowBatchNorm::new(&mean, &variance.neg()?, 1e-5, Per::Feature).is_err());
     assert!(FlowBatchNorm::new(&mean, &variance, 0., Per::Feature).is_err());

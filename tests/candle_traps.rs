@@ -131,3 +131,19 @@ fn second_derivatives_are_silently_wrong() -> Result<()> {
     assert_ne!(gradient(&slope, &x)?, Some(vec![12.]));
     Ok(())
 }
+
+/// A later part of nothing lies beyond the end of what is stored.
+#[test]
+fn sums_of_a_part_of_nothing_panic() -> Result<()> {
+    let none = Tensor::zeros((0, 4), DType::F32, &Device::Cpu)?;
+    let part = none.narrow(1, 2, 2)?;
+    let sum = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| part.sum(1)));
+    assert!(sum.is_err());
+    let (passing, changing) = candle_prob::bijector::Split::half(4, false)?.take(&none)?;
+    assert_eq!(
+        (passing.dims(), changing.dims()),
+        (&[0, 2][..], &[0, 2][..])
+    );
+    assert_eq!(changing.sum(1)?.dims(), [0]);
+    Ok(())
+}

@@ -127,3 +127,51 @@ fn traces_are_exact_or_unbiased() -> Result<()> {
     assert!(Dual::new(&x, &b).is_err());
     Ok(())
 }
+
+/// What would give a tangent of other dims than those of the directions and the value.
+#[test]
+fn shapes_that_do_not_fit_are_refused_by_name() -> Result<()> {
+    let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F64, &CPU);
+    let moving = |shape: &[usize]| Dual::new(&zeros(shape)?, &zeros(&[&[3], shape].concat())?);
+    let (row, image) = (moving(&[2])?, moving(&[1, 4, 4])?);
+    let square = zeros(&[2, 1, 3, 3])?;
+    let refused = [
+        (
+            row.chain(zeros(&[3, 2])?, || Ok(zeros(&[2])?)),
+            "chain: value",
+        ),
+        (
+            row.chain(zeros(&[2])?, || Ok(zeros(&[3, 2])?)),
+            "chain: slope",
+        ),
+        // It works on the directions too.
+        (
+            row.linear(|t| Ok(t.flatten_all()?.narrow(0, 0, 2)?)),
+            "linear: f",
+        ),
+        (row.linear(|t| Ok(t.unsqueeze(0)?)), "linear: f"),
+        (row.dense(&zeros(&[2])?, None), "dense: weight"),
+        (row.dense(&zeros(&[4, 3])?, None), "dense: weight"),
+        (image.conv2d(&square, 1, 0), "conv2d: stride"),
+        (image.conv2d(&zeros(&[2, 1, 5, 5])?, 0, 1), "conv2d: kernel"),
+        (image.conv2d(&zeros(&[2, 3, 3, 3])?, 1, 1), "conv2d: kernel"),
+        (image.conv2d(&zeros(&[3, 3])?, 1, 1), "conv2d: kernel"),
+    ];
+    for (result, what) in refused {
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains(&format!("Dual::{what}")), "{error}");
+    }
+    let (scalar, still) = (zeros(&[])?, |x: &Dual| Ok(x.clone()));
+    let error = dual::trace_estimate(still, &scalar, &scalar).unwrap_err();
+    assert!(error.to_string().contains("trace_estimate: x"), "{error}");
+    // A kernel as large as the padded image, and no images.
+    assert_eq!(
+        image.conv2d(&zeros(&[2, 1, 6, 6])?, 1, 1)?.value().dims(),
+        [2, 1, 1]
+    );
+    assert_eq!(
+        moving(&[0, 1, 4, 4])?.conv2d(&square, 1, 2)?.value().dims(),
+        [0, 2, 2, 2]
+    );
+    Ok(())
+}

@@ -86,6 +86,64 @@ fn deep_couplings_stay_finite() -> Result<()> {
     Ok(())
 }
 
+/// Batches without a row pass in every dtype, and half precision gives values and log-dets as near as its digits allow.
+#[test]
+fn no_rows_and_half_precision() -> Result<()> {
+    for (name, build) in FLOWS {
+        let vars = VarMap::new();
+        build(init::seeded(&vars, 1, DType::F64, CPU))?;
+        let mut rng = Rng::new(6);
+        let mut weights = std::collections::HashMap::new();
+        for (weight, var) in init::named_vars(&vars)? {
+            // Numbers that all dtypes hold.
+            let drawn = (rng.normal(var.shape(), DType::F64, CPU)? * 0.1)?;
+            let short = drawn.to_dtype(DType::BF16)?.to_dtype(DType::F64)?;
+            weights.insert(weight, short);
+        }
+        let x = rng.normal((6, 5), DType::F64, CPU)?;
+        let x = x.to_dtype(DType::BF16)?.to_dtype(DType::F64)?;
+        let run = |dtype: DType, rows: &[usize], inverse: bool| -> Result<Vec<Tensor>> {
+            let cast = |(name, w): (&String, &Tensor)| Ok((name.clone(), w.to_dtype(dtype)?));
+            let tensors = weights.iter().map(cast).collect::<Result<_>>()?;
+            let flow = build(VarBuilder::from_tensors(tensors, dtype, CPU))?;
+            let count: usize = rows.iter().product();
+            let x = x.narrow(0, 0, count)?.reshape([rows, &[5]].concat())?;
+            let x = candle_core::Var::from_tensor(&x.to_dtype(dtype)?)?;
+            let (y, log_det) = match inverse {
+                false => flow.transform_and_log_det(&x)?,
+                true => flow.inverse_and_log_det(&x)?,
+            };
+            let gradients = (y.sum_all()? + log_det.sum_all()?)?.backward()?;
+            let slope = gradients.get(&x).map(|slope| slope.to_dtype(DType::F64));
+            let slope = slope.transpose()?.unwrap_or(x.to_dtype(DType::F64)?);
+            let total = slope.abs()?.sum_all()?.to_scalar::<f64>()?;
+            assert!(total.is_finite(), "{name} {dtype:?}: {total}");
+            assert_eq!((y.dims(), slope.dims()), (x.dims(), x.dims()), "{name}");
+            Ok(vec![y.detach(), log_det.detach()])
+        };
+        for inverse in [false, true] {
+            let exact = run(DType::F64, &[6], inverse)?;
+            for (dtype, unit) in [
+                (DType::F64, 1e-15),
+                (DType::F32, 6e-8),
+                (DType::F16, 5e-4),
+                (DType::BF16, 4e-3),
+            ] {
+                for rows in [&[0][..], &[2, 0]] {
+                    run(dtype, rows, inverse)?;
+                }
+                for (i, (got, want)) in run(dtype, &[6], inverse)?.iter().zip(&exact).enumerate() {
+                    let gap = (got.to_dtype(DType::F64)? - want)?.abs()?;
+                    let size = want.abs()?.max_all()?.to_scalar::<f64>()?.max(1.);
+                    let gap = gap.max_all()?.to_scalar::<f64>()? / size;
+                    assert!(gap <= 40. * unit, "{name} {dtype:?} {inverse} {i}: {gap}");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 type Build = fn(VarBuilder) -> Result<Box<dyn Bijector>>;
 
 /// Under a name, each flow with an odd number of features and a context of none.

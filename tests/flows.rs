@@ -189,6 +189,68 @@ fn one_node_is_the_layers_one_by_one() -> Result<()> {
     Ok(())
 }
 
+/// An argument laid out otherwise, and a context that stands for many rows, are what their copies are.
+#[test]
+fn strides_and_broadcasts() -> Result<()> {
+    let (features, context, hidden) = (5, 3, vec![8]);
+    let affine = RealNvpConfig {
+        features,
+        context,
+        hidden: hidden.clone(),
+        ..Default::default()
+    };
+    let maf = MafConfig {
+        features,
+        context,
+        hidden: hidden.clone(),
+        ..Default::default()
+    };
+    let spline = NeuralSplineConfig {
+        features,
+        context,
+        hidden,
+        ..Default::default()
+    };
+    let draw = |seed: u64, shape: &[usize]| Rng::new(seed).normal(shape, DType::F32, &CPU);
+    for recipe in [
+        Recipe::Affine(affine),
+        Recipe::Maf(maf),
+        Recipe::Spline(spline.clone()),
+        Recipe::Autoregressive(spline),
+    ] {
+        for (shape, inverse) in [(&[3][..], false), (&[1, 3], true), (&[4, 1, 3], true)] {
+            let (given, turned) = (draw(5, shape)?, draw(6, &[features, 6, 4])?);
+            let run = |copy: bool| -> Result<Vec<Tensor>> {
+                let given = Var::from_tensor(&given)?;
+                let turned = Var::from_tensor(&turned)?;
+                let (mut context, mut x) = (given.as_tensor().clone(), turned.permute((2, 1, 0))?);
+                if copy {
+                    context = context.broadcast_as((4, 6, 3))?.contiguous()?;
+                    x = x.contiguous()?;
+                }
+                let (flow, vars) = flow(&recipe, 0.8, DType::F32, Some(&context))?;
+                let count = vars.len();
+                let (y, log_det) = match inverse {
+                    false => flow.transform_and_log_det(&x)?,
+                    true => flow.inverse_and_log_det(&x)?,
+                };
+                let loss = (y.sin()?.sum_all()? + log_det.sin()?.sum_all()?)?;
+                let gradients = loss.backward()?;
+                let mut all = vec![y.detach(), log_det.detach()];
+                for leaf in [given, turned].into_iter().chain(vars) {
+                    all.extend(gradients.get(&leaf).cloned());
+                }
+                assert_eq!(all.len(), 4 + count, "{recipe:?}: a gradient is lost");
+                Ok(all)
+            };
+            for (i, (a, b)) in run(false)?.iter().zip(&run(true)?).enumerate() {
+                close(a, b, 1e-6, &format!("{recipe:?} {shape:?} output {i}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn there_and_back() -> Result<()> {
     let recipe = Recipe::Affine(RealNvpConfig {

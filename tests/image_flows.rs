@@ -138,6 +138,39 @@ fn glow_meets_its_jacobian() -> Result<()> {
     )
 }
 
+/// Three channels of 8 x 8: 192 numbers, whose Jacobian is that of one image moved in each of them.
+#[test]
+fn colour_images_meet_their_jacobian() -> Result<()> {
+    let image = [3, 8, 8];
+    let real = RealNvpImageConfig { image, ..small() };
+    let config = GlowConfig {
+        image,
+        steps: 1,
+        ..small_glow()
+    };
+    let builds: [Build; 2] = [&|vb| real_nvp_image(&real, vb), &|vb| glow(&config, vb)];
+    for build in builds {
+        let weights = weights(build)?;
+        let flow = built(build, &weights, DType::F64)?;
+        let x = Rng::new(3).normal((1, 3, 8, 8), DType::F64, CPU)?;
+        let (z, log_det) = flow.inverse_and_log_det(&x)?;
+        let step = 1e-5;
+        let steps = (Tensor::eye(192, DType::F64, CPU)? * step)?.reshape((192, 3, 8, 8))?;
+        let ends = flow.inverse(&x.broadcast_add(&steps)?)?;
+        let starts = flow.inverse(&x.broadcast_sub(&steps)?)?;
+        let rows = ((ends - starts)? / (2. * step))?.reshape((192, 192))?;
+        let want = candle_prob::bijector::Lu::decompose(&rows)?.log_det()?;
+        let gap = difference(&log_det, &want.reshape(1)?)?;
+        assert!(gap < 1e-4, "log-det: {gap}");
+        assert!(difference(&flow.transform(&z)?, &x)? < 1e-9);
+        let narrow = built(build, &weights, DType::F32)?;
+        let x = x.to_dtype(DType::F32)?;
+        let gap = difference(&narrow.transform(&narrow.inverse(&x)?)?, &x)?;
+        assert!(gap < 1e-4, "round trip: {gap}");
+    }
+    Ok(())
+}
+
 fn difference(a: &Tensor, b: &Tensor) -> Result<f64> {
     let gap = (a - b)?.abs()?.max_all()?;
     Ok(gap.to_dtype(DType::F64)?.to_scalar()?)
@@ -168,8 +201,20 @@ fn a_fresh_flow_is_the_identity() -> Result<()> {
     assert!((length(&z)? / length(&x)? - 1.).abs() < 1e-5);
     assert!(log_det.abs()?.max_all()?.to_scalar::<f32>()? < 1e-2);
     assert!(difference(&flow.transform(&z)?, &x)? < 1e-5);
-    let none = x.narrow(0, 0, 0)?;
-    assert_eq!(flow.inverse(&none)?.dims(), [0, 1, 28, 28]);
+    // No images, in every dtype that candle convolves.
+    for dtype in [DType::F16, DType::F32, DType::F64] {
+        let vb = || init::seeded(&VarMap::new(), 1, dtype, CPU);
+        for flow in [real_nvp_image(&small(), vb())?, glow(&small_glow(), vb())?] {
+            let none = Var::zeros((2, 0, 1, 4, 4), dtype, CPU)?;
+            for (y, log_det) in [
+                flow.inverse_and_log_det(&none)?,
+                flow.transform_and_log_det(&none)?,
+            ] {
+                assert_eq!((y.dims(), log_det.dims()), (none.dims(), &[2, 0][..]));
+                (y.sum_all()? + log_det.sum_all()?)?.backward()?;
+            }
+        }
+    }
     Ok(())
 }
 
@@ -334,6 +379,11 @@ fn data_start_the_norms() -> Result<()> {
     assert!(means < 1e-9, "{means}");
     let squares = z.sqr()?.mean((0, 2, 3))?.sum_all()?.to_scalar::<f64>()?;
     assert!((squares - 4.).abs() < 1e-9, "{squares}");
+    // Images that are no numbers start nothing: the flow can still be started.
+    let other = glow(&config, init::seeded(&VarMap::new(), 1, DType::F64, CPU))?;
+    let error = other.initialize(&(&x / 0.)?).unwrap_err().to_string();
+    assert!(error.contains("data: expected finite"), "{error}");
+    assert!(other.initialize(&x)?);
     // What holds no variables cannot be started.
     let tensors: HashMap<String, Tensor> = init::named_vars(&vars)?
         .into_iter()

@@ -18,6 +18,10 @@ use common::plot::{Cell, densities, histogram};
 use common::report::Output;
 use std::process::ExitCode;
 
+// Training makes and drops large tensors all the time; this allocator keeps their pages.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Points of the figures.
 const POINTS: usize = 50_000;
 /// Ends of the data's axis.

@@ -17,7 +17,8 @@ const FLOOR: f64 = 1e-3;
 /// Shapes: `loc` and `log_scale` hold one number for each part; `x` and `y` are `batch ++ [d]` or `batch ++ [C, H, W]`, the
 /// log-det is `batch`. Gradients: to argument and parameters, first derivatives only.
 ///
-/// Errors: parameters of more or fewer dims than one or of different kind; an argument that does not fit them; empty data.
+/// Errors: parameters of more or fewer dims than one or of different kind; an argument of another number of parts; data that
+/// are empty or not finite.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -47,16 +48,17 @@ impl ActNorm {
     /// From shift and log-scale of each part.
     pub fn new(loc: &Tensor, log_scale: &Tensor, per: Per) -> Result<Self> {
         let op = "ActNorm::new";
-        shape::broadcast_filled(op, [("loc", loc), ("log_scale", log_scale)])?;
+        let [loc, log_scale] =
+            shape::broadcast_filled(op, [("loc", loc), ("log_scale", log_scale)])?;
         let affine = Affine::soft_clamped(
-            &per.spread(op, "loc", loc)?,
-            &per.spread(op, "log_scale", log_scale)?,
+            &per.spread(op, "loc", &loc)?,
+            &per.spread(op, "log_scale", &log_scale)?,
             f64::INFINITY,
         )?;
         Ok(ActNorm {
             affine,
-            loc: loc.clone(),
-            log_scale: log_scale.clone(),
+            loc,
+            log_scale,
             per,
         })
     }
@@ -87,11 +89,13 @@ impl Bijector for ActNorm {
     }
 
     fn transform_and_log_det(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
+        self.per.check(["ActNorm::transform", "x"], x, &self.loc)?;
         let (y, log_det) = self.affine.transform_and_log_det(x)?;
         Ok((y, sum_last(log_det, self.event_rank())?))
     }
 
     fn inverse_and_log_det(&self, y: &Tensor) -> Result<(Tensor, Tensor)> {
+        self.per.check(["ActNorm::inverse", "y"], y, &self.loc)?;
         let (x, log_det) = self.affine.inverse_and_log_det(y)?;
         Ok((x, sum_last(log_det, self.event_rank())?))
     }

@@ -1,13 +1,13 @@
 //! One bijector after another.
 
-use super::{Bijector, sum_last, turned};
+use super::{Bijector, check_rank, sum_last, turned};
 use crate::error::Result;
 use candle_core::Tensor;
 
 /// `first`, then `second`: `y = second(first(x))`. Longer chains are chains of chains.
 ///
 /// Formula: the log-dets add up. Shapes: the event rank is the larger of the two; the log-det of the other is summed over
-/// the dims that it does not couple. Gradients and errors: those of the two.
+/// the dims that it does not couple. Gradients: those of the two. Errors: theirs; an argument of fewer dims than an event has.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -45,12 +45,14 @@ impl<A: Bijector, B: Bijector> Bijector for Chain<A, B> {
     }
 
     fn transform_and_log_det(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
+        check_rank(["Chain::transform", "x"], x, self.event_rank())?;
         let (between, first) = self.first.transform_and_log_det(x)?;
         let (y, second) = self.second.transform_and_log_det(&between)?;
         Ok((y, self.add(first, second)?))
     }
 
     fn inverse_and_log_det(&self, y: &Tensor) -> Result<(Tensor, Tensor)> {
+        check_rank(["Chain::inverse", "y"], y, self.event_rank())?;
         let (between, second) = self.second.inverse_and_log_det(y)?;
         let (x, first) = self.first.inverse_and_log_det(&between)?;
         Ok((x, self.add(first, second)?))

@@ -18,7 +18,7 @@ use candle_core::Tensor;
 /// before. The log-det does not count what the statistics themselves owe to the batch.
 ///
 /// Errors: statistics of other dims than one or of different kind, a negative variance, an epsilon that is not positive, a
-/// momentum outside [0, 1], an empty batch to observe, an argument that does not fit.
+/// momentum outside [0, 1], a batch to observe that is empty or not finite, an argument of another number of parts.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -53,9 +53,10 @@ impl FlowBatchNorm {
             let expected = "a positive number";
             return Err(Error::value(op, "epsilon", expected, epsilon));
         }
-        shape::broadcast_filled(op, [("mean", mean), ("variance", variance)])?;
+        let parameters = [("mean", mean), ("variance", variance)];
+        let [mean, variance] = shape::broadcast_filled(op, parameters)?;
         let far = End::Open(f64::INFINITY);
-        if let Some(found) = first_outside(variance, End::Closed(0.), far)? {
+        if let Some(found) = first_outside(&variance, End::Closed(0.), far)? {
             let expected = "numbers of 0 or more";
             return Err(Error::value(op, "variance", expected, found));
         }
@@ -119,11 +120,15 @@ impl Bijector for FlowBatchNorm {
     }
 
     fn transform_and_log_det(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
+        self.per
+            .check(["FlowBatchNorm::transform", "x"], x, &self.mean)?;
         let (y, log_det) = self.affine.transform_and_log_det(x)?;
         Ok((y, sum_last(log_det, self.event_rank())?))
     }
 
     fn inverse_and_log_det(&self, y: &Tensor) -> Result<(Tensor, Tensor)> {
+        self.per
+            .check(["FlowBatchNorm::inverse", "y"], y, &self.mean)?;
         let (x, log_det) = self.affine.inverse_and_log_det(y)?;
         Ok((x, sum_last(log_det, self.event_rank())?))
     }

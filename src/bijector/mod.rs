@@ -14,7 +14,7 @@
 //! Both directions are closed forms, except where the type says which is a search or takes one pass for each element. A new
 //! bijector goes through `testing::check_bijector` of the feature `testing`.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use candle_core::{D, Tensor};
 
 /// An invertible map.
@@ -102,6 +102,31 @@ fn turned(first: Option<Tensor>, second: Option<Tensor>) -> Result<Option<Tensor
         (Some(first), Some(second)) => Ok(Some(first.broadcast_ne(&second)?)),
         (first, second) => Ok(first.or(second)),
     }
+}
+
+/// Refuses an argument without `count` slices in the dim that is `rank` from the last.
+fn check_slices([op, arg]: [&'static str; 2], x: &Tensor, rank: usize, count: usize) -> Result<()> {
+    let at = x.rank().checked_sub(rank);
+    if at.is_some_and(|at| x.dims()[at] == count) {
+        return Ok(());
+    }
+    check_rank([op, arg], x, rank)?;
+    let after = ", _".repeat(rank.saturating_sub(1));
+    Err(Error::shape(
+        op,
+        arg,
+        format!("[.., {count}{after}]"),
+        x.dims(),
+    ))
+}
+
+/// Refuses an argument with fewer dims than an event has.
+fn check_rank([op, arg]: [&'static str; 2], x: &Tensor, rank: usize) -> Result<()> {
+    if x.rank() < rank {
+        let expected = format!("{rank} dims or more");
+        return Err(Error::shape(op, arg, expected, x.dims()));
+    }
+    Ok(())
 }
 
 /// Sums over the last dims.

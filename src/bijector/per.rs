@@ -1,6 +1,8 @@
 //! One number for each feature, or for each channel of an image.
 
+use super::check_slices;
 use crate::error::{Error, Result};
+use crate::kernels::range::{End, first_outside};
 use candle_core::Tensor;
 
 /// What layers with one pair of numbers for each part of an event count as a part.
@@ -19,6 +21,11 @@ impl Per {
             Per::Feature => 1,
             Per::Channel => 3,
         }
+    }
+
+    /// Refuses an event of another number of parts.
+    pub(super) fn check(self, names: [&'static str; 2], x: &Tensor, parts: &Tensor) -> Result<()> {
+        check_slices(names, x, self.event_rank(), parts.elem_count())
     }
 
     /// One number for each part, so that it broadcasts with events.
@@ -51,6 +58,12 @@ impl Per {
         let parts = parts.contiguous()?;
         let mean = parts.mean_keepdim(1)?;
         let variance = parts.broadcast_sub(&mean)?.sqr()?.mean(1)?;
+        let far = End::Open(f64::INFINITY);
+        if let Some(found) = first_outside(&variance, End::Closed(0.), far)? {
+            let expected = "finite numbers of a finite variance";
+            let found = format!("variance {found}");
+            return Err(Error::value(op, "data", expected, found));
+        }
         Ok([mean.squeeze(1)?, variance])
     }
 }

@@ -1,6 +1,6 @@
 //! Another order of the elements.
 
-use super::{Bijector, zeros};
+use super::{Bijector, check_slices, zeros};
 use crate::Rng;
 use crate::error::{Error, Result};
 use candle_core::Tensor;
@@ -87,19 +87,10 @@ impl Permutation {
     }
 
     fn apply(&self, op: &'static str, order: &[u32], x: &Tensor) -> Result<(Tensor, Tensor)> {
-        let at = x.rank().checked_sub(self.dim);
-        match at.filter(|at| x.dims()[*at] == order.len()) {
-            Some(at) => {
-                let index = Tensor::new(order, x.device())?;
-                let y = x.contiguous()?.index_select(&index, at)?;
-                Ok((y, zeros(x, self.dim)?))
-            }
-            None => {
-                let after = ", _".repeat(self.dim - 1);
-                let expected = format!("[.., {}{after}]", order.len());
-                Err(Error::shape(op, "argument", expected, x.dims()))
-            }
-        }
+        check_slices([op, "argument"], x, self.dim, order.len())?;
+        let index = Tensor::new(order, x.device())?;
+        let y = x.contiguous()?.index_select(&index, x.rank() - self.dim)?;
+        Ok((y, zeros(x, self.dim)?))
     }
 }
 

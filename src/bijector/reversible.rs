@@ -1,6 +1,6 @@
 //! Chains that keep no activations.
 
-use super::{Bijector, Sequence};
+use super::{Bijector, Sequence, check_rank};
 use crate::error::Result;
 use crate::kernels::reversible::{self, Steps};
 use candle_core::{Tensor, Var};
@@ -60,6 +60,7 @@ impl Reversible {
     }
 
     fn apply(&self, op: &'static str, inverse: bool, x: &Tensor) -> Result<(Tensor, Tensor)> {
+        check_rank([op, "argument"], x, self.event_rank())?;
         let walk = Walk {
             sequence: self.sequence.clone(),
             inverse,

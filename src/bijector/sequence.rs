@@ -1,14 +1,14 @@
 //! Many bijectors, one after another.
 
-use super::{Bijector, sum_last, turned};
+use super::{Bijector, check_rank, sum_last, turned};
 use crate::error::Result;
 use candle_core::Tensor;
 
 /// The bijectors of a list, first to last: `y = f_n(.. f_2(f_1(x)))`. An empty list is the identity.
 ///
 /// Formula: the log-dets add up. Shapes: the event rank is the largest of the list's, so its members may change the shape of
-/// an event but not its rank; the log-det of the others is summed over the dims that they do not couple. Gradients and
-/// errors: those of the members.
+/// an event but not its rank; the log-det of the others is summed over the dims that they do not couple. Gradients: those of
+/// the members. Errors: theirs; an argument of fewer dims than an event has.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -73,6 +73,7 @@ impl Bijector for Sequence {
     }
 
     fn transform_and_log_det(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
+        check_rank(["Sequence::transform", "x"], x, self.event_rank())?;
         let (mut y, mut total) = (x.clone(), None);
         for member in &self.members {
             let (next, log_det) = member.transform_and_log_det(&y)?;
@@ -84,6 +85,7 @@ impl Bijector for Sequence {
     }
 
     fn inverse_and_log_det(&self, y: &Tensor) -> Result<(Tensor, Tensor)> {
+        check_rank(["Sequence::inverse", "y"], y, self.event_rank())?;
         let (mut x, mut total) = (y.clone(), None);
         for member in self.members.iter().rev() {
             let (next, log_det) = member.inverse_and_log_det(&x)?;

@@ -11,7 +11,7 @@ use candle_core::Tensor;
 ///
 /// Shapes: `loc` broadcasts with the last dims of the argument. Gradients: to argument and shift.
 ///
-/// Errors: an argument of another dtype or device, or with fewer dims than the shift has.
+/// Errors: an argument that is not floating point, of another dtype or device, or with fewer dims than the shift has.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -43,6 +43,7 @@ impl Shift {
 
     /// The shift in the argument's shape.
     fn full(&self, op: &'static str, x: &Tensor) -> Result<Tensor> {
+        shape::float(op, "argument", x)?;
         shape::same_kind(op, "argument", x, &self.loc)?;
         if shape::broadcast(x.dims(), self.loc.dims()).as_deref() != Some(x.dims()) {
             let expected = format!("a shape to which {:?} broadcasts", self.loc.dims());

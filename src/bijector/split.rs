@@ -1,6 +1,6 @@
 //! Which elements of an event a coupling leaves as they are.
 
-use super::sum_last;
+use super::{check_slices, sum_last};
 use crate::error::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 
@@ -78,12 +78,21 @@ impl Split {
 
     /// Elements with a 1 in the mask, u8 of the event's shape (dims of 1 repeat), pass.
     pub fn mask(mask: &Tensor) -> Result<Self> {
-        let sum = mask.to_dtype(DType::F64)?.sum_all()?;
-        let ones = sum.to_scalar::<f64>()?;
-        if mask.dtype() != DType::U8 || ones == 0. || ones == mask.elem_count() as f64 {
-            let expected = "u8, with zeros and ones";
-            let found = format!("{:?} with {ones} ones", mask.dtype());
-            return Err(Error::value("Split::mask", "mask", expected, found));
+        let (op, expected) = ("Split::mask", "u8, with zeros and ones alone, and both");
+        if mask.dtype() != DType::U8 {
+            let found = format!("{:?}", mask.dtype());
+            return Err(Error::value(op, "mask", expected, found));
+        }
+        let numbers = mask.flatten_all()?.to_vec1::<u8>()?;
+        let counts = [0, 1].map(|number| numbers.iter().filter(|n| **n == number).count());
+        if counts.contains(&0) || counts[0] + counts[1] < numbers.len() {
+            let found = format!(
+                "{} zeros and {} ones of {}",
+                counts[0],
+                counts[1],
+                numbers.len()
+            );
+            return Err(Error::value(op, "mask", expected, found));
         }
         Ok(Split(Kind::Mask(mask.clone())))
     }
@@ -133,24 +142,17 @@ impl Split {
 
     /// Refuses a tensor that cannot be split so.
     pub(super) fn check(&self, op: &'static str, arg: &'static str, x: &Tensor) -> Result<()> {
-        let dims = x.dims();
-        let (fits, expected) = match &self.0 {
+        let mask = match &self.0 {
             Kind::Slices { rank, order, .. } => {
-                let at = dims.len().checked_sub(*rank);
-                let fits = at.is_some_and(|at| dims[at] == order.len());
-                let after = ", _".repeat(rank - 1);
-                (fits, format!("[.., {}{after}]", order.len()))
+                return check_slices([op, arg], x, *rank, order.len());
             }
-            Kind::Mask(mask) => {
-                let full = crate::shape::broadcast(dims, mask.dims());
-                let fits = full.as_deref() == Some(dims);
-                (fits, format!("[..] ++ {:?}", mask.dims()))
-            }
+            Kind::Mask(mask) => mask,
         };
-        if fits {
+        if crate::shape::broadcast(x.dims(), mask.dims()).as_deref() == Some(x.dims()) {
             return Ok(());
         }
-        Err(Error::shape(op, arg, expected, dims))
+        let expected = format!("[..] ++ {:?}", mask.dims());
+        Err(Error::shape(op, arg, expected, x.dims()))
     }
 
     /// The passing and the changing part.
@@ -175,6 +177,26 @@ impl Split {
 
     /// The two parts in their places: what [`take`](Split::take) has taken apart.
     pub fn merge(&self, passing: &Tensor, changing: &Tensor) -> Result<Tensor> {
+        let op = "Split::merge";
+        // The changing part's shape, for a passing part of this one.
+        let mut shape = passing.dims().to_vec();
+        match &self.0 {
+            Kind::Slices {
+                rank,
+                passing: on,
+                changing: off,
+                ..
+            } => {
+                check_slices([op, "passing"], passing, *rank, on.len())?;
+                let dim = shape.len() - rank;
+                shape[dim] = off.len();
+            }
+            Kind::Mask(_) => self.check(op, "passing", passing)?,
+        }
+        if changing.dims() != shape {
+            let expected = format!("{shape:?}");
+            return Err(Error::shape(op, "changing", expected, changing.dims()));
+        }
         match &self.0 {
             Kind::Slices { rank, order, .. } => {
                 let dim = passing.rank() - rank;
@@ -206,7 +228,9 @@ impl Split {
 fn select(x: &Tensor, slices: &[u32], dim: usize) -> Result<Tensor> {
     let first = slices[0];
     let run = slices.iter().zip(first..).all(|(slice, i)| *slice == i);
-    if run {
+    if run || x.elem_count() == 0 {
+        // Of nothing all runs are the same, and candle reads beyond the end of those that start later.
+        let first = if x.elem_count() == 0 { 0 } else { first };
         return Ok(x.narrow(dim, first as usize, slices.len())?);
     }
     let index = Tensor::new(slices, x.device())?;
