@@ -4,6 +4,7 @@
 use crate::kernels::activation::Activation;
 use crate::kernels::buffer::{View, filled};
 use crate::kernels::dense::chain::Sums;
+use crate::kernels::dense::transpose;
 use crate::kernels::gemm::{Mat, Write, tiles};
 use crate::kernels::math;
 use crate::kernels::simd::{Loop, dispatch};
@@ -17,50 +18,74 @@ pub(super) fn supported(activation: Activation) -> bool {
     )
 }
 
-struct Layer<'a> {
+pub(super) struct Layer<'a> {
     /// [out, in]
-    w: Mat<'a>,
+    pub(super) w: &'a [f32],
+    /// [in, out]: a product with many small blocks of rows packs it faster.
+    transposed: Vec<f32>,
     b: Option<&'a [f32]>,
-    activation: Activation,
-    inputs: usize,
-    outputs: usize,
+    pub(super) activation: Activation,
+    pub(super) inputs: usize,
+    pub(super) outputs: usize,
     /// The weight's place among the node's inputs; the bias is the next.
-    at: usize,
+    pub(super) at: usize,
+}
+
+impl<'a> Layer<'a> {
+    pub(super) fn weight(&self) -> Result<Mat<'a>> {
+        Mat::new(self.w, self.outputs, self.inputs)
+    }
 }
 
 pub(super) struct Field<'a> {
-    layers: Vec<Layer<'a>>,
-    /// How many tangents each value has.
-    pub(super) directions: usize,
+    pub(super) layers: Vec<Layer<'a>>,
 }
 
 /// What an evaluation leaves behind.
 pub(super) struct Trail {
     /// What went into each layer.
-    inputs: Vec<Vec<f32>>,
-    /// Tangents before each hidden activation.
+    pub(super) inputs: Vec<Vec<f32>>,
+    /// Tangents before each hidden activation, if they are kept.
     tangents: Vec<Vec<f32>>,
     /// Values and tangents of the result.
     pub(super) out: Vec<f32>,
 }
 
-fn gemm(write: Write, a: Mat, b: Mat, out: &mut [f32], shape: [usize; 2]) -> Result<()> {
+pub(super) fn gemm(write: Write, a: Mat, b: Mat, out: &mut [f32], shape: [usize; 2]) -> Result<()> {
     tiles(out, shape, shape, false, |mut tile| tile.gemm(write, a, b))
+}
+
+/// The product of `a` and `b` is added to a sum, or begins it.
+pub(super) fn accumulate(
+    sum: &mut Option<Vec<f32>>,
+    a: Mat,
+    b: Mat,
+    shape: [usize; 2],
+) -> Result<()> {
+    match sum {
+        Some(sum) => gemm(Write::Add, a, b, sum, shape)?,
+        None => {
+            let set = |out: &mut [f32]| gemm(Write::Set, a, b, out, shape);
+            *sum = Some(filled(shape[0] * shape[1], set)?);
+        }
+    }
+    Ok(())
 }
 
 impl<'a> Field<'a> {
     pub(super) fn new(
         steps: &[(Activation, bool)],
         first: usize,
-        directions: usize,
         inputs: &[Tensor],
         views: &'a [View],
     ) -> Result<Self> {
         let (mut layers, mut at) = (vec![], first);
         for (activation, bias) in steps {
             let (outputs, width) = inputs[at].dims2()?;
+            let w = views[at].f32()?;
             layers.push(Layer {
-                w: Mat::new(views[at].f32()?, outputs, width)?,
+                w,
+                transposed: transpose(w, [outputs, width]),
                 b: bias.then(|| views[at + 1].f32()).transpose()?,
                 activation: *activation,
                 inputs: width,
@@ -69,21 +94,22 @@ impl<'a> Field<'a> {
             });
             at += 1 + usize::from(*bias);
         }
-        Ok(Field { layers, directions })
+        Ok(Field { layers })
     }
 
     pub(super) fn inputs(&self) -> usize {
         self.layers.first().map_or(0, |l| l.inputs)
     }
 
-    /// Values and tangents at `argument`, which has `rows` rows in each block.
+    /// Values and tangents at `argument`, which has `rows` rows in each block; what the way back needs is kept if `keep`.
     pub(super) fn evaluate(&self, argument: Vec<f32>, rows: usize, keep: bool) -> Result<Trail> {
-        let height = rows * (1 + self.directions);
+        let height = argument.len() / self.inputs().max(1);
         let (mut inputs, mut tangents, mut out) = (vec![], vec![], argument);
         for layer in &self.layers {
             let x = Mat::new(&out, height, layer.inputs)?;
+            let w = Mat::new(&layer.transposed, layer.inputs, layer.outputs)?;
             let mut next = filled(height * layer.outputs, |y| {
-                gemm(Write::Set, x, layer.w.t(), y, [height, layer.outputs])
+                gemm(Write::Set, x, w, y, [height, layer.outputs])
             })?;
             let hidden = layer.activation != Activation::Identity;
             if keep && hidden {
@@ -96,9 +122,7 @@ impl<'a> Field<'a> {
                 bias: layer.b,
                 p: &mut next,
             });
-            if keep {
-                inputs.push(out);
-            }
+            inputs.push(out);
             out = next;
         }
         Ok(Trail {
@@ -108,16 +132,18 @@ impl<'a> Field<'a> {
         })
     }
 
-    /// The gradient of the argument from that of the result; the parameters' are set in or added to `sums`.
+    /// The gradient of the argument from those of the result and, by hidden layer, of the activation's slopes where they
+    /// are used elsewhere; the parameters' are set in or added to `sums`.
     pub(super) fn backward(
         &self,
         trail: &Trail,
         mut g: Vec<f32>,
+        slopes: &[Vec<f32>],
         rows: usize,
         needs: &[bool],
         sums: &mut Sums,
     ) -> Result<Vec<f32>> {
-        let height = rows * (1 + self.directions);
+        let height = trail.out.len() / self.layers.last().map_or(1, |l| l.outputs.max(1));
         for (l, layer) in self.layers.iter().enumerate().rev() {
             if layer.activation != Activation::Identity {
                 dispatch(Slopes {
@@ -125,7 +151,8 @@ impl<'a> Field<'a> {
                     width: layer.outputs,
                     rows,
                     y: &trail.inputs[l + 1],
-                    tangents: &trail.tangents[l],
+                    tangents: trail.tangents.get(l).map_or(&[], Vec::as_slice),
+                    slopes: slopes.get(l).map(Vec::as_slice),
                     g: &mut g,
                 });
             }
@@ -138,18 +165,11 @@ impl<'a> Field<'a> {
             let d = Mat::new(&g, height, layer.outputs)?;
             if needs[layer.at] {
                 let x = Mat::new(&trail.inputs[l], height, layer.inputs)?;
-                let shape = [layer.outputs, layer.inputs];
-                match &mut sums[layer.at] {
-                    Some(sum) => gemm(Write::Add, d.t(), x, sum, shape)?,
-                    none => {
-                        let len = layer.outputs * layer.inputs;
-                        let set = |w: &mut [f32]| gemm(Write::Set, d.t(), x, w, shape);
-                        *none = Some(filled(len, set)?);
-                    }
-                }
+                accumulate(&mut sums[layer.at], d.t(), x, [layer.outputs, layer.inputs])?;
             }
+            let w = layer.weight()?;
             g = filled(height * layer.inputs, |x| {
-                gemm(Write::Set, d, layer.w, x, [height, layer.inputs])
+                gemm(Write::Set, d, w, x, [height, layer.inputs])
             })?;
         }
         Ok(g)
@@ -165,24 +185,26 @@ struct Activate<'a> {
     p: &'a mut [f32],
 }
 
-/// The first derivative, and the second, from the value.
+/// The first derivative from the value.
 #[inline(always)]
-fn derivatives<const FMA: bool>(activation: Activation, y: &[f32], s: &mut [f32], s2: &mut [f32]) {
-    let all = y.iter().zip(s.iter_mut().zip(s2));
+pub(super) fn slope<const FMA: bool>(activation: Activation, y: &[f32], s: &mut [f32]) {
+    let all = y.iter().zip(s);
     match activation {
-        Activation::Tanh => all.for_each(|(y, (s, s2))| {
-            *s = (1. - y) * (1. + y);
-            *s2 = -2. * y * *s;
-        }),
-        Activation::Sigmoid => all.for_each(|(y, (s, s2))| {
-            *s = y * (1. - y);
-            *s2 = *s * (1. - 2. * y);
-        }),
+        Activation::Tanh => all.for_each(|(y, s)| *s = (1. - y) * (1. + y)),
+        Activation::Sigmoid => all.for_each(|(y, s)| *s = y * (1. - y)),
         // The sigmoid is 1 - e^-softplus.
-        _ => all.for_each(|(y, (s, s2))| {
-            *s = -math::expm1::<FMA>(-y);
-            *s2 = *s * (1. - *s);
-        }),
+        _ => all.for_each(|(y, s)| *s = -math::expm1::<FMA>(-y)),
+    }
+}
+
+/// The second derivative from the value and the first.
+#[inline(always)]
+fn curvature(activation: Activation, y: &[f32], s: &[f32], s2: &mut [f32]) {
+    let all = y.iter().zip(s).zip(s2);
+    match activation {
+        Activation::Tanh => all.for_each(|((y, s), s2)| *s2 = -2. * y * s),
+        Activation::Sigmoid => all.for_each(|((y, s), s2)| *s2 = s * (1. - 2. * y)),
+        _ => all.for_each(|((_, s), s2)| *s2 = s * (1. - s)),
     }
 }
 
@@ -198,7 +220,7 @@ impl Loop for Activate<'_> {
             p,
         } = self;
         let (values, tangents) = p.split_at_mut(rows * width);
-        let (mut s, mut s2) = (vec![0.; width], vec![0.; width]);
+        let mut s = vec![0.; width];
         for (r, row) in values.chunks_exact_mut(width).enumerate() {
             if let Some(bias) = bias {
                 row.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
@@ -207,7 +229,9 @@ impl Loop for Activate<'_> {
                 continue;
             }
             activation.apply_slice::<FMA>(row);
-            derivatives::<FMA>(activation, row, &mut s, &mut s2);
+            if !tangents.is_empty() {
+                slope::<FMA>(activation, row, &mut s);
+            }
             for block in tangents.chunks_exact_mut(rows * width) {
                 let tangent = &mut block[r * width..(r + 1) * width];
                 tangent.iter_mut().zip(&s).for_each(|(t, s)| *t *= s);
@@ -225,6 +249,8 @@ struct Slopes<'a> {
     y: &'a [f32],
     /// The tangents before it.
     tangents: &'a [f32],
+    /// Gradients of its slopes.
+    slopes: Option<&'a [f32]>,
     g: &'a mut [f32],
 }
 
@@ -237,8 +263,14 @@ impl Loop for Slopes<'_> {
         let (mut s, mut s2) = (vec![0.; width], vec![0.; width]);
         for (r, g) in values.chunks_exact_mut(width).enumerate() {
             let row = r * width..(r + 1) * width;
-            derivatives::<FMA>(self.activation, &self.y[row.clone()], &mut s, &mut s2);
+            let y = &self.y[row.clone()];
+            slope::<FMA>(self.activation, y, &mut s);
+            curvature(self.activation, y, &s, &mut s2);
             g.iter_mut().zip(&s).for_each(|(g, s)| *g *= s);
+            if let Some(slopes) = self.slopes {
+                let all = g.iter_mut().zip(&slopes[row.clone()]).zip(&s2);
+                all.for_each(|((g, slope), s2)| *g += slope * s2);
+            }
             let blocks = g_tangents.chunks_exact_mut(block);
             for (gt, t) in blocks.zip(self.tangents.chunks_exact(block)) {
                 let (gt, t) = (&mut gt[row.clone()], &t[row.clone()]);

@@ -62,7 +62,7 @@ fn batch_tile([rows, cols]: [usize; 2], parallel: bool) -> [usize; 2] {
 }
 
 /// The transpose of `w` [out, in], row after row.
-pub(super) fn transpose(w: &[f32], [outputs, inputs]: [usize; 2]) -> Vec<f32> {
+pub(crate) fn transpose(w: &[f32], [outputs, inputs]: [usize; 2]) -> Vec<f32> {
     buffer::build(w.len(), 16 * outputs, |start, t| {
         for (i, row) in t.chunks_mut(outputs).enumerate() {
             let column = w[start / outputs + i..].iter().step_by(inputs);

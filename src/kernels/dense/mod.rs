@@ -16,8 +16,8 @@ use super::node::{self, Fresh, Op, Reached, fresh};
 use crate::error::Result;
 use candle_core::Tensor;
 use chain::Chain;
-pub(crate) use layer::Kept;
 use layer::PARALLEL;
+pub(crate) use layer::{Kept, transpose};
 use rayon::prelude::*;
 use std::ops::Range;
 
