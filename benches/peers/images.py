@@ -49,7 +49,8 @@ def glow(height, width):
         if level + 1 < LEVELS:
             merges.insert(0, nf.flows.Merge())
             channels //= 2
-        bases.insert(0, nf.distributions.DiagGaussian((channels, height, width)))
+        # Fixed, as in the example: a mean and a scale for each pixel would be another model.
+        bases.insert(0, nf.distributions.DiagGaussian((channels, height, width), trainable=False))
     return nf.MultiscaleFlow(bases, flows, merges, class_cond=False)
 
 
