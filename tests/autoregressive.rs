@@ -235,6 +235,7 @@ fn small(context: usize) -> (MafConfig, NeuralSplineConfig) {
         hidden,
         activation,
         context,
+        stored: true,
     };
     (affine, spline)
 }

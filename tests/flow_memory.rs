@@ -55,7 +55,7 @@ fn affine(layers: usize, stored: bool) -> Result<usize> {
 }
 
 /// Any bijectors: here spline couplings.
-fn splines(layers: usize, stored: bool) -> Result<usize> {
+fn sequence(layers: usize, stored: bool) -> Result<usize> {
     let config = NeuralSplineConfig {
         features: 64,
         layers,
@@ -72,9 +72,23 @@ fn splines(layers: usize, stored: bool) -> Result<usize> {
     }
 }
 
+/// A flow of few layers.
+fn splines(stored: bool) -> Result<usize> {
+    let config = NeuralSplineConfig {
+        features: 64,
+        layers: 4,
+        hidden: vec![16],
+        bins: 4,
+        stored,
+        ..Default::default()
+    };
+    let vb = init::seeded(&VarMap::new(), 1, DType::F32, &Device::Cpu);
+    peak(&neural_spline(&config, vb)?, 1024)
+}
+
 #[test]
 fn a_hundred_layers_need_what_ten_need() -> Result<()> {
-    for peak in [affine, splines] {
+    for peak in [affine, sequence] {
         let (ten, hundred) = (peak(10, false)?, peak(100, false)?);
         let ratio = hundred as f64 / ten as f64;
         assert!(ratio <= 1.2, "{ten} and {hundred} bytes, {ratio:.2} times");
@@ -82,5 +96,7 @@ fn a_hundred_layers_need_what_ten_need() -> Result<()> {
         let kept = peak(20, true)?;
         assert!(kept > 2 * hundred, "{kept} bytes with activations kept");
     }
+    let (kept, again) = (splines(true)?, splines(false)?);
+    assert!(kept > 2 * again, "splines: {kept} and {again} bytes");
     Ok(())
 }

@@ -4,8 +4,8 @@ use candle_core::{D, DType, Device, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use candle_prob::bijector::Bijector;
 use candle_prob::flow::{
-    MafConfig, NeuralSplineConfig, RealNvpConfig, autoregressive_spline, maf, neural_spline,
-    real_nvp,
+    MafConfig, NeuralSplineConfig, NiceConfig, RealNvpConfig, autoregressive_spline, maf,
+    neural_spline, nice, real_nvp,
 };
 use candle_prob::{Activation, Result, Rng, init};
 use std::collections::HashMap;
@@ -16,6 +16,7 @@ const CPU: Device = Device::Cpu;
 #[derive(Debug, Clone)]
 enum Recipe {
     Affine(RealNvpConfig),
+    Additive(NiceConfig),
     Spline(NeuralSplineConfig),
     Maf(MafConfig),
     Autoregressive(NeuralSplineConfig),
@@ -26,6 +27,7 @@ impl Recipe {
     fn widths(&self) -> [usize; 2] {
         match self {
             Recipe::Affine(config) => [config.features, config.context],
+            Recipe::Additive(config) => [config.features, config.context],
             Recipe::Maf(config) => [config.features, config.context],
             Recipe::Spline(config) | Recipe::Autoregressive(config) => {
                 [config.features, config.context]
@@ -37,6 +39,8 @@ impl Recipe {
         Ok(match (self, context) {
             (Recipe::Affine(config), None) => Box::new(real_nvp(config, vb)?),
             (Recipe::Affine(config), Some(c)) => Box::new(real_nvp(config, vb)?.given(c)?),
+            (Recipe::Additive(config), None) => Box::new(nice(config, vb)?),
+            (Recipe::Additive(config), Some(c)) => Box::new(nice(config, vb)?.given(c)?),
             (Recipe::Spline(config), None) => Box::new(neural_spline(config, vb)?),
             (Recipe::Spline(config), Some(c)) => Box::new(neural_spline(config, vb)?.given(c)?),
             (Recipe::Maf(config), None) => Box::new(maf(config, vb)?),
@@ -144,6 +148,14 @@ fn one_node_is_the_layers_one_by_one() -> Result<()> {
     let mut recipes = vec![];
     for config in [small, with_context, linear] {
         for stored in [true, false] {
+            recipes.push(Recipe::Additive(NiceConfig {
+                features: config.features,
+                layers: config.layers,
+                hidden: config.hidden.clone(),
+                activation: config.activation,
+                context: config.context,
+                stored,
+            }));
             let config = config.clone();
             recipes.push(Recipe::Affine(RealNvpConfig { stored, ..config }));
         }
@@ -172,7 +184,10 @@ fn one_node_is_the_layers_one_by_one() -> Result<()> {
             ..Default::default()
         }));
         recipes.push(Recipe::Autoregressive(config.clone()));
-        recipes.push(Recipe::Spline(config));
+        for stored in [true, false] {
+            let config = config.clone();
+            recipes.push(Recipe::Spline(NeuralSplineConfig { stored, ..config }));
+        }
     }
     for recipe in recipes {
         for rows in [&[][..], &[7], &[3, 50], &[0], &[700]] {

@@ -79,6 +79,7 @@ fn maps_are_bijectors() -> Result<()> {
             hidden: vec![6],
             activation: candle_prob::Activation::Tanh,
             context,
+            stored: true,
         };
         let (names, mut values) = variables(|vb| nice(&config, vb).map(drop))?;
         let count = values.len();

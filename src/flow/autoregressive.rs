@@ -1,12 +1,13 @@
 //! Autoregressive flows: masked, inverse, and with splines.
 
 use super::NeuralSplineConfig;
+use super::layers::{Layer, Layers};
 use crate::bijector::{
-    Affine, Autoregressive, Bijector, Inverted, RationalQuadraticSpline as Spline,
+    Affine, Autoregressive, Bijector, Inverted, RationalQuadraticSpline as Spline, Shift,
 };
 use crate::error::{Error, Result};
 use crate::kernels::activation::Activation;
-use crate::kernels::coupling;
+use crate::kernels::coupling::{Map, Mode};
 use crate::net::{Dense, MaskedMlp, MaskedMlpConfig, masked_mlp};
 use candle_core::{D, Tensor};
 use candle_nn::VarBuilder;
@@ -85,15 +86,7 @@ impl Default for MafConfig {
 #[derive(Debug, Clone)]
 pub struct AutoregressiveFlow {
     map: Map,
-    layers: Vec<MaskedMlp>,
-    context: Option<Tensor>,
-}
-
-/// The elementwise map of a layer.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Map {
-    Affine { bound: f64 },
-    Spline { bound: f64 },
+    layers: Layers<MaskedMlp>,
 }
 
 /// A masked autoregressive flow, for densities: from data to latent in one pass. The variables of layer i are under `i`.
@@ -142,7 +135,7 @@ pub fn autoregressive_spline(
         context: config.context,
         order: None,
     };
-    flow(op, Map::Spline { bound }, config.layers, net, vb)
+    flow(op, Map::Spline { bins, bound }, config.layers, net, vb)
 }
 
 fn flow(
@@ -152,9 +145,6 @@ fn flow(
     net: MaskedMlpConfig,
     vb: VarBuilder,
 ) -> Result<AutoregressiveFlow> {
-    if layers == 0 {
-        return Err(Error::value(op, "layers", "at least 1", 0));
-    }
     let layer = |i: usize| {
         let order = (i % 2 == 1).then(|| (0..net.features).rev().collect());
         let config = MaskedMlpConfig {
@@ -165,9 +155,30 @@ fn flow(
     };
     Ok(AutoregressiveFlow {
         map,
-        layers: (0..layers).map(layer).collect::<Result<_>>()?,
-        context: None,
+        layers: Layers::new(op, layers, [net.features, net.context], layer)?,
     })
+}
+
+impl Layer for MaskedMlp {
+    fn weight(&self) -> &Tensor {
+        self.layers()[0].0.weight()
+    }
+
+    fn net(&self) -> Result<Vec<Dense>> {
+        self.masked()
+    }
+
+    fn columns(&self) -> [Vec<u32>; 2] {
+        let all: Vec<u32> = (0..).take(self.config().features).collect();
+        [all.clone(), all]
+    }
+
+    fn order(&self) -> Option<Vec<u32>> {
+        Some(match &self.config().order {
+            Some(order) => order.iter().map(|i| *i as u32).collect(),
+            None => (0..).take(self.config().features).collect(),
+        })
+    }
 }
 
 impl AutoregressiveFlow {
@@ -175,20 +186,10 @@ impl AutoregressiveFlow {
     ///
     /// Errors: a flow without context, a context of another width.
     pub fn given(&self, context: &Tensor) -> Result<Self> {
-        let (op, width) = ("AutoregressiveFlow::given", self.net().context);
-        super::check_context(op, context, width, self.weight())?;
         Ok(AutoregressiveFlow {
-            context: Some(context.clone()),
-            ..self.clone()
+            map: self.map,
+            layers: self.layers.given("AutoregressiveFlow::given", context)?,
         })
-    }
-
-    fn net(&self) -> &MaskedMlpConfig {
-        self.layers[0].config()
-    }
-
-    fn weight(&self) -> &Tensor {
-        self.layers[0].layers()[0].0.weight()
     }
 
     /// The layers one by one, first to last; `context` in the shape of the arguments.
@@ -202,7 +203,8 @@ impl AutoregressiveFlow {
                     Map::Affine { bound } => {
                         Box::new(Affine::soft_clamped(&column(1)?, &column(0)?, bound)?)
                     }
-                    Map::Spline { bound } => Box::new(Spline::new(&out, bound)?),
+                    Map::Shift => Box::new(Shift::new(&column(0)?)),
+                    Map::Spline { bound, .. } => Box::new(Spline::new(&out, bound)?),
                 })
             })
         };
@@ -215,44 +217,13 @@ impl AutoregressiveFlow {
         inverse: bool,
         x: &Tensor,
     ) -> Result<(Tensor, Tensor)> {
-        let batch = super::batch_of(names, x, self.net().features, self.weight())?;
-        let (context, width) = (self.context.as_ref(), self.net().context);
-        let context = super::context_for(names[0], context, width, batch)?;
-        let nets: Vec<_> = self
-            .layers
-            .iter()
-            .map(MaskedMlp::masked)
-            .collect::<Result<_>>()?;
-        let all: Vec<u32> = (0..).take(self.net().features).collect();
-        let layers = self
-            .layers
-            .iter()
-            .zip(&nets)
-            .map(|(masked, net)| coupling::Layer {
-                columns: [&all, &all],
-                order: Some(match &masked.config().order {
-                    Some(order) => order.iter().map(|i| *i as u32).collect(),
-                    None => all.clone(),
-                }),
-                net: net.iter().map(Dense::parts).collect(),
-            });
-        let layers: Vec<_> = layers.collect();
-        let map = match self.map {
-            Map::Affine { bound } => coupling::Map::Affine { bound },
-            Map::Spline { bound } => coupling::Map::Spline {
-                bins: (self.net().parameters + 1) / 3,
-                bound,
-            },
-        };
-        let mode = coupling::Mode {
+        let mode = Mode {
             inverse,
             stored: inverse,
-            map,
+            map: self.map,
         };
-        if let Some(done) = coupling::couplings(x, context.as_ref(), &layers, mode)? {
-            return Ok(done);
-        }
-        super::through(&self.layers(context), inverse, x)
+        let layers = |context| self.layers(context);
+        self.layers.apply(names, x, mode, layers)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Continuous flows.
 
-use super::real_nvp::{beside, conditioner};
+use super::conditioner::{beside, conditioner};
 use crate::bijector::Bijector;
 use crate::dual::{Dual, Trace, trace, trace_estimate};
 use crate::dynamics::{Solver, solve};

@@ -10,9 +10,11 @@ use crate::shape;
 use candle_core::{D, Tensor};
 
 mod autoregressive;
+mod conditioner;
 mod ffjord;
 mod glow;
 mod image;
+mod layers;
 mod nice;
 mod pixels;
 mod real_nvp;

@@ -1,11 +1,11 @@
 //! NICE: additive couplings and a scale.
 
-use super::real_nvp::{beside, conditioner};
-use crate::bijector::{Bijector, Coupling, Shift, Split};
-use crate::error::{Error, Result};
+use super::layers::{DenseCoupling, Layers, Plan};
+use crate::bijector::{Affine, Bijector, Shift, Split};
+use crate::error::Result;
 use crate::kernels::activation::Activation;
-use crate::net::Mlp;
-use candle_core::{D, Module, Tensor};
+use crate::kernels::coupling::{Map, Mode};
+use candle_core::Tensor;
 use candle_nn::{Init, VarBuilder};
 
 /// What [`nice`] builds.
@@ -21,6 +21,9 @@ pub struct NiceConfig {
     pub activation: Activation,
     /// The width of the context, 0 for a flow without one.
     pub context: usize,
+    /// Keep the networks' activations for the backward pass. If not, each layer's argument is computed again from its
+    /// result: the memory does not depend on the number of layers, for a third more arithmetic.
+    pub stored: bool,
 }
 
 impl Default for NiceConfig {
@@ -32,6 +35,7 @@ impl Default for NiceConfig {
             hidden: vec![64, 64],
             activation: Activation::Relu,
             context: 0,
+            stored: true,
         }
     }
 }
@@ -43,7 +47,8 @@ impl Default for NiceConfig {
 ///
 /// Shapes: arguments are [.., features], log-dets [..]; the context is [.., context] with the argument's leading dims.
 ///
-/// Gradients: to argument, context, scales and all weights.
+/// Gradients: to argument, context, scales and all weights. On the CPU in f32 all couplings are one node of the graph; the
+/// couplings one by one, as [`couplings`](Nice::couplings) gives them, agree with it.
 ///
 /// Errors: an argument of another width, dtype or device; a context where none is expected, none where one is, or one of
 /// another shape.
@@ -73,36 +78,27 @@ impl Default for NiceConfig {
 #[derive(Debug, Clone)]
 pub struct Nice {
     config: NiceConfig,
-    layers: Vec<(Split, Mlp)>,
+    layers: Layers<DenseCoupling>,
     log_scale: Tensor,
-    context: Option<Tensor>,
 }
 
 /// A NICE flow; the variables of coupling i are under `i`, the scales in `log_scale`.
 ///
 /// Errors: fewer than two features, no layer, and what `vb` refuses.
 pub fn nice(config: &NiceConfig, vb: VarBuilder) -> Result<Nice> {
-    let features = config.features;
-    if config.layers == 0 {
-        return Err(Error::value("flow::nice", "layers", "at least 1", 0));
-    }
-    let layer = |i: usize| {
-        let flip = i % 2 == 1;
-        let split = Split::alternating(features, flip)?;
-        let changing = match flip {
-            true => features.div_ceil(2),
-            false => features / 2,
-        };
-        let mut widths = vec![features - changing + config.context];
-        widths.extend(&config.hidden);
-        let net = conditioner(&widths, changing, config.activation, vb.pp(i))?;
-        Ok((split, net))
+    let plan = Plan {
+        features: config.features,
+        layers: config.layers,
+        hidden: &config.hidden,
+        activation: config.activation,
+        context: config.context,
+        split: Split::alternating,
+        parameters: 1,
     };
     Ok(Nice {
         config: config.clone(),
-        layers: (0..config.layers).map(layer).collect::<Result<_>>()?,
-        log_scale: vb.get_with_hints(features, "log_scale", Init::Const(0.))?,
-        context: None,
+        layers: Layers::couplings("flow::nice", plan, vb.clone())?,
+        log_scale: vb.get_with_hints(config.features, "log_scale", Init::Const(0.))?,
     })
 }
 
@@ -111,10 +107,8 @@ impl Nice {
     ///
     /// Errors: a flow without context, a context of another width.
     pub fn given(&self, context: &Tensor) -> Result<Self> {
-        let width = self.config.context;
-        super::check_context("Nice::given", context, width, &self.log_scale)?;
         Ok(Nice {
-            context: Some(context.clone()),
+            layers: self.layers.given("Nice::given", context)?,
             ..self.clone()
         })
     }
@@ -126,14 +120,8 @@ impl Nice {
 
     /// The couplings one by one, first to last; `context` in the shape of the arguments.
     pub fn couplings(&self, context: Option<Tensor>) -> Vec<impl Bijector + use<>> {
-        let coupling = |(split, net): &(Split, Mlp)| {
-            let (net, context) = (net.clone(), context.clone());
-            Coupling::new(split.clone(), move |passing: &Tensor| {
-                let shift = net.forward(&beside(passing, context.as_ref())?)?;
-                Ok(Shift::new(&shift))
-            })
-        };
-        self.layers.iter().map(coupling).collect()
+        let shift = |said: &Tensor| Ok(Shift::new(said));
+        self.layers.one_by_one(context, shift)
     }
 
     fn apply(
@@ -143,18 +131,22 @@ impl Nice {
         x: &Tensor,
     ) -> Result<(Tensor, Tensor)> {
         let batch = super::batch_of(names, x, self.config.features, &self.log_scale)?;
-        let (context, width) = (self.context.as_ref(), self.config.context);
-        let context = super::context_for(names[0], context, width, batch)?;
-        let couplings = self.couplings(context);
-        let log_scale = self.log_scale.broadcast_as(x.shape())?;
-        let log_det = log_scale.sum(D::Minus1)?;
-        if inverse {
-            let (h, _) = super::through(&couplings, true, x)?;
-            return Ok(((h * log_scale.exp()?)?, log_det));
+        let log_det = self.log_scale.sum_all()?.broadcast_as(batch)?;
+        let zero = self.log_scale.detach().zeros_like()?;
+        let scale = Affine::soft_clamped(&zero, &self.log_scale, f64::INFINITY)?;
+        let mode = Mode {
+            inverse,
+            stored: self.config.stored,
+            map: Map::Shift,
+        };
+        let couple = |x: &Tensor| -> Result<Tensor> {
+            let couplings = |context| self.couplings(context);
+            Ok(self.layers.apply(names, x, mode, couplings)?.0)
+        };
+        match inverse {
+            true => Ok((scale.transform(&couple(x)?)?, log_det)),
+            false => Ok((couple(&scale.inverse(x)?)?, log_det.neg()?)),
         }
-        let h = (x * log_scale.neg()?.exp()?)?;
-        let (y, _) = super::through(&couplings, false, &h)?;
-        Ok((y, log_det.neg()?))
     }
 }
 

@@ -1,12 +1,11 @@
 //! RealNVP for vectors.
 
-use crate::bijector::{Affine, Bijector, Coupling, Split};
+use super::layers::{DenseCoupling, Layers, Plan};
+use crate::bijector::{Affine, Bijector, Split};
 use crate::error::{Error, Result};
-use crate::kernels;
 use crate::kernels::activation::Activation;
 use crate::kernels::coupling::{Map, Mode};
-use crate::net::{Dense, Mlp, dense};
-use candle_core::{D, Module, Tensor};
+use candle_core::{D, Tensor};
 use candle_nn::VarBuilder;
 
 /// What [`real_nvp`] builds.
@@ -81,8 +80,7 @@ impl Default for RealNvpConfig {
 #[derive(Debug, Clone)]
 pub struct RealNvp {
     config: RealNvpConfig,
-    layers: Vec<(Split, Mlp)>,
-    context: Option<Tensor>,
+    layers: Layers<DenseCoupling>,
 }
 
 /// A RealNVP flow; the variables of coupling i are under `i`.
@@ -90,60 +88,23 @@ pub struct RealNvp {
 /// Errors: fewer than two features, no layer, a bound that is not positive, and what `vb` refuses.
 pub fn real_nvp(config: &RealNvpConfig, vb: VarBuilder) -> Result<RealNvp> {
     let op = "flow::real_nvp";
-    if config.layers == 0 {
-        return Err(Error::value(op, "layers", "at least 1", 0));
-    }
     if !(config.bound > 0.) {
         let found = config.bound;
         return Err(Error::value(op, "bound", "a positive number", found));
     }
-    let layer = |i: usize| {
-        let split = Split::half(config.features, i % 2 == 1)?;
-        let passing = if i % 2 == 1 {
-            config.features / 2
-        } else {
-            config.features.div_ceil(2)
-        };
-        let outputs = 2 * (config.features - passing);
-        let mut widths = vec![passing + config.context];
-        widths.extend(&config.hidden);
-        Ok((
-            split,
-            conditioner(&widths, outputs, config.activation, vb.pp(i))?,
-        ))
+    let plan = Plan {
+        features: config.features,
+        layers: config.layers,
+        hidden: &config.hidden,
+        activation: config.activation,
+        context: config.context,
+        split: Split::half,
+        parameters: 2,
     };
     Ok(RealNvp {
         config: config.clone(),
-        layers: (0..config.layers).map(layer).collect::<Result<_>>()?,
-        context: None,
+        layers: Layers::couplings(op, plan, vb)?,
     })
-}
-
-/// Hidden layers of these widths, inputs first, and a last layer that starts at zero.
-pub(super) fn conditioner(
-    widths: &[usize],
-    outputs: usize,
-    activation: Activation,
-    vb: VarBuilder,
-) -> Result<Mlp> {
-    let mut layers = vec![];
-    for (i, pair) in widths.windows(2).enumerate() {
-        layers.push(dense(pair[0], pair[1], activation, vb.pp(i))?);
-    }
-    let (last, zero) = (vb.pp(layers.len()), candle_nn::Init::Const(0.));
-    let inputs = widths.last().copied().unwrap_or(0);
-    let weight = last.get_with_hints((outputs, inputs), "weight", zero)?;
-    let bias = last.get_with_hints(outputs, "bias", zero)?;
-    layers.push(Dense::new(weight, Some(bias), Activation::Identity)?);
-    Mlp::new(layers)
-}
-
-/// The argument of a conditioner: what passes, beside the context.
-pub(super) fn beside(passing: &Tensor, context: Option<&Tensor>) -> Result<Tensor> {
-    match context {
-        Some(context) => Ok(Tensor::cat(&[passing, context], D::Minus1)?),
-        None => Ok(passing.clone()),
-    }
 }
 
 impl RealNvp {
@@ -151,11 +112,9 @@ impl RealNvp {
     ///
     /// Errors: a flow without context, a context of another width.
     pub fn given(&self, context: &Tensor) -> Result<Self> {
-        let width = self.config.context;
-        super::check_context("RealNvp::given", context, width, self.weight())?;
         Ok(RealNvp {
-            context: Some(context.clone()),
-            ..self.clone()
+            config: self.config.clone(),
+            layers: self.layers.given("RealNvp::given", context)?,
         })
     }
 
@@ -164,52 +123,30 @@ impl RealNvp {
         &self.config
     }
 
-    fn weight(&self) -> &Tensor {
-        self.layers[0].1.layers()[0].weight()
-    }
-
     /// The layers one by one, first to last; `context` in the shape of the arguments.
     pub fn couplings(&self, context: Option<Tensor>) -> Vec<impl Bijector + use<>> {
         let bound = self.config.bound;
-        let coupling = |(split, net): &(Split, Mlp)| {
-            let (net, context) = (net.clone(), context.clone());
-            Coupling::new(split.clone(), move |passing: &Tensor| {
-                let out = net.forward(&beside(passing, context.as_ref())?)?;
-                let width = out.dim(D::Minus1)? / 2;
-                let raw = out.narrow(D::Minus1, 0, width)?;
-                Affine::soft_clamped(&out.narrow(D::Minus1, width, width)?, &raw, bound)
-            })
-        };
-        self.layers.iter().map(coupling).collect()
+        self.layers.one_by_one(context, move |said: &Tensor| {
+            let width = said.dim(D::Minus1)? / 2;
+            let raw = said.narrow(D::Minus1, 0, width)?;
+            Affine::soft_clamped(&said.narrow(D::Minus1, width, width)?, &raw, bound)
+        })
     }
 
     fn apply(
         &self,
-        [op, arg]: [&'static str; 2],
+        names: [&'static str; 2],
         inverse: bool,
         x: &Tensor,
     ) -> Result<(Tensor, Tensor)> {
-        let batch = super::batch_of([op, arg], x, self.config.features, self.weight())?;
-        let context = super::context_for(op, self.context.as_ref(), self.config.context, batch)?;
-        let layers = self.layers.iter().filter_map(|(split, net)| {
-            Some(kernels::coupling::Layer {
-                columns: split.columns()?,
-                order: None,
-                net: net.layers().iter().map(Dense::parts).collect(),
-            })
-        });
-        let layers: Vec<_> = layers.collect();
+        let RealNvpConfig { stored, bound, .. } = self.config;
         let mode = Mode {
             inverse,
-            stored: self.config.stored,
-            map: Map::Affine {
-                bound: self.config.bound,
-            },
+            stored,
+            map: Map::Affine { bound },
         };
-        if let Some(done) = kernels::coupling::couplings(x, context.as_ref(), &layers, mode)? {
-            return Ok(done);
-        }
-        super::through(&self.couplings(context), inverse, x)
+        let couplings = |context| self.couplings(context);
+        self.layers.apply(names, x, mode, couplings)
     }
 }
 

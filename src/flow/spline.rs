@@ -1,12 +1,11 @@
 //! Neural spline flows with couplings.
 
-use super::real_nvp::{beside, conditioner};
-use crate::bijector::{Bijector, Coupling, RationalQuadraticSpline, Split};
+use super::layers::{DenseCoupling, Layers, Plan};
+use crate::bijector::{Bijector, RationalQuadraticSpline, Split};
 use crate::error::{Error, Result};
 use crate::kernels::activation::Activation;
-use crate::kernels::coupling;
-use crate::net::{Dense, Mlp};
-use candle_core::{D, Module, Tensor};
+use crate::kernels::coupling::{Map, Mode};
+use candle_core::{D, Tensor};
 use candle_nn::VarBuilder;
 
 /// What [`neural_spline`] and [`autoregressive_spline`](super::autoregressive_spline) build.
@@ -26,6 +25,10 @@ pub struct NeuralSplineConfig {
     pub activation: Activation,
     /// The width of the context, 0 for a flow without one.
     pub context: usize,
+    /// Keep the networks' activations for the backward pass. If not, each layer's argument is computed again from its
+    /// result: the memory does not depend on the number of layers, for more arithmetic. Of couplings alone; autoregressive
+    /// layers keep what they keep.
+    pub stored: bool,
 }
 
 impl Default for NeuralSplineConfig {
@@ -39,15 +42,13 @@ impl Default for NeuralSplineConfig {
             hidden: vec![64, 64],
             activation: Activation::Relu,
             context: 0,
+            stored: true,
         }
     }
 }
 
 impl NeuralSplineConfig {
     pub(super) fn check(&self, op: &'static str) -> Result<()> {
-        if self.layers == 0 {
-            return Err(Error::value(op, "layers", "at least 1", 0));
-        }
         if !(2..1000).contains(&self.bins) {
             return Err(Error::value(op, "bins", "2 to 999", self.bins));
         }
@@ -98,33 +99,27 @@ impl NeuralSplineConfig {
 #[derive(Debug, Clone)]
 pub struct NeuralSpline {
     config: NeuralSplineConfig,
-    layers: Vec<(Split, Mlp)>,
-    context: Option<Tensor>,
+    layers: Layers<DenseCoupling>,
 }
 
 /// A neural spline flow; the variables of coupling i are under `i`.
 ///
 /// Errors: fewer than two features, no layer, bins or a bound that make no spline, and what `vb` refuses.
 pub fn neural_spline(config: &NeuralSplineConfig, vb: VarBuilder) -> Result<NeuralSpline> {
-    config.check("flow::neural_spline")?;
-    let layer = |i: usize| {
-        let flip = i % 2 == 1;
-        let split = Split::half(config.features, flip)?;
-        let passing = match flip {
-            true => config.features / 2,
-            false => config.features.div_ceil(2),
-        };
-        let each = RationalQuadraticSpline::parameters(config.bins);
-        let outputs = (config.features - passing) * each;
-        let mut widths = vec![passing + config.context];
-        widths.extend(&config.hidden);
-        let net = conditioner(&widths, outputs, config.activation, vb.pp(i))?;
-        Ok((split, net))
+    let op = "flow::neural_spline";
+    config.check(op)?;
+    let plan = Plan {
+        features: config.features,
+        layers: config.layers,
+        hidden: &config.hidden,
+        activation: config.activation,
+        context: config.context,
+        split: Split::half,
+        parameters: RationalQuadraticSpline::parameters(config.bins),
     };
     Ok(NeuralSpline {
         config: config.clone(),
-        layers: (0..config.layers).map(layer).collect::<Result<_>>()?,
-        context: None,
+        layers: Layers::couplings(op, plan, vb)?,
     })
 }
 
@@ -133,11 +128,9 @@ impl NeuralSpline {
     ///
     /// Errors: a flow without context, a context of another width.
     pub fn given(&self, context: &Tensor) -> Result<Self> {
-        let width = self.config.context;
-        super::check_context("NeuralSpline::given", context, width, self.weight())?;
         Ok(NeuralSpline {
-            context: Some(context.clone()),
-            ..self.clone()
+            config: self.config.clone(),
+            layers: self.layers.given("NeuralSpline::given", context)?,
         })
     }
 
@@ -146,25 +139,16 @@ impl NeuralSpline {
         &self.config
     }
 
-    fn weight(&self) -> &Tensor {
-        self.layers[0].1.layers()[0].weight()
-    }
-
     /// The layers one by one, first to last; `context` in the shape of the arguments.
     pub fn couplings(&self, context: Option<Tensor>) -> Vec<impl Bijector + use<>> {
         let NeuralSplineConfig { bins, bound, .. } = self.config;
-        let coupling = |(split, net): &(Split, Mlp)| {
-            let (net, context) = (net.clone(), context.clone());
-            Coupling::new(split.clone(), move |passing: &Tensor| {
-                let out = net.forward(&beside(passing, context.as_ref())?)?;
-                let each = RationalQuadraticSpline::parameters(bins);
-                let mut shape = out.dims().to_vec();
-                shape.pop();
-                shape.extend([out.dim(D::Minus1)? / each, each]);
-                RationalQuadraticSpline::new(&out.reshape(shape)?, bound)
-            })
-        };
-        self.layers.iter().map(coupling).collect()
+        self.layers.one_by_one(context, move |said: &Tensor| {
+            let each = RationalQuadraticSpline::parameters(bins);
+            let mut shape = said.dims().to_vec();
+            shape.pop();
+            shape.extend([said.dim(D::Minus1)? / each, each]);
+            RationalQuadraticSpline::new(&said.reshape(shape)?, bound)
+        })
     }
 
     fn apply(
@@ -173,27 +157,19 @@ impl NeuralSpline {
         inverse: bool,
         x: &Tensor,
     ) -> Result<(Tensor, Tensor)> {
-        let batch = super::batch_of(names, x, self.config.features, self.weight())?;
-        let (context, width) = (self.context.as_ref(), self.config.context);
-        let context = super::context_for(names[0], context, width, batch)?;
-        let layers = self.layers.iter().filter_map(|(split, net)| {
-            Some(coupling::Layer {
-                columns: split.columns()?,
-                order: None,
-                net: net.layers().iter().map(Dense::parts).collect(),
-            })
-        });
-        let layers: Vec<_> = layers.collect();
-        let NeuralSplineConfig { bins, bound, .. } = self.config;
-        let mode = coupling::Mode {
+        let NeuralSplineConfig {
+            bins,
+            bound,
+            stored,
+            ..
+        } = self.config;
+        let mode = Mode {
             inverse,
-            stored: true,
-            map: coupling::Map::Spline { bins, bound },
+            stored,
+            map: Map::Spline { bins, bound },
         };
-        if let Some(done) = coupling::couplings(x, context.as_ref(), &layers, mode)? {
-            return Ok(done);
-        }
-        super::through(&self.couplings(context), inverse, x)
+        let couplings = |context| self.couplings(context);
+        self.layers.apply(names, x, mode, couplings)
     }
 }
 

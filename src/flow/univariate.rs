@@ -1,6 +1,6 @@
 //! Flows on the line.
 
-use super::real_nvp::conditioner;
+use super::conditioner::conditioner;
 use crate::bijector::{Bijector, MixtureCdf};
 use crate::error::{Error, Result};
 use crate::kernels::activation::Activation;

@@ -25,6 +25,11 @@ impl Element {
                 b,
                 log_det,
             }),
+            Map::Shift => dispatch(Add {
+                minus: self.inverse,
+                to: b,
+                from: said,
+            }),
             Map::Spline { bins, bound } => {
                 let mut logs = vec![0.; b.len()];
                 dispatch(Values {
@@ -60,6 +65,14 @@ impl Element {
                 g_log_det,
                 g_scales: g_said,
             }),
+            Map::Shift => {
+                g_said.fill(0.);
+                dispatch(Add {
+                    minus: self.inverse,
+                    to: g_said,
+                    from: gb,
+                })
+            }
             Map::Spline { bins, bound } => {
                 let mut gl = Vec::with_capacity(b.len());
                 let rows = g_log_det.iter();
@@ -93,6 +106,24 @@ pub(super) fn sum(row: &[f32]) -> f32 {
         lanes.iter_mut().zip(part).for_each(|(sum, x)| *sum += x);
     }
     lanes.iter().sum()
+}
+
+/// `to + from`, or `to - from`.
+struct Add<'a> {
+    minus: bool,
+    to: &'a mut [f32],
+    from: &'a [f32],
+}
+
+impl Loop for Add<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let sign = if self.minus { -1. } else { 1. };
+        for (to, from) in self.to.iter_mut().zip(self.from) {
+            *to += sign * from;
+        }
+    }
 }
 
 /// `b e^s + t`, or `(b - t) e^-s`, for rows of as many raw log-scales and then as many shifts.

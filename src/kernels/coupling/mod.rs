@@ -33,7 +33,7 @@ const SUMS: usize = 4 * 1024 * 1024;
 /// One layer: which columns pass, which change, and the network that turns the passing ones (and the context) into the
 /// parameters of the changing ones' [`Map`].
 pub(crate) struct Layer<'a> {
-    pub(crate) columns: [&'a [u32]; 2],
+    pub(crate) columns: [Vec<u32>; 2],
     /// Of an autoregressive layer the columns, first to last: what the network says of each depends on those before it in
     /// the layer's result. All of them are among both kinds of `columns`, and the network says what it says of one after the
     /// other.
@@ -46,6 +46,8 @@ pub(crate) struct Layer<'a> {
 pub(crate) enum Map {
     /// `b e^s + t` with `s = bound tanh(raw / bound)`: a network gives all raw log-scales, then all shifts.
     Affine { bound: f64 },
+    /// `b + t`: a network gives the shifts.
+    Shift,
     /// A spline for each column: a network gives the raw numbers of one after the other.
     Spline { bins: usize, bound: f64 },
 }
@@ -66,7 +68,7 @@ pub(crate) struct Mode {
 pub(crate) fn couplings(
     x: &Tensor,
     context: Option<&Tensor>,
-    layers: &[Layer],
+    layers: Vec<Layer>,
     mode: Mode,
 ) -> Result<Option<(Tensor, Tensor)>> {
     let mut inputs = vec![x];
@@ -79,10 +81,11 @@ pub(crate) fn couplings(
             inputs.extend(dense.bias);
         }
         let steps = layer.net.iter().map(|l| (l.activation, l.bias.is_some()));
+        let [passing, changing] = layer.columns;
         specs.push(Spec {
-            passing: layer.columns[0].to_vec(),
-            changing: layer.columns[1].to_vec(),
-            order: layer.order.clone(),
+            passing,
+            changing,
+            order: layer.order,
             first,
             steps: steps.collect(),
         });
