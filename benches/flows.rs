@@ -1,16 +1,16 @@
-//! Flows: RealNVP on [4096, 64] with 8 affine couplings, conditioners 32-256-256-64; neural spline flows on [4096, 16] with
+//! Flows: RealNVP on [4096, 64] with 8 affine couplings, conditioners 32-256-256-64; NICE with 8 additive ones; neural spline flows on [4096, 16] with
 //! 5 layers of 8 bins, networks of 2 x 128, coupling and autoregressive; a continuous flow in the plane.
 
 mod common;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarMap;
-use candle_prob::bijector::Bijector;
+use candle_prob::bijector::{Affine, Bijector, Chain, Sequence};
 use candle_prob::distribution::{Distribution, Normal};
 use candle_prob::dynamics::Solver;
 use candle_prob::flow::{
-    FfjordConfig, NeuralSplineConfig, RealNvpConfig, autoregressive_spline, ffjord, neural_spline,
-    real_nvp,
+    FfjordConfig, NeuralSplineConfig, NiceConfig, RealNvpConfig, autoregressive_spline, ffjord,
+    neural_spline, nice, real_nvp,
 };
 use candle_prob::{Result, Rng, init, optim};
 use common::Timed as _;
@@ -47,6 +47,45 @@ fn coupling_flow(c: &mut Criterion) -> Result<()> {
         group.timed(format!("log_prob gradient/{name}"), || {
             let loss = model.log_prob(&x).unwrap().mean_all().unwrap();
             optim::backward(&loss).unwrap()
+        });
+    }
+    group.finish();
+    Ok(())
+}
+
+/// As one node, and coupling by coupling.
+fn additive_flow(c: &mut Criterion) -> Result<()> {
+    let vars = VarMap::new();
+    let config = NiceConfig {
+        features: 64,
+        layers: 8,
+        hidden: vec![256, 256],
+        ..Default::default()
+    };
+    let flow = nice(&config, init::seeded(&vars, 1, DType::F32, &CPU))?;
+    let zeros = Tensor::zeros(64, DType::F32, &CPU)?;
+    let scales = init::named_vars(&vars)?;
+    let scales = scales.iter().find(|(name, _)| name.as_str() == "log_scale");
+    let log_scale = scales.map_or(&zeros, |(_, var)| var.as_tensor());
+    let scale = Affine::soft_clamped(&zeros, log_scale, f64::INFINITY)?.inverted();
+    let couplings: Sequence = flow.couplings(None).into_iter().collect();
+    let flows: [(&str, Box<dyn Bijector>); 2] = [
+        ("fused", Box::new(flow)),
+        ("composed", Box::new(Chain::new(scale, couplings))),
+    ];
+    let mut group = c.benchmark_group("nice/4096x64, 8 x 32-256-256-32");
+    group.warm_up_time(Duration::from_millis(500));
+    group.measurement_time(Duration::from_secs(3));
+    let x = Rng::new(1).normal((4096, 64), DType::F32, &CPU)?;
+    let base = Normal::new(&zeros, &zeros.ones_like()?)?.to_event(1)?;
+    for (name, flow) in flows {
+        let log_prob = || -> Result<Tensor> {
+            let (z, log_det) = flow.inverse_and_log_det(&x)?;
+            Ok((base.log_prob(&z)? + log_det)?)
+        };
+        group.timed(format!("log_prob/{name}"), || log_prob().unwrap().detach());
+        group.timed(format!("log_prob gradient/{name}"), || {
+            optim::backward(&log_prob().unwrap().mean_all().unwrap()).unwrap()
         });
     }
     group.finish();
@@ -132,6 +171,7 @@ fn continuous_flow(c: &mut Criterion) -> Result<()> {
 
 fn flows(c: &mut Criterion) {
     coupling_flow(c).unwrap();
+    additive_flow(c).unwrap();
     spline_flows(c).unwrap();
     continuous_flow(c).unwrap();
 }

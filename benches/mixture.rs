@@ -4,6 +4,7 @@ mod common;
 
 use candle_core::{D, DType, Device, Tensor, Var};
 use candle_nn::ops::log_softmax;
+use candle_prob::bijector::{Bijector, MixtureCdf};
 use candle_prob::distribution::{
     Bernoulli, Categorical, Distribution, MixtureSameFamily, MultivariateNormalDiag,
 };
@@ -113,9 +114,34 @@ fn categorical(c: &mut Criterion) {
     }
 }
 
+/// The logit of a mixture's distribution function and its log-slope, 20000 numbers with 8 logistic components each;
+/// gradients of the argument and of all parameters.
+fn cdf(c: &mut Criterion) {
+    let (n, k) = (20_000, 8);
+    let vars = vars(&[&[n], &[n, k], &[n, k], &[n, k]]);
+    let id = "mixture_cdf_logit/20000x8";
+    pair(c, id, "fused", &vars, |t| {
+        let cdf = MixtureCdf::logistic(&t[1], &t[2], &t[3])?.to_logit();
+        let (y, log_slope) = cdf.transform_and_log_det(&t[0])?;
+        Ok((y + log_slope)?)
+    });
+    pair(c, id, "composed", &vars, |t| {
+        let z = (t[0].unsqueeze(1)?.broadcast_sub(&t[2])? * t[3].neg()?.exp()?)?;
+        let tail = (z.abs()?.neg()?.exp()? + 1.)?.log()?;
+        let lower = (z.neg()?.relu()? + &tail)?.neg()?;
+        let upper = (z.relu()? + &tail)?.neg()?;
+        let density = ((&lower + &upper)? - &t[3])?;
+        let weights = log_softmax(&t[1], 1)?;
+        let mixed = |part: Tensor| (part + &weights)?.log_sum_exp(1);
+        let (lower, upper, density) = (mixed(lower)?, mixed(upper)?, mixed(density)?);
+        let y = (&lower - &upper)?;
+        Ok((y + (density - (lower + upper)?)?)?)
+    });
+}
+
 criterion_group! {
     name = benches;
     config = common::config();
-    targets = mixture, bernoulli, categorical
+    targets = mixture, bernoulli, categorical, cdf
 }
 criterion_main!(benches);
