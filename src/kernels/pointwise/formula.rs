@@ -1,7 +1,7 @@
 //! Formulas: functions of several numbers, written once, with exact derivatives.
 
+use super::dual::Dual;
 use super::elementary::{Exact, Quick};
-use super::real::Dual;
 use super::{Elementwise, Real, TURN, elementwise};
 use crate::error::Result;
 use crate::kernels::simd::{Loop, dispatch};

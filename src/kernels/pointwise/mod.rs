@@ -4,6 +4,7 @@
 //! branches, so that it vectorizes; or as a [`Formula`], written once in any [`Real`] number and differentiated by dual
 //! numbers, for everything where exactness and brevity count more.
 
+mod dual;
 mod elementary;
 mod formula;
 mod real;
