@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};
-use candle_prob::bijector::Bijector;
+use candle_prob::bijector::{ActNorm, Bijector, Per, Sequence};
 use candle_prob::distribution::{Distribution, Normal};
 use candle_prob::flow::*;
 use candle_prob::optim::{Adam, AdamConfig, Checkpoint, Optimizer};
@@ -267,5 +267,56 @@ fn files_hold_the_whole_flow() -> Result<()> {
         assert_eq!(bits(&other)?, trained, "{name}: unchanged after an error");
         std::fs::remove_file(&path).ok();
     }
+    Ok(())
+}
+
+/// A layer that standardizes the data is fitted once, and comes back with the file.
+#[test]
+fn standardization_is_saved() -> Result<()> {
+    let x = skewed(200, 5, 0.5, &mut Rng::new(3))?.affine(30., 700.)?;
+    let build = |vars: &VarMap, seed: u64| -> Result<(Sequence, [Tensor; 2])> {
+        let vb = init::seeded(vars, seed, DType::F32, CPU);
+        let zeros = |name: &str| vb.get_with_hints(5, name, candle_nn::Init::Const(0.));
+        let scale = [zeros("loc")?, zeros("log_scale")?];
+        let norm = ActNorm::new(&scale[0], &scale[1], Per::Feature)?;
+        let config = RealNvpConfig {
+            features: 5,
+            layers: 2,
+            ..Default::default()
+        };
+        let flow = real_nvp(&config, vb.pp("flow"))?;
+        Ok((Sequence::new(vec![Box::new(flow), Box::new(norm)]), scale))
+    };
+    let vars = VarMap::new();
+    let (flow, scale) = build(&vars, 1)?;
+    let fitted = ActNorm::from_data(&x, Per::Feature)?;
+    for (variable, value) in scale.iter().zip([fitted.loc(), fitted.log_scale()]) {
+        candle_core::Var::from_tensor(variable)?.set(value)?;
+    }
+    // A fresh flow passes the data on as they come out of the layer.
+    let z = flow.inverse(&x)?;
+    for (got, want) in [(z.mean(0)?, 0f32), (z.sqr()?.mean(0)?, 1.)] {
+        let gap = (got - f64::from(want))?
+            .abs()?
+            .max_all()?
+            .to_scalar::<f32>()?;
+        assert!(gap < 1e-3, "{gap}");
+    }
+    let mut adam = Adam::new(&vars, AdamConfig::default())?;
+    for _ in 0..3 {
+        adam.backward_step(&log_prob(&flow, &x)?.mean_all()?.neg()?)?;
+    }
+    let file = format!("candle-prob-standard-{}.safetensors", std::process::id());
+    let path = std::env::temp_dir().join(file);
+    Checkpoint::new().vars("flow", &vars).save(&path)?;
+    let others = VarMap::new();
+    let (other, _) = build(&others, 2)?;
+    Checkpoint::new().vars("flow", &others).load(&path)?;
+    std::fs::remove_file(&path).ok();
+    let bits = |flow: &Sequence| -> Result<Vec<u32>> {
+        let log_prob = log_prob(flow, &x)?.to_vec1::<f32>()?;
+        Ok(log_prob.into_iter().map(f32::to_bits).collect())
+    };
+    assert_eq!(bits(&other)?, bits(&flow)?);
     Ok(())
 }

@@ -12,7 +12,8 @@ const FLOOR: f64 = 1e-3;
 ///
 /// Formula: `y = loc + e^log_scale x`; `ln |det dy/dx|` is the sum of the log-scales, times H W for images. Started
 /// [from data](ActNorm::from_data), the inverse gives these data mean 0 and standard deviation 1: this leads from latents to
-/// data. When to start is the caller's affair, so that nothing is started again after loading.
+/// data. When to start is the caller's affair, so that nothing is started again after loading. As the last layer of a flow of
+/// vectors it standardizes the data; with `loc` and `log_scale` among the flow's variables it is saved with them.
 ///
 /// Shapes: `loc` and `log_scale` hold one number for each part; `x` and `y` are `batch ++ [d]` or `batch ++ [C, H, W]`, the
 /// log-det is `batch`. Gradients: to argument and parameters, first derivatives only.

@@ -11,9 +11,9 @@ use candle_core::{D, Tensor};
 /// Formula: `y = F(x) = sum_k softmax(logits)_k G((x - loc_k) / e^log_scale_k)` with the distribution function G of the
 /// standard logistic or normal, from the line to (0, 1); or, as [`to_logit`](MixtureCdf::to_logit) makes it,
 /// `y = ln F(x) - ln(1 - F(x))`, or, by [`to_probit`](MixtureCdf::to_probit), the standard normal quantile of F(x), both from
-/// the line to itself. `transform` is cheap. `inverse` searches: Newton's method within a
-/// bracket that is widened until it holds the root, tens of evaluations. A flow that uses F on its way from data to
-/// latents, and leads from latents to data, has this [`inverted`](Bijector::inverted).
+/// the line to itself. `transform` is cheap. `inverse` searches: Newton's method within a bracket that is widened until it
+/// holds the root, tens of evaluations. A flow that uses F on its way from data to latents, and leads from latents to data,
+/// has this [`inverted`](Bijector::inverted).
 ///
 /// Shapes: `logits`, `loc` and `log_scale` are `.. ++ [K]` and broadcast together; without K they broadcast with the last
 /// dims of the argument; the log-det has its shape. Gradients: to argument and parameters, first derivatives only; of the
@@ -36,8 +36,8 @@ use candle_core::{D, Tensor};
 /// ```
 ///
 /// Numerics: computed in f64 from the logarithms of both tails, so that logits and quantiles keep their digits however far
-/// out x is, where F itself rounds to 0 or 1. Where
-/// F is flat between two far components the slope of the inverse, which is one over that of F, may be infinite.
+/// out x is, where F itself rounds to 0 or 1. Where F is flat between two far components the slope of the inverse, which is
+/// one over that of F, may be infinite.
 ///
 /// Source: Ho et al. (2019), Flow++, equations 9 to 11.
 #[derive(Debug, Clone)]

@@ -3,6 +3,31 @@
 //! A flow is a bijector from a base distribution's draws to data: `transform` generates, `inverse` leads data to the base.
 //! The density is that of [`transformed_by`](crate::distribution::Distribution::transformed_by). A recipe takes a config and
 //! a `VarBuilder`; what it gives owns the networks' variables and is a bijector itself.
+//!
+//! `given(context)` is the flow under a context, whose leading dims broadcast to those of the arguments. Draws for each of many
+//! contexts come from a base of their batch, so that shapes are `sample ++ batch ++ event` as everywhere:
+//!
+//! ```
+//! use candle_core::{DType, Device, Tensor};
+//! use candle_nn::VarMap;
+//! use candle_prob::distribution::{Distribution, Expanded, MultivariateNormalDiag};
+//! use candle_prob::flow::{RealNvpConfig, real_nvp};
+//! use candle_prob::{Rng, init};
+//! # fn main() -> candle_prob::Result<()> {
+//! let vb = init::seeded(&VarMap::new(), 1, DType::F32, &Device::Cpu);
+//! let flow = real_nvp(&RealNvpConfig { features: 4, context: 2, ..Default::default() }, vb)?;
+//! let contexts = Tensor::new(&[[0f32, 1.], [1., 0.], [1., 1.]], &Device::Cpu)?;
+//! let base = MultivariateNormalDiag::standard(4, DType::F32, &Device::Cpu)?;
+//! let model = Expanded::new(base, &[3])?.transformed_by(flow.given(&contexts)?)?;
+//! let x = model.sample(&[100], &mut Rng::new(0))?;
+//! assert_eq!(x.dims(), [100, 3, 4]);
+//! assert_eq!(model.log_prob(&x)?.dims(), [100, 3]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A file of the variables is the whole model but for the config, which is code: widths and numbers of layers must fit, bounds,
+//! activations and solvers are not in the file.
 
 use crate::bijector::Bijector;
 use crate::error::{Error, Result};
