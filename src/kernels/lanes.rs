@@ -12,6 +12,8 @@ pub(crate) trait Lanes: Copy {
     fn load(tile: &Tile) -> Self;
     fn store(self, tile: &mut Tile);
     fn splat(x: f32) -> Self;
+    /// Asks memory for what will be loaded soon.
+    fn prefetch(tile: &Tile);
     fn add(self, other: Self) -> Self;
     fn sub(self, other: Self) -> Self;
     fn mul(self, other: Self) -> Self;
@@ -89,6 +91,8 @@ impl<const FMA: bool> Lanes for Plain<FMA> {
         Plain([x; 16])
     }
     #[inline(always)]
+    fn prefetch(_: &Tile) {}
+    #[inline(always)]
     fn add(self, other: Self) -> Self {
         self.map(other, |a, b| a + b)
     }
@@ -160,6 +164,10 @@ mod x86 {
             V4(unsafe { _mm512_set1_ps(x) })
         }
         #[inline(always)]
+        fn prefetch(tile: &Tile) {
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(tile.as_ptr().cast()) }
+        }
+        #[inline(always)]
         fn add(self, other: Self) -> Self {
             V4(unsafe { _mm512_add_ps(self.0, other.0) })
         }
@@ -213,6 +221,10 @@ mod x86 {
         #[inline(always)]
         fn splat(x: f32) -> Self {
             unsafe { V3(_mm256_set1_ps(x), _mm256_set1_ps(x)) }
+        }
+        #[inline(always)]
+        fn prefetch(tile: &Tile) {
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(tile.as_ptr().cast()) }
         }
         #[inline(always)]
         fn add(self, other: Self) -> Self {

@@ -1,9 +1,9 @@
 //! Data that are read again for every step.
 
-use super::matrix::{Matrix, Moments, Weights};
+use super::matrix::{Matrix, Moments, Weights, sweep_twice};
 use super::problem::check_finite;
 use crate::error::{Error, Result};
-use crate::kernels::design::{Design, Number};
+use crate::kernels::design::{Design, Next, Number};
 use candle_core::{DType, Tensor, WithDType};
 use std::fmt;
 use std::sync::Arc;
@@ -239,5 +239,8 @@ impl<T: Number + WithDType> Matrix<T> for Read<T> {
             Ok(())
         })?;
         Ok(out)
+    }
+    fn sweep(&self, r: &[T], start: &[T], next: &Next<T>) -> Result<(Vec<T>, Vec<T>)> {
+        sweep_twice(self, r, start, next)
     }
 }

@@ -1,7 +1,7 @@
 //! What a selector asks of centred data, whatever holds them.
 
 use crate::error::Result;
-use crate::kernels::design::{Design, Number};
+use crate::kernels::design::{Design, Next, Number};
 use std::fmt::Debug;
 
 /// Centred features of samples times the roots of their weights, by feature.
@@ -20,6 +20,31 @@ pub(super) trait Matrix<T>: Debug + Send + Sync {
 
     /// `start[c, n] + sum_i w[i, c] x[rows[i], n]`, [C, stride].
     fn combine(&self, rows: &[usize], w: &[T], start: &[T]) -> Result<Vec<T>>;
+
+    /// `correlate` of all features with `r`, then `combine` of the rows that `next` makes of the products.
+    fn sweep(&self, r: &[T], start: &[T], next: &Next<T>) -> Result<(Vec<T>, Vec<T>)>;
+}
+
+/// [`Matrix::sweep`] where the data pass by twice.
+pub(super) fn sweep_twice<T: Number>(
+    x: &dyn Matrix<T>,
+    r: &[T],
+    start: &[T],
+    next: &Next<T>,
+) -> Result<(Vec<T>, Vec<T>)> {
+    let outputs = r.len() / x.stride();
+    let all: Vec<usize> = (0..x.features()).collect();
+    let products = x.correlate(&all, r)?;
+    let (mut rows, mut w) = (vec![], vec![]);
+    let mut row = vec![T::default(); outputs];
+    for (i, products) in products.chunks_exact(outputs).enumerate() {
+        if next(i, products, &mut row) {
+            rows.push(i);
+            w.extend(&row);
+        }
+    }
+    let combined = x.combine(&rows, &w, start)?;
+    Ok((products, combined))
 }
 
 /// Samples' weights with their roots and sum.
@@ -76,6 +101,10 @@ impl<T: Number> Matrix<T> for Design<T> {
 
     fn combine(&self, rows: &[usize], w: &[T], start: &[T]) -> Result<Vec<T>> {
         Ok(Design::combine(self, rows, w, start))
+    }
+
+    fn sweep(&self, r: &[T], start: &[T], next: &Next<T>) -> Result<(Vec<T>, Vec<T>)> {
+        Ok(Design::sweep(self, r, start, next))
     }
 }
 

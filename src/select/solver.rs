@@ -136,14 +136,17 @@ impl<'a, T: Number> Solver<'a, T> {
     ) -> Result<(Point<T>, f64, usize)> {
         let objective = at.objective(lambda);
         let slack = 0.1 * T::ROUNDING * objective;
-        let slopes = self.slopes(at, 2. * lambda * *lipschitz)?;
+        let (slopes, mut scores) = self.slopes(at, lambda, *lipschitz)?;
         let mut raised = 0;
         loop {
             let w = self.threshold(&at.w, &slopes, lambda, *lipschitz);
             let bias = self.bias_after(at, *lipschitz);
             let change =
                 squared_distance(&at.w, &w, self.outputs()) + distance(&at.bias, &bias).powi(2);
-            let next = self.point(w, bias)?;
+            let next = match scores.take() {
+                Some(scores) => self.point_of(w, bias, scores),
+                None => self.point(w, bias)?,
+            };
             let descent = objective - next.objective(lambda);
             // At an infinite L nothing changes any more: data beyond the range of their dtype.
             if descent + slack >= 0.5 * self.config.eta * change || !lipschitz.is_finite() {
@@ -154,30 +157,52 @@ impl<'a, T: Number> Solver<'a, T> {
         }
     }
 
-    /// The slopes of all rows whose squared length may exceed `threshold`, and of those that are not zero.
-    fn slopes(&mut self, at: &Point<T>, threshold: f64) -> Result<Rows<T>> {
+    /// The slopes of all rows that a step may keep, and of those that are not zero. Where most rows are not zero also the
+    /// scores after a step with this L.
+    fn slopes(
+        &mut self,
+        at: &Point<T>,
+        lambda: f64,
+        lipschitz: f64,
+    ) -> Result<(Rows<T>, Option<Vec<T>>)> {
         let features = self.data.x.features();
-        let least = threshold.sqrt();
+        let least = (2. * lambda * lipschitz).sqrt();
         let mut list = self.candidates(at, least);
         if list.is_none() {
             let all: Vec<usize> = (0..features).collect();
-            let slopes = self.data.x.correlate(&all, &at.residual)?;
-            let lengths = slopes
-                .chunks_exact(self.outputs())
-                .map(|s| squares(s).sqrt())
-                .collect();
+            let (slopes, scores) = if at.w.features.len() > features / 8 {
+                let (slopes, scores) = self.sweep(at, lambda, lipschitz)?;
+                (slopes, Some(scores))
+            } else {
+                (self.data.x.correlate(&all, &at.residual)?, None)
+            };
+            let lengths = slopes.chunks_exact(self.outputs());
+            let lengths = lengths.map(|s| squares(s).sqrt()).collect();
             self.known = Some((at.residual.clone(), lengths));
             list = self.candidates(at, least);
-            if list.as_ref().is_none_or(|list| list.len() > features / 8) {
-                return Ok(Rows {
-                    features: all,
-                    values: slopes,
-                });
+            if scores.is_some() || list.as_ref().is_none_or(|list| list.len() > features / 8) {
+                let features = all;
+                let values = slopes;
+                return Ok((Rows { features, values }, scores));
             }
         }
         let features = list.unwrap_or_default();
         let values = self.data.x.correlate(&features, &at.residual)?;
-        Ok(Rows { features, values })
+        Ok((Rows { features, values }, None))
+    }
+
+    /// All slopes, and the scores after a step, while the data pass by once.
+    fn sweep(&self, at: &Point<T>, lambda: f64, lipschitz: f64) -> Result<(Vec<T>, Vec<T>)> {
+        let c = self.outputs();
+        let mut places = vec![None; self.data.x.features()];
+        for (place, i) in at.w.features.iter().enumerate() {
+            places[*i] = Some(place);
+        }
+        let next = |i: usize, slope: &[T], row: &mut [T]| {
+            let own = places[i].map(|place| &at.w.values[place * c..][..c]);
+            step_row(own, slope, lambda, lipschitz, row)
+        };
+        self.data.x.sweep(&at.residual, &self.origin(), &next)
     }
 
     /// The rows whose slope must be computed: a slope has changed by no more than the feature's length times the distance of
@@ -201,18 +226,12 @@ impl<'a, T: Number> Solver<'a, T> {
     /// `W - slopes / L` where its rows are long enough.
     fn threshold(&self, w: &Rows<T>, slopes: &Rows<T>, lambda: f64, lipschitz: f64) -> Rows<T> {
         let c = self.outputs();
-        let least = 2. * lambda / lipschitz;
         let mut kept = Rows::default();
         let mut active = w.features.iter().zip(w.values.chunks_exact(c)).peekable();
         let mut row = vec![T::default(); c];
         for (i, slope) in slopes.features.iter().zip(slopes.values.chunks_exact(c)) {
             let own = active.next_if(|(a, _)| *a == i).map(|(_, own)| own);
-            for (k, row) in row.iter_mut().enumerate() {
-                let w: f64 = own.map_or(0., |own| own[k].into());
-                let slope: f64 = slope[k].into();
-                *row = T::of(w - slope / lipschitz);
-            }
-            if squares(&row) > least {
+            if step_row(own, slope, lambda, lipschitz, &mut row) {
                 kept.features.push(*i);
                 kept.values.extend(&row);
             }
@@ -236,20 +255,29 @@ impl<'a, T: Number> Solver<'a, T> {
     }
 
     fn point(&self, w: Rows<T>, bias: Vec<f64>) -> Result<Point<T>> {
-        let x = &self.data.x;
-        let (residual, loss) = match self.config.loss {
-            Loss::Squares => {
-                let minus = |y: &T| T::of(-(*y).into());
-                let start: Vec<T> = self.data.y.iter().map(minus).collect();
-                let residual = x.combine(&w.features, &w.values, &start)?;
-                let loss = 0.5 * squares(&residual);
-                (residual, loss)
-            }
+        let scores = self
+            .data
+            .x
+            .combine(&w.features, &w.values, &self.origin())?;
+        Ok(self.point_of(w, bias, scores))
+    }
+
+    /// What the features' scores are added to: for squares, whose residuals they are, the targets.
+    fn origin(&self) -> Vec<T> {
+        let minus = |y: &T| T::of(-(*y).into());
+        match self.config.loss {
+            Loss::Squares => self.data.y.iter().map(minus).collect(),
+            _ => vec![T::default(); self.data.y.len()],
+        }
+    }
+
+    fn point_of(&self, w: Rows<T>, bias: Vec<f64>, mut scores: Vec<T>) -> Point<T> {
+        let loss = match self.config.loss {
+            Loss::Squares => 0.5 * squares(&scores),
             other => {
-                let zeros = vec![T::default(); self.data.y.len()];
-                let mut scores = x.combine(&w.features, &w.values, &zeros)?;
                 let weights = &self.problem.weights;
-                for (b, scores) in bias.iter().zip(scores.chunks_exact_mut(x.stride())) {
+                let stride = self.data.x.stride();
+                for (b, scores) in bias.iter().zip(scores.chunks_exact_mut(stride)) {
                     for (score, root) in scores.iter_mut().zip(&weights.roots) {
                         // A sample that does not count has no score.
                         let plain = if *root > 0. {
@@ -260,16 +288,15 @@ impl<'a, T: Number> Solver<'a, T> {
                         *score = T::of(plain + b);
                     }
                 }
-                let loss = other.slopes(&mut scores, &self.targets, weights);
-                (scores, loss)
+                other.slopes(&mut scores, &self.targets, weights)
             }
         };
-        Ok(Point {
+        Point {
             w,
             bias,
-            residual,
+            residual: scores,
             loss,
-        })
+        }
     }
 
     /// All features of which the start is not zero.
@@ -310,16 +337,25 @@ impl<'a, T: Number> Solver<'a, T> {
         let x = self.data.x.as_ref();
         let all: Vec<usize> = (0..x.features()).collect();
         let zeros = vec![T::default(); x.stride()];
-        let mut v: Vec<T> = self.lengths.iter().map(|l| T::of(*l)).collect();
+        let start: Vec<T> = self.lengths.iter().map(|l| T::of(*l)).collect();
+        let mut scores = x.combine(&all, &start, &zeros)?;
+        let mut length = squares(&start).sqrt();
         let mut value = 0.;
+        let itself = |_: usize, product: &[T], row: &mut [T]| {
+            row.copy_from_slice(product);
+            true
+        };
         for _ in 0..50 {
-            let length = squares(&v).sqrt();
             if length == 0. {
                 return Ok(1.);
             }
-            v.iter_mut().for_each(|v| *v = T::of((*v).into() / length));
-            v = x.correlate(&all, &x.combine(&all, &v, &zeros)?)?;
-            value = squares(&v).sqrt();
+            for score in &mut scores {
+                *score = T::of((*score).into() / length);
+            }
+            let (v, next) = x.sweep(&scores, &zeros, &itself)?;
+            scores = next;
+            length = squares(&v).sqrt();
+            value = length;
         }
         Ok(value)
     }
@@ -336,6 +372,22 @@ impl<'a, T: Number> Solver<'a, T> {
         }
         Ok(Ranking::new(scores, &slopes))
     }
+}
+
+/// A row after a step; whether it is long enough to stay.
+fn step_row<T: Number>(
+    own: Option<&[T]>,
+    slope: &[T],
+    lambda: f64,
+    lipschitz: f64,
+    row: &mut [T],
+) -> bool {
+    for (k, (row, slope)) in row.iter_mut().zip(slope).enumerate() {
+        let w: f64 = own.map_or(0., |own| own[k].into());
+        let slope: f64 = (*slope).into();
+        *row = T::of(w - slope / lipschitz);
+    }
+    squares(row) > 2. * lambda / lipschitz
 }
 
 impl<T: Number> Point<T> {

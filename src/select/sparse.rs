@@ -1,9 +1,9 @@
 //! Sparse data.
 
-use super::matrix::{Matrix, Moments, Weights, squares};
+use super::matrix::{Matrix, Moments, Weights, squares, sweep_twice};
 use crate::error::{Error, Result};
 use crate::kernels::buffer;
-use crate::kernels::design::Number;
+use crate::kernels::design::{Next, Number};
 
 /// Features of a task.
 const FEATURES: usize = 512;
@@ -214,5 +214,8 @@ impl<T: Number> Matrix<T> for Columns<T> {
             }
         }
         Ok(sums.into_iter().map(T::of).collect())
+    }
+    fn sweep(&self, r: &[T], start: &[T], next: &Next<T>) -> Result<(Vec<T>, Vec<T>)> {
+        sweep_twice(self, r, start, next)
     }
 }
