@@ -292,16 +292,13 @@ fn the_objective_never_rises() -> Result<()> {
     let (x, labels) = leukemia(DType::F32)?;
     for dtype in [DType::F32, DType::F64] {
         let x = x.to_dtype(dtype)?;
-        for start in [
-            Start::Zero,
-            Start::Gaussian {
-                scale: 1e-3,
-                seed: 1,
-            },
-            Start::Uniform {
-                scale: 1e-3,
-                seed: 1,
-            },
+        let seed = 1;
+        for (start, lipschitz) in [
+            (Start::Zero, None),
+            (Start::Gaussian { scale: 1e-3, seed }, None),
+            (Start::Uniform { scale: 1e-3, seed }, None),
+            // L has to grow while most rows are not zero.
+            (Start::Uniform { scale: 0.1, seed }, Some(1.)),
         ] {
             for standardize in [false, true] {
                 let how = Preparation {
@@ -313,9 +310,12 @@ fn the_objective_never_rises() -> Result<()> {
                     &problem,
                     &HihtConfig {
                         start,
+                        lipschitz,
+                        lambda: lipschitz.map(|_| 1e-3),
                         ..HihtConfig::default()
                     },
                 )?;
+                assert_eq!(path.solutions()[0].increases > 0, lipschitz.is_some());
                 let mut before = f64::INFINITY;
                 for solution in path.solutions() {
                     for objective in &solution.objectives {
@@ -346,31 +346,42 @@ fn the_objective_never_rises() -> Result<()> {
     Ok(())
 }
 
-/// The bound by which rows are passed over changes nothing: against the algorithm as it is written, on random problems.
+/// Neither the bound by which rows are passed over nor the single pass where most rows are not zero changes anything:
+/// against the algorithm as it is written, on random problems, from zero and from numbers most of which stay.
 #[test]
 fn screening_is_safe() -> Result<()> {
-    for seed in 0..5 {
+    let (n, d, c) = (30, 300, 2);
+    let starts = [0., 0.5].map(|scale| (scale, Start::Uniform { scale, seed: 9 }));
+    for (seed, (scale, start)) in (0..4).flat_map(|seed| starts.map(|start| (seed, start))) {
         let mut rng = Rng::new(seed);
-        let (n, d, c) = (30, 300, 2);
         let x = rng.normal((n, d), DType::F64, CPU)?;
         let y = (x.narrow(1, 0, c)? + rng.normal((n, c), DType::F64, CPU)?)?;
-        let problem = Problem::regression(&x, &y, &Preparation::default())?;
         let config = HihtConfig {
             lambda: Some(3.),
             final_lambda: 0.05,
             lipschitz: Some(700.),
             rho: 0.9,
-            iterations: 40,
+            iterations: 20,
             epsilon: 0.,
+            start: if scale > 0. { start } else { Start::Zero },
             ..HihtConfig::default()
         };
-        let path = hiht(&problem, &config)?;
+        let how = Preparation::default();
+        let whole = x.clone();
+        let blocks = Blocks::new([n, d], DType::F64, move || {
+            Box::new(whole.chunk(4, 0).unwrap().into_iter().map(Ok))
+        });
+        let mut paths = vec![hiht(&Problem::regression(&x, &y, &how)?, &config)?];
+        if seed == 0 {
+            paths.push(hiht(&Problem::regression(&blocks, &y, &how)?, &config)?);
+        }
         let (x, y) = (
             x.broadcast_sub(&x.mean_keepdim(0)?)?,
             y.broadcast_sub(&y.mean_keepdim(0)?)?,
         );
-        let mut w = Tensor::zeros((d, c), DType::F64, CPU)?;
-        for solution in path.solutions() {
+        let w = Rng::new(9).uniform((d, c), DType::F64, CPU)?;
+        let mut w = w.affine(2. * scale, -scale)?;
+        for (k, solution) in paths[0].solutions().iter().enumerate() {
             // No step of these needs a larger L: it is above the largest eigenvalue.
             assert_eq!(solution.increases, 0);
             for _ in 0..solution.iterations {
@@ -379,15 +390,16 @@ fn screening_is_safe() -> Result<()> {
             }
             let lengths = numbers(&w.sqr()?.sum(D::Minus1)?);
             let support: Vec<usize> = (0..d).filter(|i| lengths[*i] > 0.).collect();
-            assert_eq!(
-                solution.support, support,
-                "seed {seed} lambda {}",
-                solution.lambda
-            );
-            for (a, b) in numbers(&solution.weights(d)?).iter().zip(numbers(&w)) {
-                close(*a, b, 1e-9, "W");
+            for solution in paths.iter().map(|path| &path.solutions()[k]) {
+                let place = format!("seed {seed} scale {scale} lambda {}", solution.lambda);
+                assert_eq!(solution.support, support, "{place}");
+                for (a, b) in numbers(&solution.weights(d)?).iter().zip(numbers(&w)) {
+                    close(*a, b, 1e-9, &place);
+                }
             }
         }
+        // Most rows of the first solution are there, or few.
+        assert_eq!(paths[0].solutions()[0].support.len() > d / 2, scale > 0.);
     }
     Ok(())
 }
@@ -429,39 +441,37 @@ fn bad_input_is_refused_by_name() -> Result<()> {
         &["NaN", "row 1", "column 1"],
     );
     let x = Tensor::new(&[[1f32, 2.], [3., 2.], [5., 2.]], CPU)?;
-    refused(
-        problem(&x, &labels(&[1, 1, 1])?, &how),
-        &["labels", "two classes", "one"],
-    );
-    refused(
-        problem(&x, &labels(&[0, 1])?, &how),
-        &["labels", "[3]", "[2]"],
-    );
-    refused(
-        problem(&x, &labels(&[0, 1, 7])?, &how),
-        &["labels", "3 samples", "8"],
-    );
+    for (own, texts) in [
+        (labels(&[1, 1, 1])?, ["labels", "two classes", "one"]),
+        (labels(&[0, 1])?, ["labels", "[3]", "[2]"]),
+        (labels(&[0, 1, 7])?, ["labels", "3 samples", "8"]),
+    ] {
+        refused(problem(&x, &own, &how), &texts);
+    }
     refused(
         problem(&x.to_dtype(DType::I64)?, &labels(&[0, 1, 1])?, &how),
         &["x", "f32 or f64"],
     );
-    let standard = Preparation {
-        standardize: true,
-        ..Preparation::default()
-    };
-    refused(
-        problem(&x, &labels(&[0, 1, 1])?, &standard),
-        &["constant", "column 1"],
-    );
+    let standardize = true;
     let weights = Some(Tensor::new(&[1f32, -1., 1.], CPU)?);
-    let weighted = Preparation {
-        weights,
-        ..Preparation::default()
-    };
-    refused(
-        problem(&x, &labels(&[0, 1, 1])?, &weighted),
-        &["weights", "-1 at sample 1"],
-    );
+    for (how, texts) in [
+        (
+            Preparation {
+                standardize,
+                ..how.clone()
+            },
+            ["constant", "column 1"],
+        ),
+        (
+            Preparation {
+                weights,
+                ..how.clone()
+            },
+            ["weights", "-1 at sample 1"],
+        ),
+    ] {
+        refused(problem(&x, &labels(&[0, 1, 1])?, &how), &texts);
+    }
     let y = Tensor::new(&[[1f32], [f32::INFINITY], [0.]], CPU)?;
     refused(
         Problem::regression(&x, &y, &how).map(drop),
@@ -860,38 +870,73 @@ fn cross_validation() -> Result<()> {
     let random = Tensor::new(random, CPU)?;
     let none = cross_validate(&x, &random, &plain, &config, &how)?;
     assert_eq!(none.one_standard_error, 0, "{:?}", none.mean);
-    let refused = |how: CrossValidation, text: &str| {
+    for (folds, sizes, text) in [
+        (1, vec![1], "folds"),
+        (70, vec![1], "folds"),
+        (5, vec![], "sizes"),
+        (5, vec![41], "k"),
+    ] {
+        let seed = 3;
+        let how = CrossValidation { folds, sizes, seed };
         let error = cross_validate(&x, &labels, &plain, &config, &how).unwrap_err();
         assert!(error.to_string().contains(text), "{error} has no {text}");
-    };
-    refused(
-        CrossValidation {
-            folds: 1,
-            ..how.clone()
-        },
-        "folds",
-    );
-    refused(
-        CrossValidation {
-            folds: 70,
-            ..how.clone()
-        },
-        "folds",
-    );
-    refused(
-        CrossValidation {
-            sizes: vec![],
-            ..how.clone()
-        },
-        "sizes",
-    );
-    refused(
-        CrossValidation {
-            sizes: vec![41],
-            ..how.clone()
-        },
-        "k",
-    );
+    }
+    Ok(())
+}
+
+/// A copy, a copy turned round and stretched, and one with a little noise are found; weights count as copies do; and a
+/// constant feature is in no pair.
+#[test]
+fn features_that_say_the_same() -> Result<()> {
+    let mut rng = Rng::new(3);
+    let (n, d) = (80, 30);
+    let x = rng.normal((n, d), DType::F64, CPU)?;
+    let noise = rng.normal((n, 1), DType::F64, CPU)?;
+    let columns = [
+        x.clone(),
+        x.narrow(1, 4, 1)?,
+        x.narrow(1, 7, 1)?.affine(-30., 100.)?,
+        (x.narrow(1, 9, 1)? + (noise * 0.1)?)?,
+        x.narrow(1, 0, 1)?.affine(0., 0.1)?,
+    ];
+    let x = Tensor::cat(&columns, 1)?;
+    let y = x.narrow(1, 0, 2)?;
+    let weights = Tensor::new([vec![2.; 40], vec![0.; 40]].concat(), CPU)?;
+    let [all, half]: [Vec<usize>; 2] = [(0..d + 4).collect(), vec![9, d + 2, 5]];
+    for dtype in [DType::F32, DType::F64] {
+        let (x, y) = (x.to_dtype(dtype)?, y.to_dtype(dtype)?);
+        let problem = Problem::regression(&x, &y, &Preparation::default())?;
+        let pairs = problem.correlated(&all, 0.99)?;
+        let places: Vec<[usize; 2]> = pairs.iter().map(|pair| pair.features).collect();
+        assert_eq!(places.len(), 3, "{places:?}");
+        for place in [[4, d], [7, d + 1], [9, d + 2]] {
+            assert!(places.contains(&place), "{places:?}");
+        }
+        assert_eq!(places[2], [9, d + 2], "the closest first");
+        let turned = places.iter().position(|place| place[0] == 7).unwrap();
+        close(pairs[turned].correlation, -1., 1e-6, "turned round");
+        // Weights of the first half are the first half alone.
+        let how = Preparation {
+            weights: Some(weights.to_dtype(dtype)?),
+            ..Preparation::default()
+        };
+        let weighted = Problem::regression(&x, &y, &how)?.correlated(&half, 0.99)?;
+        let (x, y) = (x.narrow(0, 0, 40)?, y.narrow(0, 0, 40)?);
+        let plain = Problem::regression(&x, &y, &Preparation::default())?;
+        let plain = plain.correlated(&half, 0.99)?;
+        assert_eq!((weighted.len(), plain.len()), (1, 1));
+        let [weighted, plain] = [weighted, plain].map(|pairs| pairs[0].correlation);
+        close(weighted, plain, 1e-6, "weighted");
+        assert!(problem.correlated(&[], 0.99)?.is_empty());
+        for (features, least, word) in [
+            (vec![0, 0], 0.99, "features"),
+            (vec![d + 4], 0.99, "features"),
+            (vec![0, 1], f64::NAN, "least"),
+        ] {
+            let error = problem.correlated(&features, least).unwrap_err();
+            assert!(error.to_string().contains(word), "{error}");
+        }
+    }
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use crate::methods::Method;
 use crate::studies::{Line, Point, Studies};
 use candle_core::Tensor;
 use candle_prob::Result;
-use candle_prob::select::Ranking;
+use candle_prob::select::{Preparation, Problem, Ranking};
 use clap::ValueEnum;
 use std::collections::BTreeMap;
 
@@ -29,7 +29,10 @@ pub fn write(
     output.metrics(&metrics(classifiers, all, outcomes, &bests))?;
     selected(output, data, outcomes, &bests, &rankings)?;
     figures(output, data, classifiers, outcomes, &bests, studies)?;
-    print(&format!("\n{}", leading(data, outcomes, &rankings)?));
+    print(&format!(
+        "\n{}",
+        leading(data, outcomes, &bests, &rankings)?
+    ));
     let rows = rows(all, outcomes, &bests);
     let mut header = vec!["mean \u{b1} s.d. in %"];
     for classifier in classifiers {
@@ -121,13 +124,32 @@ fn feature(data: &Labelled, number: usize) -> String {
     names.map_or(number.to_string(), |names| names[number].clone())
 }
 
-/// The ten features that lead each ranking.
-fn leading(data: &Labelled, outcomes: &[Outcome], rankings: &[Ranking]) -> Result<String> {
+/// The ten features that lead each ranking, and whether some of the selected ones are nearly equal.
+fn leading(
+    data: &Labelled,
+    outcomes: &[Outcome],
+    bests: &[Vec<Best>],
+    rankings: &[Ranking],
+) -> Result<String> {
+    const EQUAL: f64 = 0.99;
+    let labels = Tensor::new(data.labels.as_slice(), data.x.device())?;
+    let problem = Problem::classification(&data.x, &labels, &Preparation::default())?;
     let mut text = String::new();
-    for (outcome, ranking) in outcomes.iter().zip(rankings) {
+    for ((outcome, bests), ranking) in outcomes.iter().zip(bests).zip(rankings) {
         let top = ranking.order().iter().take(10);
         let top: Vec<String> = top.map(|i| feature(data, *i)).collect();
         text += &format!("{}: {}, ...\n", outcome.method.title(), top.join(", "));
+        let number = bests[0].features;
+        let pairs = problem.correlated(ranking.top(number)?, EQUAL)?;
+        if let Some(closest) = pairs.first() {
+            let [a, b] = closest.features.map(|i| feature(data, i));
+            let correlation = closest.correlation;
+            text += &format!(
+                "  pairs of its {number} features with correlations beyond {EQUAL}: {}, the closest {a} and {b} \
+                 ({correlation:.4})\n",
+                pairs.len(),
+            );
+        }
     }
     Ok(text)
 }

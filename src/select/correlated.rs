@@ -1,0 +1,91 @@
+//! Features that say the same.
+
+use super::problem::{Centred, Data, Problem};
+use crate::error::{Error, Result};
+use crate::kernels::design::Number;
+
+/// Two features and their correlation over the samples, with the samples' weights.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Correlated {
+    /// The features, the smaller number first.
+    pub features: [usize; 2],
+    /// Between -1 and 1.
+    pub correlation: f64,
+}
+
+impl Problem {
+    /// The pairs among these features whose correlation is `least` or more in absolute value, the closest pair first.
+    ///
+    /// Of two features that are nearly equal it is chance which one is selected, and their rows of W mean nothing one by one:
+    /// look at a support's pairs above 0.99 before reading anything into it. A constant feature is in no pair.
+    ///
+    /// Errors: a feature beyond the last or named twice; `least` not between 0 and 1.
+    ///
+    /// ```
+    /// use candle_core::{Device, Tensor};
+    /// use candle_prob::select::{Preparation, Problem};
+    /// # fn main() -> candle_prob::Result<()> {
+    /// // The third feature is the first turned round.
+    /// let x = [[0f64, 1., 0.], [1., 0., -2.], [2., 3., -4.], [5., 1., -10.1]];
+    /// let x = Tensor::new(&x, &Device::Cpu)?;
+    /// let labels = Tensor::new(&[0u32, 1, 1, 0], &Device::Cpu)?;
+    /// let problem = Problem::classification(&x, &labels, &Preparation::default())?;
+    /// let pairs = problem.correlated(&[0, 1, 2], 0.99)?;
+    /// assert_eq!(pairs.len(), 1);
+    /// assert_eq!(pairs[0].features, [0, 2]);
+    /// assert!(pairs[0].correlation < -0.99);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn correlated(&self, features: &[usize], least: f64) -> Result<Vec<Correlated>> {
+        let op = "Problem::correlated";
+        if !(0. ..=1.).contains(&least) {
+            return Err(Error::value(op, "least", "a number from 0 to 1", least));
+        }
+        let mut features = features.to_vec();
+        features.sort();
+        let is_bad = |pair: &[usize]| pair[0] == pair[1];
+        let beyond = features.last().is_some_and(|i| *i >= self.features());
+        if beyond || features.windows(2).any(is_bad) {
+            let expected = format!("numbers below {}, none of them twice", self.features());
+            let found = format!("{features:?}");
+            return Err(Error::value(op, "features", expected, found));
+        }
+        let mut pairs = match &self.data {
+            Data::F32(data) => self.pairs(data, &features)?,
+            Data::F64(data) => self.pairs(data, &features)?,
+        };
+        pairs.retain(|pair| pair.correlation.abs() >= least);
+        pairs.sort_by(|a, b| b.correlation.abs().total_cmp(&a.correlation.abs()));
+        Ok(pairs)
+    }
+    /// All pairs of features that are not constant.
+    fn pairs<T: Number>(&self, data: &Centred<T>, features: &[usize]) -> Result<Vec<Correlated>> {
+        let (x, k) = (data.x.as_ref(), features.len());
+        if k == 0 {
+            return Ok(vec![]);
+        }
+        let mut eye = vec![T::default(); k * k];
+        eye.iter_mut().step_by(k + 1).for_each(|x| *x = T::of(1.));
+        let rows = x.combine(features, &eye, &vec![T::default(); k * x.stride()])?;
+        let products = x.correlate(features, &rows)?;
+        let product = |a: usize, b: usize| -> f64 { products[a * k + b].into() };
+        // What is left of a constant is the rounding of its mean.
+        let varies = |a: &usize| {
+            let mean = self.means[0][features[*a]] / self.scales[features[*a]];
+            product(*a, *a) > (T::ROUNDING * mean).powi(2) * self.weights.total
+        };
+        let varying: Vec<usize> = (0..k).filter(varies).collect();
+        let mut pairs = vec![];
+        for (n, a) in varying.iter().enumerate() {
+            for b in &varying[n + 1..] {
+                let lengths = (product(*a, *a) * product(*b, *b)).sqrt();
+                pairs.push(Correlated {
+                    features: [features[*a], features[*b]],
+                    correlation: (product(*a, *b) / lengths).clamp(-1., 1.),
+                });
+            }
+        }
+        Ok(pairs)
+    }
+}
