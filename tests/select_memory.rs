@@ -1,0 +1,99 @@
+//! What a selection needs of memory beside the data.
+
+use candle_core::{DType, Device, Tensor};
+use candle_prob::select::{Csr, HihtConfig, Preparation, Problem, Start, ahiht};
+use candle_prob::{Result, Rng};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// Counts the bytes in use, and the most there were.
+struct Counting;
+
+static USED: AtomicUsize = AtomicUsize::new(0);
+static MOST: AtomicUsize = AtomicUsize::new(0);
+/// One at a time, since all tests are counted together.
+static ALONE: Mutex<()> = Mutex::new(());
+
+// SAFETY: all calls go to the system's allocator as they come.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let used = USED.fetch_add(layout.size(), Relaxed) + layout.size();
+        MOST.fetch_max(used, Relaxed);
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        USED.fetch_sub(layout.size(), Relaxed);
+        unsafe { System.dealloc(place, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// The most bytes that were in use beyond what was there before.
+fn peak<R>(f: impl FnOnce() -> Result<R>) -> Result<usize> {
+    let before = USED.load(Relaxed);
+    MOST.store(before, Relaxed);
+    drop(f()?);
+    Ok(MOST.load(Relaxed) - before)
+}
+
+fn labels(samples: usize) -> Result<Tensor> {
+    let labels: Vec<u32> = (0..samples).map(|n| (n % 2) as u32).collect();
+    Ok(Tensor::new(labels, &Device::Cpu)?)
+}
+
+/// The data are held once more, by feature; W, its slopes and lists of features come on top where W has no zeros.
+#[test]
+fn a_dense_path() -> Result<()> {
+    let _alone = ALONE.lock();
+    let (samples, features) = (200, 20_000);
+    let x = Rng::new(0).normal((samples, features), DType::F32, &Device::Cpu)?;
+    let labels = labels(samples)?;
+    let seed = 0;
+    for (start, most) in [
+        (Start::Zero, 1.2),
+        (Start::Uniform { scale: 0.1, seed }, 1.4),
+    ] {
+        let config = HihtConfig {
+            features: Some(20),
+            start,
+            ..HihtConfig::default()
+        };
+        let used = peak(|| {
+            let problem = Problem::classification(&x, &labels, &Preparation::default())?;
+            ahiht(&problem, &config)
+        })?;
+        let ratio = used as f64 / (4 * samples * features) as f64;
+        assert!((1. ..most).contains(&ratio), "{start:?}: {ratio:.2}");
+    }
+    Ok(())
+}
+
+/// With the rows themselves less than four times their size.
+#[test]
+fn a_sparse_path() -> Result<()> {
+    let _alone = ALONE.lock();
+    let (samples, features, each) = (10_000, 100_000, 100);
+    let draws = Rng::new(0).uniform(samples * each, DType::F32, &Device::Cpu)?;
+    let draws = draws.to_vec1::<f32>()?;
+    let columns = draws.iter().map(|u| (u * features as f32) as u32).collect();
+    let offsets = (0..=samples).map(|n| n * each).collect();
+    let values: Vec<f32> = draws.iter().map(|u| 1. + u).collect();
+    let size = 8 * values.len() + 8 * (samples + 1);
+    let x = Csr::new(features, offsets, columns, values)?;
+    let labels = labels(samples)?;
+    let config = HihtConfig {
+        features: Some(20),
+        ..HihtConfig::default()
+    };
+    let used = peak(|| {
+        let problem = Problem::classification(&x, &labels, &Preparation::default())?;
+        ahiht(&problem, &config)
+    })?;
+    let ratio = (size + used) as f64 / size as f64;
+    assert!((2. ..4.).contains(&ratio), "{ratio:.2}");
+    Ok(())
+}
