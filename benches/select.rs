@@ -1,9 +1,11 @@
-//! Feature selection: steps and a whole path of hard thresholding, on data like gene expression.
+//! Feature selection: steps and a whole path of hard thresholding, on data like gene expression, and supports of a given size.
 
 mod common;
 
 use candle_core::{DType, Device, Tensor};
-use candle_prob::select::{HihtConfig, Preparation, Problem, Start, hiht};
+use candle_prob::select::{
+    HihtConfig, LeastSquares, Path, Preparation, Problem, Start, ahiht, hiht, splice,
+};
 use candle_prob::{Result, Rng};
 use common::Timed as _;
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -19,6 +21,88 @@ fn problem(samples: usize, features: usize, classes: usize) -> Result<Problem> {
     let x = Tensor::cat(&[&told, &x.narrow(1, 20, features - 20)?], 1)?;
     let labels = Tensor::new(labels, &Device::Cpu)?;
     Problem::classification(&x, &labels, &Preparation::default())
+}
+
+/// Number k of a stream of numbers between 0 and 1: as in `peers.py`, so that both see the same data.
+fn uniform(k: usize, stream: u64) -> f64 {
+    let z = (k as u64)
+        .wrapping_add(stream << 40)
+        .wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    (((z ^ (z >> 31)) >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+}
+
+fn normal(shape: (usize, usize), stream: u64) -> Result<Tensor> {
+    let number = |k: usize| {
+        let length = (-2. * uniform(k, 2 * stream).ln()).sqrt();
+        length * (std::f64::consts::TAU * uniform(k, 2 * stream + 1)).cos()
+    };
+    let numbers: Vec<f64> = (0..shape.0 * shape.1).map(number).collect();
+    Ok(Tensor::from_vec(numbers, shape, &Device::Cpu)?)
+}
+
+/// Ten features of a signal of five times the variance of the noise.
+fn planted() -> Result<[Tensor; 2]> {
+    let (n, d, k, c) = (300, 1000, 10, 3);
+    let x = normal((n, d), 0)?;
+    let columns = Tensor::arange_step(0u32, d as u32, (d / k) as u32, &Device::Cpu)?;
+    let signal = x.index_select(&columns, 1)?.matmul(&normal((k, c), 1)?)?;
+    let off = (&signal - signal.mean_all()?.to_scalar::<f64>()?)?;
+    let power = off.sqr()?.mean_all()?.to_scalar::<f64>()?;
+    let y = (signal + (normal((n, c), 2)? * (power / 5.).sqrt())?)?;
+    Ok([x, y])
+}
+
+/// Two classes, whose first 20 features differ.
+fn classes() -> Result<[Tensor; 2]> {
+    let (n, d, k, c) = (102, 6033, 20, 2);
+    let x = normal((n, d), 0)?;
+    let value = |k: usize| if k / c % c == k % c { 1. } else { 0. };
+    let y = Tensor::from_vec((0..n * c).map(value).collect(), (n, c), &Device::Cpu)?;
+    let side = y.narrow(1, 1, 1)?.affine(3., -1.5)?;
+    let told = x.narrow(1, 0, k)?.broadcast_add(&side)?;
+    Ok([Tensor::cat(&[&told, &x.narrow(1, k, d - k)?], 1)?, y])
+}
+
+/// Supports of a given size, from the data as they came: those of AHIHT, and after exchanges.
+fn supports(c: &mut Criterion) {
+    let how = Preparation::default();
+    for (name, data, k) in [("planted", planted(), 10), ("classes", classes(), 20)] {
+        let exact = data.unwrap();
+        let [x, y] = [0, 1].map(|i| exact[i].to_dtype(DType::F32).unwrap());
+        let coarse = HihtConfig {
+            features: Some(k),
+            ..HihtConfig::default()
+        };
+        let fine = HihtConfig {
+            rho: 0.9,
+            ..coarse.clone()
+        };
+        type Solve = fn(&Problem, &HihtConfig) -> Result<Path>;
+        let methods: [(_, Solve, _, _); 3] = [
+            ("AHIHT", ahiht, &coarse, 0),
+            ("AHIHT and splice", ahiht, &coarse, 200),
+            ("HIHT, rho 0.9, and splice", hiht, &fine, 200),
+        ];
+        for (method, solve, config, exchanges) in methods {
+            let run = || -> Result<Vec<usize>> {
+                let problem = Problem::regression(&x, &y, &how)?;
+                let path = solve(&problem, config)?;
+                let top = path.ranking().top(k)?;
+                Ok(match exchanges {
+                    0 => LeastSquares::on(&problem, top)?.support,
+                    _ => splice(&problem, top, exchanges)?.solution.support,
+                })
+            };
+            let exact = Problem::regression(&exact[0], &exact[1], &how).unwrap();
+            let loss = LeastSquares::on(&exact, &run().unwrap()).unwrap().loss;
+            println!("{name}, {method}: loss {loss:.6}");
+            c.timed(format!("{name}/{k} features by {method}"), || {
+                run().unwrap()
+            });
+        }
+    }
 }
 
 fn select(c: &mut Criterion) {
@@ -41,21 +125,16 @@ fn select(c: &mut Criterion) {
             },
         );
         let lambda = path.unwrap().solutions()[0].lambda;
-        // The first step goes from a W without a zero, the rest from a sparse one.
-        for (name, start) in [
-            ("sparse", Start::Zero),
-            (
-                "dense",
-                Start::Uniform {
-                    scale: 1e-3,
-                    seed: 0,
-                },
-            ),
+        // At the first lambda W is sparse after a step; at a tiny one no row ever becomes zero.
+        let (scale, seed) = (1e-3, 0);
+        for (name, start, lambda, steps) in [
+            ("sparse", Start::Zero, lambda / 2., 101),
+            ("dense", Start::Uniform { scale, seed }, 1e-12 * lambda, 21),
         ] {
-            for iterations in [1, 101] {
+            for iterations in [1, steps] {
                 let config = HihtConfig {
-                    lambda: Some(lambda / 2.),
-                    final_lambda: lambda / 2.,
+                    lambda: Some(lambda),
+                    final_lambda: lambda,
                     iterations,
                     start,
                     ..fixed.clone()
@@ -79,5 +158,5 @@ fn select(c: &mut Criterion) {
     }
 }
 
-criterion_group! { name = all; config = common::config(); targets = select }
+criterion_group! { name = all; config = common::config(); targets = select, supports }
 criterion_main!(all);

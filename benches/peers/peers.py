@@ -4,9 +4,11 @@
     python benches/peers/peers.py torch gaussian samplers distributions mixture flows couplings splines vae encoder
     python benches/peers/peers.py jax gaussian mixture couplings splines vae
     python benches/peers/peers.py numpy select
+    python benches/peers/peers.py abess
+    python benches/peers/peers.py skscope
 
-Needs torch and jax (optax for jax's vae; for couplings and splines zuko, nflows, normflows and flowjax). Prints the median
-and the smallest time of each workload in milliseconds, and how much memory a step takes at most.
+Needs torch and jax (optax for jax's vae; for couplings and splines zuko, nflows, normflows and flowjax; abess, skscope).
+Prints the median and the smallest time of each workload in milliseconds, and how much memory a step takes at most.
 THREADS sets the number of threads (2).
 """
 import ctypes, math, os, statistics, sys, time
@@ -31,12 +33,12 @@ def memory(run):
     return status("VmHWM") - resident
 
 
-def bench(name, run, wait=lambda result: result, seconds=float(os.environ.get("SECONDS", "4"))):
-    for _ in range(3):
+def bench(name, run, wait=lambda result: result, seconds=float(os.environ.get("SECONDS", "4")), repeats=10):
+    for _ in range(3 if repeats > 3 else 1):
         wait(run())
     peak = memory(lambda: wait(run()))
     times, start = [], time.perf_counter()
-    while len(times) < 10 or (time.perf_counter() - start < seconds and len(times) < 300):
+    while len(times) < repeats or (time.perf_counter() - start < seconds and len(times) < 300):
         t = time.perf_counter()
         wait(run())
         times.append((time.perf_counter() - t) * 1e3)
@@ -413,6 +415,7 @@ def numpy_peer(workloads):
 
             start = rng.uniform(-1e-3, 1e-3, (d, c)).astype("f4")
             bench(f"select {n} x {d}, {c} classes, a step", lambda: step(start, first / 2))
+            bench(f"select {n} x {d}, {c} classes, dense step", lambda: step(start, first * 1e-12))
 
             def path():
                 w = np.zeros((d, c), "f4")
@@ -425,4 +428,66 @@ def numpy_peer(workloads):
                 bench(f"select {n} x {d}, path of 200 x 20", path)
 
 
-{"torch": torch_peer, "jax": jax_peer, "numpy": numpy_peer}[sys.argv[1]](sys.argv[2:])
+def supports(library):
+    """Supports of a given size by one of the libraries, with the loss of least squares on them."""
+    import numpy as np
+
+    def uniform(k, stream):
+        z = (k.astype("u8") + np.uint64(stream << 40)) * np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return (((z ^ (z >> np.uint64(31))) >> np.uint64(11)).astype("f8") + 0.5) / 2.0**53
+
+    def normal(shape, stream):
+        k = np.arange(math.prod(shape))
+        lengths = np.sqrt(-2 * np.log(uniform(k, 2 * stream)))
+        return (lengths * np.cos(2 * np.pi * uniform(k, 2 * stream + 1))).reshape(shape)
+
+    def planted(n, d, k, c):
+        x = normal((n, d), 0)
+        signal = x[:, :: d // k] @ normal((k, c), 1)
+        return x, signal + normal((n, c), 2) * np.sqrt(signal.var() / 5)
+
+    def classes(n, d, k, c):
+        x, y = normal((n, d), 0), np.eye(c)[np.arange(n) % c]
+        x[:, :k] += 3 * y[:, 1:] - 1.5
+        return x, y
+
+    def of_abess(x, y, k):
+        from abess import MultiTaskRegression
+        for name, searched in (("", 128), (" searching all", 0)):
+            def run(searched=searched):
+                model = MultiTaskRegression(support_size=k, important_search=searched).fit(x, y)
+                return model.coef_
+            yield name, run
+
+    def of_skscope(x, y, k):
+        import jax, jax.numpy as jnp, skscope
+        jax.config.update("jax_enable_x64", True)
+        (n, d), c = x.shape, y.shape[1]
+        centred = jnp.array(x - x.mean(0)), jnp.array(y - y.mean(0))
+        group = [i // c for i in range(d * c)]
+        loss = lambda w: 0.5 * jnp.sum((centred[1] - centred[0] @ w.reshape(d, c)) ** 2)
+        for name in ("HTPSolver", "IHTSolver", "GraspSolver", "OMPSolver", "ScopeSolver"):
+            solver = getattr(skscope, name)(d * c, k, n, group=group)
+            yield " " + name, lambda solver=solver: solver.solve(loss, jit=True).reshape(d, c)
+
+    for make, (n, d, k, c) in ((planted, (300, 1000, 10, 3)), (classes, (102, 6033, 20, 2))):
+        x, y = make(n, d, k, c)
+        for name, run in {"abess": of_abess, "skscope": of_skscope}[library](x, y, k):
+            support = np.flatnonzero(np.abs(run()).sum(1))
+            own, to = x[:, support] - x[:, support].mean(0), y - y.mean(0)
+            left = own @ np.linalg.lstsq(own, to, rcond=None)[0] - to
+            print(f"{len(support)} features, loss {0.5 * (left**2).sum():.6f}")
+            bench(f"{make.__name__}, {k} features{name}", run, repeats=3)
+
+
+def abess_peer(_):
+    supports("abess")
+
+
+def skscope_peer(_):
+    supports("skscope")
+
+
+globals()[f"{sys.argv[1]}_peer"](sys.argv[2:])
