@@ -49,19 +49,20 @@ pub struct Run<M> {
     pub seconds: f64,
 }
 
-/// Fits the model, whose variables are `vars`, for so many epochs of 100 steps. `settings` is what a checkpoint to continue
-/// must agree with.
-#[allow(clippy::too_many_arguments)]
-pub fn fit<M: Distribution>(
-    data: &Data,
-    model: M,
-    vars: &VarMap,
-    how: &Fit,
-    epochs: usize,
-    settings: &str,
-    common: &Common,
-    output: &Output,
-) -> Result<Run<M>> {
+/// How long to fit, and where the rest of a run is told.
+pub struct Plan<'a> {
+    pub how: &'a Fit,
+    /// Of 100 steps each.
+    pub epochs: usize,
+    /// What a checkpoint to continue must agree with.
+    pub settings: String,
+    pub common: &'a Common,
+    pub output: &'a Output,
+}
+
+/// Fits the model, whose variables are `vars`.
+pub fn fit<M: Distribution>(data: &Data, model: M, vars: &VarMap, plan: &Plan) -> Result<Run<M>> {
+    let Plan { how, common, .. } = plan;
     let rng = Rng::new(common.seed).fork(data.name);
     let adam_config = AdamConfig {
         lr: how.lr,
@@ -69,9 +70,10 @@ pub fn fit<M: Distribution>(
     };
     let mut adam = Adam::new(vars, adam_config)?;
 
-    let path = output.path(&format!("{}.safetensors", data.name));
+    let path = plan.output.path(&format!("{}.safetensors", data.name));
     let (batch, lr) = (how.batch, how.lr);
-    let seed = common.seed;
+    let (seed, epochs) = (common.seed, plan.epochs);
+    let settings = &plan.settings;
     let settings = format!("{settings} epochs {epochs} batch {batch} lr {lr} seed {seed}");
     let mut done = 0;
     if common.resume && path.exists() {

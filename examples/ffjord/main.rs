@@ -11,7 +11,7 @@ use candle_prob::flow::{FfjordConfig, ffjord};
 use candle_prob::{Result, Rng, init};
 use clap::Parser;
 use common::cli::{Common, count};
-use common::fit::{Fit, Table};
+use common::fit::{Fit, Plan, Table};
 use common::planar::{Set, figure, fit};
 use std::process::ExitCode;
 
@@ -60,16 +60,14 @@ fn run(arguments: Arguments) -> Result<()> {
         };
         let flow = ffjord(&config, vb)?;
         let settings = format!("steps {steps} hidden {hidden}");
-        let run = fit(
-            set,
-            flow,
-            &vars,
-            &arguments.fit,
+        let plan = Plan {
+            how: &arguments.fit,
             epochs,
-            &settings,
-            &arguments.common,
-            &output,
-        )?;
+            settings,
+            common: &arguments.common,
+            output: &output,
+        };
+        let run = fit(set, flow, &vars, &plan)?;
         let start = rng
             .fork("start")
             .normal((POINTS, 2), DType::F32, &Device::Cpu)?;

@@ -13,7 +13,7 @@ use candle_prob::flow::{Latent, UnivariateConfig, univariate};
 use candle_prob::{Result, Rng, init};
 use clap::Parser;
 use common::cli::{Common, count};
-use common::fit::{Data, Fit, Table, fit};
+use common::fit::{Data, Fit, Plan, Table, fit};
 use common::plot::{Cell, densities, histogram};
 use common::report::Output;
 use std::process::ExitCode;
@@ -109,16 +109,14 @@ impl Bases {
         };
         let points = truth.sample(&[POINTS], &mut Rng::new(seed).fork("figure"))?;
         let before = cells("before", &model, &points, ends)?;
-        let run = fit(
-            &data,
-            model,
-            &vars,
-            &self.arguments.fit,
-            self.arguments.common.epochs_or(20, 2),
-            &format!("components {components}"),
-            &self.arguments.common,
-            &self.output,
-        )?;
+        let plan = Plan {
+            how: &self.arguments.fit,
+            epochs: self.arguments.common.epochs_or(20, 2),
+            settings: format!("components {components}"),
+            common: &self.arguments.common,
+            output: &self.output,
+        };
+        let run = fit(&data, model, &vars, &plan)?;
         let after = cells("after", &run.model, &points, ends)?;
         let heading = format!("Flow to {title}: test NLL {:.3} nats", run.nll);
         let path = self.output.path(&format!("{name}.png"));

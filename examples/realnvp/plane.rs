@@ -1,8 +1,8 @@
 //! Flows on point sets in the plane.
 
 use crate::common::cli::{Common, count};
-use crate::common::fit::{Fit, Table};
-use crate::common::planar::{Set, figure, fit as fit_set};
+use crate::common::fit::{Fit, Plan, Table};
+use crate::common::planar::{Set, figure, fit};
 use crate::common::report::Output;
 use candle_core::{DType, Device};
 use candle_nn::{VarBuilder, VarMap};
@@ -85,8 +85,14 @@ pub fn run(points: &Points, common: &Common, output: &Output, table: &mut Table)
         let vb = init::seeded(&vars, common.seed, DType::F32, &Device::Cpu);
         let bijector = flow.build(layers, hidden, vb)?;
         let settings = format!("{flow:?} layers {layers} hidden {hidden}");
-        let fit = &points.fit;
-        let run = fit_set(set, bijector, &vars, fit, epochs, &settings, common, output)?;
+        let plan = Plan {
+            how: &points.fit,
+            epochs,
+            settings,
+            common,
+            output,
+        };
+        let run = fit(set, bijector, &vars, &plan)?;
         figure(set, &run, &[], &rng.fork("figure"), output)?;
         table.add(set.name(), set.title(), &run);
     }

@@ -4,9 +4,7 @@ mod figure;
 
 pub use figure::figure;
 
-use super::cli::Common;
-use super::fit::{self, Data, Fit};
-use super::report::Output;
+use super::fit::{self, Data, Plan};
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarMap;
@@ -19,17 +17,12 @@ use std::f64::consts::{PI, SQRT_2, TAU};
 /// A flow in the plane from a standard normal base.
 pub type Model<B> = Transformed<Independent<Normal>, B>;
 
-/// Fits the flow, whose variables are `vars`, as [`fit::fit`] says.
-#[allow(clippy::too_many_arguments)]
+/// Fits the flow, whose variables are `vars`, as [`fit::fit`] does.
 pub fn fit<B: Bijector>(
     set: Set,
     flow: B,
     vars: &VarMap,
-    how: &Fit,
-    epochs: usize,
-    settings: &str,
-    common: &Common,
-    output: &Output,
+    plan: &Plan,
 ) -> Result<fit::Run<Model<B>>> {
     let zeros = Tensor::zeros(2, DType::F32, &Device::Cpu)?;
     let base = Normal::new(&zeros, &zeros.ones_like()?)?.to_event(1)?;
@@ -39,7 +32,7 @@ pub fn fit<B: Bijector>(
         draw: &|count, rng| set.draw(count, rng),
     };
     let model = base.transformed_by(flow)?;
-    fit::fit(&data, model, vars, how, epochs, settings, common, output)
+    fit::fit(&data, model, vars, plan)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
