@@ -30,19 +30,55 @@ pub struct Line {
 
 const STEPS: usize = 300;
 
+/// The training samples of a trial, and where a path from zero starts on them.
+struct Ready<'a> {
+    trial: &'a Trial,
+    problem: Problem,
+    lambda: f64,
+    lipschitz: f64,
+}
+
 pub fn run(
     data: &Labelled,
     trials: &[Trial],
     classifier: Classifier,
     quick: bool,
 ) -> Result<Studies> {
-    let exponents: &[i32] = if quick {
-        &[-4, -3]
-    } else {
-        &[-5, -4, -3, -2, -1]
+    let exponents: &[i32] = match quick {
+        true => &[-4, -3],
+        false => &[-5, -4, -3, -2, -1],
     };
-    let line = |name, solve, start| line(name, solve, start, exponents, trials, classifier);
-    let (scale, seed) = (1e-3, 0);
+    let ready: Vec<Ready> = trials.iter().map(Ready::new).collect::<Result<_>>()?;
+    let line = |name, solve: Solve, start| -> Result<Line> {
+        let (mut accuracies, mut supports) = (vec![], vec![]);
+        for exponent in exponents {
+            let (mut right, mut sizes) = (vec![], vec![]);
+            for ready in &ready {
+                let last = 10f64.powi(*exponent);
+                let config = HihtConfig {
+                    start,
+                    lambda: Some(ready.lambda.max(last)),
+                    lipschitz: Some(ready.lipschitz),
+                    ..path(last)
+                };
+                let path = solve(&ready.problem, &config)?;
+                let support = &path.last().support;
+                sizes.push(support.len() as f64);
+                if !support.is_empty() {
+                    right.push(ready.trial.accuracy(classifier, support)?);
+                }
+            }
+            supports.push((f64::from(*exponent), mean(&sizes)));
+            if !right.is_empty() {
+                accuracies.push((f64::from(*exponent), mean(&right)));
+            }
+        }
+        Ok(Line {
+            name,
+            accuracies,
+            supports,
+        })
+    };
     let labels = Tensor::new(data.labels.as_slice(), data.x.device())?;
     let problem = Problem::classification(&data.x, &labels, &Preparation::default())?;
     let objective = |solve: Solve| -> Result<Vec<Point>> {
@@ -50,6 +86,7 @@ pub fn run(
         let all = path.solutions().iter().flat_map(|s| &s.objectives);
         Ok((1..).map(f64::from).zip(all.copied()).take(STEPS).collect())
     };
+    let (scale, seed) = (1e-3, 0);
     Ok(Studies {
         starts: vec![
             line("zero", ahiht, Start::Zero)?,
@@ -64,52 +101,21 @@ pub fn run(
     })
 }
 
-fn line(
-    name: &'static str,
-    solve: Solve,
-    start: Start,
-    exponents: &[i32],
-    trials: &[Trial],
-    classifier: Classifier,
-) -> Result<Line> {
-    let (mut accuracies, mut supports) = (vec![], vec![]);
-    for exponent in exponents {
-        let config = HihtConfig {
-            start,
-            ..path(10f64.powi(*exponent))
+impl<'a> Ready<'a> {
+    fn new(trial: &'a Trial) -> Result<Self> {
+        let how = Preparation::default();
+        let problem = Problem::classification(&trial.x, &trial.labels, &how)?;
+        let none = HihtConfig {
+            features: Some(0),
+            ..path(1e-5)
         };
-        let (mut right, mut sizes) = (vec![], vec![]);
-        for trial in trials {
-            let how = Preparation::default();
-            let problem = Problem::classification(&trial.x, &trial.labels, &how)?;
-            // All starts have the first lambda of that from zero.
-            let first = HihtConfig {
-                features: Some(0),
-                start: Start::Zero,
-                ..config.clone()
-            };
-            let lambda = Some(solve(&problem, &first)?.solutions()[0].lambda);
-            let path = solve(
-                &problem,
-                &HihtConfig {
-                    lambda,
-                    ..config.clone()
-                },
-            )?;
-            let support = &path.last().support;
-            sizes.push(support.len() as f64);
-            if !support.is_empty() {
-                right.push(trial.accuracy(classifier, support)?);
-            }
-        }
-        supports.push((f64::from(*exponent), mean(&sizes)));
-        if !right.is_empty() {
-            accuracies.push((f64::from(*exponent), mean(&right)));
-        }
+        let path = ahiht(&problem, &none)?;
+        let first = &path.solutions()[0];
+        Ok(Ready {
+            trial,
+            lambda: first.lambda,
+            lipschitz: first.lipschitz,
+            problem,
+        })
     }
-    Ok(Line {
-        name,
-        accuracies,
-        supports,
-    })
 }
