@@ -1,7 +1,7 @@
 //! Splines: reference values, numeric Jacobians, and what must never happen.
 
 use candle_core::{DType, Device, Tensor, Var};
-use candle_prob::bijector::{Bijector, RationalQuadraticSpline};
+use candle_prob::bijector::{Bijector, RationalQuadraticSpline, Tails};
 use candle_prob::testing::check_gradient;
 use candle_prob::{Result, Rng};
 use serde_json::Value;
@@ -98,6 +98,108 @@ fn golden_values() -> Result<()> {
         }
     }
     assert_eq!(seen, 5);
+    Ok(())
+}
+
+#[test]
+fn golden_values_without_tails() -> Result<()> {
+    let golden: Value = serde_json::from_str(include_str!("golden/splines.json")).unwrap();
+    let mut cases = golden["cases"].as_array().unwrap().iter();
+    let kind = "rational_quadratic_spline_unit_interval";
+    let case = cases.find(|c| c["kind"] == kind).unwrap();
+    for (dtype, name) in [(DType::F32, "f32"), (DType::F64, "f64")] {
+        let tolerance = golden["tolerance"][name].as_f64().unwrap();
+        let x = rows(&case["x"], dtype)?;
+        let slopes = rows(&case["unnormalized_derivatives"], DType::F64)?;
+        let raw = Tensor::cat(
+            &[
+                &rows(&case["unnormalized_widths"], DType::F64)?,
+                &rows(&case["unnormalized_heights"], DType::F64)?,
+                &(slopes - offset())?,
+            ],
+            1,
+        )?;
+        let raw = raw.to_dtype(dtype)?;
+        let spline = RationalQuadraticSpline::between(&raw, 0., 1., Tails::None)?;
+        assert_eq!(spline.bins() as u64, case["bins"].as_u64().unwrap());
+        let (y, log_det) = spline.transform_and_log_det(&x)?;
+        let (back, back_log_det) = spline.inverse_and_log_det(&y)?;
+        for (what, got, want) in [
+            ("forward", &y, &case["forward"]),
+            ("log-det", &log_det, &case["forward_logabsdet"]),
+            ("inverse", &back, &case["x"]),
+            (
+                "log-det back",
+                &back_log_det.neg()?,
+                &case["forward_logabsdet"],
+            ),
+        ] {
+            for (got, want) in numbers(got)?.iter().zip(list(want)) {
+                let want = want.unwrap();
+                let allowed = tolerance * want.abs().max(1.);
+                let text = format!("{what} {dtype:?}: {got} is not {want}");
+                assert!((got - want).abs() <= allowed, "{text}");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Ends that the dtype rounds: they are of the interval, and no result is beyond them.
+#[test]
+fn without_tails() -> Result<()> {
+    let mut rng = Rng::new(3);
+    for dtype in [DType::F32, DType::F64] {
+        for (low, high) in [(0., 1.), (-0.1, 0.7), (100.1, 100.9)] {
+            let raw = (rng.normal((200, 16), DType::F64, CPU)? * 3.)?.to_dtype(dtype)?;
+            let spline = RationalQuadraticSpline::between(&raw, low, high, Tails::None)?;
+            for (at, end) in [(low, true), (0.7 * low + 0.3 * high, false), (high, true)] {
+                let x = Tensor::full(at, 200, CPU)?.to_dtype(dtype)?;
+                let y = spline.transform(&x)?;
+                let back = spline.inverse(&y)?;
+                let gap = |of: &Tensor| -> Result<f64> {
+                    let gaps = numbers(&(of - &x)?)?;
+                    Ok(gaps.into_iter().fold(0., |most, gap| most.max(gap.abs())))
+                };
+                assert!(!end || gap(&y)? < 1e-13, "{}", gap(&y)?);
+                // Where it is flat, single precision has no digits for the way back.
+                let exact = end || dtype == DType::F64;
+                assert!(!exact || gap(&back)? < 1e-8, "{}", gap(&back)?);
+            }
+            for wrong in [low - 0.01, high + 0.01, f64::NAN] {
+                let x = Tensor::full(wrong, 200, CPU)?.to_dtype(dtype)?;
+                for refused in [spline.transform(&x), spline.inverse(&x)] {
+                    let error = refused.unwrap_err().to_string();
+                    assert!(error.contains("argument: expected numbers from"), "{error}");
+                }
+            }
+        }
+    }
+    let raw = rng.normal((9, 13), DType::F64, CPU)?;
+    let x = Tensor::arange(0f64, 9., CPU)?.affine(0.25, 1.)?;
+    for inverse in [false, true] {
+        for which in 0..2 {
+            // From end to end; central differences do not reach beyond them by the slopes alone.
+            let f = |t: &[Tensor]| {
+                let spline = RationalQuadraticSpline::between(&t[0], 1., 3., Tails::None)?;
+                let (y, log) = match inverse {
+                    false => spline.transform_and_log_det(&x)?,
+                    true => spline.inverse_and_log_det(&x)?,
+                };
+                Ok(if which == 0 { y } else { log })
+            };
+            check_gradient(&f, std::slice::from_ref(&raw), 2e-6)?;
+            let inner = |t: &[Tensor]| {
+                let spline = RationalQuadraticSpline::between(&raw, 0.5, 3.5, Tails::None)?;
+                let (y, log) = match inverse {
+                    false => spline.transform_and_log_det(&t[0])?,
+                    true => spline.inverse_and_log_det(&t[0])?,
+                };
+                Ok(if which == 0 { y } else { log })
+            };
+            check_gradient(&inner, std::slice::from_ref(&x), 2e-6)?;
+        }
+    }
     Ok(())
 }
 
@@ -295,6 +397,12 @@ fn refusals() -> Result<()> {
         let error = RationalQuadraticSpline::new(&raw, 5.).unwrap_err();
         assert!(error.to_string().contains("3K - 1"), "{error}");
     }
+    for (low, high) in [(0., 0.), (1., 0.), (f64::NAN, 1.), (0., f64::INFINITY)] {
+        let error = RationalQuadraticSpline::between(&raw, low, high, Tails::Linear).unwrap_err();
+        assert!(error.to_string().contains("low < high"), "{error}");
+    }
+    let error = RationalQuadraticSpline::between(&raw, 0., 1., Tails::None).unwrap_err();
+    assert!(error.to_string().contains("3K + 1"), "{error}");
     let integers = raw.to_dtype(DType::U32)?;
     assert!(RationalQuadraticSpline::new(&integers, 5.).is_err());
     let spline = RationalQuadraticSpline::new(&raw, 5.)?;

@@ -204,7 +204,7 @@ pub use shift::Shift;
 pub use sigmoid::Sigmoid;
 pub use soft_clip::SoftClip;
 pub use softplus::Softplus;
-pub use spline::RationalQuadraticSpline;
+pub use spline::{RationalQuadraticSpline, Tails};
 pub use split::Split;
 pub use squeeze::Squeeze;
 pub use tanh::Tanh;

@@ -2,25 +2,39 @@
 
 use super::Bijector;
 use crate::error::{Error, Result};
+use crate::kernels::range::{End, first_outside};
 use crate::kernels::spline::{Spline, spline};
 use crate::shape;
-use candle_core::Tensor;
+use candle_core::{DType, Device, Tensor};
 
-/// A monotone rational-quadratic spline of each element, between linear tails.
+/// What a [`RationalQuadraticSpline`] is beyond its interval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tails {
+    /// The identity; the slopes at the ends are 1.
+    Linear,
+    /// Nothing: a number beyond is an error. The slopes at the ends are parameters like those between.
+    None,
+}
+
+/// A monotone rational-quadratic spline of each element, between linear tails or without tails.
 ///
 /// Formula: the interval +-bound is cut into K bins, of widths `2 bound (1e-3 + (1 - 1e-3 K) softmax(raw))` and heights
 /// likewise; the slopes at the inner knots are `1e-3 + softplus(raw + c)`, with c such that raw zeros give 1, and 1 at the
 /// ends. On a bin, with secant s, slopes d0 and d1, p the share of its width passed and q = 1 - p, y rises by the share
 /// `(s p^2 + d0 p q) / (s + (d0 + d1 - 2 s) p q)` of its height. Beyond +-bound y = x. Raw zeros give the identity.
 ///
-/// Shapes: `raw` is [.., 3K - 1] as networks give it: widths, heights, inner slopes; its leading dims broadcast to the shape
+/// From [`between`](RationalQuadraticSpline::between) the interval has any ends, and without tails, for data that has ends too,
+/// the slopes at the ends are raw numbers like those between.
+///
+/// Shapes: `raw` is [.., 3K - 1], without tails [.., 3K + 1], as networks give it: widths, heights, slopes; its leading dims broadcast to the shape
 /// of the argument. Both directions cost the same.
 ///
 /// Gradients: to the argument and to `raw`, in both directions; first derivatives only. Value, log-det and all gradients are
 /// one node.
 ///
-/// Errors: `raw` that is not floating point, or whose last dim is not 3K - 1 for some K from 2 to 999; a bound that is not
-/// positive and finite; an argument of another dtype or device, or to whose shape `raw` does not broadcast.
+/// Errors: `raw` that is not floating point, or whose last dim is not that for some K from 2 to 999; a bound that is not
+/// positive and finite, ends that are not finite and in order; without tails a number beyond the ends, NaN among them; an
+/// argument of another dtype or device, or to whose shape `raw` does not broadcast.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -48,31 +62,84 @@ use candle_core::Tensor;
 pub struct RationalQuadraticSpline {
     raw: Tensor,
     bins: usize,
-    bound: f64,
+    interval: [f64; 2],
+    tails: Tails,
 }
 
 impl RationalQuadraticSpline {
     /// From raw parameters and the end of the interval.
     pub fn new(raw: &Tensor, bound: f64) -> Result<Self> {
         let op = "RationalQuadraticSpline::new";
+        if !(bound > 0. && bound.is_finite()) {
+            let expected = "a positive finite number";
+            return Err(Error::value(op, "bound", expected, bound));
+        }
+        Self::checked(op, raw, [-bound, bound], Tails::Linear)
+    }
+
+    /// From raw parameters, the ends of the interval, and what is beyond.
+    ///
+    /// ```
+    /// use candle_core::{Device, Tensor};
+    /// use candle_prob::bijector::{Bijector, RationalQuadraticSpline, Tails};
+    /// # fn main() -> candle_prob::Result<()> {
+    /// // Two bins: slopes at the ends and between them.
+    /// let raw = Tensor::new(&[1f64, 0., 0., 1., 0., 0., 2.], &Device::Cpu)?;
+    /// let spline = RationalQuadraticSpline::between(&raw, 0., 1., Tails::None)?;
+    /// let y = spline.transform(&Tensor::new(&[0f64, 0.3, 1.], &Device::Cpu)?)?;
+    /// assert_eq!(y.to_vec1::<f64>()?[2], 1.);
+    /// assert!(spline.transform(&Tensor::new(&[1.1], &Device::Cpu)?).is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn between(raw: &Tensor, low: f64, high: f64, tails: Tails) -> Result<Self> {
+        let op = "RationalQuadraticSpline::between";
+        if !(low < high && (high - low).is_finite()) {
+            let found = format!("[{low}, {high}]");
+            return Err(Error::value(
+                op,
+                "interval",
+                "finite ends, low < high",
+                found,
+            ));
+        }
+        Self::checked(op, raw, [low, high], tails)
+    }
+
+    fn checked(op: &'static str, raw: &Tensor, ends: [f64; 2], tails: Tails) -> Result<Self> {
         shape::float(op, "raw", raw)?;
         let width = raw.dims().last().copied().unwrap_or(0);
-        let bins = (width + 1) / 3;
-        if !(2..1000).contains(&bins) || width != Self::parameters(bins) {
-            let expected = "[.., 3K - 1] for K from 2 to 999 bins";
+        let (bins, rest, expected) = match tails {
+            Tails::Linear => (
+                width.div_ceil(3),
+                2,
+                "[.., 3K - 1] for K from 2 to 999 bins",
+            ),
+            Tails::None => (width / 3, 1, "[.., 3K + 1] for K from 2 to 999 bins"),
+        };
+        if !(2..1000).contains(&bins) || width % 3 != rest {
             return Err(Error::shape(op, "raw", expected, raw.dims()));
         }
-        check_bound(op, bound)?;
+        let interval = match tails {
+            Tails::Linear => ends,
+            // As the dtype has them, so that the ends are of the interval.
+            Tails::None => {
+                let ends = Tensor::new(&ends, &Device::Cpu)?.to_dtype(raw.dtype())?;
+                let ends = ends.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+                [ends[0], ends[1]]
+            }
+        };
         Ok(RationalQuadraticSpline {
             raw: raw.clone(),
             bins,
-            bound,
+            interval,
+            tails,
         })
     }
 
-    /// How many raw numbers make a spline of so many bins: 3K - 1.
+    /// How many raw numbers make a spline of so many bins with linear tails: 3K - 1. Without tails there are two more.
     pub fn parameters(bins: usize) -> usize {
-        Spline::parameters(bins)
+        (3 * bins).saturating_sub(1)
     }
 
     /// The number of bins.
@@ -80,38 +147,43 @@ impl RationalQuadraticSpline {
         self.bins
     }
 
-    /// The end of the interval.
-    pub fn bound(&self) -> f64 {
-        self.bound
+    /// The ends of the interval.
+    pub fn interval(&self) -> (f64, f64) {
+        (self.interval[0], self.interval[1])
+    }
+
+    /// What is beyond them.
+    pub fn tails(&self) -> Tails {
+        self.tails
     }
 
     fn apply(&self, op: &'static str, inverse: bool, x: &Tensor) -> Result<(Tensor, Tensor)> {
         shape::same_kind(op, "argument", x, &self.raw)?;
         let [batch @ .., width] = self.raw.dims() else {
-            return Err(Error::shape(op, "raw", "[.., 3K - 1]", self.raw.dims()));
+            return Err(Error::shape(op, "raw", "[.., parameters]", self.raw.dims()));
         };
         if shape::broadcast(x.dims(), batch).as_deref() != Some(x.dims()) {
             let expected = format!("a shape to which {batch:?} broadcasts");
             return Err(Error::shape(op, "argument", expected, x.dims()));
         }
         let raw = self.raw.broadcast_as([x.dims(), &[*width]].concat())?;
-        let (bins, bound) = (self.bins, self.bound);
+        let [low, high] = self.interval;
+        if self.tails == Tails::None {
+            let outside = first_outside(x, End::Closed(low), End::Closed(high))?;
+            if let Some(found) = outside {
+                let expected = format!("numbers from {low} to {high}");
+                return Err(Error::value(op, "argument", expected, found));
+            }
+        }
         let kind = Spline {
-            bins,
-            bound,
+            bins: self.bins,
+            low,
+            high,
+            tails: self.tails == Tails::Linear,
             inverse,
         };
         spline(x, &raw, kind)
     }
-}
-
-/// Refuses an interval that has no ends.
-fn check_bound(op: &'static str, bound: f64) -> Result<()> {
-    if bound > 0. && bound.is_finite() {
-        return Ok(());
-    }
-    let expected = "a positive finite number";
-    Err(Error::value(op, "bound", expected, bound))
 }
 
 impl Bijector for RationalQuadraticSpline {

@@ -90,11 +90,7 @@ impl Element {
     }
 
     fn spline(self, bins: usize, bound: f64) -> Spline {
-        Spline {
-            bins,
-            bound,
-            inverse: self.inverse,
-        }
+        Spline::within(bound, bins, self.inverse)
     }
 }
 

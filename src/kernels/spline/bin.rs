@@ -57,7 +57,7 @@ impl Spline {
     /// The least size of a bin, and what the shares divide beside it.
     #[inline(always)]
     fn sizes(&self) -> (f64, f64) {
-        let whole = 2. * self.bound;
+        let whole = self.high - self.low;
         (whole * LEAST, whole * (1. - self.bins as f64 * LEAST))
     }
 }
@@ -67,7 +67,7 @@ impl Room {
         let lanes = |n: usize| vec![[0.; TURN]; n];
         Room {
             shares: [lanes(spline.bins), lanes(spline.bins)],
-            slopes: lanes(spline.bins - 1),
+            slopes: lanes(spline.slopes()),
         }
     }
 
@@ -92,7 +92,7 @@ impl Room {
 /// Column `i` of the raw numbers of at most a turn of splines.
 #[inline(always)]
 fn read<T: WithDType>(spline: Spline, i: usize, raw: &[T], lane: &mut Lane) {
-    let rows = raw.chunks_exact(Spline::parameters(spline.bins));
+    let rows = raw.chunks_exact(spline.parameters());
     for (x, row) in lane.iter_mut().zip(rows) {
         *x = row[i].to_f64();
     }
@@ -101,7 +101,7 @@ fn read<T: WithDType>(spline: Spline, i: usize, raw: &[T], lane: &mut Lane) {
 /// As [`read`], the other way.
 #[inline(always)]
 fn write<T: WithDType>(spline: Spline, i: usize, lane: &Lane, raw: &mut [T]) {
-    let rows = raw.chunks_exact_mut(Spline::parameters(spline.bins));
+    let rows = raw.chunks_exact_mut(spline.parameters());
     for (x, row) in lane.iter().zip(rows) {
         row[i] = T::from_f64(*x);
     }
@@ -143,7 +143,7 @@ fn softmax<const FMA: bool>(shares: &mut [Lane]) {
 }
 
 impl Bins {
-    /// The bins of points inside the bound, which are x, or y of the inverse.
+    /// The bins of points of the interval, which are x, or y of the inverse.
     #[inline(always)]
     pub(super) fn find<T: WithDType, const FMA: bool, const INVERSE: bool>(
         spline: Spline,
@@ -153,7 +153,7 @@ impl Bins {
     ) -> Self {
         room.load::<T, FMA>(spline, raw);
         let (least, scale) = spline.sizes();
-        let mut from = [[-spline.bound; TURN]; 2];
+        let mut from = [[spline.low; TURN]; 2];
         let mut bins = Bins {
             index: [0.; TURN],
             start: from,
@@ -164,8 +164,14 @@ impl Bins {
             let last = i + 1 == spline.bins;
             let (widths, heights) = (&room.shares[0][i], &room.shares[1][i]);
             let none = &[0.; TURN];
-            let before = if i == 0 { none } else { &room.slopes[i - 1] };
-            let behind = if last { none } else { &room.slopes[i] };
+            // With tails there is none at the first knot, and none at the last.
+            let first = usize::from(spline.tails);
+            let before = if i < first {
+                none
+            } else {
+                &room.slopes[i - first]
+            };
+            let behind = room.slopes.get(i + 1 - first).unwrap_or(none);
             let Bins {
                 index,
                 start: [x0, y0],
@@ -175,9 +181,9 @@ impl Bins {
             for l in 0..TURN {
                 let (x, y) = (from[0][l], from[1][l]);
                 let here = at[l] >= if INVERSE { y } else { x };
-                // The last one ends at the bound exactly.
-                let to_x = choose(last, spline.bound, x + (least + scale * widths[l]));
-                let to_y = choose(last, spline.bound, y + (least + scale * heights[l]));
+                // The last one ends at the end exactly.
+                let to_x = choose(last, spline.high, x + (least + scale * widths[l]));
+                let to_y = choose(last, spline.high, y + (least + scale * heights[l]));
                 index[l] = choose(here, i as f64, index[l]);
                 x0[l] = choose(here, x, x0[l]);
                 y0[l] = choose(here, y, y0[l]);
@@ -213,7 +219,10 @@ impl Bins {
             y0: self.start[1][l],
             width: self.size[0][l],
             height: self.size[1][l],
-            slopes: [if first { 1. } else { d0 }, if last { 1. } else { d1 }],
+            slopes: [
+                choose(first & spline.tails, 1., d0),
+                choose(last & spline.tails, 1., d1),
+            ],
             p: 0.,
             q: 1.,
         };
@@ -401,12 +410,13 @@ impl Gradients {
                 slopes[l] = choose(inside[l], slope, 0.);
             }
         }
-        for i in 0..count - 1 {
+        for i in 0..spline.slopes() {
             let mut lane = [0.; TURN];
+            // The knot before this bin.
+            let knot = (i + usize::from(spline.tails)) as f64;
             for l in 0..TURN {
-                // The knot behind bin i is the one before bin i + 1.
-                let behind = choose(bins.index[l] == i as f64, slopes[1][l], 0.);
-                lane[l] = choose(bins.index[l] == (i + 1) as f64, slopes[0][l], behind);
+                let behind = choose(bins.index[l] + 1. == knot, slopes[1][l], 0.);
+                lane[l] = choose(bins.index[l] == knot, slopes[0][l], behind);
             }
             write(spline, 2 * count + i, &lane, out);
         }

@@ -16,8 +16,8 @@ fn bins(raw: &Tensor, spline: Spline) -> Result<(Tensor, Tensor)> {
         .map(|at| f32::from(u8::from(at / count < at % count)))
         .collect();
     let before = Tensor::from_vec(before, (count, count), raw.device())?.to_dtype(raw.dtype())?;
-    let (whole, bound) = (2. * spline.bound, spline.bound);
-    let starts = sizes.matmul(&before)?.affine(whole, -bound)?;
+    let whole = spline.high - spline.low;
+    let starts = sizes.matmul(&before)?.affine(whole, spline.low)?;
     Ok((starts, (sizes * whole)?))
 }
 
@@ -30,9 +30,13 @@ pub(super) fn spline(x: &Tensor, raw: &Tensor, spline: Spline) -> Result<(Tensor
     let x = x.flatten_all()?;
     let zeros = x.zeros_like()?;
     // The elements that are no number stay as they are.
-    let (inside, number) = (x.abs()?.lt(spline.bound)?, x.eq(&x)?);
-    let at = inside.where_cond(&x, &zeros)?;
-    let raw = raw.reshape((x.elem_count(), Spline::parameters(count)))?;
+    let inside = match spline.tails {
+        true => (x.gt(spline.low)? * x.lt(spline.high)?)?,
+        false => (x.ge(spline.low)? * x.le(spline.high)?)?,
+    };
+    let number = x.eq(&x)?;
+    let at = inside.where_cond(&x, &(&zeros + spline.low)?)?;
+    let raw = raw.reshape((x.elem_count(), spline.parameters()))?;
     let (x0, width) = bins(&raw.narrow(1, 0, count)?, spline)?;
     let (y0, height) = bins(&raw.narrow(1, count, count)?, spline)?;
 
@@ -44,9 +48,12 @@ pub(super) fn spline(x: &Tensor, raw: &Tensor, spline: Spline) -> Result<(Tensor
     let chosen = (from - next)?;
     let take = |of: &Tensor| -> Result<Tensor> { Ok((of * &chosen)?.sum(1)?) };
     let (x0, y0, width, height) = (take(&x0)?, take(&y0)?, take(&width)?, take(&height)?);
-    let inner = softplus(&(raw.narrow(1, 2 * count, count - 1)? + OFFSET)?)?;
-    let one = Tensor::ones((x.elem_count(), 1), DType::F32, x.device())?.to_dtype(x.dtype())?;
-    let slopes = Tensor::cat(&[&one, &(inner + LEAST)?, &one], 1)?;
+    let slopes = softplus(&(raw.narrow(1, 2 * count, spline.slopes())? + OFFSET)?)?;
+    let mut slopes = (slopes + LEAST)?;
+    if spline.tails {
+        let one = Tensor::ones((x.elem_count(), 1), DType::F32, x.device())?.to_dtype(x.dtype())?;
+        slopes = Tensor::cat(&[&one, &slopes, &one], 1)?;
+    }
     let d0 = take(&slopes.narrow(1, 0, count)?)?;
     let d1 = take(&slopes.narrow(1, 1, count)?)?;
     let s = (&height / &width)?;
@@ -74,6 +81,14 @@ pub(super) fn spline(x: &Tensor, raw: &Tensor, spline: Spline) -> Result<(Tensor
     let (y, log) = match spline.inverse {
         false => ((y0 + (height * (n / d)?)?)?, log),
         true => ((x0 + (width * p)?)?, log.neg()?),
+    };
+    let y = match spline.tails {
+        true => y,
+        // Rounding leads nowhere beyond the ends, and changes no slope.
+        false => {
+            let (free, low, high) = (y.detach(), spline.low, spline.high);
+            (y + (free.clamp(low, high)? - free)?)?
+        }
     };
     let y = inside.where_cond(&y, &x)?;
     let outside = number.where_cond(&zeros, &x)?;

@@ -1,4 +1,4 @@
-//! Monotone rational-quadratic splines with linear tails, a spline for each element: value, log-slope and all gradients as
+//! Monotone rational-quadratic splines, with linear tails or without, a spline for each element: value, log-slope and all gradients as
 //! one node. The arithmetic is f64 for f32 tensors too: the parameters are read once, their exponentials are most of the
 //! work, and steep bins beside flat ones cost digits.
 
@@ -25,22 +25,42 @@ pub(crate) const OFFSET: f64 = 0.539_742_417_236_952;
 /// Elements per parallel task; fixed, so that results do not depend on the number of threads.
 const ROWS: usize = 256;
 
-/// Splines of `bins` bins on +-bound, the identity beyond.
+/// Splines of `bins` bins from low to high, the identity beyond.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Spline {
     pub(crate) bins: usize,
-    pub(crate) bound: f64,
+    pub(crate) low: f64,
+    pub(crate) high: f64,
+    /// The slopes at the ends are 1, those of the identity beyond; else they are parameters too, and the ends belong to the
+    /// interval.
+    pub(crate) tails: bool,
     pub(crate) inverse: bool,
 }
 
 impl Spline {
-    /// How many raw numbers make a spline: widths, heights, slopes at the inner knots.
-    pub(crate) fn parameters(bins: usize) -> usize {
-        (3 * bins).saturating_sub(1)
+    /// With tails, on +-bound.
+    pub(crate) fn within(bound: f64, bins: usize, inverse: bool) -> Self {
+        Spline {
+            bins,
+            low: -bound,
+            high: bound,
+            tails: true,
+            inverse,
+        }
+    }
+
+    /// How many raw numbers make a spline: widths, heights, slopes.
+    pub(crate) fn parameters(&self) -> usize {
+        2 * self.bins + self.slopes()
+    }
+
+    /// At how many knots the slopes are parameters.
+    fn slopes(&self) -> usize {
+        self.bins + 1 - 2 * usize::from(self.tails)
     }
 }
 
-/// Results and the logarithms of the slopes, for `x` [..] and `raw` [.., 3 bins - 1] of the same leading dims.
+/// Results and the logarithms of the slopes, for `x` [..] and `raw` [.., parameters] of the same leading dims.
 pub(crate) fn spline(x: &Tensor, raw: &Tensor, spline: Spline) -> Result<(Tensor, Tensor)> {
     let cpu = x.device().is_cpu() && !super::second_derivatives();
     let mut both = match x.dtype() {
@@ -62,7 +82,7 @@ impl<T: WithDType> Op for Node<T> {
     fn forward(&mut self, inputs: &[Tensor], _: bool) -> candle_core::Result<Vec<Fresh>> {
         let (x, raw) = (View::new(&inputs[0])?, View::new(&inputs[1])?);
         let (x, raw) = (x.as_slice::<T>()?, raw.as_slice::<T>()?);
-        let width = Spline::parameters(self.0.bins);
+        let width = self.0.parameters();
         let (mut y, mut log_slope) = (x.to_vec(), vec![T::zero(); x.len()]);
         let rows = y.par_chunks_mut(ROWS).zip(log_slope.par_chunks_mut(ROWS));
         rows.zip(raw.par_chunks(ROWS * width))
@@ -89,7 +109,7 @@ impl<T: WithDType> Op for Node<T> {
     ) -> candle_core::Result<Vec<Option<Tensor>>> {
         let (x, raw) = (View::new(&inputs[0])?, View::new(&inputs[1])?);
         let (x, raw) = (x.as_slice::<T>()?, raw.as_slice::<T>()?);
-        let width = Spline::parameters(self.0.bins);
+        let width = self.0.parameters();
         let gradient = |i: usize| match &outputs[i] {
             Some(reached) => Ok(reached.gradient.clone()),
             None => inputs[0].zeros_like(),
@@ -148,14 +168,16 @@ fn widen<T: WithDType>(x: &[T], lane: &mut Lane) {
     }
 }
 
-/// The points inside the bound, 0 in place of the others.
+/// The points of the interval, its lower end in place of the others.
 #[inline(always)]
 fn inside<T: WithDType>(spline: Spline, x: &[T]) -> (Lane, [bool; TURN]) {
     let (mut at, mut inside) = ([0.; TURN], [false; TURN]);
     widen(x, &mut at);
     for l in 0..TURN {
-        inside[l] = at[l].abs() < spline.bound;
-        at[l] = if inside[l] { at[l] } else { 0. };
+        let end = (at[l] == spline.low) | (at[l] == spline.high);
+        let between = (at[l] > spline.low) & (at[l] < spline.high);
+        inside[l] = between | (end & !spline.tails);
+        at[l] = if inside[l] { at[l] } else { spline.low };
     }
     (at, inside)
 }
@@ -165,7 +187,7 @@ impl<T: WithDType> Values<'_, T> {
     fn by<const FMA: bool, const INVERSE: bool>(self) {
         let spline = self.spline;
         let mut room = Room::new(spline);
-        let raw = self.raw.chunks(TURN * Spline::parameters(spline.bins));
+        let raw = self.raw.chunks(TURN * spline.parameters());
         let results = self.y.chunks_mut(TURN).zip(self.log_slope.chunks_mut(TURN));
         for ((y, log_slope), raw) in results.zip(raw) {
             let (at, inside) = inside(spline, y);
@@ -174,6 +196,12 @@ impl<T: WithDType> Values<'_, T> {
             for l in 0..TURN {
                 let bin = bins.at::<FMA, INVERSE>(spline, l, at[l]);
                 (value[l], log[l]) = bin.value::<FMA, INVERSE>();
+            }
+            if !spline.tails {
+                // Rounding leads nowhere beyond the ends, where there would be no way back.
+                for value in &mut value {
+                    *value = value.clamp(spline.low, spline.high);
+                }
             }
             for (l, (y, log_slope)) in y.iter_mut().zip(log_slope).enumerate() {
                 let x = *y;
@@ -215,7 +243,7 @@ impl<T: WithDType> Gradients<'_, T> {
     #[inline(always)]
     fn by<const FMA: bool, const INVERSE: bool>(self) {
         let spline = self.spline;
-        let width = TURN * Spline::parameters(spline.bins);
+        let width = TURN * spline.parameters();
         let mut room = Room::new(spline);
         let raw = self.raw.chunks(width).zip(self.g_raw.chunks_mut(width));
         let arguments = self.x.chunks(TURN).zip(self.gl.chunks(TURN));

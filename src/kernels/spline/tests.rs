@@ -8,7 +8,7 @@ type Run = fn(&Tensor, &Tensor, Spline) -> Result<(Tensor, Tensor)>;
 /// Both results and the gradients of an uneven loss, as f64.
 fn run(f: Run, kind: Spline, x: &Tensor, raw: &Tensor, which: usize) -> Result<Vec<Vec<f64>>> {
     let (x, raw) = (Var::from_tensor(x)?, Var::from_tensor(raw)?);
-    let shape = [x.dims(), &[Spline::parameters(kind.bins)]].concat();
+    let shape = [x.dims(), &[kind.parameters()]].concat();
     let (y, log) = f(&x, &raw.broadcast_as(shape)?, kind)?;
     assert_eq!(log.dims(), x.dims());
     let parts = [(y.sin()? * 0.7)?, log.sin()?];
@@ -41,14 +41,12 @@ fn wave(dims: &[usize], step: f64, size: f64, dtype: DType) -> Result<Tensor> {
 #[test]
 fn fused_is_composed() -> Result<()> {
     for bins in [2, 5, 8, 32] {
-        let width = Spline::parameters(bins);
-        for inverse in [false, true] {
-            let bound = 3.;
+        for (inverse, tails) in [(false, true), (true, true), (false, false), (true, false)] {
             let kind = Spline {
-                bins,
-                bound,
-                inverse,
+                tails,
+                ..Spline::within(3., bins, inverse)
             };
+            let width = kind.parameters();
             for (dtype, tolerance) in [(DType::F32, 2e-6), (DType::F64, 1e-11)] {
                 let cases = [
                     (vec![], vec![]),
@@ -83,11 +81,7 @@ fn fused_is_composed() -> Result<()> {
 
 #[test]
 fn strided_arguments() -> Result<()> {
-    let kind = Spline {
-        bins: 4,
-        bound: 2.,
-        inverse: false,
-    };
+    let kind = Spline::within(2., 4, false);
     let (x, raw) = (
         wave(&[5, 6], 0.7, 2.2, DType::F32)?,
         wave(&[11, 6, 5], 1.3, 2., DType::F32)?,
