@@ -340,6 +340,39 @@ fn weights_are_readable_by_others() -> Result<()> {
     Ok(())
 }
 
+/// Weights of the same shapes that were built otherwise.
+#[test]
+fn another_config_is_refused() -> Result<()> {
+    let folder = Folder::new("config");
+    let path = folder.file();
+    let mut run = Run::new(1, 8, adam)?;
+    run.train(0, 3)?;
+    run.checkpoint().config("net", &("tanh", 2.)).save(&path)?;
+    run.train(3, 5)?;
+    let before = run.bits()?;
+    for (name, config, texts) in [
+        (
+            "net",
+            ("tanh", 3.),
+            [r#"("tanh", 3.0)"#, r#"("tanh", 2.0)"#],
+        ),
+        ("other", ("tanh", 2.), ["other built from", "none"]),
+    ] {
+        let error = run.checkpoint().config(name, &config).load(&path);
+        let error = error.unwrap_err().to_string();
+        assert!(texts.iter().all(|text| error.contains(text)), "{error}");
+        assert_eq!(run.bits()?, before);
+    }
+    // A config that is not asked for is a part that is not asked for.
+    refused(&mut run, &path, "@config.net")?;
+    run.checkpoint().load_parts(&path)?;
+    run.train(3, 5)?;
+    assert_eq!(run.bits()?, before);
+    run.checkpoint().config("net", &("tanh", 2.)).load(&path)?;
+    assert_ne!(run.bits()?, before);
+    Ok(())
+}
+
 #[cfg(unix)]
 #[test]
 fn a_checkpoint_has_the_permissions_of_any_new_file() -> Result<()> {

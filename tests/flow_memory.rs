@@ -3,7 +3,9 @@
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarMap;
 use candle_prob::bijector::{Bijector, Reversible, Sequence};
-use candle_prob::flow::{NeuralSplineConfig, RealNvpConfig, neural_spline, real_nvp};
+use candle_prob::flow::{
+    GlowConfig, NeuralSplineConfig, RealNvpConfig, glow, neural_spline, real_nvp,
+};
 use candle_prob::{Result, Rng, init, optim};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -32,8 +34,8 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 /// The most bytes that a forward and backward pass has in use beyond what was there before.
-fn peak(flow: &dyn Bijector, rows: usize) -> Result<usize> {
-    let x: Tensor = Rng::new(2).normal((rows, 64), DType::F32, &Device::Cpu)?;
+fn peak(flow: &dyn Bijector, shape: &[usize]) -> Result<usize> {
+    let x: Tensor = Rng::new(2).normal(shape, DType::F32, &Device::Cpu)?;
     let before = USED.load(Relaxed);
     MOST.store(before, Relaxed);
     let (z, log_det) = flow.inverse_and_log_det(&x)?;
@@ -51,7 +53,7 @@ fn affine(layers: usize, stored: bool) -> Result<usize> {
         ..Default::default()
     };
     let vb = init::seeded(&VarMap::new(), 1, DType::F32, &Device::Cpu);
-    peak(&real_nvp(&config, vb)?, 32_768)
+    peak(&real_nvp(&config, vb)?, &[32_768, 64])
 }
 
 /// Any bijectors: here spline couplings.
@@ -67,8 +69,25 @@ fn sequence(layers: usize, stored: bool) -> Result<usize> {
     let flow = neural_spline(&config, init::seeded(&vars, 1, DType::F32, &Device::Cpu))?;
     let sequence: Sequence = flow.couplings(None).into_iter().collect();
     match stored {
-        true => peak(&sequence, 4096),
-        false => peak(&Reversible::new(sequence, &vars.all_vars()), 4096),
+        true => peak(&sequence, &[4096, 64]),
+        false => peak(&Reversible::new(sequence, &vars.all_vars()), &[4096, 64]),
+    }
+}
+
+/// Glow, whose steps have three layers.
+fn images(layers: usize, stored: bool) -> Result<usize> {
+    let config = GlowConfig {
+        image: [1, 8, 8],
+        levels: 1,
+        steps: layers / 3,
+        channels: 4,
+        ..Default::default()
+    };
+    let vars = VarMap::new();
+    let flow = glow(&config, init::seeded(&vars, 1, DType::F32, &Device::Cpu))?;
+    match stored {
+        true => peak(&flow, &[1024, 1, 8, 8]),
+        false => peak(&flow.reversible(&vars.all_vars())?, &[1024, 1, 8, 8]),
     }
 }
 
@@ -83,12 +102,12 @@ fn splines(stored: bool) -> Result<usize> {
         ..Default::default()
     };
     let vb = init::seeded(&VarMap::new(), 1, DType::F32, &Device::Cpu);
-    peak(&neural_spline(&config, vb)?, 1024)
+    peak(&neural_spline(&config, vb)?, &[1024, 64])
 }
 
 #[test]
 fn a_hundred_layers_need_what_ten_need() -> Result<()> {
-    for peak in [affine, sequence] {
+    for peak in [affine, sequence, images] {
         let (ten, hundred) = (peak(10, false)?, peak(100, false)?);
         let ratio = hundred as f64 / ten as f64;
         assert!(ratio <= 1.2, "{ten} and {hundred} bytes, {ratio:.2} times");

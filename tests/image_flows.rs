@@ -563,3 +563,78 @@ fn errors_name_what_is_wrong() -> Result<()> {
     assert_eq!(flow.inverse(&zeros(&[5, 1, 4, 4])?)?.dims(), [5, 1, 4, 4]);
     Ok(())
 }
+
+/// The numbers of stored activations, under a context that is a variable itself.
+#[test]
+fn flows_without_activations() -> Result<()> {
+    let context = ImageContext::PerPixel(1);
+    let flows: [Build; 2] = [
+        &|vb| {
+            glow(
+                &GlowConfig {
+                    context,
+                    ..small_glow()
+                },
+                vb,
+            )
+        },
+        &|vb| real_nvp_image(&RealNvpImageConfig { context, ..small() }, vb),
+    ];
+    for build in flows {
+        for (dtype, bound) in [(DType::F32, 1e-4), (DType::F64, 1e-9)] {
+            let weights = weights(build)?;
+            let vars: BTreeMap<String, Var> = weights
+                .into_iter()
+                .map(|(name, w)| Ok((name, Var::from_tensor(&w.to_dtype(dtype)?)?)))
+                .collect::<Result<_>>()?;
+            let tensors = vars
+                .iter()
+                .map(|(name, v)| (name.clone(), v.as_tensor().clone()));
+            let flow = build(VarBuilder::from_tensors(tensors.collect(), dtype, CPU))?;
+            let [c, h, w] = flow.image();
+            let mut rng = Rng::new(4);
+            let mut draw = |shape: &[usize]| {
+                Ok::<_, candle_prob::Error>(Var::from_tensor(&rng.normal(shape, dtype, CPU)?)?)
+            };
+            let (x, seen) = (draw(&[3, c, h, w])?, draw(&[3, 1, h, w])?);
+            let mut known: Vec<Var> = vars.values().cloned().collect();
+            known.push(seen.clone());
+            let flow = flow.given(&seen)?;
+            let again = flow.reversible(&known)?;
+            known.push(x.clone());
+            for inverse in [false, true] {
+                let run = |flow: &dyn Bijector| -> Result<Vec<Tensor>> {
+                    let (y, log_det) = match inverse {
+                        false => flow.transform_and_log_det(&x)?,
+                        true => flow.inverse_and_log_det(&x)?,
+                    };
+                    let loss = (y.sin()?.sum_all()? + log_det.sin()?.sum_all()?)?;
+                    let gradients = loss.backward()?;
+                    let mut all = vec![y.detach(), log_det.detach()];
+                    for var in &known {
+                        let gradient = gradients.get(var).cloned();
+                        all.push(gradient.map_or_else(|| var.zeros_like(), Ok)?);
+                    }
+                    Ok(all)
+                };
+                for (stored, again) in run(&flow)?.iter().zip(run(&again)?) {
+                    let gap = (stored - again)?.abs()?.max_all()?.to_dtype(DType::F64)?;
+                    let size = stored.abs()?.max_all()?.to_dtype(DType::F64)?;
+                    let (gap, size) = (gap.to_scalar::<f64>()?, size.to_scalar::<f64>()?);
+                    assert!(gap <= bound * size.max(1.), "{dtype:?}: {gap} of {size}");
+                }
+            }
+        }
+    }
+    let vb = init::seeded(&VarMap::new(), 1, DType::F32, CPU);
+    let flow = glow(
+        &GlowConfig {
+            context,
+            ..small_glow()
+        },
+        vb,
+    )?;
+    let error = flow.reversible(&[]).err().map(|e| e.to_string());
+    assert!(error.is_some_and(|e| e.contains("ImageFlow::reversible: context")));
+    Ok(())
+}

@@ -77,18 +77,13 @@ pub fn fit<M: Distribution>(data: &Data, model: M, vars: &VarMap, plan: &Plan) -
     let settings = format!("{settings} epochs {epochs} batch {batch} lr {lr} seed {seed}");
     let mut done = 0;
     if common.resume && path.exists() {
-        let notes = Checkpoint::new().load_parts(&path)?;
-        let note = |key: &str| notes.get(key).map_or("", String::as_str);
-        if note("settings") != settings {
-            let found = note("settings");
-            return Err(file_error(&path, format!("a run with {settings}"), found));
-        }
-        let count = note("epochs").parse();
-        done = count.map_err(|e| file_error(&path, "a number of epochs", e))?;
-        Checkpoint::new()
+        let notes = Checkpoint::new()
+            .config("run", &settings)
             .vars("model", vars)
             .optimizer("adam", &mut adam)
             .load(&path)?;
+        let count = notes.get("epochs").map_or("", String::as_str).parse();
+        done = count.map_err(|e| file_error(&path, "a number of epochs", e))?;
     }
 
     let steps = epochs * STEPS;
@@ -116,7 +111,7 @@ pub fn fit<M: Distribution>(data: &Data, model: M, vars: &VarMap, plan: &Plan) -
         Checkpoint::new()
             .vars("model", vars)
             .optimizer("adam", &mut adam)
-            .note("settings", settings.clone())
+            .config("run", &settings)
             .note("epochs", epoch + 1)
             .save(&path)?;
     }

@@ -14,7 +14,6 @@ use candle_prob::optim::{
 };
 use candle_prob::{Result, Rng, init};
 use std::collections::BTreeMap;
-use std::path::Path;
 
 /// Metrics by name, for each epoch.
 pub type History = Vec<BTreeMap<String, f64>>;
@@ -48,11 +47,13 @@ pub fn train(
     let path = output.path(&format!("{}.safetensors", kind.name()));
     let mut history = History::new();
     if arguments.common.resume && path.exists() {
-        history = read_history(&path, arguments)?;
-        Checkpoint::new()
+        let notes = Checkpoint::new()
+            .config("run", &arguments.fingerprint())
             .vars("model", &vars)
             .optimizer("adam", &mut adam)
             .load(&path)?;
+        let text = notes.get("history").map_or("", String::as_str);
+        history = serde_json::from_str(text).map_err(|e| file_error(&path, "a history", e))?;
     }
 
     let steps = data.train.len().div_ceil(arguments.batch);
@@ -121,7 +122,7 @@ pub fn train(
         Checkpoint::new()
             .vars("model", &vars)
             .optimizer("adam", &mut adam)
-            .note("settings", arguments.fingerprint())
+            .config("run", &arguments.fingerprint())
             .note("history", serde_json::json!(history))
             .save(&path)?;
     }
@@ -149,14 +150,4 @@ pub fn check_resume(arguments: &Arguments, output: &Output) -> Result<()> {
         return Err(file_error(&path(kinds[0]), expected, "none"));
     }
     Ok(())
-}
-
-fn read_history(path: &Path, arguments: &Arguments) -> Result<History> {
-    let notes = Checkpoint::new().load_parts(path)?;
-    let note = |key: &str| notes.get(key).map_or("", String::as_str);
-    let (expected, found) = (arguments.fingerprint(), note("settings"));
-    if found != expected {
-        return Err(file_error(path, format!("a run with {expected}"), found));
-    }
-    serde_json::from_str(note("history")).map_err(|e| file_error(path, "a history", e))
 }

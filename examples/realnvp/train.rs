@@ -13,7 +13,6 @@ use candle_prob::optim::{
 };
 use candle_prob::{Result, Rng, init};
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Instant;
 
 /// Metrics by name, for each epoch.
@@ -58,11 +57,13 @@ pub fn train(arguments: &Arguments, common: &Common, data: &Data, output: &Outpu
     let settings = arguments.fingerprint(common);
     let mut history = History::new();
     if common.resume && path.exists() {
-        history = read_history(&path, &settings)?;
-        Checkpoint::new()
+        let notes = Checkpoint::new()
+            .config("run", &settings)
             .vars("model", &vars)
             .optimizer("adam", &mut adam)
             .load(&path)?;
+        let text = notes.get("history").map_or("", String::as_str);
+        history = serde_json::from_str(text).map_err(|e| file_error(&path, "a history", e))?;
     }
     let start = &data.train[..START.min(data.train.len())];
     let x = dequantize(&data.pixels(start)?, model.levels, &mut rng.fork("start"))?;
@@ -114,7 +115,7 @@ pub fn train(arguments: &Arguments, common: &Common, data: &Data, output: &Outpu
         Checkpoint::new()
             .vars("model", &vars)
             .optimizer("adam", &mut adam)
-            .note("settings", &settings)
+            .config("run", &settings)
             .note("history", serde_json::json!(history))
             .save(&path)?;
     }
@@ -144,14 +145,4 @@ fn score(model: &Model, data: &Data, batch: usize, rng: &Rng) -> Result<[f64; 2]
         mean,
         ((squares / count - mean * mean) / count).max(0.).sqrt(),
     ])
-}
-
-fn read_history(path: &Path, settings: &str) -> Result<History> {
-    let notes = Checkpoint::new().load_parts(path)?;
-    let note = |key: &str| notes.get(key).map_or("", String::as_str);
-    if note("settings") != settings {
-        let found = note("settings");
-        return Err(file_error(path, format!("a run with {settings}"), found));
-    }
-    serde_json::from_str(note("history")).map_err(|e| file_error(path, "a history", e))
 }

@@ -1,8 +1,8 @@
 //! Multi-scale flows of images.
 
 use crate::bijector::{
-    ActNorm, Affine, Bijector, Conv1x1, Coupling, FactorOut, FlowBatchNorm, Lu, Per, Sequence,
-    Split, Squeeze,
+    ActNorm, Affine, Bijector, Conv1x1, Coupling, FactorOut, FlowBatchNorm, Lu, Per, Reversible,
+    Sequence, Split, Squeeze,
 };
 use crate::error::{Error, Result};
 use crate::kernels::conv2d::Order;
@@ -371,6 +371,26 @@ impl ImageFlow {
         self.apply([op, "images"], true, images, Mode::Observe { momentum })
     }
 
+    /// The flow without stored activations, from its variables and those of its context, see [`Reversible`]: what a backward
+    /// pass needs of memory does not grow with the number of layers. Batch normalization is that of use, not of training.
+    ///
+    /// Errors: a context where none is expected, none where one is.
+    pub fn reversible(&self, variables: &[Var]) -> Result<Reversible> {
+        self.check_context("ImageFlow::reversible")?;
+        let flow = self.sequence(0, self.context.clone(), Mode::Use, Some(variables))?;
+        Ok(Reversible::new(flow, variables))
+    }
+
+    fn check_context(&self, op: &'static str) -> Result<()> {
+        match (&self.context, self.takes) {
+            (None, ImageContext::None) | (Some(_), _) => Ok(()),
+            (None, takes) => {
+                let expected = format!("one {takes:?}: call `given` first");
+                Err(Error::value(op, "context", expected, "none"))
+            }
+        }
+    }
+
     fn check<'a>(&self, [op, arg]: [&'static str; 2], x: &'a Tensor) -> Result<&'a [usize]> {
         shape::same_kind(op, arg, x, &self.like)?;
         match x.dims() {
@@ -390,29 +410,29 @@ impl ImageFlow {
         mode: Mode,
     ) -> Result<(Tensor, Tensor)> {
         let batch = self.check([op, arg], x)?;
-        match (&self.context, self.takes) {
-            (None, ImageContext::None) => {}
-            (None, takes) => {
-                let expected = format!("one {takes:?}: call `given` first");
-                return Err(Error::value(op, "context", expected, "none"));
-            }
-            (Some(context), _) => {
-                let lead = &context.dims()[..context.rank() - 3];
-                if shape::broadcast(lead, batch).as_deref() != Some(batch) {
-                    let expected = format!("leading dims that broadcast to {batch:?}");
-                    return Err(Error::shape(op, "context", expected, lead));
-                }
+        self.check_context(op)?;
+        if let Some(context) = &self.context {
+            let lead = &context.dims()[..context.rank() - 3];
+            if shape::broadcast(lead, batch).as_deref() != Some(batch) {
+                let expected = format!("leading dims that broadcast to {batch:?}");
+                return Err(Error::shape(op, "context", expected, lead));
             }
         }
-        let flow = self.sequence(0, self.context.clone(), mode)?;
+        let flow = self.sequence(0, self.context.clone(), mode, None)?;
         match inverse {
             false => flow.transform_and_log_det(x),
             true => flow.inverse_and_log_det(x),
         }
     }
 
-    /// The scales from this one on, from latents to images.
-    fn sequence(&self, at: usize, context: Option<Tensor>, mode: Mode) -> Result<Sequence> {
+    /// The scales from this one on, from latents to images; the deeper ones keep no activations where variables are told.
+    fn sequence(
+        &self,
+        at: usize,
+        context: Option<Tensor>,
+        mode: Mode,
+        variables: Option<&[Var]>,
+    ) -> Result<Sequence> {
         let scale = &self.scales[at];
         let layer = |layer: &Layer, context: &Option<Tensor>| -> Result<Member> {
             let layer = layer.clone();
@@ -441,8 +461,17 @@ impl ImageFlow {
             members.push(layer(after, &context)?);
         }
         if let Some(split) = &scale.factor {
-            let deeper = self.sequence(at + 1, context, mode)?;
-            members.push(Box::new(FactorOut::new(split.clone(), deeper)?));
+            let (split, deeper) = (
+                split.clone(),
+                self.sequence(at + 1, context, mode, variables)?,
+            );
+            members.push(match variables {
+                None => Box::new(FactorOut::new(split, deeper)?),
+                Some(variables) => {
+                    let deeper = Reversible::new(deeper, variables);
+                    Box::new(FactorOut::new(split, deeper)?)
+                }
+            });
         }
         // Back to the shape of the image.
         if scale.squeeze {

@@ -26,8 +26,9 @@
 //! # }
 //! ```
 //!
-//! A file of the variables is the whole model but for the config, which is code: widths and numbers of layers must fit, bounds,
-//! activations and solvers are not in the file.
+//! A file of the variables is the whole model but for the config, which is code. Masks, orders and Glow's first rotations follow
+//! from it; bounds, activations and solvers are not in the shapes of the variables, so
+//! [`Checkpoint::config`](crate::optim::Checkpoint::config) writes it beside them and refuses a file of another one.
 
 use crate::bijector::Bijector;
 use crate::error::{Error, Result};

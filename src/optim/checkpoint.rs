@@ -8,12 +8,14 @@ use crate::rng::{Rng, RngState};
 use candle_core::{DType, Device, Tensor, safetensors};
 use candle_nn::VarMap;
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Debug;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A list of the parts of a training run, to be saved into one file or loaded from it.
 ///
-/// What it is: weights, optimizer states with their step counts and configurations, random number generators, and notes
+/// What it is: weights, optimizer states with their step counts and configurations, random number generators, configs (what
+/// the shapes of weights do not tell: a bound, an activation), and notes
 /// (texts by key: the epoch, the best loss so far). The same list saves and loads. Schedules are functions of the step
 /// and need no place. A run that is saved and loaded goes on bit for bit as one that was never interrupted, provided the
 /// data come in an order drawn from a saved [`Rng`].
@@ -23,8 +25,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// beside its final name and then renamed: a crash leaves the old file or the new one.
 ///
 /// Errors: [`Error::File`] naming the file: it cannot be read or written, is cut short or damaged (there is a checksum),
-/// is no checkpoint or one of another version, or does not hold exactly the parts of the list with exactly their names,
-/// shapes and dtypes. After an error of [`load`](Checkpoint::load) nothing has changed, in any part.
+/// is no checkpoint or one of another version, was written with another config, or does not hold exactly the parts of the
+/// list with exactly their names, shapes and dtypes. After an error of [`load`](Checkpoint::load) nothing has changed, in any part.
 ///
 /// ```
 /// use candle_core::{DType, Device};
@@ -60,12 +62,14 @@ pub struct Checkpoint<'a> {
     vars: Vec<(String, &'a VarMap)>,
     optimizers: Vec<(String, &'a mut dyn Optimizer)>,
     rngs: Vec<(String, &'a mut Rng)>,
+    configs: Vec<(String, String)>,
     notes: Vec<(String, String)>,
 }
 
 const FORMAT: &str = "candle-prob checkpoint 1";
 const FORMAT_NAME: &str = "@format";
 const CHECKSUM_NAME: &str = "@checksum";
+const CONFIG: &str = "@config.";
 const NOTE: &str = "@note.";
 
 /// The tensors of a file by name.
@@ -92,6 +96,34 @@ impl<'a> Checkpoint<'a> {
     /// Adds a random number generator under a name.
     pub fn rng(mut self, name: &str, rng: &'a mut Rng) -> Self {
         self.rngs.push((name.into(), rng));
+        self
+    }
+
+    /// Adds what a part was built from, under a name: a file that was written with another one is refused. Two are the same
+    /// if their `Debug` texts are.
+    ///
+    /// ```
+    /// use candle_core::{DType, Device};
+    /// use candle_nn::VarMap;
+    /// use candle_prob::flow::{RealNvpConfig, real_nvp};
+    /// use candle_prob::init;
+    /// use candle_prob::optim::Checkpoint;
+    /// # fn main() -> candle_prob::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("candle-prob-config-{}.safetensors", std::process::id()));
+    /// let vars = VarMap::new();
+    /// let config = RealNvpConfig { bound: 2., ..Default::default() };
+    /// real_nvp(&config, init::seeded(&vars, 1, DType::F32, &Device::Cpu))?;
+    /// Checkpoint::new().vars("flow", &vars).config("flow", &config).save(&path)?;
+    /// // All shapes fit, but the weights mean something else.
+    /// let other = RealNvpConfig { bound: 3., ..config };
+    /// let error = Checkpoint::new().vars("flow", &vars).config("flow", &other).load(&path);
+    /// assert!(error.unwrap_err().to_string().contains("bound: 3.0"));
+    /// # std::fs::remove_file(&path).ok();
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn config(mut self, name: &str, config: &impl Debug) -> Self {
+        self.configs.push((name.into(), format!("{config:?}")));
         self
     }
 
@@ -130,7 +162,8 @@ impl<'a> Checkpoint<'a> {
     fn tensors(&self) -> Result<Tensors> {
         let names = (self.vars.iter().map(|(name, _)| ("vars", name)))
             .chain(self.optimizers.iter().map(|(name, _)| ("optimizer", name)))
-            .chain(self.rngs.iter().map(|(name, _)| ("rng", name)));
+            .chain(self.rngs.iter().map(|(name, _)| ("rng", name)))
+            .chain(self.configs.iter().map(|(name, _)| ("config", name)));
         let mut seen = BTreeMap::new();
         for (what, name) in names {
             let plain = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
@@ -175,6 +208,9 @@ impl<'a> Checkpoint<'a> {
             let RngState { key, draws } = rng.state();
             tensors.insert(format!("@rng.{name}"), words(&[key, draws])?);
         }
+        for (name, config) in &self.configs {
+            tensors.insert(format!("{CONFIG}{name}"), text(config)?);
+        }
         Ok(tensors)
     }
 
@@ -182,6 +218,14 @@ impl<'a> Checkpoint<'a> {
         let found = open(path)?;
         let expected = self.tensors()?;
         let wrong = |expected: String, found: String| file(path, expected, found);
+        // Configs before all: what differs in the others may follow from them.
+        for (name, config) in &self.configs {
+            let found = found.get(&format!("{CONFIG}{name}")).map(read_text);
+            let found = found.transpose()?.unwrap_or_else(|| "none".into());
+            if found != *config {
+                return Err(wrong(format!("{name} built from {config}"), found));
+            }
+        }
         // Weights first: their names say more than those of the moments.
         let (state, weights): (Vec<_>, Vec<_>) =
             expected.iter().partition(|(name, _)| name.starts_with('@'));
