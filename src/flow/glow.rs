@@ -5,8 +5,9 @@ use crate::Rng;
 use crate::bijector::{Lu, Split};
 use crate::error::{Error, Result};
 use crate::kernels::activation::Activation;
-use crate::net::{Conv2dConfig, conv2d, zero_conv2d};
+use crate::net::{Conv2d, Conv2dConfig, zero_conv2d};
 use candle_core::Tensor;
+use candle_nn::init::{FanInOut, NonLinearity, NormalOrUniform};
 use candle_nn::{Init, VarBuilder};
 
 /// What [`glow`] builds.
@@ -126,6 +127,15 @@ pub fn glow(config: &GlowConfig, vb: VarBuilder) -> Result<ImageFlow> {
     })
 }
 
+/// Uniform within 1 / sqrt(fan in). Starts that keep the size of what goes through make the last layer, which starts at zero,
+/// run away in the first hundred steps at learning rates of a thousandth or two.
+const SMALL: Init = Init::Kaiming {
+    dist: NormalOrUniform::Uniform,
+    fan: FanInOut::FanIn,
+    // 1 / sqrt(3)
+    non_linearity: NonLinearity::ExplicitGain(0.577_350_269_189_625_8),
+};
+
 impl GlowConfig {
     /// One step on `channels` channels.
     fn step(&self, at: [usize; 2], channels: usize, vb: VarBuilder) -> Result<[Layer; 3]> {
@@ -135,14 +145,17 @@ impl GlowConfig {
             self.channels,
         );
         let net = vb.pp("net");
-        let hidden = |inputs, size: usize, i: usize| {
+        let hidden = |inputs: usize, size: usize, i: usize| {
             let config = Conv2dConfig {
                 kernel: (size, size),
                 padding: (size / 2, size / 2),
                 activation: self.activation,
                 ..Conv2dConfig::default()
             };
-            conv2d(inputs, width, config, net.pp(i))
+            let vb = net.pp(i);
+            let weight = vb.get_with_hints((width, inputs, size, size), "weight", SMALL)?;
+            let bias = vb.get_with_hints(width, "bias", Init::Const(0.))?;
+            Conv2d::new(weight, Some(bias), config)
         };
         let net = vec![
             hidden(inputs, 3, 0)?,
