@@ -270,6 +270,7 @@ fn factors_out() -> Result<()> {
     )?;
     assert!(FactorOut::new(half, norm(&parameters)?).is_err());
     assert!(FactorOut::new(Split::checkerboard(2, 2, false)?, Tanh).is_err());
+    assert!(Split::checkerboard(usize::MAX, 2, false).is_err());
     let reshapes = FactorOut::new(Split::channels(4, false)?, Squeeze)?;
     assert!(reshapes.transform(&x).is_err());
     Ok(())

@@ -500,7 +500,7 @@ fn errors_name_what_is_wrong() -> Result<()> {
         ..small_glow()
     };
     names(glow(&config, vb()), &["flow::glow", "levels", "1 to 2"]);
-    for image in [[0, 4, 4], [1, 1, 1], [1, 0, 4]] {
+    for image in [[0, 4, 4], [1, 1, 1], [1, 0, 4], [1, usize::MAX, 2]] {
         let config = RealNvpImageConfig {
             image,
             scales: 1,

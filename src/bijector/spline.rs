@@ -139,7 +139,7 @@ impl RationalQuadraticSpline {
 
     /// How many raw numbers make a spline of so many bins with linear tails: 3K - 1. Without tails there are two more.
     pub fn parameters(bins: usize) -> usize {
-        (3 * bins).saturating_sub(1)
+        bins.saturating_mul(3).saturating_sub(1)
     }
 
     /// The number of bins.

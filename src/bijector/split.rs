@@ -65,13 +65,14 @@ impl Split {
     /// The pixels (i, j) of an image [C, H, W] with even i + j pass, in all channels; with `flip` the others (Dinh,
     /// Sohl-Dickstein and Bengio 2017, figure 3).
     pub fn checkerboard(height: usize, width: usize, flip: bool) -> Result<Self> {
-        if height * width < 2 {
+        let pixels = height.checked_mul(width);
+        let Some(pixels) = pixels.filter(|pixels| *pixels >= 2) else {
             let found = format!("{height} x {width}");
-            let expected = "an image of two pixels or more";
+            let expected = "an image of two pixels or more that can be counted";
             return Err(Error::value("Split::checkerboard", "size", expected, found));
-        }
+        };
         let at = |i: usize| u8::from(((i / width + i % width).is_multiple_of(2)) != flip);
-        let mask: Vec<u8> = (0..height * width).map(at).collect();
+        let mask: Vec<u8> = (0..pixels).map(at).collect();
         let mask = Tensor::from_vec(mask, (1, height, width), &Device::Cpu)?;
         Ok(Split(Kind::Mask(mask)))
     }

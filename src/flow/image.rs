@@ -124,8 +124,12 @@ pub(super) fn check_scales(
     count: usize,
     whole: usize,
 ) -> Result<()> {
-    if c == 0 || h * w < 2 {
-        let expected = "one channel or more of two pixels or more";
+    // A scale has up to four times the channels.
+    let count_all = [c, h, w, 4]
+        .iter()
+        .try_fold(1usize, |n, m| n.checked_mul(*m));
+    if c == 0 || h == 0 || w == 0 || h.max(w) < 2 || count_all.is_none() {
+        let expected = "one channel or more of two pixels or more that can be counted";
         let found = format!("{:?}", [c, h, w]);
         return Err(Error::value(op, "image", expected, found));
     }
