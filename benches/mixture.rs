@@ -132,7 +132,12 @@ fn cdf(c: &mut Criterion) {
         let upper = (z.relu()? + &tail)?.neg()?;
         let density = ((&lower + &upper)? - &t[3])?;
         let weights = log_softmax(&t[1], 1)?;
-        let mixed = |part: Tensor| (part + &weights)?.log_sum_exp(1);
+        let mixed = |part: Tensor| -> Result<Tensor> {
+            let part = (part + &weights)?;
+            let most = part.detach().max_keepdim(1)?;
+            let sum = part.broadcast_sub(&most)?.exp()?.sum(1)?;
+            Ok((sum.log()? + most.squeeze(1)?)?)
+        };
         let (lower, upper, density) = (mixed(lower)?, mixed(upper)?, mixed(density)?);
         let y = (&lower - &upper)?;
         Ok((y + (density - (lower + upper)?)?)?)
