@@ -137,15 +137,14 @@ impl<T: Number> Design<T> {
             let mut kept = Vec::with_capacity(GROUP);
             for ([group, after], products) in groups(rows).zip(products.chunks_mut(GROUP * classes))
             {
-                let (soon, later) = after.split_at(after.len() / 2);
-                T::correlate(self, group, soon, r, products);
+                T::correlate(self, group, &[], r, products);
                 kept.clear();
                 for (row, products) in group.iter().zip(products.chunks_exact(classes)) {
                     if next(*row, products, &mut w[kept.len() * classes..][..classes]) {
                         kept.push(*row);
                     }
                 }
-                T::combine(self, &kept, later, &w, &mut part);
+                T::combine(self, &kept, after, &w, &mut part);
             }
             part
         });
@@ -332,6 +331,11 @@ impl Combine<'_> {
             std::array::from_fn(|t| V::load(&out[t]))
         });
         for (i, row) in self.rows.iter().enumerate() {
+            if class == 0 && i < self.fetch.len() {
+                for tile in &self.x.tiles(self.fetch, i)[tile..tile + N] {
+                    V::prefetch(tile);
+                }
+            }
             let x = &tiles(self.x.row(*row))[tile..tile + N];
             let x: [V; N] = std::array::from_fn(|t| V::load(&x[t]));
             let w = &self.w[i * classes + class..][..C];
@@ -352,11 +356,6 @@ impl Combine<'_> {
 
     #[inline(always)]
     fn classes<V: Lanes, const N: usize>(&mut self, tile: usize, classes: usize) {
-        for row in self.fetch {
-            for tile in &tiles(self.x.row(*row))[tile..tile + N] {
-                V::prefetch(tile);
-            }
-        }
         let mut class = 0;
         while class < classes {
             let at = [tile, class];
