@@ -884,8 +884,8 @@ fn cross_validation() -> Result<()> {
     Ok(())
 }
 
-/// A copy, a copy turned round and stretched, and one with a little noise are found; weights count as copies do; and a
-/// constant feature is in no pair.
+/// A copy, a copy turned round and stretched, and one with a little noise are found; weights count as copies do; and
+/// constant features are in no pair.
 #[test]
 fn features_that_say_the_same() -> Result<()> {
     let mut rng = Rng::new(3);
@@ -897,12 +897,12 @@ fn features_that_say_the_same() -> Result<()> {
         x.narrow(1, 4, 1)?,
         x.narrow(1, 7, 1)?.affine(-30., 100.)?,
         (x.narrow(1, 9, 1)? + (noise * 0.1)?)?,
-        x.narrow(1, 0, 1)?.affine(0., 0.1)?,
+        x.narrow(1, 0, 2)?.affine(0., 0.1)?,
     ];
     let x = Tensor::cat(&columns, 1)?;
     let y = x.narrow(1, 0, 2)?;
     let weights = Tensor::new([vec![2.; 40], vec![0.; 40]].concat(), CPU)?;
-    let [all, half]: [Vec<usize>; 2] = [(0..d + 4).collect(), vec![9, d + 2, 5]];
+    let [all, half]: [Vec<usize>; 2] = [(0..d + 5).collect(), vec![9, d + 2, 5]];
     for dtype in [DType::F32, DType::F64] {
         let (x, y) = (x.to_dtype(dtype)?, y.to_dtype(dtype)?);
         let problem = Problem::regression(&x, &y, &Preparation::default())?;
@@ -930,7 +930,7 @@ fn features_that_say_the_same() -> Result<()> {
         assert!(problem.correlated(&[], 0.99)?.is_empty());
         for (features, least, word) in [
             (vec![0, 0], 0.99, "features"),
-            (vec![d + 4], 0.99, "features"),
+            (vec![d + 5], 0.99, "features"),
             (vec![0, 1], f64::NAN, "least"),
         ] {
             let error = problem.correlated(&features, least).unwrap_err();
