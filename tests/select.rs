@@ -423,6 +423,43 @@ fn the_same_bits_on_any_number_of_threads() -> Result<()> {
     Ok(())
 }
 
+/// What has no spread, or too much of it, however the weights round.
+#[test]
+fn spreads_that_are_none() -> Result<()> {
+    let samples = 50;
+    let labels: Vec<u32> = (0..samples as u32).map(|n| n % 2).collect();
+    let labels = Tensor::new(labels, CPU)?;
+    let columns: Vec<u32> = (0..samples).flat_map(|_| [0, 1]).collect();
+    let values: Vec<f32> = (0..samples).flat_map(|n| [7., n as f32]).collect();
+    let offsets = (0..=samples).map(|n| 2 * n).collect();
+    let csr = Csr::new(2, offsets, columns, values)?;
+    let mut how = Preparation {
+        standardize: true,
+        ..Preparation::default()
+    };
+    for seed in 0..10 {
+        how.weights = Some(Rng::new(seed).uniform(samples, DType::F64, CPU)?);
+        let error = Problem::classification(&csr, &labels, &how).unwrap_err();
+        assert!(error.to_string().contains("column 0"), "{error}");
+    }
+    let x = Rng::new(3).normal((samples, 4), DType::F64, CPU)?;
+    let error = Problem::classification(&(&x * 1e200)?, &labels, &how).unwrap_err();
+    assert!(error.to_string().contains("finite sums"), "{error}");
+    let x = (x * 1e30)?.to_dtype(DType::F32)?;
+    let problem = Problem::classification(&x, &labels, &Preparation::default())?;
+    let error = ahiht(&problem, &HihtConfig::default()).unwrap_err();
+    assert!(error.to_string().contains("finite sums"), "{error}");
+    for scale in [f64::NAN, -1., f64::INFINITY] {
+        let config = HihtConfig {
+            start: Start::Gaussian { scale, seed: 1 },
+            ..HihtConfig::default()
+        };
+        let error = hiht(&problem, &config).unwrap_err();
+        assert!(error.to_string().contains("scale"), "{error}");
+    }
+    Ok(())
+}
+
 #[test]
 fn bad_input_is_refused_by_name() -> Result<()> {
     let refused = |result: Result<()>, texts: &[&str]| {
@@ -528,9 +565,12 @@ fn sparse_and_streamed_data_give_the_same_path() -> Result<()> {
     let labels = Tensor::new(labels, CPU)?;
     let (mut offsets, mut columns, mut values) = (vec![0], vec![], vec![]);
     for row in x.to_vec2::<f32>()? {
-        for (i, v) in row.into_iter().enumerate().filter(|(_, v)| *v != 0.) {
-            columns.push(i as u32);
-            values.push(v);
+        // Two halves of each, one after the row's end: entries of a place add up.
+        for _ in 0..2 {
+            for (i, v) in row.iter().enumerate().filter(|(_, v)| **v != 0.) {
+                columns.push(i as u32);
+                values.push(v / 2.);
+            }
         }
         offsets.push(values.len());
     }

@@ -88,6 +88,11 @@ impl Features<'_> {
             return Ok(Moments { means, scales });
         }
         for (i, (scale, mean)) in spreads.iter().zip(&means).enumerate() {
+            if !(scale.is_finite() && mean.is_finite()) {
+                let expected = "features whose squares have finite sums";
+                let found = format!("larger numbers in column {i}");
+                return Err(Error::value(op, "x", expected, found));
+            }
             // A feature without spread has no standard deviation to be divided by.
             if !(*scale > 1e-12 * mean.abs()) {
                 let expected = "features that are not constant, to be standardized";

@@ -78,12 +78,12 @@ impl Default for HihtConfig {
 /// Formula: `min |H (X W - Y)|_F^2 / 2 + lambda |W|_{2,0}` for falling lambda, each started from the solution before. A step
 /// takes W to `V = W - grad / L` and keeps the rows with `|v_i|^2 > 2 lambda / L`; L grows until the objective falls by
 /// `eta / 2` times the squared length of the step. Steps for one lambda end when they are shorter than `epsilon`. The
-/// objective never rises. With another [`Loss`] than squares the bias takes steps as the rows do, without a penalty.
+/// objective never rises beyond rounding. With another [`Loss`] than squares the bias takes steps as the rows do, without a penalty.
 ///
 /// Shapes: see [`Problem`]; a [`Solution`](super::Solution) holds the rows of its support alone. Gradients: none.
 ///
-/// Errors: rho outside (0, 1), a gamma of 1 or less, negative lambda, eta or epsilon, no iterations, more features than there
-/// are.
+/// Errors: rho outside (0, 1), a gamma of 1 or less, a lambda or L that is not positive, negative eta, epsilon or start, no
+/// iterations, more features than there are, data whose squares are beyond the range of their dtype.
 ///
 /// Cost: rows that a bound on their slope keeps at zero are not computed, which changes no result; memory is that of the data
 /// and of the supports.
@@ -163,6 +163,12 @@ impl HihtConfig {
         {
             let expected = "a positive finite number";
             return Err(Error::value(op, "delta", expected, delta));
+        }
+        if let Start::Gaussian { scale, .. } | Start::Uniform { scale, .. } = self.start
+            && !(scale >= 0. && scale.is_finite())
+        {
+            let expected = "a finite number of at least 0";
+            return Err(Error::value(op, "scale", expected, scale));
         }
         if self.iterations == 0 {
             return Err(Error::value(op, "iterations", "at least 1", 0));

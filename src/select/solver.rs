@@ -32,6 +32,7 @@ struct Point<T> {
 
 /// The path of one problem.
 pub(super) struct Solver<'a, T> {
+    op: &'static str,
     problem: &'a Problem,
     data: &'a Centred<T>,
     config: &'a HihtConfig,
@@ -59,6 +60,7 @@ impl<'a, T: Number> Solver<'a, T> {
             return Err(Error::value(op, arg, expected, "Softmax"));
         }
         Ok(Solver {
+            op,
             problem,
             data,
             config,
@@ -72,6 +74,14 @@ impl<'a, T: Number> Solver<'a, T> {
         self.problem.outputs()
     }
 
+    fn check_range(&self, lipschitz: f64) -> Result<()> {
+        if lipschitz.is_finite() {
+            return Ok(());
+        }
+        let expected = "numbers whose squares have finite sums in their dtype";
+        Err(Error::value(self.op, "x", expected, "larger ones"))
+    }
+
     /// With so many steps for each lambda at most.
     pub(super) fn path(mut self, iterations: usize) -> Result<Path> {
         let config = self.config;
@@ -82,6 +92,7 @@ impl<'a, T: Number> Solver<'a, T> {
             Some(lipschitz) => lipschitz,
             None => self.largest_eigenvalue()? * 1.01,
         };
+        self.check_range(lipschitz)?;
         let mut lambda = match config.lambda {
             Some(lambda) => lambda,
             None => self.first_lambda(&at, lipschitz)?,
@@ -148,10 +159,11 @@ impl<'a, T: Number> Solver<'a, T> {
                 None => self.point(w, bias)?,
             };
             let descent = objective - next.objective(lambda);
-            // At an infinite L nothing changes any more: data beyond the range of their dtype.
-            if descent + slack >= 0.5 * self.config.eta * change || !lipschitz.is_finite() {
+            if descent + slack >= 0.5 * self.config.eta * change {
                 return Ok((next, change, raised));
             }
+            // At an infinite L nothing changes any more: data beyond the range of their dtype.
+            self.check_range(*lipschitz)?;
             *lipschitz *= self.config.gamma;
             raised += 1;
         }

@@ -58,12 +58,48 @@ impl Csr {
             let expected = format!("numbers below {features}");
             return Err(Error::value(op, "columns", expected, column));
         }
-        Ok(Csr {
+        let rows = Csr {
             features,
             offsets,
             columns,
             values,
+        };
+        Ok(if rows.is_canonical() {
+            rows
+        } else {
+            rows.merged()
         })
+    }
+
+    /// Whether every row's columns rise, so that no place has two entries.
+    fn is_canonical(&self) -> bool {
+        let mut rows = self.offsets.windows(2);
+        rows.all(|ends| self.columns[ends[0]..ends[1]].is_sorted_by(|a, b| a < b))
+    }
+
+    /// One entry for each place, the columns of each row in order.
+    fn merged(self) -> Self {
+        let mut out = Csr {
+            offsets: vec![0],
+            columns: vec![],
+            values: vec![],
+            ..self
+        };
+        for ends in self.offsets.windows(2) {
+            let entries = ends[0]..ends[1];
+            let row = self.columns[entries.clone()].iter();
+            let mut row: Vec<(u32, f32)> = row
+                .copied()
+                .zip(self.values[entries].iter().copied())
+                .collect();
+            row.sort_by_key(|entry| entry.0);
+            for same in row.chunk_by(|a, b| a.0 == b.0) {
+                out.columns.push(same[0].0);
+                out.values.push(same.iter().map(|entry| entry.1).sum());
+            }
+            out.offsets.push(out.values.len());
+        }
+        out
     }
 
     pub(super) fn size(&self) -> [usize; 2] {
@@ -91,15 +127,19 @@ impl Csr {
             }
             means[i] += weights.weights[n] * x / weights.total;
         }
-        // Of each feature: the squares of its entries from the mean, and the weight of those that are zero.
+        // Of each feature: the squares of its entries from the mean, the weight of those that are zero, and their number, as
+        // the weight of none would not be 0 to the last digit.
         let mut spreads = vec![0.; self.features];
         let mut zeros = vec![weights.total; self.features];
+        let mut left = vec![weights.weights.len(); self.features];
         for (n, i, x) in self.entries() {
             spreads[i] += weights.weights[n] * (x - means[i]).powi(2);
             zeros[i] -= weights.weights[n];
+            left[i] -= 1;
         }
         for (i, spread) in spreads.iter_mut().enumerate() {
-            *spread = ((*spread + zeros[i].max(0.) * means[i].powi(2)) / weights.total).sqrt();
+            let zeros = if left[i] == 0 { 0. } else { zeros[i].max(0.) };
+            *spread = ((*spread + zeros * means[i].powi(2)) / weights.total).sqrt();
         }
         Ok((means, spreads))
     }

@@ -22,14 +22,18 @@ pub struct Panel {
 
 const WIDTH: f64 = 520.;
 const HEIGHT: f64 = 380.;
-const HEAD: f64 = 96.;
+/// Of the head without legend, and of a row of the legend.
+const TITLE: f64 = 72.;
+const ROW: f64 = 24.;
 
 /// Writes the panels as a PNG. A curve of few points also shows its points.
 pub fn curves(path: &std::path::Path, title: &str, panels: &[Panel]) -> Result<()> {
     let columns = panels.len().clamp(1, 2);
     let rows = panels.len().div_ceil(columns).max(1);
     let width = (columns as f64 * WIDTH) as u32;
-    let height = (HEAD + rows as f64 * HEIGHT) as u32;
+    let names = names(panels);
+    let head = TITLE + names.len().div_ceil(in_a_row(&names, width)).max(1) as f64 * ROW;
+    let height = (head + rows as f64 * HEIGHT) as u32;
     figure(path, width, height, |canvas| {
         let heading = Type {
             size: 19.,
@@ -37,11 +41,11 @@ pub fn curves(path: &std::path::Path, title: &str, panels: &[Panel]) -> Result<(
             ..Type::default()
         };
         canvas.text((28., 30.), title, heading)?;
-        legend(canvas, panels)?;
+        legend(canvas, &names, width)?;
         for (k, panel) in panels.iter().enumerate() {
             let corner = (
                 (k % columns) as f64 * WIDTH,
-                HEAD + (k / columns) as f64 * HEIGHT,
+                head + (k / columns) as f64 * HEIGHT,
             );
             draw(canvas, panel, corner)?;
         }
@@ -49,18 +53,34 @@ pub fn curves(path: &std::path::Path, title: &str, panels: &[Panel]) -> Result<(
     })
 }
 
-fn legend(canvas: &Canvas, panels: &[Panel]) -> Drawn {
-    let mut seen: Vec<&str> = vec![];
-    let mut x = 28.;
+/// A curve of each name.
+fn names(panels: &[Panel]) -> Vec<&Curve> {
+    let mut seen: Vec<&Curve> = vec![];
     for curve in panels.iter().flat_map(|panel| &panel.curves) {
-        if seen.contains(&curve.name.as_str()) {
-            continue;
+        if !seen.iter().any(|other| other.name == curve.name) {
+            seen.push(curve);
         }
-        seen.push(&curve.name);
-        stroke(canvas, &[(x, 64.), (x + 34., 64.)], curve)?;
-        let kind = Type::default();
-        canvas.text((x + 42., 64.), &curve.name, kind)?;
-        x += 42. + canvas.text_width(&curve.name, kind)? + 28.;
+    }
+    seen
+}
+
+/// The width of a place in the legend, by the longest name.
+fn place(names: &[&Curve]) -> f64 {
+    let longest = names.iter().map(|curve| curve.name.chars().count()).max();
+    70. + 8.5 * longest.unwrap_or(0) as f64
+}
+
+fn in_a_row(names: &[&Curve], width: u32) -> usize {
+    ((f64::from(width) - 28.) / place(names)).floor().max(1.) as usize
+}
+
+fn legend(canvas: &Canvas, names: &[&Curve], width: u32) -> Drawn {
+    let columns = in_a_row(names, width);
+    for (k, curve) in names.iter().enumerate() {
+        let x = 28. + (k % columns) as f64 * place(names);
+        let y = TITLE - 8. + (k / columns) as f64 * ROW;
+        stroke(canvas, &[(x, y), (x + 34., y)], curve)?;
+        canvas.text((x + 42., y), &curve.name, Type::default())?;
     }
     Ok(())
 }
