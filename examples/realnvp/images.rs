@@ -279,6 +279,10 @@ fn figures(run: &Run, data: &Data, name: &str, common: &Common, output: &Output)
         &model.draw(&between)?,
     )?;
 
+    // One epoch is no curve.
+    if run.history.len() < 2 {
+        return Ok(());
+    }
     let curve = |name: &str, metric: &str, dashed| Curve {
         name: name.into(),
         colour: 0,
