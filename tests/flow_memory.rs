@@ -7,41 +7,17 @@ use candle_prob::flow::{
     GlowConfig, NeuralSplineConfig, RealNvpConfig, glow, neural_spline, real_nvp,
 };
 use candle_prob::{Result, Rng, init, optim};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// Counts the bytes in use, and the most there were.
-struct Counting;
-
-static USED: AtomicUsize = AtomicUsize::new(0);
-static MOST: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: all calls go to the system's allocator as they come.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let used = USED.fetch_add(layout.size(), Relaxed) + layout.size();
-        MOST.fetch_max(used, Relaxed);
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-        USED.fetch_sub(layout.size(), Relaxed);
-        unsafe { System.dealloc(place, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+mod counting;
 
 /// The most bytes that a forward and backward pass has in use beyond what was there before.
 fn peak(flow: &dyn Bijector, shape: &[usize]) -> Result<usize> {
     let x: Tensor = Rng::new(2).normal(shape, DType::F32, &Device::Cpu)?;
-    let before = USED.load(Relaxed);
-    MOST.store(before, Relaxed);
-    let (z, log_det) = flow.inverse_and_log_det(&x)?;
-    let loss = (z.mean_all()? + log_det.mean_all()?)?;
-    drop(optim::backward(&loss)?);
-    Ok(MOST.load(Relaxed) - before)
+    counting::peak(|| {
+        let (z, log_det) = flow.inverse_and_log_det(&x)?;
+        let loss = (z.mean_all()? + log_det.mean_all()?)?;
+        optim::backward(&loss)
+    })
 }
 
 fn affine(layers: usize, stored: bool) -> Result<usize> {

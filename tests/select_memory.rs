@@ -3,42 +3,13 @@
 use candle_core::{DType, Device, Tensor};
 use candle_prob::select::{Csr, HihtConfig, Preparation, Problem, Start, ahiht};
 use candle_prob::{Result, Rng};
-use std::alloc::{GlobalAlloc, Layout, System};
+use counting::peak;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// Counts the bytes in use, and the most there were.
-struct Counting;
+mod counting;
 
-static USED: AtomicUsize = AtomicUsize::new(0);
-static MOST: AtomicUsize = AtomicUsize::new(0);
 /// One at a time, since all tests are counted together.
 static ALONE: Mutex<()> = Mutex::new(());
-
-// SAFETY: all calls go to the system's allocator as they come.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let used = USED.fetch_add(layout.size(), Relaxed) + layout.size();
-        MOST.fetch_max(used, Relaxed);
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-        USED.fetch_sub(layout.size(), Relaxed);
-        unsafe { System.dealloc(place, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// The most bytes that were in use beyond what was there before.
-fn peak<R>(f: impl FnOnce() -> Result<R>) -> Result<usize> {
-    let before = USED.load(Relaxed);
-    MOST.store(before, Relaxed);
-    drop(f()?);
-    Ok(MOST.load(Relaxed) - before)
-}
 
 fn labels(samples: usize) -> Result<Tensor> {
     let labels: Vec<u32> = (0..samples).map(|n| (n % 2) as u32).collect();

@@ -53,6 +53,17 @@ def torch_peer(workloads):
     torch.set_num_threads(THREADS)
     torch.manual_seed(0)
 
+    def conditioner(width):
+        """Networks of two hidden layers, called as nflows calls them."""
+        class Net(nn.Sequential):
+            def __init__(self, inputs, outputs):
+                super().__init__(nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, outputs))
+
+            def forward(self, x, context=None):
+                return super().forward(x)
+
+        return Net
+
     def backward(loss, parameters):
         def run():
             for p in parameters:
@@ -210,13 +221,7 @@ def torch_peer(workloads):
         rows, features, half, hidden, layers = 4096, 64, 32, 256, 8
         x = torch.randn(rows, features)
 
-        class Net(nn.Sequential):
-            def __init__(self, inputs, outputs):
-                super().__init__(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
-
-            def forward(self, x, context=None):
-                return super().forward(x)
-
+        Net = conditioner(hidden)
         coupling = lambda i: transforms.AffineCouplingTransform((torch.arange(features) + i) % 2, Net)
         nflows = flows.Flow(transforms.CompositeTransform([coupling(i) for i in range(layers)]), distributions.StandardNormal([features]))
         block = lambda: [normflows.flows.AffineCouplingBlock(Net(half, features)), normflows.flows.Permute(features, mode="swap")]
@@ -238,13 +243,7 @@ def torch_peer(workloads):
         rows, features, layers, width, bins = 4096, 16, 5, 128, 8
         x = torch.randn(rows, features)
 
-        class Net(nn.Sequential):
-            def __init__(self, inputs, outputs):
-                super().__init__(nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, outputs))
-
-            def forward(self, x, context=None):
-                return super().forward(x)
-
+        Net = conditioner(width)
         def coupling(i):
             mask = (torch.arange(features) + i) % 2
             return transforms.PiecewiseRationalQuadraticCouplingTransform(mask, Net, num_bins=bins, tails="linear", tail_bound=5.0)
