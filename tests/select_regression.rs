@@ -58,6 +58,13 @@ fn cross_validation_of_targets() -> Result<()> {
     assert!(error.to_string().contains("folds"), "{error}");
     let error = validated(&x, &y.narrow(0, 0, 79)?, None).unwrap_err();
     assert!(error.to_string().contains("[80, C]"), "{error}");
+    let error = validated(&x, &y.to_dtype(DType::F32)?, None).unwrap_err();
+    assert!(error.to_string().contains("the dtype of x"), "{error}");
+    // A fold without weight has no error to speak of.
+    let mut lonely = vec![0f64; 80];
+    lonely[..4].fill(1.);
+    let error = validated(&x, &y, Some(Tensor::new(lonely, CPU)?)).unwrap_err();
+    assert!(error.to_string().contains("weights"), "{error}");
     Ok(())
 }
 

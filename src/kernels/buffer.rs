@@ -2,6 +2,7 @@
 
 use candle_core::{Result, Storage, StorageRef, Tensor, WithDType};
 use rayon::prelude::*;
+use std::ops::{Deref, DerefMut};
 
 /// Below this many elements a parallel region costs more than it saves (a cold rayon join is about 20 us).
 pub(crate) const SERIAL: usize = 32 * 1024;
@@ -83,6 +84,60 @@ pub(crate) fn filled<T: Copy + Send + Sync>(
     };
     f(&mut out)?;
     Ok(out)
+}
+
+/// Numbers that begin with a line of the cache, whatever the allocator does: wide loads across two lines take twice as long.
+#[derive(Debug)]
+pub(crate) struct Aligned<T> {
+    all: Vec<T>,
+    start: usize,
+}
+
+/// Bytes of a line.
+const LINE: usize = 64;
+
+impl<T: Copy + Default + Send> Aligned<T> {
+    /// As [`build`], which see for what `f` must do.
+    pub(crate) fn build(len: usize, chunk: usize, f: impl Fn(usize, &mut [T]) + Sync) -> Self {
+        let room = LINE / size_of::<T>();
+        let mut all: Vec<T> = Vec::with_capacity(len + room);
+        let start = all.as_ptr().align_offset(LINE).min(room);
+        all.resize(start, T::default());
+        // SAFETY: as in `build`; the capacity is `room` more than `len`.
+        #[allow(clippy::uninit_vec)]
+        unsafe {
+            all.set_len(start + len)
+        };
+        chunks(&mut all[start..], chunk, f);
+        Aligned { all, start }
+    }
+
+    pub(crate) fn copy(x: &[T]) -> Self
+    where
+        T: Sync,
+    {
+        Self::build(x.len(), CHUNK, |from, out| {
+            out.copy_from_slice(&x[from..][..out.len()]);
+        })
+    }
+
+    pub(crate) fn zeros(len: usize) -> Self {
+        Self::build(len, CHUNK, |_, out| out.fill(T::default()))
+    }
+}
+
+impl<T> Deref for Aligned<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.all[self.start..]
+    }
+}
+
+impl<T> DerefMut for Aligned<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut self.all[self.start..]
+    }
 }
 
 /// Calls `f(offset, chunk)` on every chunk of `out`, in parallel from [`SERIAL`] elements on.

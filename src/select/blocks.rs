@@ -105,10 +105,11 @@ impl Blocks {
         &self,
         op: &'static str,
         weights: &Weights,
+        spreads: bool,
     ) -> Result<(Vec<f64>, Vec<f64>)> {
         match self.dtype {
-            DType::F64 => self.moments_of::<f64>(op, weights),
-            _ => self.moments_of::<f32>(op, weights),
+            DType::F64 => self.moments_of::<f64>(op, weights, spreads),
+            _ => self.moments_of::<f32>(op, weights, spreads),
         }
     }
 
@@ -116,6 +117,7 @@ impl Blocks {
         &self,
         op: &'static str,
         weights: &Weights,
+        spreads: bool,
     ) -> Result<(Vec<f64>, Vec<f64>)> {
         let features = self.size[1];
         let mut means = vec![0.; features];
@@ -135,6 +137,9 @@ impl Blocks {
             }
             Ok(())
         })?;
+        if !spreads {
+            return Ok((means, vec![]));
+        }
         let mut spreads = vec![0.; features];
         self.each::<T>(|from, block| {
             for (row, w) in block.chunks_exact(features).zip(&weights.weights[from..]) {
@@ -173,11 +178,8 @@ impl<T: Number + WithDType> Read<T> {
         let features = self.blocks.size[1];
         self.blocks.each::<T>(|from, block| {
             let Moments { means, scales } = &self.moments;
-            let design = Design::new(features, block.len() / features, |i, n| {
-                let x: f64 = block[n * features + i].into();
-                T::of((x - means[i]) / scales[i] * self.weights.root(from + n))
-            });
-            f(from, design)
+            let roots = &self.weights.roots[from..][..block.len() / features];
+            f(from, Design::centred(&block, [means, scales], roots))
         })
     }
 
@@ -240,6 +242,7 @@ impl<T: Number + WithDType> Matrix<T> for Read<T> {
         })?;
         Ok(out)
     }
+
     fn sweep(&self, r: &[T], start: &[T], next: &Next<T>) -> Result<(Vec<T>, Vec<T>)> {
         sweep_twice(self, r, start, next)
     }

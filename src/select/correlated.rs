@@ -59,6 +59,7 @@ impl Problem {
         pairs.sort_by(|a, b| b.correlation.abs().total_cmp(&a.correlation.abs()));
         Ok(pairs)
     }
+
     /// All pairs of features that are not constant.
     fn pairs<T: Number>(&self, data: &Centred<T>, features: &[usize]) -> Result<Vec<Correlated>> {
         let (x, k) = (data.x.as_ref(), features.len());
@@ -70,11 +71,7 @@ impl Problem {
         let rows = x.combine(features, &eye, &vec![T::default(); k * x.stride()])?;
         let products = x.correlate(features, &rows)?;
         let product = |a: usize, b: usize| -> f64 { products[a * k + b].into() };
-        // What is left of a constant is the rounding of its mean.
-        let varies = |a: &usize| {
-            let mean = self.means[0][features[*a]] / self.scales[features[*a]];
-            product(*a, *a) > (T::ROUNDING * mean).powi(2) * self.weights.total
-        };
+        let varies = |a: &usize| self.varies::<T>(features[*a], product(*a, *a));
         let varying: Vec<usize> = (0..k).filter(varies).collect();
         let mut pairs = vec![];
         for (n, a) in varying.iter().enumerate() {

@@ -1,10 +1,10 @@
 //! Where features come from: tensors, sparse rows, or blocks that are read again and again.
 
-use super::matrix::{Matrix, Moments, Weights};
+use super::matrix::{FEATURES, Matrix, Moments, Weights};
 use super::problem::check_finite;
 use super::{Blocks, Csr};
 use crate::error::{Error, Result};
-use crate::kernels::buffer::View;
+use crate::kernels::buffer::{self, View};
 use crate::kernels::design::{Design, Number};
 use candle_core::{DType, Device, Tensor, WithDType};
 use std::sync::Arc;
@@ -77,11 +77,11 @@ impl Features<'_> {
     ) -> Result<Moments> {
         let (means, spreads) = match self {
             Features::Dense(x) => match x.dtype() {
-                DType::F64 => dense_moments::<f64>(op, x, weights)?,
-                _ => dense_moments::<f32>(op, x, weights)?,
+                DType::F64 => dense_moments::<f64>(op, x, weights, standardize)?,
+                _ => dense_moments::<f32>(op, x, weights, standardize)?,
             },
             Features::Sparse(x) => x.moments(op, weights)?,
-            Features::Blocks(x) => x.moments(op, weights)?,
+            Features::Blocks(x) => x.moments(op, weights, standardize)?,
         };
         if !standardize {
             let scales = vec![1.; means.len()];
@@ -113,14 +113,11 @@ impl Features<'_> {
     ) -> Result<Arc<dyn Matrix<T>>> {
         Ok(match self {
             Features::Dense(x) => {
-                let [samples, features] = [x.dim(0)?, x.dim(1)?];
                 let x = x.to_device(&Device::Cpu)?.contiguous()?;
                 let view = View::new(&x)?;
+                let Moments { means, scales } = moments;
                 let rows = view.as_slice::<T>()?;
-                Arc::new(Design::new(features, samples, |i, n| {
-                    let x: f64 = rows[n * features + i].into();
-                    T::of((x - moments.means[i]) / moments.scales[i] * weights.root(n))
-                }))
+                Arc::new(Design::centred(rows, [means, scales], &weights.roots))
             }
             Features::Sparse(x) => Arc::new(x.centred(weights, moments)),
             Features::Blocks(x) => Arc::new(x.centred(weights, moments)),
@@ -132,26 +129,42 @@ fn dense_moments<T: Number + WithDType>(
     op: &'static str,
     x: &Tensor,
     weights: &Weights,
+    spreads: bool,
 ) -> Result<(Vec<f64>, Vec<f64>)> {
     let features = x.dim(1)?;
     let x = x.to_device(&Device::Cpu)?.contiguous()?;
     let view = View::new(&x)?;
     let values = view.as_slice::<T>()?;
-    let number = |x: &T| -> f64 { (*x).into() };
-    let rows = values.chunks_exact(features);
-    check_finite(op, "x", rows.clone().map(|row| row.iter().map(number)), 0)?;
-    let mut means = vec![0.; features];
-    for (row, w) in rows.clone().zip(&weights.weights) {
-        for (mean, x) in means.iter_mut().zip(row) {
-            *mean += w * number(x) / weights.total;
-        }
+    let means = weighted_means(values, features, weights, |_, x| x);
+    // Every entry is in a mean, with weight 0 too, and none that is not finite leaves it finite.
+    if means.iter().any(|mean| !mean.is_finite()) {
+        let rows = values.chunks_exact(features);
+        let number = |x: &T| -> f64 { (*x).into() };
+        check_finite(op, "x", rows.map(|row| row.iter().map(number)), 0)?;
     }
-    let mut spreads = vec![0.; features];
-    for (row, w) in rows.zip(&weights.weights) {
-        for ((spread, mean), x) in spreads.iter_mut().zip(&means).zip(row) {
-            *spread += w * (number(x) - mean).powi(2) / weights.total;
-        }
+    if !spreads {
+        return Ok((means, vec![]));
     }
-    spreads.iter_mut().for_each(|s: &mut f64| *s = s.sqrt());
+    let mut spreads = weighted_means(values, features, weights, |i, x| (x - means[i]).powi(2));
+    spreads.iter_mut().for_each(|s| *s = s.sqrt());
     Ok((means, spreads))
+}
+
+/// Of each feature the mean of `f(feature, entry)`.
+fn weighted_means<T: Number>(
+    values: &[T],
+    features: usize,
+    weights: &Weights,
+    f: impl Fn(usize, f64) -> f64 + Sync,
+) -> Vec<f64> {
+    let mut means = vec![0.; features];
+    buffer::parallel(&mut means, FEATURES, |from, means| {
+        for (row, w) in values.chunks_exact(features).zip(&weights.weights) {
+            for (i, (mean, x)) in means.iter_mut().zip(&row[from..]).enumerate() {
+                *mean += w * f(from + i, (*x).into());
+            }
+        }
+        means.iter_mut().for_each(|mean| *mean /= weights.total);
+    });
+    means
 }

@@ -1,6 +1,6 @@
 //! Least squares on chosen features.
 
-use super::matrix::{Matrix, squares};
+use super::matrix::{Matrix, dot, squares};
 use super::problem::{Centred, Data, Problem};
 use crate::error::{Error, Result};
 use crate::kernels::design::Number;
@@ -88,6 +88,16 @@ pub(super) fn scores(
     Ok((x.to_dtype(DType::F64)?.matmul(&w)? + bias)?)
 }
 
+/// Refuses more features than least squares can have, or none.
+pub(super) fn check_count(op: &'static str, problem: &Problem, k: usize) -> Result<()> {
+    let most = problem.features().min(problem.samples() - 1);
+    if (1..=most).contains(&k) {
+        return Ok(());
+    }
+    let expected = format!("1 to {most} features");
+    Err(Error::value(op, "k", expected, k))
+}
+
 /// The features in order, if least squares on them have a solution.
 pub(super) fn check_support(
     op: &'static str,
@@ -140,40 +150,70 @@ pub(super) struct Basis {
     stride: usize,
 }
 
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
-}
-
 impl Basis {
     pub(super) fn new<T: Number>(x: &dyn Matrix<T>, features: &[usize]) -> Result<Self> {
-        let zeros = vec![T::default(); x.stride()];
-        let (mut vectors, mut triangle): (Vec<Vec<f64>>, Vec<Vec<f64>>) = (vec![], vec![]);
-        for feature in features {
-            let row = x.combine(&[*feature], &[T::of(1.)], &zeros)?;
-            let mut v: Vec<f64> = row.iter().map(|x| (*x).into()).collect();
-            let whole = squares(&v).sqrt();
-            let mut column = vec![0.; vectors.len()];
-            // Twice is enough for orthogonality to the last digit.
-            for _ in 0..2 {
-                for (q, share) in vectors.iter().zip(&mut column) {
-                    let more = dot(q, &v);
-                    *share += more;
-                    v.iter_mut().zip(q).for_each(|(v, q)| *v -= more * q);
-                }
-            }
-            let length = squares(&v).sqrt();
-            let kept = length > whole * T::ROUNDING.sqrt();
-            column.push(if kept { length } else { f64::INFINITY });
-            v.iter_mut()
-                .for_each(|v| *v = if kept { *v / length } else { 0. });
-            vectors.push(v);
-            triangle.push(column);
-        }
-        Ok(Basis {
-            vectors,
-            triangle,
+        let mut basis = Basis {
+            vectors: vec![],
+            triangle: vec![],
             stride: x.stride(),
-        })
+        };
+        for feature in features {
+            basis.push(x, *feature)?;
+        }
+        Ok(basis)
+    }
+
+    /// With one feature more; one that those before it explain adds a vector of zeros.
+    pub(super) fn push<T: Number>(&mut self, x: &dyn Matrix<T>, feature: usize) -> Result<()> {
+        let zeros = vec![T::default(); self.stride];
+        let row = x.combine(&[feature], &[T::of(1.)], &zeros)?;
+        let mut v: Vec<f64> = row.iter().map(|x| (*x).into()).collect();
+        let whole = squares(&v).sqrt();
+        let mut column = vec![0.; self.vectors.len()];
+        // Twice is enough for orthogonality to the last digit.
+        for _ in 0..2 {
+            for (q, share) in self.vectors.iter().zip(&mut column) {
+                let more = dot(q, &v);
+                *share += more;
+                v.iter_mut().zip(q).for_each(|(v, q)| *v -= more * q);
+            }
+        }
+        let length = squares(&v).sqrt();
+        let kept = length > whole * T::ROUNDING.sqrt();
+        column.push(if kept { length } else { f64::INFINITY });
+        v.iter_mut()
+            .for_each(|v| *v = if kept { *v / length } else { 0. });
+        self.vectors.push(v);
+        self.triangle.push(column);
+        Ok(())
+    }
+
+    /// The places of features that those before them explain.
+    pub(super) fn explained(&self) -> Vec<usize> {
+        let all = self.triangle.iter().enumerate();
+        all.filter(|(i, column)| column[*i].is_infinite())
+            .map(|(i, _)| i)
+            .collect()
+    }
+
+    /// The unit vector that is lost without the feature at this place: at right angles to all others, if none of them is
+    /// explained by those before it. Row i of the triangle's inverse has its coordinates.
+    pub(super) fn lost(&self, place: usize) -> Vec<f64> {
+        let mut row = vec![1. / self.triangle[place][place]];
+        for j in place + 1..self.triangle.len() {
+            let column = &self.triangle[j];
+            let known: f64 = row.iter().zip(&column[place..]).map(|(r, t)| r * t).sum();
+            row.push(-known / column[j]);
+        }
+        let mut lost = vec![0.; self.stride];
+        for (r, q) in row.iter().zip(&self.vectors[place..]) {
+            lost.iter_mut().zip(q).for_each(|(lost, q)| *lost += r * q);
+        }
+        let length = squares(&lost).sqrt();
+        if length > 0. {
+            lost.iter_mut().for_each(|lost| *lost /= length);
+        }
+        lost
     }
 
     /// What the features leave of the targets [C, stride].

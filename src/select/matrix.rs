@@ -1,8 +1,12 @@
 //! What a selector asks of centred data, whatever holds them.
 
 use crate::error::Result;
+use crate::kernels::buffer;
 use crate::kernels::design::{Design, Next, Number};
 use std::fmt::Debug;
+
+/// Features of a task.
+pub(super) const FEATURES: usize = 512;
 
 /// Centred features of samples times the roots of their weights, by feature.
 pub(super) trait Matrix<T>: Debug + Send + Sync {
@@ -91,8 +95,13 @@ impl<T: Number> Matrix<T> for Design<T> {
     }
 
     fn lengths(&self) -> Result<Vec<f64>> {
-        let length = |i: usize| squares(self.row(i)).sqrt();
-        Ok((0..Design::features(self)).map(length).collect())
+        let mut lengths = vec![0.; Design::features(self)];
+        buffer::parallel(&mut lengths, FEATURES, |from, lengths| {
+            for (i, length) in lengths.iter_mut().enumerate() {
+                *length = squares(self.row(from + i)).sqrt();
+            }
+        });
+        Ok(lengths)
     }
 
     fn correlate(&self, rows: &[usize], r: &[T]) -> Result<Vec<T>> {
@@ -110,9 +119,24 @@ impl<T: Number> Matrix<T> for Design<T> {
 
 /// The sum of squares, in f64.
 pub(super) fn squares<T: Number>(x: &[T]) -> f64 {
-    let square = |x: &T| {
-        let x: f64 = (*x).into();
-        x * x
-    };
-    x.iter().map(square).sum()
+    sum(x, x)
+}
+
+/// The sum of products.
+pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
+    sum(a, b)
+}
+
+/// Eight sums side by side, which do not wait for each other.
+fn sum<T: Number>(a: &[T], b: &[T]) -> f64 {
+    const SUMS: usize = 8;
+    let product = |(a, b): (&T, &T)| Into::<f64>::into(*a) * Into::<f64>::into(*b);
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<SUMS>(), b.as_chunks::<SUMS>());
+    let mut sums = [0.; SUMS];
+    for (a, b) in a.iter().zip(b) {
+        for (sum, pair) in sums.iter_mut().zip(a.iter().zip(b)) {
+            *sum += product(pair);
+        }
+    }
+    sums.into_iter().sum::<f64>() + a_rest.iter().zip(b_rest).map(product).sum::<f64>()
 }

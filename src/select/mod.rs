@@ -12,9 +12,11 @@
 
 mod blocks;
 mod correlated;
+mod eigenvalue;
 mod esfs;
 mod features;
 mod fit;
+mod forward;
 mod hiht;
 mod labelled;
 mod least_squares;
@@ -41,6 +43,7 @@ pub use correlated::Correlated;
 pub use esfs::Esfs;
 pub use features::Features;
 pub use fit::Fit;
+pub use forward::{Forward, forward};
 pub use hiht::{HihtConfig, Start, ahiht, hiht};
 pub use least_squares::LeastSquares;
 pub use loss::Loss;

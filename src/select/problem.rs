@@ -28,7 +28,8 @@ pub struct Preparation {
 /// of data in [`Blocks`](super::Blocks) nothing: every step reads them again. No gradients.
 ///
 /// Errors: an entry that is not finite, by its row and column; one class, fewer samples than classes, sizes that do not fit
-/// each other; with standardization a constant feature, by its column; weights that are negative or all zero.
+/// each other; with standardization a constant feature, by its column (without it such a feature is never selected); targets of another dtype
+/// than x; weights that are negative, all zero or of infinite sum.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -108,6 +109,11 @@ impl Problem {
         let (op, x) = ("Problem::regression", x.into());
         let [samples, _] = x.size(op)?;
         shape::float(op, "y", y)?;
+        if y.dtype() != x.dtype() {
+            let (expected, found) = (x.dtype(), y.dtype());
+            let expected = format!("{expected:?}, the dtype of x");
+            return Err(Error::value(op, "y", expected, format!("{found:?}")));
+        }
         match y.dims() {
             [n, c] if *n == samples && *c > 0 => {}
             dims => {
@@ -177,6 +183,21 @@ impl Problem {
             }
         }
         targets
+    }
+
+    /// Whether a feature of this squared length is not constant: of a constant the rounding of its mean is left.
+    pub(super) fn varies<T: Number>(&self, feature: usize, square: f64) -> bool {
+        let mean = self.means[0][feature] / self.scales[feature];
+        square > (T::ROUNDING * mean).powi(2) * self.weights.total
+    }
+
+    /// The squared lengths of the features; 0 of constant ones.
+    pub(super) fn squared_lengths<T: Number>(&self, data: &Centred<T>) -> Result<Vec<f64>> {
+        let squares = data.x.lengths()?.into_iter().map(|l| l * l);
+        let squares = squares.enumerate();
+        Ok(squares
+            .map(|(i, s)| if self.varies::<T>(i, s) { s } else { 0. })
+            .collect())
     }
 
     /// The number of samples.
@@ -257,8 +278,13 @@ fn check_weights(op: &'static str, weights: Option<&Tensor>, samples: usize) -> 
         let found = format!("{w} at sample {n}");
         return Err(Error::value(op, "weights", expected, found));
     }
-    if weights.iter().all(|w| *w == 0.) {
+    let total = weights.iter().sum::<f64>();
+    if total == 0. {
         return Err(Error::value(op, "weights", expected, "zeros"));
+    }
+    if !total.is_finite() {
+        let expected = "numbers whose sum is finite";
+        return Err(Error::value(op, "weights", expected, "larger ones"));
     }
     Ok(weights)
 }

@@ -4,6 +4,7 @@
 //! that the slopes of the scores have moved since it was last computed, so that most slopes need not be computed to know
 //! that their rows stay zero.
 
+use super::eigenvalue;
 use super::hiht::{HihtConfig, Start};
 use super::loss::Loss;
 use super::matrix::squares;
@@ -90,7 +91,11 @@ impl<'a, T: Number> Solver<'a, T> {
         let mut at = self.point(self.start()?, bias)?;
         let mut lipschitz = match config.lipschitz {
             Some(lipschitz) => lipschitz,
-            None => self.largest_eigenvalue()? * 1.01,
+            None => match eigenvalue::largest(self.data.x.as_ref())? {
+                // Nothing varies, so that no step goes anywhere.
+                0. => 1.,
+                value => value * 1.01,
+            },
         };
         self.check_range(lipschitz)?;
         let mut lambda = match config.lambda {
@@ -342,34 +347,6 @@ impl<'a, T: Number> Solver<'a, T> {
             .fold(0., f64::max);
         // A little below the tie that rounding would decide.
         Ok((0.499 * largest / lipschitz).max(self.config.final_lambda))
-    }
-
-    /// Of the data's second moments, from below, by the power method.
-    fn largest_eigenvalue(&self) -> Result<f64> {
-        let x = self.data.x.as_ref();
-        let all: Vec<usize> = (0..x.features()).collect();
-        let zeros = vec![T::default(); x.stride()];
-        let start: Vec<T> = self.lengths.iter().map(|l| T::of(*l)).collect();
-        let mut scores = x.combine(&all, &start, &zeros)?;
-        let mut length = squares(&start).sqrt();
-        let mut value = 0.;
-        let itself = |_: usize, product: &[T], row: &mut [T]| {
-            row.copy_from_slice(product);
-            true
-        };
-        for _ in 0..50 {
-            if length == 0. {
-                return Ok(1.);
-            }
-            for score in &mut scores {
-                *score = T::of((*score).into() / length);
-            }
-            let (v, next) = x.sweep(&scores, &zeros, &itself)?;
-            scores = next;
-            length = squares(&v).sqrt();
-            value = length;
-        }
-        Ok(value)
     }
 
     /// By the lengths of the rows, then by those of the slopes.

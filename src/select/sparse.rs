@@ -1,19 +1,17 @@
 //! Sparse data.
 
-use super::matrix::{Matrix, Moments, Weights, squares, sweep_twice};
+use super::matrix::{FEATURES, Matrix, Moments, Weights, squares, sweep_twice};
 use crate::error::{Error, Result};
 use crate::kernels::buffer;
 use crate::kernels::design::{Next, Number};
-
-/// Features of a task.
-const FEATURES: usize = 512;
 
 /// Sparse rows: of each sample the columns of the entries that are not zero, and their values.
 ///
 /// Row n has the entries `offsets[n]..offsets[n + 1]` of `columns` and `values`, as in scipy's `csr_matrix`. Columns of a row
 /// may have any order; entries of the same place add up.
 ///
-/// Errors: offsets that do not begin at 0, fall, or end elsewhere than at the number of entries; a column beyond the last.
+/// Errors: offsets that do not begin at 0, fall, or end elsewhere than at the number of entries; a column beyond the last,
+/// or more of them than a u32 counts.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -43,6 +41,10 @@ impl Csr {
         values: Vec<f32>,
     ) -> Result<Self> {
         let op = "Csr::new";
+        if features > u32::MAX as usize {
+            let expected = format!("at most {}", u32::MAX);
+            return Err(Error::value(op, "features", expected, features));
+        }
         let entries = values.len();
         if columns.len() != entries {
             let expected = format!("{entries}, as there are values");
@@ -255,6 +257,7 @@ impl<T: Number> Matrix<T> for Columns<T> {
         }
         Ok(sums.into_iter().map(T::of).collect())
     }
+
     fn sweep(&self, r: &[T], start: &[T], next: &Next<T>) -> Result<(Vec<T>, Vec<T>)> {
         sweep_twice(self, r, start, next)
     }

@@ -146,8 +146,17 @@ fn held_out_error(samples: &Samples, fit: &LeastSquares, held: &[u32]) -> Result
         None => errors.ones_like()?,
     };
     let total = weights.sum_all()?.to_scalar::<f64>()?;
-    let error = (errors * weights)?.sum_all()?.to_scalar::<f64>()?;
-    Ok(if total > 0. { error / total } else { 0. })
+    if total == 0. {
+        let expected = "weights that leave samples in every fold";
+        let found = "zeros in all of one";
+        return Err(Error::value(
+            "select::cross_validate",
+            "weights",
+            expected,
+            found,
+        ));
+    }
+    Ok((errors * weights)?.sum_all()?.to_scalar::<f64>()? / total)
 }
 
 /// The fold of each sample: every class is shuffled and dealt out.

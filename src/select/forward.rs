@@ -1,0 +1,96 @@
+//! Features one by one.
+
+use super::least_squares::{Basis, check_count};
+use super::matrix::{dot, squares};
+use super::problem::{Centred, Data, Problem};
+use crate::error::Result;
+use crate::kernels::design::Number;
+
+/// What [`forward`] came by.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Forward {
+    /// The features, as they were taken: the first m of them are its support of m features.
+    pub order: Vec<usize>,
+    /// The least-squares loss with the bias alone, then with each feature more.
+    pub losses: Vec<f64>,
+}
+
+/// Forward selection: takes, one by one, the feature that lowers the least-squares loss most.
+///
+/// Formula: for the residual R of the features taken so far and what `z_j` they leave of feature j, the largest
+/// `|z_j^T R|^2 / |z_j|^2`. One run has a support for every number of features up to `k`, and each is a start for
+/// [`splice`](super::splice), which takes back what later features make useless.
+///
+/// Shapes: see [`Problem`]. Gradients: none.
+///
+/// Errors: no features, more than there are, or as many as there are samples. The order is shorter than `k` where the features
+/// taken explain all others.
+///
+/// Cost: `(C + 1) N d` multiplications a feature.
+///
+/// ```
+/// use candle_core::{DType, Device};
+/// use candle_prob::Rng;
+/// use candle_prob::select::{Preparation, Problem, forward};
+/// # fn main() -> candle_prob::Result<()> {
+/// let x = Rng::new(0).normal((50, 20), DType::F64, &Device::Cpu)?;
+/// let y = (x.narrow(1, 3, 1)? + (x.narrow(1, 9, 1)? * 2.)?)?;
+/// let problem = Problem::regression(&x, &y, &Preparation::default())?;
+/// let found = forward(&problem, 2)?;
+/// assert_eq!(found.order, [9, 3]);
+/// assert!(found.losses[2] < 1e-20);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Source: Chen, Billings and Luo (1989), Orthogonal least squares methods and their application to non-linear system
+/// identification.
+pub fn forward(problem: &Problem, k: usize) -> Result<Forward> {
+    check_count("select::forward", problem, k)?;
+    match &problem.data {
+        Data::F32(data) => run(problem, data, k),
+        Data::F64(data) => run(problem, data, k),
+    }
+}
+
+fn run<T: Number>(problem: &Problem, data: &Centred<T>, k: usize) -> Result<Forward> {
+    let x = data.x.as_ref();
+    let stride = x.stride();
+    let all: Vec<usize> = (0..x.features()).collect();
+    let mut residual: Vec<f64> = data.y.iter().map(|y| (*y).into()).collect();
+    let own = problem.squared_lengths(data)?;
+    // The squared lengths of what is left of each feature.
+    let mut left = own.clone();
+    let mut basis = Basis::new(x, &[])?;
+    let (mut order, mut losses) = (vec![], vec![0.5 * squares(&residual)]);
+    while order.len() < k {
+        let last = basis.vectors.last();
+        let rows = residual.iter().chain(last.into_iter().flatten());
+        let rows: Vec<T> = rows.map(|r| T::of(*r)).collect();
+        let products = x.correlate(&all, &rows)?;
+        let outputs = residual.len() / stride;
+        let mut best: Option<(usize, f64)> = None;
+        for (j, products) in products.chunks_exact(rows.len() / stride).enumerate() {
+            let (slopes, known) = products.split_at(outputs);
+            left[j] -= squares(known);
+            // What is constant, or explained to the last digits by the features taken, says nothing more.
+            if left[j] <= own[j] * T::ROUNDING {
+                continue;
+            }
+            let gain = squares(slopes) / left[j];
+            if best.is_none_or(|(_, most)| gain > most) && !order.contains(&j) {
+                best = Some((j, gain));
+            }
+        }
+        let Some((feature, _)) = best else { break };
+        basis.push(x, feature)?;
+        order.push(feature);
+        let q = &basis.vectors[order.len() - 1];
+        for r in residual.chunks_exact_mut(stride) {
+            let share = dot(q, r);
+            r.iter_mut().zip(q).for_each(|(r, q)| *r -= share * q);
+        }
+        losses.push(0.5 * squares(&residual));
+    }
+    Ok(Forward { order, losses })
+}
