@@ -4,7 +4,7 @@ mod common;
 
 use candle_core::{DType, Device, Tensor};
 use candle_prob::select::{
-    HihtConfig, LeastSquares, Path, Preparation, Problem, Start, ahiht, hiht, splice,
+    HihtConfig, LeastSquares, Path, Preparation, Problem, Start, ahiht, forward, hiht, splice,
 };
 use candle_prob::{Result, Rng};
 use common::Timed as _;
@@ -65,34 +65,38 @@ fn classes() -> Result<[Tensor; 2]> {
     Ok([Tensor::cat(&[&told, &x.narrow(1, k, d - k)?], 1)?, y])
 }
 
-/// Supports of a given size, from the data as they came: those of AHIHT, and after exchanges.
+/// Supports of a given size, from the data as they came: of a path or one by one, and after exchanges.
 fn supports(c: &mut Criterion) {
     let how = Preparation::default();
+    let path = |solve: fn(&Problem, &HihtConfig) -> Result<Path>, rho| {
+        move |problem: &Problem, k| -> Result<Vec<usize>> {
+            let config = HihtConfig {
+                features: Some(k),
+                rho,
+                ..HihtConfig::default()
+            };
+            Ok(solve(problem, &config)?.ranking().top(k)?.to_vec())
+        }
+    };
+    let one_by_one = |problem: &Problem, k| Ok(forward(problem, k)?.order);
+    type Find<'a> = &'a dyn Fn(&Problem, usize) -> Result<Vec<usize>>;
+    let methods: [(_, Find, _); 5] = [
+        ("AHIHT", &path(ahiht, 0.7), 0),
+        ("AHIHT and splice", &path(ahiht, 0.7), 200),
+        ("HIHT, rho 0.9, and splice", &path(hiht, 0.9), 200),
+        ("forward", &one_by_one, 0),
+        ("forward and splice", &one_by_one, 200),
+    ];
     for (name, data, k) in [("planted", planted(), 10), ("classes", classes(), 20)] {
         let exact = data.unwrap();
         let [x, y] = [0, 1].map(|i| exact[i].to_dtype(DType::F32).unwrap());
-        let coarse = HihtConfig {
-            features: Some(k),
-            ..HihtConfig::default()
-        };
-        let fine = HihtConfig {
-            rho: 0.9,
-            ..coarse.clone()
-        };
-        type Solve = fn(&Problem, &HihtConfig) -> Result<Path>;
-        let methods: [(_, Solve, _, _); 3] = [
-            ("AHIHT", ahiht, &coarse, 0),
-            ("AHIHT and splice", ahiht, &coarse, 200),
-            ("HIHT, rho 0.9, and splice", hiht, &fine, 200),
-        ];
-        for (method, solve, config, exchanges) in methods {
+        for (method, find, exchanges) in methods {
             let run = || -> Result<Vec<usize>> {
                 let problem = Problem::regression(&x, &y, &how)?;
-                let path = solve(&problem, config)?;
-                let top = path.ranking().top(k)?;
+                let found = find(&problem, k)?;
                 Ok(match exchanges {
-                    0 => LeastSquares::on(&problem, top)?.support,
-                    _ => splice(&problem, top, exchanges)?.solution.support,
+                    0 => LeastSquares::on(&problem, &found)?.support,
+                    _ => splice(&problem, &found, exchanges)?.solution.support,
                 })
             };
             let exact = Problem::regression(&exact[0], &exact[1], &how).unwrap();

@@ -3,7 +3,7 @@
 use super::matrix::{Matrix, Moments, Weights, sweep_twice};
 use super::problem::check_finite;
 use crate::error::{Error, Result};
-use crate::kernels::design::{Design, Next, Number};
+use crate::kernels::design::{Design, Next, Number, Swept};
 use candle_core::{DType, Tensor, WithDType};
 use std::fmt;
 use std::sync::Arc;
@@ -243,7 +243,7 @@ impl<T: Number + WithDType> Matrix<T> for Read<T> {
         Ok(out)
     }
 
-    fn sweep(&self, r: &[T], start: &[T], next: &Next<T>) -> Result<(Vec<T>, Vec<T>)> {
+    fn sweep(&self, r: &[T], start: &[T], next: &Next<T>) -> Result<Swept<T>> {
         sweep_twice(self, r, start, next)
     }
 }

@@ -34,7 +34,7 @@ pub(super) fn largest<T: Number>(x: &dyn Matrix<T>) -> Result<f64> {
         next.iter_mut().for_each(|v| *v /= length);
         let v: Vec<T> = next.iter().map(|v| T::of(*v)).collect();
         basis.push(next);
-        let (_, product) = x.sweep(&v, &zeros, &itself)?;
+        let product = x.sweep(&v, &zeros, &itself)?.sums;
         next = product.into_iter().map(T::into).collect();
         diagonal.push(basis.last().map_or(0., |v| dot(v, &next)));
         // Twice is enough for orthogonality to the last digit.

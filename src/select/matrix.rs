@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::kernels::buffer;
-use crate::kernels::design::{Design, Next, Number};
+use crate::kernels::design::{Design, Next, Number, Swept};
 use std::fmt::Debug;
 
 /// Features of a task.
@@ -26,7 +26,7 @@ pub(super) trait Matrix<T>: Debug + Send + Sync {
     fn combine(&self, rows: &[usize], w: &[T], start: &[T]) -> Result<Vec<T>>;
 
     /// `correlate` of all features with `r`, then `combine` of the rows that `next` makes of the products.
-    fn sweep(&self, r: &[T], start: &[T], next: &Next<T>) -> Result<(Vec<T>, Vec<T>)>;
+    fn sweep(&self, r: &[T], start: &[T], next: &Next<T>) -> Result<Swept<T>>;
 }
 
 /// [`Matrix::sweep`] where the data pass by twice.
@@ -35,20 +35,24 @@ pub(super) fn sweep_twice<T: Number>(
     r: &[T],
     start: &[T],
     next: &Next<T>,
-) -> Result<(Vec<T>, Vec<T>)> {
+) -> Result<Swept<T>> {
     let outputs = r.len() / x.stride();
     let all: Vec<usize> = (0..x.features()).collect();
     let products = x.correlate(&all, r)?;
-    let (mut rows, mut w) = (vec![], vec![]);
+    let (mut rows, mut weights) = (vec![], vec![]);
     let mut row = vec![T::default(); outputs];
     for (i, products) in products.chunks_exact(outputs).enumerate() {
         if next(i, products, &mut row) {
             rows.push(i);
-            w.extend(&row);
+            weights.extend(&row);
         }
     }
-    let combined = x.combine(&rows, &w, start)?;
-    Ok((products, combined))
+    Ok(Swept {
+        sums: x.combine(&rows, &weights, start)?,
+        products,
+        rows,
+        weights,
+    })
 }
 
 /// Samples' weights with their roots and sum.
@@ -112,7 +116,7 @@ impl<T: Number> Matrix<T> for Design<T> {
         Ok(Design::combine(self, rows, w, start))
     }
 
-    fn sweep(&self, r: &[T], start: &[T], next: &Next<T>) -> Result<(Vec<T>, Vec<T>)> {
+    fn sweep(&self, r: &[T], start: &[T], next: &Next<T>) -> Result<Swept<T>> {
         Ok(Design::sweep(self, r, start, next))
     }
 }

@@ -31,6 +31,9 @@ struct Point<T> {
     loss: f64,
 }
 
+/// All slopes, and the first try of a step: W with its scores.
+type Tried<T> = (Rows<T>, Option<(Rows<T>, Vec<T>)>);
+
 /// The path of one problem.
 pub(super) struct Solver<'a, T> {
     op: &'static str,
@@ -88,7 +91,9 @@ impl<'a, T: Number> Solver<'a, T> {
         let config = self.config;
         let (problem, loss) = (self.problem, config.loss);
         let bias = loss.bias(&problem.means[1], &self.targets, &problem.weights);
-        let mut at = self.point(self.start()?, bias)?;
+        let start = self.start()?;
+        let scores = self.scores(&start)?;
+        let mut at = self.point_of(start, bias, scores);
         let mut lipschitz = match config.lipschitz {
             Some(lipschitz) => lipschitz,
             None => match eigenvalue::largest(self.data.x.as_ref())? {
@@ -152,17 +157,23 @@ impl<'a, T: Number> Solver<'a, T> {
     ) -> Result<(Point<T>, f64, usize)> {
         let objective = at.objective(lambda);
         let slack = 0.1 * T::ROUNDING * objective;
-        let (slopes, mut scores) = self.slopes(at, lambda, *lipschitz)?;
+        let (slopes, mut first) = match self.is_dense(at) {
+            true => self.sweep(at, lambda, *lipschitz)?,
+            false => (self.slopes(at, lambda, *lipschitz)?, None),
+        };
         let mut raised = 0;
         loop {
-            let w = self.threshold(&at.w, &slopes, lambda, *lipschitz);
-            let bias = self.bias_after(at, *lipschitz);
-            let change =
-                squared_distance(&at.w, &w, self.outputs()) + distance(&at.bias, &bias).powi(2);
-            let next = match scores.take() {
-                Some(scores) => self.point_of(w, bias, scores),
-                None => self.point(w, bias)?,
+            let (w, scores) = match first.take() {
+                Some(first) => first,
+                None => {
+                    let w = self.threshold(&at.w, &slopes, lambda, *lipschitz);
+                    let scores = self.scores(&w)?;
+                    (w, scores)
+                }
             };
+            let bias = self.bias_after(at, *lipschitz);
+            let change = squared_change(&at.w, &w, self.outputs()) + squared_gap(&at.bias, &bias);
+            let next = self.point_of(w, bias, scores);
             let descent = objective - next.objective(lambda);
             if descent + slack >= 0.5 * self.config.eta * change {
                 return Ok((next, change, raised));
@@ -174,44 +185,37 @@ impl<'a, T: Number> Solver<'a, T> {
         }
     }
 
-    /// The slopes of all rows that a step may keep, and of those that are not zero. Where most rows are not zero also the
-    /// scores after a step with this L.
-    fn slopes(
-        &mut self,
-        at: &Point<T>,
-        lambda: f64,
-        lipschitz: f64,
-    ) -> Result<(Rows<T>, Option<Vec<T>>)> {
+    /// Whether so many rows are not zero that there is little to pass over.
+    fn is_dense(&self, at: &Point<T>) -> bool {
+        at.w.features.len() > self.data.x.features() / 8
+    }
+
+    /// The slopes of all rows that a step may keep, and of those that are not zero.
+    fn slopes(&mut self, at: &Point<T>, lambda: f64, lipschitz: f64) -> Result<Rows<T>> {
         let features = self.data.x.features();
         let least = (2. * lambda * lipschitz).sqrt();
         let mut list = self.candidates(at, least);
         if list.is_none() {
             let all: Vec<usize> = (0..features).collect();
-            let (slopes, scores) = if at.w.features.len() > features / 8 {
-                let (slopes, scores) = self.sweep(at, lambda, lipschitz)?;
-                (slopes, Some(scores))
-            } else {
-                (self.data.x.correlate(&all, &at.residual)?, None)
-            };
+            let slopes = self.data.x.correlate(&all, &at.residual)?;
             let lengths = slopes.chunks_exact(self.outputs());
             let lengths = lengths.map(|s| squares(s).sqrt()).collect();
             self.known = Some((at.residual.clone(), lengths));
             list = self.candidates(at, least);
-            if scores.is_some() || list.as_ref().is_none_or(|list| list.len() > features / 8) {
-                let features = all;
-                let values = slopes;
-                return Ok((Rows { features, values }, scores));
+            if list.as_ref().is_none_or(|list| list.len() > features / 8) {
+                let (features, values) = (all, slopes);
+                return Ok(Rows { features, values });
             }
         }
         let features = list.unwrap_or_default();
         let values = self.data.x.correlate(&features, &at.residual)?;
-        Ok((Rows { features, values }, None))
+        Ok(Rows { features, values })
     }
 
-    /// All slopes, and the scores after a step, while the data pass by once.
-    fn sweep(&self, at: &Point<T>, lambda: f64, lipschitz: f64) -> Result<(Vec<T>, Vec<T>)> {
-        let c = self.outputs();
-        let mut places = vec![None; self.data.x.features()];
+    /// All slopes, and W after a step with its scores, while the data pass by once.
+    fn sweep(&mut self, at: &Point<T>, lambda: f64, lipschitz: f64) -> Result<Tried<T>> {
+        let (c, features) = (self.outputs(), self.data.x.features());
+        let mut places = vec![None; features];
         for (place, i) in at.w.features.iter().enumerate() {
             places[*i] = Some(place);
         }
@@ -219,7 +223,17 @@ impl<'a, T: Number> Solver<'a, T> {
             let own = places[i].map(|place| &at.w.values[place * c..][..c]);
             step_row(own, slope, lambda, lipschitz, row)
         };
-        self.data.x.sweep(&at.residual, &self.origin(), &next)
+        let swept = self.data.x.sweep(&at.residual, &self.origin(), &next)?;
+        self.known = None;
+        let slopes = Rows {
+            features: (0..features).collect(),
+            values: swept.products,
+        };
+        let w = Rows {
+            features: swept.rows,
+            values: swept.weights,
+        };
+        Ok((slopes, Some((w, swept.sums))))
     }
 
     /// The rows whose slope must be computed: a slope has changed by no more than the feature's length times the distance of
@@ -227,7 +241,7 @@ impl<'a, T: Number> Solver<'a, T> {
     fn candidates(&self, at: &Point<T>, least: f64) -> Option<Vec<usize>> {
         let (residual, slopes) = self.known.as_ref()?;
         let size = squares(&at.residual).sqrt();
-        let gap = distance(residual, &at.residual) + T::ROUNDING * size;
+        let gap = squared_gap(residual, &at.residual).sqrt() + T::ROUNDING * size;
         let mut list = vec![];
         let mut active = at.w.features.iter().peekable();
         for (i, (slope, length)) in slopes.iter().zip(&self.lengths).enumerate() {
@@ -271,12 +285,10 @@ impl<'a, T: Number> Solver<'a, T> {
         bias
     }
 
-    fn point(&self, w: Rows<T>, bias: Vec<f64>) -> Result<Point<T>> {
-        let scores = self
-            .data
-            .x
-            .combine(&w.features, &w.values, &self.origin())?;
-        Ok(self.point_of(w, bias, scores))
+    /// Those of the features, added to the [`origin`](Self::origin).
+    fn scores(&self, w: &Rows<T>) -> Result<Vec<T>> {
+        let origin = self.origin();
+        self.data.x.combine(&w.features, &w.values, &origin)
     }
 
     /// What the features' scores are added to: for squares, whose residuals they are, the targets.
@@ -392,15 +404,16 @@ impl<T: Number> Rows<T> {
     }
 }
 
-fn distance<T: Number>(a: &[T], b: &[T]) -> f64 {
+/// The squared distance.
+fn squared_gap<T: Number>(a: &[T], b: &[T]) -> f64 {
     let square = |(a, b): (&T, &T)| {
         let gap: f64 = (*a).into() - (*b).into();
         gap * gap
     };
-    a.iter().zip(b).map(square).sum::<f64>().sqrt()
+    a.iter().zip(b).map(square).sum()
 }
 
-fn squared_distance<T: Number>(a: &Rows<T>, b: &Rows<T>, outputs: usize) -> f64 {
+fn squared_change<T: Number>(a: &Rows<T>, b: &Rows<T>, outputs: usize) -> f64 {
     let mut rest = b
         .features
         .iter()
@@ -412,7 +425,7 @@ fn squared_distance<T: Number>(a: &Rows<T>, b: &Rows<T>, outputs: usize) -> f64 
             total += squares(other);
         }
         total += match rest.next_if(|(j, _)| *j == i) {
-            Some((_, other)) => distance(own, other).powi(2),
+            Some((_, other)) => squared_gap(own, other),
             None => squares(own),
         };
     }

@@ -3,7 +3,7 @@
 use super::matrix::{FEATURES, Matrix, Moments, Weights, squares, sweep_twice};
 use crate::error::{Error, Result};
 use crate::kernels::buffer;
-use crate::kernels::design::{Next, Number};
+use crate::kernels::design::{Next, Number, Swept};
 
 /// Sparse rows: of each sample the columns of the entries that are not zero, and their values.
 ///
@@ -258,7 +258,7 @@ impl<T: Number> Matrix<T> for Columns<T> {
         Ok(sums.into_iter().map(T::of).collect())
     }
 
-    fn sweep(&self, r: &[T], start: &[T], next: &Next<T>) -> Result<(Vec<T>, Vec<T>)> {
+    fn sweep(&self, r: &[T], start: &[T], next: &Next<T>) -> Result<Swept<T>> {
         sweep_twice(self, r, start, next)
     }
 }

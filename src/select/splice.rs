@@ -1,9 +1,10 @@
 //! Exchanges of single features, until none helps.
 
 use super::least_squares::{Basis, LeastSquares, check_support, solve};
-use super::matrix::{Matrix, dot, squares};
+use super::matrix::{FEATURES, Matrix, dot, squares};
 use super::problem::{Centred, Data, Problem};
 use crate::error::Result;
+use crate::kernels::buffer;
 use crate::kernels::design::Number;
 
 /// What [`splice`] came to.
@@ -127,34 +128,44 @@ fn best_exchange<T: Number>(
     let rows: Vec<T> = rows.map(|r| T::of(*r)).collect();
     let all: Vec<usize> = (0..x.features()).collect();
     let products = x.correlate(&all, &rows)?;
-    let mut best: Option<(usize, usize, f64)> = None;
-    let mut of_feature = vec![];
-    for (j, products) in products.chunks_exact(rows.len() / stride).enumerate() {
-        let own = squared[j];
-        if own == 0. || support.contains(&j) {
-            continue;
-        }
-        of_feature.clear();
-        of_feature.extend(products.iter().map(|p| Into::<f64>::into(*p)));
-        let (known, rest) = of_feature.split_at(k);
-        let (gains, slopes) = rest.split_at(places.len());
-        let beyond = (own - squares(known)).max(0.);
-        for ((out, shares), gain) in places.iter().zip(&shares).zip(gains) {
-            let left = beyond + gain * gain;
-            // What the support explains to the last digits says nothing more.
-            if left <= own * T::ROUNDING {
+    // For each feature the loss with it in the best place, and the place.
+    let mut each = vec![(f64::INFINITY, 0); all.len()];
+    let width = rows.len() / stride;
+    buffer::parallel(&mut each, FEATURES, |from, each| {
+        let mut of_feature = vec![];
+        for (j, best) in (from..).zip(each) {
+            let own = squared[j];
+            if own == 0. || support.contains(&j) {
                 continue;
             }
-            let (mut grown, mut taken) = (loss, 0.);
-            for (share, slope) in shares.iter().zip(slopes) {
-                grown += share * share;
-                taken += (slope + gain * share).powi(2);
-            }
-            let with = 0.5 * (grown - taken / left);
-            if best.is_none_or(|(_, _, least)| with < least) {
-                best = Some((*out, j, with));
+            of_feature.clear();
+            let products = &products[j * width..][..width];
+            of_feature.extend(products.iter().map(|p| Into::<f64>::into(*p)));
+            let (known, rest) = of_feature.split_at(k);
+            let (gains, slopes) = rest.split_at(places.len());
+            let beyond = (own - squares(known)).max(0.);
+            for ((place, shares), gain) in places.iter().zip(&shares).zip(gains) {
+                let left = beyond + gain * gain;
+                // What the support explains to the last digits says nothing more.
+                if left <= own * T::ROUNDING {
+                    continue;
+                }
+                let (mut grown, mut taken) = (loss, 0.);
+                for (share, slope) in shares.iter().zip(slopes) {
+                    grown += share * share;
+                    taken += (slope + gain * share).powi(2);
+                }
+                let with = 0.5 * (grown - taken / left);
+                if with < best.0 {
+                    *best = (with, *place);
+                }
             }
         }
-    }
-    Ok(best)
+    });
+    let best = each
+        .iter()
+        .enumerate()
+        .min_by(|a, b| a.1.0.total_cmp(&b.1.0));
+    let best = best.filter(|(_, (with, _))| with.is_finite());
+    Ok(best.map(|(j, (with, place))| (*place, j, *with)))
 }

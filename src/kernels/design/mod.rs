@@ -148,9 +148,9 @@ impl<T: Number> Design<T> {
         sum(start, &parts.collect::<Vec<_>>())
     }
 
-    /// The products of all features with `r`, and `start + sum_i w[i] x[i]` for the weights that `next` makes of a feature's
-    /// products, if it says that there are any: both while the features pass by once.
-    pub(crate) fn sweep(&self, r: &[T], start: &[T], next: &Next<T>) -> (Vec<T>, Vec<T>) {
+    /// The products of all features with `r`, the weights that `next` makes of a feature's products, if it says that there
+    /// are any, and `start + sum_i w[i] x[rows[i]]`: all while the features pass by once.
+    pub(crate) fn sweep(&self, r: &[T], start: &[T], next: &Next<T>) -> Swept<T> {
         let classes = (start.len() / self.stride.max(1)).max(1);
         let all: Vec<usize> = (0..self.features).collect();
         let mut products = vec![T::default(); self.features * classes];
@@ -160,26 +160,50 @@ impl<T: Number> Design<T> {
             .zip(products.par_chunks_mut(FEATURES * classes));
         let parts = blocks.map(|(rows, products)| {
             let mut part = Aligned::zeros(start.len());
-            let mut w = vec![T::default(); size * classes];
-            let mut kept = Vec::with_capacity(size);
+            let (mut kept, mut w) = (Vec::with_capacity(rows.len()), vec![]);
+            w.resize(rows.len() * classes, T::default());
             let outs = products.chunks_mut(size * classes);
             for ((group, after), products) in self.groups(rows).zip(outs) {
                 // Half of what comes next with either product, so that neither waits for it alone.
                 let (after, rest) = after.split_at(after.len() / 2 / TILE * TILE);
                 T::correlate(self, group, after, &r, products);
-                kept.clear();
+                let before = kept.len();
                 for (row, products) in group.iter().zip(products.chunks_exact(classes)) {
                     if next(*row, products, &mut w[kept.len() * classes..][..classes]) {
                         kept.push(*row);
                     }
                 }
-                T::combine(self, &kept, rest, &w, &mut part);
+                let w = &w[before * classes..kept.len() * classes];
+                T::combine(self, &kept[before..], rest, w, &mut part);
             }
-            part
+            w.truncate(kept.len() * classes);
+            (kept, w, part)
         });
-        let parts: Vec<Aligned<T>> = parts.collect();
-        (products, sum(start, &parts))
+        let (mut rows, mut weights, mut sums) = (vec![], vec![], vec![]);
+        for (kept, w, part) in parts.collect::<Vec<_>>() {
+            rows.extend(kept);
+            weights.extend(w);
+            sums.push(part);
+        }
+        Swept {
+            products,
+            rows,
+            weights,
+            sums: sum(start, &sums),
+        }
     }
+}
+
+/// What comes of [`Design::sweep`].
+pub(crate) struct Swept<T> {
+    /// Of all features, [features, classes].
+    pub(crate) products: Vec<T>,
+    /// Features with weights, in order.
+    pub(crate) rows: Vec<usize>,
+    /// [rows, classes].
+    pub(crate) weights: Vec<T>,
+    /// [classes, stride].
+    pub(crate) sums: Vec<T>,
 }
 
 /// Makes a feature's weights of its products; says whether they are not zero.

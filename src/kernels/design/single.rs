@@ -156,19 +156,25 @@ impl Combine<'_> {
         classes: usize,
     ) {
         let place = |c: usize| (class + c) * (self.x.stride / TILE) + tile;
-        let mut sums: [[V; N]; C] = std::array::from_fn(|c| {
+        let mut sums = [[V::splat(0.); N]; C];
+        for c in 0..C {
             let out = &self.out[place(c)..][..N];
-            std::array::from_fn(|t| V::load(&out[t]))
-        });
+            for t in 0..N {
+                sums[c][t] = V::load(&out[t]);
+            }
+        }
         for (row, w) in rows.iter().zip(self.w.chunks_exact(classes)) {
             fetch::<V>(&mut self.fetch);
             let x = &row[tile..][..N];
-            let x: [V; N] = std::array::from_fn(|t| V::load(&x[t]));
+            let mut tiles = [V::splat(0.); N];
+            for t in 0..N {
+                tiles[t] = V::load(&x[t]);
+            }
             let w = &w[class..][..C];
             for c in 0..C {
                 let w = V::splat(w[c]);
                 for t in 0..N {
-                    sums[c][t] = x[t].fma(w, sums[c][t]);
+                    sums[c][t] = tiles[t].fma(w, sums[c][t]);
                 }
             }
         }

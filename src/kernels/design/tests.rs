@@ -41,14 +41,20 @@ fn products<T: Number>([features, samples, classes]: [usize; 3]) -> ([Vec<T>; 4]
     };
     let all: Vec<usize> = (0..features).collect();
     let apart = design.correlate(&all, &r);
-    let (swept, combined) = design.sweep(&r, &r, &next);
+    let swept = design.sweep(&r, &r, &next);
     let (mut rows, mut w) = (vec![], vec![T::default(); features * classes]);
     for (i, products) in apart.chunks_exact(classes).enumerate() {
         if next(i, products, &mut w[rows.len() * classes..][..classes]) {
             rows.push(i);
         }
     }
-    let composed = design.combine(&rows, &w[..rows.len() * classes], &r);
+    w.truncate(rows.len() * classes);
+    let composed = design.combine(&rows, &w, &r);
+    assert_eq!(swept.rows, rows);
+    for (kept, w) in swept.weights.iter().zip(&w) {
+        let gap: f64 = (*kept).into() - (*w).into();
+        assert!(gap.abs() < 1e3 * T::ROUNDING, "{kept:?} {w:?}");
+    }
     // The sums as they are written.
     let number = |r: &[T], c: usize, n: usize| -> f64 { r[c * stride + n].into() };
     let each = |i: usize| (0..classes).map(move |c| (i, c));
@@ -66,7 +72,7 @@ fn products<T: Number>([features, samples, classes]: [usize; 3]) -> ([Vec<T>; 4]
             }
         }
     }
-    ([apart, swept, combined, composed], [sums, total])
+    ([apart, swept.products, swept.sums, composed], [sums, total])
 }
 
 fn agree<T: Number>(size: [usize; 3]) {
