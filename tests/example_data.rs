@@ -545,6 +545,40 @@ fn softmax_regression_learns_its_own_model() {
     assert!(accuracy > 0.95, "{accuracy}");
 }
 
+/// Eleven samples of one class and four of the other: a penalized bias gets two of them wrong with all features.
+#[test]
+fn softmax_regression_is_that_of_the_reference() {
+    let selection = golden::file(include_str!("golden/feature_selection.json"));
+    let cases = selection["cases"].as_array().unwrap();
+    let case = cases
+        .iter()
+        .find(|case| case["kind"] == "knn_after_selection")
+        .unwrap();
+    let numbers = |v: &Value| -> Vec<u32> {
+        let list = golden::list(v).into_iter();
+        list.map(|v| v.unwrap() as u32).collect()
+    };
+    let [train, test, top] = ["train", "test", "top_100"].map(|key| numbers(&case[key]));
+    let data = Labelled::load(None, None).unwrap();
+    let labels: Vec<u32> = train.iter().map(|n| data.labels[*n as usize]).collect();
+    let file = golden::file(include_str!("golden/softmax.json"));
+    for result in file["results"].as_array().unwrap() {
+        let k = result["features"].as_u64().unwrap() as usize;
+        let columns = match k {
+            k if k <= top.len() => top[..k].to_vec(),
+            all => (0..all as u32).collect(),
+        };
+        let columns = Tensor::new(columns, &Device::Cpu).unwrap();
+        let part = |rows: &[u32]| {
+            let rows = Tensor::new(rows, &Device::Cpu).unwrap();
+            let x = data.x.index_select(&rows, 0).unwrap();
+            x.index_select(&columns, 1).unwrap()
+        };
+        let found = classify::softmax(&part(&train), &labels, &part(&test)).unwrap();
+        assert_eq!(found, numbers(&result["predictions"]), "{k} features");
+    }
+}
+
 #[test]
 fn a_third_of_each_class_tests() {
     let data = Labelled::load(None, None).unwrap();

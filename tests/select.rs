@@ -856,7 +856,7 @@ fn cross_validation() -> Result<()> {
         (1, vec![1], "folds"),
         (70, vec![1], "folds"),
         (5, vec![], "sizes"),
-        (5, vec![41], "k"),
+        (5, vec![1, 41], "cross_validate: sizes"),
     ] {
         let seed = 3;
         let how = CrossValidation { folds, sizes, seed };

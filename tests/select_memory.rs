@@ -1,7 +1,7 @@
 //! What a selection needs of memory beside the data.
 
 use candle_core::{DType, Device, Tensor};
-use candle_prob::select::{Csr, HihtConfig, Preparation, Problem, Start, ahiht};
+use candle_prob::select::{Blocks, Csr, HihtConfig, Preparation, Problem, Start, ahiht};
 use candle_prob::{Result, Rng};
 use counting::peak;
 use std::sync::Mutex;
@@ -40,6 +40,36 @@ fn a_dense_path() -> Result<()> {
         let ratio = used as f64 / (4 * samples * features) as f64;
         assert!((1. ..most).contains(&ratio), "{start:?}: {ratio:.2}");
     }
+    Ok(())
+}
+
+/// Blocks that are slices of the tensor are never held all at once: with the data themselves less than 1.5 times their size.
+#[test]
+fn a_streamed_path() -> Result<()> {
+    let _alone = ALONE.lock();
+    let (samples, features, each) = (200, 20_000, 20);
+    let x = Rng::new(0).normal((samples, features), DType::F32, &Device::Cpu)?;
+    let rows = x.clone();
+    let blocks = Blocks::new([samples, features], DType::F32, move || {
+        let rows = rows.clone();
+        let block = move |n| Ok(rows.narrow(0, n, each)?);
+        Box::new((0..samples).step_by(each).map(block))
+    });
+    let (labels, config) = (labels(samples)?, HihtConfig::default());
+    let config = HihtConfig {
+        features: Some(20),
+        ..config
+    };
+    let (mut found, how) = (vec![], Preparation::default());
+    let used = peak(|| {
+        let problem = Problem::classification(&blocks, &labels, &how)?;
+        found = ahiht(&problem, &config)?.last().support.clone();
+        Ok(())
+    })?;
+    let ratio = used as f64 / (4 * samples * features) as f64;
+    assert!((0.1..0.5).contains(&ratio), "{ratio:.2}");
+    let problem = Problem::classification(&x, &labels, &how)?;
+    assert_eq!(found, ahiht(&problem, &config)?.last().support);
     Ok(())
 }
 

@@ -107,17 +107,21 @@ fn splicing_exchanges_what_others_explain() -> Result<()> {
 /// The certificate against every exchange, refitted by the normal equations; and the loss only falls on the way.
 #[test]
 fn splicing_ends_where_no_exchange_helps() -> Result<()> {
-    for (seed, dtype) in [(0, DType::F64), (1, DType::F64), (2, DType::F32)] {
+    let (mut exchanges, start) = (0, [8, 9, 10, 11, 12]);
+    for seed in 0..10 {
+        let dtype = [DType::F64, DType::F32][seed as usize % 2];
         let mut rng = Rng::new(seed);
-        let x = rng.normal((25, 14), DType::F64, CPU)?;
+        // Features that share much, so that what one explains depends on the others.
+        let mix = (rng.normal((14, 14), DType::F64, CPU)? + 0.5)?;
+        let x = rng.normal((25, 14), DType::F64, CPU)?.matmul(&mix)?;
         let noise = rng.normal((25, 2), DType::F64, CPU)?;
         let y = (x.narrow(1, 0, 2)? + x.narrow(1, 5, 2)? + noise)?;
         let (a, b) = (x.to_dtype(dtype)?, y.to_dtype(dtype)?);
         let problem = Problem::regression(&a, &b, &Preparation::default())?;
-        let spliced = splice(&problem, &[9, 10, 11], 100)?;
+        let spliced = splice(&problem, &start, 100)?;
         assert!(spliced.certified);
         assert!(spliced.losses.windows(2).all(|w| w[1] < w[0]));
-        assert!(spliced.losses.len() > 1);
+        exchanges += spliced.losses.len() - 1;
         let rows = |t: &Tensor| t.broadcast_sub(&t.mean_keepdim(0)?)?.t()?.to_vec2::<f64>();
         let (x, y) = (rows(&x)?, rows(&y)?);
         let loss = |support: &[usize]| {
@@ -159,7 +163,7 @@ fn splicing_ends_where_no_exchange_helps() -> Result<()> {
             1e-5,
             "loss",
         );
-        for out in 0..3 {
+        for out in 0..5 {
             for into in 0..14 {
                 if !spliced.solution.support.contains(&into) {
                     let mut other = spliced.solution.support.clone();
@@ -171,12 +175,13 @@ fn splicing_ends_where_no_exchange_helps() -> Result<()> {
                 }
             }
         }
-        let first = splice(&problem, &[9, 10, 11], 1)?;
-        assert_eq!(first.losses.len(), 2);
+        let first = splice(&problem, &start, 1)?;
+        assert!(first.losses.len() <= 2 && first.certified == (spliced.losses.len() <= 2));
         for support in [&[][..], &[1, 1], &[14]] {
             let error = splice(&problem, support, 5).unwrap_err().to_string();
             assert!(error.contains("select::splice: support"), "{error}");
         }
     }
+    assert!(exchanges > 20, "{exchanges}");
     Ok(())
 }

@@ -9,8 +9,8 @@ use std::time::Instant;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Classifier {
-    /// Five nearest neighbours.
-    Knn,
+    /// So many nearest neighbours.
+    Knn(usize),
     /// Softmax regression.
     Softmax,
 }
@@ -18,15 +18,15 @@ pub enum Classifier {
 impl Classifier {
     pub fn name(self) -> &'static str {
         match self {
-            Classifier::Knn => "knn",
+            Classifier::Knn(_) => "knn",
             Classifier::Softmax => "softmax",
         }
     }
 
-    pub fn title(self) -> &'static str {
+    pub fn title(self) -> String {
         match self {
-            Classifier::Knn => "5-NN",
-            Classifier::Softmax => "softmax",
+            Classifier::Knn(neighbours) => format!("{neighbours}-NN"),
+            Classifier::Softmax => "softmax".into(),
         }
     }
 }
@@ -67,7 +67,7 @@ impl Trial {
         let train = self.x.index_select(&columns, 1)?;
         let test = self.test_x.index_select(&columns, 1)?;
         let found = match classifier {
-            Classifier::Knn => classify::nearest(&train, &self.train_labels, &test, 5)?,
+            Classifier::Knn(k) => classify::nearest(&train, &self.train_labels, &test, k)?,
             Classifier::Softmax => classify::softmax(&train, &self.train_labels, &test)?,
         };
         Ok(classify::accuracy(&found, &self.test_labels))

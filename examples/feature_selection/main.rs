@@ -37,6 +37,9 @@ pub struct Arguments {
     method: Method,
     #[arg(long, value_enum, default_value_t = Judge::Both)]
     classifier: Judge,
+    /// Nearest neighbours of the classifier knn
+    #[arg(long, default_value_t = 5, value_parser = cli::count)]
+    neighbours: usize,
     /// Splits into training and test samples [default: 10]
     #[arg(long, value_parser = cli::count)]
     trials: Option<usize>,
@@ -60,10 +63,11 @@ enum Judge {
 
 impl Arguments {
     fn classifiers(&self) -> Vec<Classifier> {
+        let knn = Classifier::Knn(self.neighbours);
         match self.classifier {
-            Judge::Knn => vec![Classifier::Knn],
+            Judge::Knn => vec![knn],
             Judge::Softmax => vec![Classifier::Softmax],
-            Judge::Both => vec![Classifier::Knn, Classifier::Softmax],
+            Judge::Both => vec![knn, Classifier::Softmax],
         }
     }
 }

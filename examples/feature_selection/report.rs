@@ -35,8 +35,9 @@ pub fn write(
     ));
     let rows = rows(all, outcomes, &bests);
     let mut header = vec!["mean \u{b1} s.d. in %"];
-    for classifier in classifiers {
-        header.extend([classifier.title(), "features"]);
+    let titles: Vec<String> = classifiers.iter().map(|c| c.title()).collect();
+    for title in &titles {
+        header.extend([title, "features"]);
     }
     header.push("s per fit");
     let text = table(&header, &rows);

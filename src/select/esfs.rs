@@ -16,9 +16,6 @@ use candle_core::{Device, Tensor};
 /// falls by `1e-3 L / 2` times the squared change: it never rises. Features are ranked by the lengths of their rows, those
 /// that have none by r.
 ///
-/// Numerics: the first W has the k rows `x_i^T Y Q / |x_i|^2`, times the one factor that is best for the objective. Time and
-/// memory are `N d C` for each step and `N d`.
-///
 /// Errors: k of zero or more than there are features, no iterations, a negative tolerance; those of
 /// [`Problem::classification`](super::Problem::classification).
 ///
@@ -35,6 +32,9 @@ use candle_core::{Device, Tensor};
 /// # Ok(())
 /// # }
 /// ```
+///
+/// Numerics: the first W has the k rows `x_i^T Y Q / |x_i|^2`, times the one factor that is best for the objective. Time and
+/// memory are `N d C` for each step and `N d`.
 ///
 /// Source: Pang, Nie, Han and Li (2019), Efficient Feature Selection via l2,0-Norm Constrained Sparse Regression. The step
 /// length and the first W are of this crate, and so is the squared loss: Sun and Yu (2020), equation 3, print an l2,1

@@ -26,8 +26,6 @@ pub struct Forward {
 /// Errors: no features, more than there are, or as many as there are samples. The order is shorter than `k` where the features
 /// taken explain all others.
 ///
-/// Cost: `(C + 1) N d` multiplications a feature.
-///
 /// ```
 /// use candle_core::{DType, Device};
 /// use candle_prob::Rng;
@@ -42,6 +40,8 @@ pub struct Forward {
 /// # Ok(())
 /// # }
 /// ```
+///
+/// Cost: `(C + 1) N d` multiplications a feature.
 ///
 /// Source: Chen, Billings and Luo (1989), Orthogonal least squares methods and their application to non-linear system
 /// identification.

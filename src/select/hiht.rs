@@ -85,9 +85,6 @@ impl Default for HihtConfig {
 /// Errors: rho outside (0, 1), a gamma of 1 or less, a lambda or L that is not positive, negative eta, epsilon or start, no
 /// iterations, more features than there are, data whose squares are beyond the range of their dtype.
 ///
-/// Cost: rows that a bound on their slope keeps at zero are not computed, which changes no result; memory is that of the data
-/// and of the supports.
-///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
 /// use candle_prob::Rng;
@@ -106,6 +103,9 @@ impl Default for HihtConfig {
 /// # Ok(())
 /// # }
 /// ```
+///
+/// Cost: rows that a bound on their slope keeps at zero are not computed, which changes no result; memory is that of the data
+/// and of the supports.
 ///
 /// Source: Sun and Yu (2020), Robust Multi-class Feature Selection via l2,0-Norm Regularization Minimization, algorithm 1.
 pub fn hiht(problem: &Problem, config: &HihtConfig) -> Result<Path> {

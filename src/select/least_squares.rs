@@ -188,16 +188,8 @@ impl Basis {
         Ok(())
     }
 
-    /// The places of features that those before them explain.
-    pub(super) fn explained(&self) -> Vec<usize> {
-        let all = self.triangle.iter().enumerate();
-        all.filter(|(i, column)| column[*i].is_infinite())
-            .map(|(i, _)| i)
-            .collect()
-    }
-
-    /// The unit vector that is lost without the feature at this place: at right angles to all others, if none of them is
-    /// explained by those before it. Row i of the triangle's inverse has its coordinates.
+    /// The unit vector that is lost without the feature at this place, at right angles to all others but those that features
+    /// before them explain; zero if it is such a one. Row i of the triangle's inverse has its coordinates.
     pub(super) fn lost(&self, place: usize) -> Vec<f64> {
         let mut row = vec![1. / self.triangle[place][place]];
         for j in place + 1..self.triangle.len() {
@@ -247,5 +239,39 @@ impl Basis {
             }
         }
         rows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::design::Design;
+    use crate::rng::Rng;
+    use candle_core::Device;
+
+    #[test]
+    fn what_is_lost_without_a_feature() -> Result<()> {
+        let x = Rng::new(0).normal((12, 5), DType::F64, &Device::Cpu)?;
+        // The fourth is the sum of those before it.
+        let sum = x.narrow(1, 0, 3)?.sum_keepdim(1)?;
+        let x = Tensor::cat(&[&x.narrow(1, 0, 3)?, &sum, &x.narrow(1, 3, 2)?], 1)?;
+        let rows = x.flatten_all()?.to_vec1::<f64>()?;
+        let design = Design::centred(&rows, [&[0.; 6], &[1.; 6]], &[1.; 12]);
+        for features in [&[0, 1, 4, 5][..], &[0, 1, 2, 3, 4]] {
+            let basis = Basis::new(&design, features)?;
+            for place in 0..features.len() {
+                let lost = basis.lost(place);
+                let explained = features[place] == 3;
+                let length = if explained { 0. } else { 1. };
+                assert!((squares(&lost) - length).abs() < 1e-12);
+                for (other, feature) in features.iter().enumerate() {
+                    if other != place && *feature != 3 {
+                        let share = dot(&lost, design.row(*feature));
+                        assert!(share.abs() < 1e-12, "{place} {other}: {share}");
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 }

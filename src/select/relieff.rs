@@ -13,9 +13,6 @@ use candle_core::Tensor;
 /// c of diff(n, m)] / N`, where `diff` is `|x_na - x_ma|` divided by the range of the feature, hits and misses are the nearest
 /// samples by the sum of all diffs, of equally near ones the first, and `P(c)` is the share of class c.
 ///
-/// Numerics: every sample is asked, so nothing is drawn. The time is that of `N^2 d` differences, the memory `N d + N^2`. A
-/// sample that is alone in its class has no hits and a constant feature no differences.
-///
 /// Errors: no neighbours; those of [`Problem::classification`](super::Problem::classification).
 ///
 /// ```
@@ -29,6 +26,9 @@ use candle_core::Tensor;
 /// # Ok(())
 /// # }
 /// ```
+///
+/// Numerics: every sample is asked, so nothing is drawn. The time is that of `N^2 d` differences, the memory `N d + N^2`. A
+/// sample that is alone in its class has no hits and a constant feature no differences.
 ///
 /// Source: Kira and Rendell (1992), A Practical Approach to Feature Selection; Kononenko (1994), Estimating Attributes:
 /// Analysis and Extensions of RELIEF, for many classes and neighbours.

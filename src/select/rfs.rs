@@ -19,10 +19,6 @@ const FLOOR: f64 = 1e-6;
 /// those of the residuals: the problem is convex and its objective never rises. Features are ranked by the lengths of their
 /// rows.
 ///
-/// Numerics: features are centred first, which moves the bias that is penalized. Lengths are `(|v|^2 + f^2)^(1/2)` with f one
-/// millionth, of the longest row of the first step for weights, in the objective too. Time and memory are `N^2 d` and `N d`
-/// for each step: the system is of `N` equations.
-///
 /// Errors: gamma that is not positive, no iterations, a negative tolerance; a system that is singular in f64; those of
 /// [`Problem::classification`](super::Problem::classification).
 ///
@@ -39,6 +35,10 @@ const FLOOR: f64 = 1e-6;
 /// # Ok(())
 /// # }
 /// ```
+///
+/// Numerics: features are centred first, which moves the bias that is penalized. Lengths are `(|v|^2 + f^2)^(1/2)` with f one
+/// millionth, of the longest row of the first step for weights, in the objective too. Time and memory are `N^2 d` and `N d`
+/// for each step: the system is of `N` equations.
 ///
 /// Source: Nie, Huang, Cai and Ding (2010), Efficient and Robust Feature Selection via Joint l2,1-Norms Minimization,
 /// algorithm 1.

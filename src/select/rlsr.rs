@@ -18,9 +18,6 @@ const FLOOR: f64 = 1e-6;
 /// |W|_{2,1}^2`, and `theta_i = |w_i| / |W|_{2,1}`. Steps take turns: `W = Theta X^T (X Theta X^T + gamma I)^-1 Y` on centred
 /// data, then theta. The problem is convex and its objective never rises. Features are ranked by theta.
 ///
-/// Numerics: lengths are `(|w_i|^2 + f^2)^(1/2)` with f one millionth of the longest row of the first step, in the objective
-/// too. Time and memory are `N^2 d` and `N d` for each step: the system is of `N` equations.
-///
 /// Errors: gamma that is not positive, no iterations, a negative tolerance; a system that is singular in f64; those of
 /// [`Problem::classification`](super::Problem::classification).
 ///
@@ -37,6 +34,9 @@ const FLOOR: f64 = 1e-6;
 /// # Ok(())
 /// # }
 /// ```
+///
+/// Numerics: lengths are `(|w_i|^2 + f^2)^(1/2)` with f one millionth of the longest row of the first step, in the objective
+/// too. Time and memory are `N^2 d` and `N d` for each step: the system is of `N` equations.
 ///
 /// Source: Chen, Yuan, Nie and Huang (2017), Semi-supervised Feature Selection via Rescaled Linear Regression; without
 /// unlabelled samples, whose labels the paper estimates as well.

@@ -33,8 +33,6 @@ pub struct Spliced {
 /// Errors: a support that is empty, names a feature twice or one beyond the last, or has as many features as there are
 /// samples.
 ///
-/// Cost: `2 k N d` multiplications an exchange for a support of k features.
-///
 /// ```
 /// use candle_core::{DType, Device};
 /// use candle_prob::Rng;
@@ -49,6 +47,8 @@ pub struct Spliced {
 /// # Ok(())
 /// # }
 /// ```
+///
+/// Cost: `2 k N d` multiplications an exchange for a support of k features.
 ///
 /// Source: Zhu, Wen, Zhu, Zhang and Wang (2020), A polynomial algorithm for best-subset selection problem, whose splicing
 /// ranks exchanges by the worth of features one by one; here the worth of the pair is exact.
@@ -115,12 +115,8 @@ fn best_exchange<T: Number>(
     let basis = Basis::new(x, support)?;
     let residual = basis.residual(y);
     let loss = squares(&residual);
-    // Nothing is lost without a feature that others explain, so that no other exchange is better.
-    let places = match basis.explained() {
-        none if none.is_empty() => (0..k).collect(),
-        some => some,
-    };
-    let lost: Vec<Vec<f64>> = places.iter().map(|place| basis.lost(*place)).collect();
+    // Nothing is lost without a feature that those before it explain: then no other exchange is better than one of it.
+    let lost: Vec<Vec<f64>> = (0..k).map(|place| basis.lost(place)).collect();
     // Without the feature at a place the residual grows by its lost vector times these.
     let shares = |u: &Vec<f64>| y.chunks_exact(stride).map(|y| dot(u, y)).collect();
     let shares: Vec<Vec<f64>> = lost.iter().map(shares).collect();
@@ -142,9 +138,9 @@ fn best_exchange<T: Number>(
             let products = &products[j * width..][..width];
             of_feature.extend(products.iter().map(|p| Into::<f64>::into(*p)));
             let (known, rest) = of_feature.split_at(k);
-            let (gains, slopes) = rest.split_at(places.len());
+            let (gains, slopes) = rest.split_at(k);
             let beyond = (own - squares(known)).max(0.);
-            for ((place, shares), gain) in places.iter().zip(&shares).zip(gains) {
+            for (place, (shares, gain)) in shares.iter().zip(gains).enumerate() {
                 let left = beyond + gain * gain;
                 // What the support explains to the last digits says nothing more.
                 if left <= own * T::ROUNDING {
@@ -157,7 +153,7 @@ fn best_exchange<T: Number>(
                 }
                 let with = 0.5 * (grown - taken / left);
                 if with < best.0 {
-                    *best = (with, *place);
+                    *best = (with, place);
                 }
             }
         }

@@ -6,6 +6,8 @@ use crate::error::{Error, Result};
 use crate::rng::Rng;
 use candle_core::{D, DType, Tensor};
 
+const OP: &str = "select::cross_validate";
+
 /// How [`cross_validate`] goes about.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CrossValidation {
@@ -51,7 +53,7 @@ pub struct Validated {
 /// Shapes: `x` is `[N, d]`, `y` labels `[N]` (u32) or targets `[N, C]` of x's dtype. Folds are stratified: each class is dealt
 /// out evenly. Gradients: none.
 ///
-/// Errors: fewer than two folds, or more than the smallest class, or all targets, has samples; no sizes, or one that a fold's samples cannot
+/// Errors: fewer than two folds, or more than the smallest class, or all targets, has samples; no sizes, or one that the other folds' samples cannot
 /// determine; those of [`Problem`] and [`ahiht`].
 ///
 /// ```
@@ -77,12 +79,19 @@ pub fn cross_validate(
     config: &HihtConfig,
     how: &CrossValidation,
 ) -> Result<Validated> {
-    let op = "select::cross_validate";
+    let op = OP;
     // All that is wrong with the data is said of the whole of them.
     let samples = Samples::new(x, y, preparation)?;
     let folds = deal(op, &samples, how)?;
     if how.sizes.is_empty() {
         return Err(Error::value(op, "sizes", "one or more", "none"));
+    }
+    let held = |fold: usize| folds.iter().filter(|f| **f == fold).count();
+    let fewest = folds.len() - (0..how.folds).map(held).max().unwrap_or(0);
+    let most = samples.whole.features().min(fewest - 1);
+    if let Some(size) = how.sizes.iter().find(|size| **size > most) {
+        let expected = format!("at most {most}, what the other folds' {fewest} samples determine");
+        return Err(Error::value(op, "sizes", expected, size));
     }
     let mut errors = vec![];
     for fold in 0..how.folds {
@@ -149,12 +158,7 @@ fn held_out_error(samples: &Samples, fit: &LeastSquares, held: &[u32]) -> Result
     if total == 0. {
         let expected = "weights that leave samples in every fold";
         let found = "zeros in all of one";
-        return Err(Error::value(
-            "select::cross_validate",
-            "weights",
-            expected,
-            found,
-        ));
+        return Err(Error::value(OP, "weights", expected, found));
     }
     Ok((errors * weights)?.sum_all()?.to_scalar::<f64>()? / total)
 }
