@@ -86,6 +86,23 @@ fn forward_selection_ends_where_all_is_explained() -> Result<()> {
     Ok(())
 }
 
+/// f32 products that are not finite.
+#[test]
+fn data_beyond_their_dtype_are_refused() -> Result<()> {
+    let x = (Rng::new(6).normal((30, 8), DType::F32, CPU)? * 1e38)?;
+    let y = x.narrow(1, 0, 1)?.affine(1e-38, 0.)?;
+    let problem = Problem::regression(&x, &y, &Preparation::default())?;
+    let found = [
+        forward(&problem, 3).map(|_| ()),
+        splice(&problem, &[1, 2], 9).map(|_| ()),
+    ];
+    for found in found {
+        let error = found.unwrap_err().to_string();
+        assert!(error.contains("finite sums"), "{error}");
+    }
+    Ok(())
+}
+
 /// A copy in the support is the one to go, and its exchange is found.
 #[test]
 fn splicing_exchanges_what_others_explain() -> Result<()> {

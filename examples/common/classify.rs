@@ -32,8 +32,9 @@ fn squared_distance(a: &[f32], b: &[f32]) -> f64 {
 pub fn softmax(train: &Tensor, labels: &[u32], test: &Tensor) -> Result<Vec<u32>> {
     let mean = train.mean_keepdim(0)?;
     let spread = train.broadcast_sub(&mean)?.sqr()?.mean_keepdim(0)?.sqrt()?;
-    // A feature that is constant here stays as it is: its spread becomes 1.
-    let spread = (&spread + spread.eq(0f32)?.to_dtype(DType::F32)?)?;
+    // A feature that is constant here, but for its mean's rounding, stays as it is: its spread becomes 1.
+    let constant = spread.le(&(mean.abs()? * 1e-6)?)?;
+    let spread = (spread + constant.to_dtype(DType::F32)?)?;
     let prepare = |x: &Tensor| x.broadcast_sub(&mean)?.broadcast_div(&spread);
     let x = prepare(train)?.t()?.contiguous()?;
     // Products with the training samples, and a 1 for the bias.

@@ -1,5 +1,6 @@
 //! Features that say the same.
 
+use super::least_squares::columns;
 use super::problem::{Centred, Data, Problem};
 use crate::error::{Error, Result};
 use crate::kernels::design::Number;
@@ -66,12 +67,11 @@ impl Problem {
         if k == 0 {
             return Ok(vec![]);
         }
-        let mut eye = vec![T::default(); k * k];
-        eye.iter_mut().step_by(k + 1).for_each(|x| *x = T::of(1.));
-        let rows = x.combine(features, &eye, &vec![T::default(); k * x.stride()])?;
+        let rows = columns(x, features)?.into_iter().map(T::of);
+        let rows: Vec<T> = rows.collect();
         let products = x.correlate(features, &rows)?;
         let product = |a: usize, b: usize| -> f64 { products[a * k + b].into() };
-        let varies = |a: &usize| self.varies::<T>(features[*a], product(*a, *a));
+        let varies = |a: &usize| self.varies(data, features[*a], product(*a, *a));
         let varying: Vec<usize> = (0..k).filter(varies).collect();
         let mut pairs = vec![];
         for (n, a) in varying.iter().enumerate() {

@@ -12,6 +12,9 @@ const STEPS: usize = 50;
 const RESIDUAL: f64 = 0.01;
 
 /// The largest eigenvalue of `X X^T`, from below, by the iteration of Lanczos; not finite for data beyond their dtype.
+///
+/// Source: Lanczos (1950), An iteration method for the solution of the eigenvalue problem of linear differential and integral
+/// operators; Parlett (1998), The Symmetric Eigenvalue Problem, chapter 13.
 pub(super) fn largest<T: Number>(x: &dyn Matrix<T>) -> Result<f64> {
     let zeros = vec![T::default(); x.stride()];
     let itself = |_: usize, product: &[T], row: &mut [T]| {
@@ -27,6 +30,9 @@ pub(super) fn largest<T: Number>(x: &dyn Matrix<T>) -> Result<f64> {
     let mut length = squares(&next).sqrt();
     if length == 0. {
         return Ok(0.);
+    }
+    if !length.is_finite() {
+        return Ok(f64::NAN);
     }
     let mut basis: Vec<Vec<f64>> = vec![];
     let (mut diagonal, mut beside) = (vec![], vec![]);

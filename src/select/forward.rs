@@ -1,10 +1,12 @@
 //! Features one by one.
 
-use super::least_squares::{Basis, check_count};
+use super::least_squares::{Basis, check_count, columns};
 use super::matrix::{dot, squares};
-use super::problem::{Centred, Data, Problem};
+use super::problem::{Centred, Data, Problem, beyond_range};
 use crate::error::Result;
 use crate::kernels::design::Number;
+
+const OP: &str = "select::forward";
 
 /// What [`forward`] came by.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,8 +25,9 @@ pub struct Forward {
 ///
 /// Shapes: see [`Problem`]. Gradients: none.
 ///
-/// Errors: no features, more than there are, or as many as there are samples. The order is shorter than `k` where the features
-/// taken explain all others.
+/// Errors: no features, more than there are, or as many as there are samples; data whose squares are beyond the range of their
+/// dtype. The order is shorter than `k` where the features
+/// taken leave of the squares of all others less than 1e-5 (f64: 1e-13), but not where they explain the targets.
 ///
 /// ```
 /// use candle_core::{DType, Device};
@@ -46,7 +49,7 @@ pub struct Forward {
 /// Source: Chen, Billings and Luo (1989), Orthogonal least squares methods and their application to non-linear system
 /// identification.
 pub fn forward(problem: &Problem, k: usize) -> Result<Forward> {
-    check_count("select::forward", problem, k)?;
+    check_count(OP, problem, k)?;
     match &problem.data {
         Data::F32(data) => run(problem, data, k),
         Data::F64(data) => run(problem, data, k),
@@ -61,13 +64,16 @@ fn run<T: Number>(problem: &Problem, data: &Centred<T>, k: usize) -> Result<Forw
     let own = problem.squared_lengths(data)?;
     // The squared lengths of what is left of each feature.
     let mut left = own.clone();
-    let mut basis = Basis::new(x, &[])?;
+    let mut basis = Basis::new(OP, problem, data, &[])?;
     let (mut order, mut losses) = (vec![], vec![0.5 * squares(&residual)]);
     while order.len() < k {
         let last = basis.vectors.last();
         let rows = residual.iter().chain(last.into_iter().flatten());
         let rows: Vec<T> = rows.map(|r| T::of(*r)).collect();
         let products = x.correlate(&all, &rows)?;
+        if !squares(&products).is_finite() {
+            return Err(beyond_range(OP));
+        }
         let outputs = residual.len() / stride;
         let mut best: Option<(usize, f64)> = None;
         for (j, products) in products.chunks_exact(rows.len() / stride).enumerate() {
@@ -83,7 +89,8 @@ fn run<T: Number>(problem: &Problem, data: &Centred<T>, k: usize) -> Result<Forw
             }
         }
         let Some((feature, _)) = best else { break };
-        basis.push(x, feature)?;
+        let row = columns(x, &[feature])?;
+        basis.push(OP, problem, data, feature, row)?;
         order.push(feature);
         let q = &basis.vectors[order.len() - 1];
         for r in residual.chunks_exact_mut(stride) {

@@ -15,8 +15,8 @@ pub struct HihtConfig {
     pub final_lambda: f64,
     /// Each lambda is the one before times rho, between 0 and 1.
     pub rho: f64,
-    /// The first L; none: a little above the largest eigenvalue of the centred data's second moments, where every step
-    /// descends.
+    /// The first L; none: 1.01 times an estimate, from below, of the largest eigenvalue of the centred data's second moments,
+    /// above which every step descends for squares and softmax.
     pub lipschitz: Option<f64>,
     /// L is raised by this factor, above 1, until a step descends enough.
     pub gamma: f64,
@@ -77,13 +77,14 @@ impl Default for HihtConfig {
 ///
 /// Formula: `min |H (X W - Y)|_F^2 / 2 + lambda |W|_{2,0}` for falling lambda, each started from the solution before. A step
 /// takes W to `V = W - grad / L` and keeps the rows with `|v_i|^2 > 2 lambda / L`; L grows until the objective falls by
-/// `eta / 2` times the squared length of the step. Steps for one lambda end when they are shorter than `epsilon`. The
+/// `eta / 2` times the squared length of the step. Steps for one lambda end when their squared length is no more than `epsilon`. The
 /// objective never rises beyond rounding. With another [`Loss`] than squares the bias takes steps as the rows do, without a penalty.
 ///
 /// Shapes: see [`Problem`]; a [`Solution`](super::Solution) holds the rows of its support alone. Gradients: none.
 ///
 /// Errors: rho outside (0, 1), a gamma of 1 or less, a lambda or L that is not positive, negative eta, epsilon or start, no
-/// iterations, more features than there are, data whose squares are beyond the range of their dtype.
+/// iterations, a delta that is not positive, softmax for targets that are no classes, more features than there are, data whose
+/// squares are beyond the range of their dtype.
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
@@ -112,7 +113,22 @@ pub fn hiht(problem: &Problem, config: &HihtConfig) -> Result<Path> {
     solve("select::hiht", problem, config, config.iterations)
 }
 
-/// As [`hiht`], with one step for each lambda: faster, and less sparse at the same lambda.
+/// As [`hiht`], with one step for each lambda: faster, and less sparse at the same lambda. Shapes, gradients and errors are
+/// those of [`hiht`].
+///
+/// ```
+/// use candle_core::{DType, Device};
+/// use candle_prob::Rng;
+/// use candle_prob::select::{HihtConfig, Preparation, Problem, ahiht};
+/// # fn main() -> candle_prob::Result<()> {
+/// let x = Rng::new(0).normal((200, 50), DType::F64, &Device::Cpu)?;
+/// let y = (x.narrow(1, 2, 1)? - x.narrow(1, 6, 1)?)?;
+/// let problem = Problem::regression(&x, &y, &Preparation::default())?;
+/// let path = ahiht(&problem, &HihtConfig { features: Some(2), ..Default::default() })?;
+/// assert_eq!(path.last().support, [2, 6]);
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// Source: Sun and Yu (2020), algorithm 2.
 pub fn ahiht(problem: &Problem, config: &HihtConfig) -> Result<Path> {
@@ -147,8 +163,9 @@ impl HihtConfig {
             ("final_lambda", self.final_lambda),
             ("lipschitz", self.lipschitz.unwrap_or(1.)),
         ] {
-            if !(value > 0. && value.is_finite()) {
-                let expected = "a positive finite number";
+            // A subnormal lambda times rho can be itself again.
+            if !(value > 0. && value.is_normal()) {
+                let expected = "a positive finite number of full precision";
                 return Err(Error::value(op, arg, expected, value));
             }
         }

@@ -1,7 +1,7 @@
 //! Least squares on chosen features.
 
 use super::matrix::{Matrix, dot, squares};
-use super::problem::{Centred, Data, Problem};
+use super::problem::{Centred, Data, Problem, beyond_range};
 use crate::error::{Error, Result};
 use crate::kernels::design::Number;
 use crate::shape;
@@ -21,10 +21,11 @@ pub struct LeastSquares {
 }
 
 impl LeastSquares {
-    /// The solution on these features, which may be none: then there is a bias alone. A feature that those before it explain
-    /// has a row of zeros.
+    /// The solution on these features, which may be none: then there is a bias alone. A feature that is constant,
+    /// or of which those before it leave less than 1e-5 of its length (f64: 1e-12), has a row of zeros.
     ///
-    /// Errors: a feature that is named twice or lies beyond the last; as many features as there are samples.
+    /// Errors: a feature that is named twice or lies beyond the last; as many features as there are samples; numbers whose
+    /// squares have no finite sums.
     ///
     /// ```
     /// use candle_core::{Device, Tensor};
@@ -45,8 +46,8 @@ impl LeastSquares {
             _ => check_support(op, problem, support)?,
         };
         match &problem.data {
-            Data::F32(data) => solve(problem, data, support),
-            Data::F64(data) => solve(problem, data, support),
+            Data::F32(data) => solve(op, problem, data, support),
+            Data::F64(data) => solve(op, problem, data, support),
         }
     }
 
@@ -88,9 +89,14 @@ pub(super) fn scores(
     Ok((x.to_dtype(DType::F64)?.matmul(&w)? + bias)?)
 }
 
+/// The most features that least squares can have.
+fn most(problem: &Problem) -> usize {
+    problem.features().min(problem.samples() - 1)
+}
+
 /// Refuses more features than least squares can have, or none.
 pub(super) fn check_count(op: &'static str, problem: &Problem, k: usize) -> Result<()> {
-    let most = problem.features().min(problem.samples() - 1);
+    let most = most(problem);
     if (1..=most).contains(&k) {
         return Ok(());
     }
@@ -107,7 +113,7 @@ pub(super) fn check_support(
     let mut sorted = support.to_vec();
     sorted.sort();
     sorted.dedup();
-    let most = problem.features().min(problem.samples() - 1);
+    let most = most(problem);
     if sorted.len() != support.len() || support.is_empty() || support.len() > most {
         let expected = format!("1 to {most} features, none of them twice");
         return Err(Error::value(
@@ -127,12 +133,13 @@ pub(super) fn check_support(
 }
 
 pub(super) fn solve<T: Number>(
+    op: &'static str,
     problem: &Problem,
     data: &Centred<T>,
     support: Vec<usize>,
 ) -> Result<LeastSquares> {
     let y: Vec<f64> = data.y.iter().map(|y| (*y).into()).collect();
-    let basis = Basis::new(data.x.as_ref(), &support)?;
+    let basis = Basis::new(op, problem, data, &support)?;
     let (rows, bias) = problem.as_came(&support, &basis.solve(&y), &problem.means[1]);
     Ok(LeastSquares {
         loss: basis.loss(&y),
@@ -140,6 +147,15 @@ pub(super) fn solve<T: Number>(
         rows,
         bias,
     })
+}
+
+/// The numbers of these features, [features, stride].
+pub(super) fn columns<T: Number>(x: &dyn Matrix<T>, features: &[usize]) -> Result<Vec<f64>> {
+    let k = features.len();
+    let mut eye = vec![T::default(); k * k];
+    eye.iter_mut().step_by(k + 1).for_each(|x| *x = T::of(1.));
+    let rows = x.combine(features, &eye, &vec![T::default(); k * x.stride()])?;
+    Ok(rows.into_iter().map(T::into).collect())
 }
 
 /// An orthonormal basis of features, with the triangle that makes them of it.
@@ -151,24 +167,42 @@ pub(super) struct Basis {
 }
 
 impl Basis {
-    pub(super) fn new<T: Number>(x: &dyn Matrix<T>, features: &[usize]) -> Result<Self> {
+    pub(super) fn new<T: Number>(
+        op: &'static str,
+        problem: &Problem,
+        data: &Centred<T>,
+        features: &[usize],
+    ) -> Result<Self> {
+        let stride = data.x.stride();
         let mut basis = Basis {
             vectors: vec![],
             triangle: vec![],
-            stride: x.stride(),
+            stride,
         };
-        for feature in features {
-            basis.push(x, *feature)?;
+        if features.is_empty() {
+            return Ok(basis);
+        }
+        let rows = columns(data.x.as_ref(), features)?;
+        for (feature, row) in features.iter().zip(rows.chunks_exact(stride)) {
+            basis.push(op, problem, data, *feature, row.to_vec())?;
         }
         Ok(basis)
     }
 
-    /// With one feature more; one that those before it explain adds a vector of zeros.
-    pub(super) fn push<T: Number>(&mut self, x: &dyn Matrix<T>, feature: usize) -> Result<()> {
-        let zeros = vec![T::default(); self.stride];
-        let row = x.combine(&[feature], &[T::of(1.)], &zeros)?;
-        let mut v: Vec<f64> = row.iter().map(|x| (*x).into()).collect();
+    /// With one feature more, of these numbers; one that is constant, or that those before it explain, adds a vector of
+    /// zeros.
+    pub(super) fn push<T: Number>(
+        &mut self,
+        op: &'static str,
+        problem: &Problem,
+        data: &Centred<T>,
+        feature: usize,
+        mut v: Vec<f64>,
+    ) -> Result<()> {
         let whole = squares(&v).sqrt();
+        if !whole.is_finite() {
+            return Err(beyond_range(op));
+        }
         let mut column = vec![0.; self.vectors.len()];
         // Twice is enough for orthogonality to the last digit.
         for _ in 0..2 {
@@ -179,7 +213,8 @@ impl Basis {
             }
         }
         let length = squares(&v).sqrt();
-        let kept = length > whole * T::ROUNDING.sqrt();
+        let rounding = T::ROUNDING.max(1e-12);
+        let kept = length > rounding * whole && problem.varies(data, feature, whole * whole);
         column.push(if kept { length } else { f64::INFINITY });
         v.iter_mut()
             .for_each(|v| *v = if kept { *v / length } else { 0. });
@@ -245,8 +280,8 @@ impl Basis {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::design::Design;
     use crate::rng::Rng;
+    use crate::select::Preparation;
     use candle_core::Device;
 
     #[test]
@@ -255,10 +290,15 @@ mod tests {
         // The fourth is the sum of those before it.
         let sum = x.narrow(1, 0, 3)?.sum_keepdim(1)?;
         let x = Tensor::cat(&[&x.narrow(1, 0, 3)?, &sum, &x.narrow(1, 3, 2)?], 1)?;
-        let rows = x.flatten_all()?.to_vec1::<f64>()?;
-        let design = Design::centred(&rows, [&[0.; 6], &[1.; 6]], &[1.; 12]);
+        let y = x.narrow(1, 0, 1)?;
+        let problem = Problem::regression(&x, &y, &Preparation::default())?;
+        let Data::F64(data) = &problem.data else {
+            return Ok(());
+        };
+        let all = columns(data.x.as_ref(), &[0, 1, 2, 3, 4, 5])?;
+        let all: Vec<&[f64]> = all.chunks_exact(data.x.stride()).collect();
         for features in [&[0, 1, 4, 5][..], &[0, 1, 2, 3, 4]] {
-            let basis = Basis::new(&design, features)?;
+            let basis = Basis::new("test", &problem, data, features)?;
             for place in 0..features.len() {
                 let lost = basis.lost(place);
                 let explained = features[place] == 3;
@@ -266,7 +306,7 @@ mod tests {
                 assert!((squares(&lost) - length).abs() < 1e-12);
                 for (other, feature) in features.iter().enumerate() {
                     if other != place && *feature != 3 {
-                        let share = dot(&lost, design.row(*feature));
+                        let share = dot(&lost, all[*feature]);
                         assert!(share.abs() < 1e-12, "{place} {other}: {share}");
                     }
                 }

@@ -16,6 +16,11 @@ pub(super) trait Matrix<T>: Debug + Send + Sync {
     /// The number of samples, with padding.
     fn stride(&self) -> usize;
 
+    /// Which part of a constant feature's mean its centring may leave.
+    fn rounding(&self) -> f64 {
+        1e-12
+    }
+
     /// The length of each feature.
     fn lengths(&self) -> Result<Vec<f64>>;
 
@@ -123,24 +128,29 @@ impl<T: Number> Matrix<T> for Design<T> {
 
 /// The sum of squares, in f64.
 pub(super) fn squares<T: Number>(x: &[T]) -> f64 {
-    sum(x, x)
+    sum(x, x, |a, b| a * b)
 }
 
 /// The sum of products.
 pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
-    sum(a, b)
+    sum(a, b, |a, b| a * b)
+}
+
+/// The squared distance, in f64.
+pub(super) fn squared_gap<T: Number>(a: &[T], b: &[T]) -> f64 {
+    sum(a, b, |a, b| (a - b) * (a - b))
 }
 
 /// Eight sums side by side, which do not wait for each other.
-fn sum<T: Number>(a: &[T], b: &[T]) -> f64 {
+fn sum<T: Number>(a: &[T], b: &[T], f: impl Fn(f64, f64) -> f64) -> f64 {
     const SUMS: usize = 8;
-    let product = |(a, b): (&T, &T)| Into::<f64>::into(*a) * Into::<f64>::into(*b);
+    let term = |(a, b): (&T, &T)| f((*a).into(), (*b).into());
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<SUMS>(), b.as_chunks::<SUMS>());
     let mut sums = [0.; SUMS];
     for (a, b) in a.iter().zip(b) {
         for (sum, pair) in sums.iter_mut().zip(a.iter().zip(b)) {
-            *sum += product(pair);
+            *sum += term(pair);
         }
     }
-    sums.into_iter().sum::<f64>() + a_rest.iter().zip(b_rest).map(product).sum::<f64>()
+    sums.into_iter().sum::<f64>() + a_rest.iter().zip(b_rest).map(term).sum::<f64>()
 }

@@ -2,7 +2,9 @@
 
 use super::Problem;
 use super::least_squares::scores;
+use super::problem::{Centred, Data};
 use crate::error::{Error, Result};
+use crate::kernels::design::Number;
 use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
 
@@ -68,12 +70,56 @@ impl Solution {
         Ok(Tensor::from_vec(w, (features, outputs), &Device::Cpu)?)
     }
 
-    /// The scores `X W + b` of samples `[N, d]`: `[N, C]`, f64. What targets leave of them are the residuals.
+    /// The scores `X W + b` of samples `[N, d]`: `[N, C]`, f64.
     ///
     /// Errors: samples without one of the features.
     pub fn scores(&self, x: &Tensor) -> Result<Tensor> {
         let op = "Solution::scores";
         scores(op, x, &self.support, &self.rows, &self.bias)
+    }
+
+    /// What the scores leave of the targets of the problem, `Y - X W - b`: `[N, C]`, f64, from sparse rows and blocks as well. A
+    /// sample of weight 0 has no residual: 0.
+    ///
+    /// Errors: a problem of fewer features, or of another number of classes or targets.
+    pub fn residuals(&self, problem: &Problem) -> Result<Tensor> {
+        let op = "Solution::residuals";
+        let least = self.support.last().map_or(0, |last| last + 1);
+        let found = [problem.features(), problem.outputs()];
+        if found[0] < least || found[1] != self.bias.len() {
+            let expected = format!("[d, {}], d at least {least}", self.bias.len());
+            return Err(Error::shape(op, "problem", expected, &found));
+        }
+        match &problem.data {
+            Data::F32(data) => self.residuals_of(problem, data),
+            Data::F64(data) => self.residuals_of(problem, data),
+        }
+    }
+
+    fn residuals_of<T: Number>(&self, problem: &Problem, data: &Centred<T>) -> Result<Tensor> {
+        let (samples, outputs) = (problem.samples(), problem.outputs());
+        let (mut w, mut left) = (vec![], vec![]);
+        // What the bias is beside that of least squares.
+        let mut shift: Vec<f64> = std::iter::zip(&problem.means[1], &self.bias)
+            .map(|(mean, bias)| mean - bias)
+            .collect();
+        for (i, row) in self.support.iter().zip(&self.rows) {
+            for (shift, weight) in shift.iter_mut().zip(row) {
+                w.push(T::of(weight * problem.scales[*i]));
+                *shift -= weight * problem.means[0][*i];
+            }
+        }
+        let minus: Vec<T> = data.y.iter().map(|y| T::of(-(*y).into())).collect();
+        let scores = data.x.combine(&self.support, &w, &minus)?;
+        let rows: Vec<&[T]> = scores.chunks_exact(data.x.stride()).collect();
+        for n in 0..samples {
+            let root = problem.weights.root(n);
+            for (row, shift) in rows.iter().zip(&shift) {
+                let score: f64 = row[n].into();
+                left.push(if root > 0. { shift - score / root } else { 0. });
+            }
+        }
+        Ok(Tensor::from_vec(left, (samples, outputs), &Device::Cpu)?)
     }
 }
 

@@ -186,9 +186,9 @@ impl Problem {
     }
 
     /// Whether a feature of this squared length is not constant: of a constant the rounding of its mean is left.
-    pub(super) fn varies<T: Number>(&self, feature: usize, square: f64) -> bool {
+    pub(super) fn varies<T: Number>(&self, data: &Centred<T>, feature: usize, square: f64) -> bool {
         let mean = self.means[0][feature] / self.scales[feature];
-        square > (T::ROUNDING * mean).powi(2) * self.weights.total
+        square > (data.x.rounding() * mean).powi(2) * self.weights.total
     }
 
     /// The squared lengths of the features; 0 of constant ones.
@@ -196,7 +196,7 @@ impl Problem {
         let squares = data.x.lengths()?.into_iter().map(|l| l * l);
         let squares = squares.enumerate();
         Ok(squares
-            .map(|(i, s)| if self.varies::<T>(i, s) { s } else { 0. })
+            .map(|(i, s)| if self.varies(data, i, s) { s } else { 0. })
             .collect())
     }
 
@@ -256,6 +256,12 @@ pub(super) fn check_finite(
         }
     }
     Ok(())
+}
+
+/// What is said of data whose products are not finite.
+pub(super) fn beyond_range(op: &'static str) -> Error {
+    let expected = "numbers whose squares have finite sums in their dtype";
+    Error::value(op, "x", expected, "larger ones")
 }
 
 /// The weights as numbers, one each where there are none.

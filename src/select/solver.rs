@@ -7,9 +7,9 @@
 use super::eigenvalue;
 use super::hiht::{HihtConfig, Start};
 use super::loss::Loss;
-use super::matrix::squares;
+use super::matrix::{squared_gap, squares};
 use super::path::{Path, Ranking, Solution};
-use super::problem::{Centred, Problem};
+use super::problem::{Centred, Problem, beyond_range};
 use crate::error::{Error, Result};
 use crate::kernels::design::Number;
 use crate::rng::Rng;
@@ -63,13 +63,14 @@ impl<'a, T: Number> Solver<'a, T> {
             let (arg, expected) = ("loss", "squares or robust for targets that are no classes");
             return Err(Error::value(op, arg, expected, "Softmax"));
         }
+        let lengths = problem.squared_lengths(data)?;
         Ok(Solver {
             op,
             problem,
             data,
             config,
             targets,
-            lengths: data.x.lengths()?,
+            lengths: lengths.into_iter().map(f64::sqrt).collect(),
             known: None,
         })
     }
@@ -82,8 +83,7 @@ impl<'a, T: Number> Solver<'a, T> {
         if lipschitz.is_finite() {
             return Ok(());
         }
-        let expected = "numbers whose squares have finite sums in their dtype";
-        Err(Error::value(self.op, "x", expected, "larger ones"))
+        Err(beyond_range(self.op))
     }
 
     /// With so many steps for each lambda at most.
@@ -96,11 +96,7 @@ impl<'a, T: Number> Solver<'a, T> {
         let mut at = self.point_of(start, bias, scores);
         let mut lipschitz = match config.lipschitz {
             Some(lipschitz) => lipschitz,
-            None => match eigenvalue::largest(self.data.x.as_ref())? {
-                // Nothing varies, so that no step goes anywhere.
-                0. => 1.,
-                value => value * 1.01,
-            },
+            None => self.first_lipschitz()?,
         };
         self.check_range(lipschitz)?;
         let mut lambda = match config.lambda {
@@ -349,6 +345,19 @@ impl<'a, T: Number> Solver<'a, T> {
         })
     }
 
+    /// A little above the largest eigenvalue.
+    fn first_lipschitz(&self) -> Result<f64> {
+        let value = eigenvalue::largest(self.data.x.as_ref())?;
+        let longest = self.lengths.iter().copied().fold(0., f64::max);
+        let digits: f64 = T::of(longest * longest * T::ROUNDING).into();
+        if longest > 0. && digits == 0. {
+            let expected = "numbers whose squares are not 0 in their dtype";
+            return Err(Error::value(self.op, "x", expected, "smaller ones"));
+        }
+        // Where nothing varies, no step goes anywhere.
+        Ok(if value == 0. { 1. } else { 1.01 * value })
+    }
+
     /// Where a step from this point has its first row.
     fn first_lambda(&self, at: &Point<T>, lipschitz: f64) -> Result<f64> {
         let all: Vec<usize> = (0..self.data.x.features()).collect();
@@ -404,16 +413,10 @@ impl<T: Number> Rows<T> {
     }
 }
 
-/// The squared distance.
-fn squared_gap<T: Number>(a: &[T], b: &[T]) -> f64 {
-    let square = |(a, b): (&T, &T)| {
-        let gap: f64 = (*a).into() - (*b).into();
-        gap * gap
-    };
-    a.iter().zip(b).map(square).sum()
-}
-
 fn squared_change<T: Number>(a: &Rows<T>, b: &Rows<T>, outputs: usize) -> f64 {
+    if a.features == b.features {
+        return squared_gap(&a.values, &b.values);
+    }
     let mut rest = b
         .features
         .iter()

@@ -202,6 +202,11 @@ impl<T: Number> Matrix<T> for Columns<T> {
         self.roots.len()
     }
 
+    /// Values are rounded to f32 before their means are taken away.
+    fn rounding(&self) -> f64 {
+        1e-6
+    }
+
     fn lengths(&self) -> Result<Vec<f64>> {
         let total = squares(&self.roots);
         let length = |i: usize| {

@@ -1,11 +1,13 @@
 //! Exchanges of single features, until none helps.
 
-use super::least_squares::{Basis, LeastSquares, check_support, solve};
-use super::matrix::{FEATURES, Matrix, dot, squares};
-use super::problem::{Centred, Data, Problem};
+use super::least_squares::{Basis, LeastSquares, check_support, columns, solve};
+use super::matrix::{FEATURES, dot, squares};
+use super::problem::{Centred, Data, Problem, beyond_range};
 use crate::error::Result;
 use crate::kernels::buffer;
 use crate::kernels::design::Number;
+
+const OP: &str = "select::splice";
 
 /// What [`splice`] came to.
 #[derive(Debug, Clone)]
@@ -24,14 +26,13 @@ pub struct Spliced {
 ///
 /// Formula: without feature i of the support, let R be the residual and `z_j` what the rest of the support leaves of feature
 /// j; feature j in its place brings the loss to `(|R|^2 - |z_j^T R|^2 / |z_j|^2) / 2`. Without i, R and `z_j` grow along one
-/// vector, so that one pass over the data knows them for all pairs (i, j). All are tried, so a
-/// result that is `certified` is a proof that no single exchange is better, up to rounding and features that the rest of the
-/// support explains to its last digits.
+/// vector, so that one pass over the data estimates it for all pairs (i, j). What promises a lower loss is computed again in f64.
+/// A result that is `certified` is a proof that no single exchange is better, up to rounding.
 ///
 /// Shapes: see [`Problem`]. Gradients: none.
 ///
 /// Errors: a support that is empty, names a feature twice or one beyond the last, or has as many features as there are
-/// samples.
+/// samples; data whose squares are beyond the range of their dtype.
 ///
 /// ```
 /// use candle_core::{DType, Device};
@@ -48,13 +49,14 @@ pub struct Spliced {
 /// # }
 /// ```
 ///
-/// Cost: `2 k N d` multiplications an exchange for a support of k features.
+/// Numerics: rounding is 1e-5 for f32 and 1e-13 for f64, of the loss by which an exchange is to be better, and of a feature's
+/// square that the rest of the support is to leave of it; a loss below its square, times that of the bias alone, is 0. An
+/// exchange takes `(2 k + C) N d` multiplications for a support of k features, and `k^2 N` for its basis.
 ///
 /// Source: Zhu, Wen, Zhu, Zhang and Wang (2020), A polynomial algorithm for best-subset selection problem, whose splicing
 /// ranks exchanges by the worth of features one by one; here the worth of the pair is exact.
 pub fn splice(problem: &Problem, support: &[usize], exchanges: usize) -> Result<Spliced> {
-    let op = "select::splice";
-    let support = check_support(op, problem, support)?;
+    let support = check_support(OP, problem, support)?;
     match &problem.data {
         Data::F32(data) => run(problem, data, support, exchanges),
         Data::F64(data) => run(problem, data, support, exchanges),
@@ -64,104 +66,190 @@ pub fn splice(problem: &Problem, support: &[usize], exchanges: usize) -> Result<
 fn run<T: Number>(
     problem: &Problem,
     data: &Centred<T>,
-    mut support: Vec<usize>,
+    support: Vec<usize>,
     exchanges: usize,
 ) -> Result<Spliced> {
-    let x = data.x.as_ref();
     let y: Vec<f64> = data.y.iter().map(|y| (*y).into()).collect();
     let squared = problem.squared_lengths(data)?;
-    let mut losses = vec![Basis::new(x, &support)?.loss(&y)];
-    let mut certified = false;
-    loop {
-        let loss = losses[losses.len() - 1];
-        match best_exchange(x, &support, &y, &squared)? {
-            Some((out, into, better)) if better < loss * (1. - T::ROUNDING) => {
-                if losses.len() > exchanges {
-                    break;
-                }
-                let mut next = support.clone();
-                next[out] = into;
-                next.sort();
-                let reached = Basis::new(x, &next)?.loss(&y);
-                // The worth of a pair is a difference, which near a loss of 0 has no digits left.
-                if reached >= loss {
-                    certified = true;
-                    break;
-                }
-                support = next;
-                losses.push(reached);
-            }
-            _ => {
-                certified = true;
-                break;
-            }
+    let mut at = State::new(problem, data, &y, support)?;
+    let mut losses = vec![at.loss];
+    let certified = loop {
+        let Some(next) = at.better(&squared)? else {
+            break true;
+        };
+        if losses.len() > exchanges {
+            break false;
         }
-    }
+        losses.push(next.loss);
+        at = next;
+    };
     Ok(Spliced {
-        solution: solve(problem, data, support)?,
+        solution: solve(OP, problem, data, at.support)?,
         losses,
         certified,
     })
 }
 
-/// The place in the support, the feature to come there, and the loss then.
-fn best_exchange<T: Number>(
-    x: &dyn Matrix<T>,
-    support: &[usize],
-    y: &[f64],
-    squared: &[f64],
-) -> Result<Option<(usize, usize, f64)>> {
-    let (stride, k) = (x.stride(), support.len());
-    let basis = Basis::new(x, support)?;
-    let residual = basis.residual(y);
-    let loss = squares(&residual);
-    // Nothing is lost without a feature that those before it explain: then no other exchange is better than one of it.
-    let lost: Vec<Vec<f64>> = (0..k).map(|place| basis.lost(place)).collect();
-    // Without the feature at a place the residual grows by its lost vector times these.
-    let shares = |u: &Vec<f64>| y.chunks_exact(stride).map(|y| dot(u, y)).collect();
-    let shares: Vec<Vec<f64>> = lost.iter().map(shares).collect();
-    let rows = basis.vectors.iter().chain(&lost).flatten().chain(&residual);
-    let rows: Vec<T> = rows.map(|r| T::of(*r)).collect();
-    let all: Vec<usize> = (0..x.features()).collect();
-    let products = x.correlate(&all, &rows)?;
-    // For each feature the loss with it in the best place, and the place.
-    let mut each = vec![(f64::INFINITY, 0); all.len()];
-    let width = rows.len() / stride;
-    buffer::parallel(&mut each, FEATURES, |from, each| {
-        let mut of_feature = vec![];
-        for (j, best) in (from..).zip(each) {
-            let own = squared[j];
-            if own == 0. || support.contains(&j) {
-                continue;
-            }
-            of_feature.clear();
-            let products = &products[j * width..][..width];
-            of_feature.extend(products.iter().map(|p| Into::<f64>::into(*p)));
-            let (known, rest) = of_feature.split_at(k);
-            let (gains, slopes) = rest.split_at(k);
-            let beyond = (own - squares(known)).max(0.);
-            for (place, (shares, gain)) in shares.iter().zip(gains).enumerate() {
-                let left = beyond + gain * gain;
-                // What the support explains to the last digits says nothing more.
-                if left <= own * T::ROUNDING {
-                    continue;
-                }
-                let (mut grown, mut taken) = (loss, 0.);
-                for (share, slope) in shares.iter().zip(slopes) {
-                    grown += share * share;
-                    taken += (slope + gain * share).powi(2);
-                }
-                let with = 0.5 * (grown - taken / left);
-                if with < best.0 {
-                    *best = (with, place);
+/// Candidates whose numbers are looked at together.
+const CANDIDATES: usize = 16;
+
+/// A support with its loss.
+struct State<'a, T> {
+    problem: &'a Problem,
+    data: &'a Centred<T>,
+    y: &'a [f64],
+    support: Vec<usize>,
+    basis: Basis,
+    residual: Vec<f64>,
+    loss: f64,
+}
+
+/// What the removal of each feature of a support does.
+struct Removals {
+    /// The unit vectors that are lost.
+    lost: Vec<Vec<f64>>,
+    /// The residual grows by the lost vector times these, [C].
+    shares: Vec<Vec<f64>>,
+}
+
+impl<'a, T: Number> State<'a, T> {
+    fn new(
+        problem: &'a Problem,
+        data: &'a Centred<T>,
+        y: &'a [f64],
+        support: Vec<usize>,
+    ) -> Result<Self> {
+        let basis = Basis::new(OP, problem, data, &support)?;
+        let residual = basis.residual(y);
+        Ok(State {
+            loss: 0.5 * squares(&residual),
+            problem,
+            data,
+            y,
+            support,
+            basis,
+            residual,
+        })
+    }
+
+    /// The support after the best exchange, if one lowers the loss by more than rounding.
+    fn better(&self, squared: &[f64]) -> Result<Option<Self>> {
+        // Of a loss that is 0 but for the data's own rounding nothing is left to be lowered.
+        if self.loss <= 0.5 * squares(self.y) * T::ROUNDING.powi(2) {
+            return Ok(None);
+        }
+        let bound = self.loss * (1. - T::ROUNDING);
+        let k = self.support.len();
+        // Nothing is lost without a feature that those before it explain: then no other exchange is better than one of it.
+        let lost: Vec<Vec<f64>> = (0..k).map(|place| self.basis.lost(place)).collect();
+        let outputs = || self.y.chunks_exact(self.data.x.stride());
+        let shares = |u: &Vec<f64>| outputs().map(|y| dot(u, y)).collect();
+        let shares = lost.iter().map(shares).collect();
+        let removals = Removals { lost, shares };
+        let candidates = self.candidates(&removals, squared, bound)?;
+        // Estimates are of the data's dtype; what they promise is looked at in f64.
+        for candidates in candidates.chunks(CANDIDATES) {
+            let rows = columns(self.data.x.as_ref(), candidates)?;
+            let rows = rows.chunks_exact(self.data.x.stride());
+            let exact = candidates.iter().zip(rows).map(|(j, row)| {
+                let (with, place) = self.exact(&removals, row);
+                (with, place, *j)
+            });
+            let mut exact: Vec<_> = exact.filter(|(with, ..)| *with < bound).collect();
+            exact.sort_by(|a, b| a.0.total_cmp(&b.0));
+            for (_, place, j) in exact {
+                let mut support = self.support.clone();
+                support[place] = j;
+                support.sort();
+                let next = State::new(self.problem, self.data, self.y, support)?;
+                if next.loss < bound {
+                    return Ok(Some(next));
                 }
             }
         }
-    });
-    let best = each
-        .iter()
-        .enumerate()
-        .min_by(|a, b| a.1.0.total_cmp(&b.1.0));
-    let best = best.filter(|(_, (with, _))| with.is_finite());
-    Ok(best.map(|(j, (with, place))| (*place, j, *with)))
+        Ok(None)
+    }
+
+    /// Features that may bring the loss below the bound, the most promising first.
+    fn candidates(&self, removals: &Removals, squared: &[f64], bound: f64) -> Result<Vec<usize>> {
+        let k = self.support.len();
+        let vectors = self.basis.vectors.iter().chain(&removals.lost).flatten();
+        let rows: Vec<T> = vectors.chain(&self.residual).map(|r| T::of(*r)).collect();
+        let all: Vec<usize> = (0..squared.len()).collect();
+        let products = self.data.x.correlate(&all, &rows)?;
+        if !squares(&products).is_finite() {
+            return Err(beyond_range(OP));
+        }
+        let width = products.len() / all.len();
+        let mut least = vec![f64::INFINITY; all.len()];
+        buffer::parallel(&mut least, FEATURES, |from, least| {
+            let mut of_feature = vec![];
+            for (j, least) in (from..).zip(least) {
+                let own = squared[j];
+                if own == 0. || self.support.contains(&j) {
+                    continue;
+                }
+                of_feature.clear();
+                let products = &products[j * width..][..width];
+                of_feature.extend(products.iter().map(|p| Into::<f64>::into(*p)));
+                let (known, rest) = of_feature.split_at(k);
+                let (gains, slopes) = rest.split_at(k);
+                let beyond = (own - squares(known)).max(0.);
+                *least = removals
+                    .best(self.loss, beyond, gains, slopes, own * T::ROUNDING)
+                    .0;
+            }
+        });
+        let mut found: Vec<usize> = all.into_iter().filter(|j| least[*j] < bound).collect();
+        found.sort_by(|a, b| least[*a].total_cmp(&least[*b]));
+        Ok(found)
+    }
+
+    /// The loss with the feature of these numbers in the best place, and the place.
+    fn exact(&self, removals: &Removals, row: &[f64]) -> (f64, usize) {
+        let mut left = row.to_vec();
+        // Twice is enough for orthogonality to the last digit.
+        for _ in 0..2 {
+            for q in &self.basis.vectors {
+                let share = dot(q, &left);
+                left.iter_mut().zip(q).for_each(|(v, q)| *v -= share * q);
+            }
+        }
+        let gains: Vec<f64> = removals.lost.iter().map(|u| dot(u, row)).collect();
+        let residual = self.residual.chunks_exact(row.len());
+        let slopes: Vec<f64> = residual.map(|r| dot(r, &left)).collect();
+        let least = squares(row) * T::ROUNDING;
+        removals.best(self.loss, squares(&left), &gains, &slopes, least)
+    }
+}
+
+impl Removals {
+    /// The least loss with a feature in place of another, and the place: from the square that the whole support leaves of the
+    /// feature, its products with the lost vectors and those with the residual. Less of the square than `least` says nothing.
+    fn best(
+        &self,
+        loss: f64,
+        beyond: f64,
+        gains: &[f64],
+        slopes: &[f64],
+        least: f64,
+    ) -> (f64, usize) {
+        let mut best = (f64::INFINITY, 0);
+        for (place, (shares, gain)) in self.shares.iter().zip(gains).enumerate() {
+            let left = beyond + gain * gain;
+            if left <= least {
+                continue;
+            }
+            let (mut grown, mut taken) = (2. * loss, 0.);
+            for (share, slope) in shares.iter().zip(slopes) {
+                grown += share * share;
+                taken += (slope + gain * share).powi(2);
+            }
+            let with = 0.5 * (grown - taken / left);
+            if with < best.0 {
+                best = (with, place);
+            }
+        }
+        best
+    }
 }

@@ -92,7 +92,7 @@ impl<T: Number> Design<T> {
     fn groups<'a>(&'a self, rows: &'a [usize]) -> impl Iterator<Item = (&'a [usize], &'a [T])> {
         let size = self.group();
         let numbers = move |rows: &[usize]| match rows {
-            [first, .., last] if last - first == rows.len() - 1 => {
+            [first, .., last] if last.checked_sub(*first) == Some(rows.len() - 1) => {
                 &self.data[first * self.stride..(last + 1) * self.stride]
             }
             _ => &[],

@@ -103,6 +103,9 @@ fn products_are_their_sums() {
             }
         }
     }
+    // Rows of which only a few make a group.
+    agree::<f32>([23, 3000, 2]);
+    agree::<f64>([23, 9000, 7]);
 }
 
 #[test]
