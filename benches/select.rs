@@ -147,14 +147,17 @@ fn select(c: &mut Criterion) {
                 c.timed(name, || hiht(&problem, &config).unwrap());
             }
         }
+        let config = HihtConfig {
+            lambda: Some(lambda),
+            final_lambda: lambda * 0.97f64.powi(199),
+            rho: 0.97,
+            iterations: 20,
+            ..fixed.clone()
+        };
+        c.timed(format!("{size}/path of 200 x 1"), || {
+            ahiht(&problem, &config).unwrap()
+        });
         if samples < 1000 {
-            let config = HihtConfig {
-                lambda: Some(lambda),
-                final_lambda: lambda * 0.97f64.powi(199),
-                rho: 0.97,
-                iterations: 20,
-                ..fixed.clone()
-            };
             c.timed(format!("{size}/path of 200 x 20"), || {
                 hiht(&problem, &config).unwrap()
             });

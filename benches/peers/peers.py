@@ -416,15 +416,15 @@ def numpy_peer(workloads):
             bench(f"select {n} x {d}, {c} classes, a step", lambda: step(start, first / 2))
             bench(f"select {n} x {d}, {c} classes, dense step", lambda: step(start, first * 1e-12))
 
-            def path():
+            def path(steps):
                 w = np.zeros((d, c), "f4")
                 for i in range(200):
-                    for _ in range(20):
+                    for _ in range(steps):
                         w = step(w, first * 0.97**i)
                 return w
 
-            if n < 1000:
-                bench(f"select {n} x {d}, path of 200 x 20", path)
+            for steps in (1, 20) if n < 1000 else (1,):
+                bench(f"select {n} x {d}, path of 200 x {steps}", lambda: path(steps), repeats=3)
 
 
 def supports(library):

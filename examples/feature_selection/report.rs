@@ -252,9 +252,13 @@ fn study(
         ];
         plot::curves(&output.path(file), &title(what), &panels)?;
     }
-    let objectives = studies.objectives.iter();
-    let lines = objectives.map(|(name, points)| (name.to_string(), points.clone()));
-    let panels = [panel("step", "objective", lines.collect())];
+    // Each method has an objective of its own.
+    let objectives = studies.objectives.iter().map(|group| {
+        let lines = group.iter();
+        let lines = lines.map(|(name, points)| (name.to_string(), points.clone()));
+        panel("step", "objective", lines.collect())
+    });
+    let panels: Vec<Panel> = objectives.collect();
     plot::curves(&output.path("objective.png"), &title("objective"), &panels)
 }
 

@@ -5,7 +5,9 @@ use crate::evaluate::{Classifier, Trial, mean};
 use crate::methods::path;
 use candle_core::Tensor;
 use candle_prob::Result;
-use candle_prob::select::{HihtConfig, Path, Preparation, Problem, Start, ahiht, hiht};
+use candle_prob::select::{
+    Esfs, HihtConfig, Path, Preparation, Problem, Rpmfs, Start, ahiht, hiht,
+};
 
 type Solve = fn(&Problem, &HihtConfig) -> Result<Path>;
 pub type Point = (f64, f64);
@@ -15,8 +17,8 @@ pub struct Studies {
     pub starts: Vec<Line>,
     /// AHIHT and HIHT.
     pub algorithms: Vec<Line>,
-    /// Objectives of AHIHT and HIHT after each step, on all samples.
-    pub objectives: Vec<(&'static str, Vec<Point>)>,
+    /// Objectives after each step, on all samples: a group for each of the functions that are minimized.
+    pub objectives: Vec<Vec<(&'static str, Vec<Point>)>>,
 }
 
 /// Means over trials, over log10 of lambda.
@@ -29,6 +31,8 @@ pub struct Line {
 }
 
 const STEPS: usize = 300;
+/// Of the methods that are told how many.
+const FEATURES: usize = 100;
 
 /// The training samples of a trial, and where a path from zero starts on them.
 struct Ready<'a> {
@@ -81,11 +85,18 @@ pub fn run(
     };
     let labels = Tensor::new(data.labels.as_slice(), data.x.device())?;
     let problem = Problem::classification(&data.x, &labels, &Preparation::default())?;
+    let points = |objectives: Vec<f64>| -> Vec<Point> {
+        let steps = (1..).map(f64::from);
+        steps.zip(objectives).take(STEPS).collect()
+    };
     let objective = |solve: Solve| -> Result<Vec<Point>> {
         let path = solve(&problem, &path(1e-5))?;
         let all = path.solutions().iter().flat_map(|s| &s.objectives);
-        Ok((1..).map(f64::from).zip(all.copied()).take(STEPS).collect())
+        Ok(points(all.copied().collect()))
     };
+    let k = FEATURES.min(problem.features());
+    let rpmfs = Rpmfs::new(k).fit(&data.x, &labels)?;
+    let esfs = Esfs::new(k).fit(&data.x, &labels)?;
     let (scale, seed) = (1e-3, 0);
     Ok(Studies {
         starts: vec![
@@ -97,7 +108,11 @@ pub fn run(
             line("AHIHT", ahiht, Start::Zero)?,
             line("HIHT", hiht, Start::Zero)?,
         ],
-        objectives: vec![("AHIHT", objective(ahiht)?), ("HIHT", objective(hiht)?)],
+        objectives: vec![
+            vec![("AHIHT", objective(ahiht)?), ("HIHT", objective(hiht)?)],
+            vec![("RPMFS", points(rpmfs.objectives))],
+            vec![("ESFS", points(esfs.objectives))],
+        ],
     })
 }
 

@@ -11,8 +11,8 @@ use std::sync::Arc;
 /// Blocks of rows, one after the other.
 pub type Reader = Box<dyn Iterator<Item = Result<Tensor>>>;
 
-/// Data in blocks of rows `[n, d]` that are read from the first to the last for every step, so that no more than one block
-/// is in memory.
+/// Data in blocks of rows `[n, d]` that are read from the first to the last for every step, so that no more than one block is
+/// in memory: as it was read, as numbers, and centred.
 ///
 /// Errors, when they are read: a block of another width or dtype than was said, more or fewer rows than were said, an entry
 /// that is not finite, and what the reader reports.

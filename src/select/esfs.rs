@@ -9,12 +9,12 @@ use candle_core::{Device, Tensor};
 /// Efficient sparse feature selection: k features by the ratio of the scatter between classes to all scatter, then improved
 /// together by projected gradients.
 ///
-/// Formula: `|X W + b - Y Q|_F^2 / 2` is made small over the W with k rows that are not zero, where targets `Y` are coded by
-/// `Q = (Y^T Y)^(-1/2)`: one over the root of the size of the class. For uncorrelated features the minimum has the k largest
-/// `r_i = |x_i^T Y Q|^2 / |x_i|^2` of the centred features, the ratios of linear discriminant analysis (`r / (1 - r)` is between
-/// to within). From there steps `W <- k longest rows of W - X^T (X W - Y Q) / L` follow, where L is doubled until the objective
-/// falls by `1e-3 L / 2` times the squared change: it never rises. Features are ranked by the lengths of their rows, those
-/// that have none by r.
+/// Formula: `|X W + b - Y Q|_F^2 / 2` is made small over the W with k rows that are not zero, where targets `Y` are coded
+/// by `Q = (Y^T Y)^(-1/2)`: one over the root of the size of the class. For uncorrelated features the minimum has the k
+/// largest `r_i = |x_i^T Y Q|^2 / |x_i|^2` of the centred features, the ratios of linear discriminant analysis (`r / (1 -
+/// r)` is between to within). From there steps `W <- k longest rows of W - X^T (X W - Y Q) / L` follow, where L is doubled
+/// until the objective falls by `1e-3 L / 2` times the squared change: it never rises. Features are ranked by the lengths
+/// of their rows, those that have none by r.
 ///
 /// Errors: k of zero or more than there are features, no iterations, a negative tolerance; those of
 /// [`Problem::classification`](super::Problem::classification).

@@ -75,10 +75,11 @@ impl Default for HihtConfig {
 
 /// Feature selection by homotopy iterative hard thresholding: least squares with lambda times the number of features.
 ///
-/// Formula: `min |H (X W - Y)|_F^2 / 2 + lambda |W|_{2,0}` for falling lambda, each started from the solution before. A step
-/// takes W to `V = W - grad / L` and keeps the rows with `|v_i|^2 > 2 lambda / L`; L grows until the objective falls by
-/// `eta / 2` times the squared length of the step. Steps for one lambda end when their squared length is no more than `epsilon`. The
-/// objective never rises beyond rounding. With another [`Loss`] than squares the bias takes steps as the rows do, without a penalty.
+/// Formula: `min |H (X W - Y)|_F^2 / 2 + lambda |W|_{2,0}` for falling lambda, each started from the solution before. A
+/// step takes W to `V = W - grad / L` and keeps the rows with `|v_i|^2 > 2 lambda / L`; L grows until the objective falls
+/// by `eta / 2` times the squared length of the step. Steps for one lambda end when their squared length is no more than
+/// `epsilon`. The objective never rises beyond rounding. With another [`Loss`] than squares the bias takes steps as the
+/// rows do, without a penalty.
 ///
 /// Shapes: see [`Problem`]; a [`Solution`](super::Solution) holds the rows of its support alone. Gradients: none.
 ///

@@ -78,8 +78,8 @@ impl Solution {
         scores(op, x, &self.support, &self.rows, &self.bias)
     }
 
-    /// What the scores leave of the targets of the problem, `Y - X W - b`: `[N, C]`, f64, from sparse rows and blocks as well. A
-    /// sample of weight 0 has no residual: 0.
+    /// What the scores leave of the targets of the problem, `Y - X W - b`: `[N, C]`, f64, from sparse rows and blocks as
+    /// well. A sample of weight 0 has no residual: 0.
     ///
     /// Errors: a problem of fewer features, or of another number of classes or targets.
     pub fn residuals(&self, problem: &Problem) -> Result<Tensor> {

@@ -28,8 +28,8 @@ pub struct Preparation {
 /// of data in [`Blocks`](super::Blocks) nothing: every step reads them again. No gradients.
 ///
 /// Errors: an entry that is not finite, by its row and column; one class, fewer samples than classes, sizes that do not fit
-/// each other; with standardization a constant feature, by its column (without it such a feature is never selected); targets of another dtype
-/// than x; weights that are negative, all zero or of infinite sum.
+/// each other; with standardization a constant feature, by its column (without it such a feature is never selected);
+/// targets of another dtype than x; weights that are negative, all zero or of infinite sum.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};

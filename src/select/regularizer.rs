@@ -19,6 +19,8 @@ pub trait Regularizer {
 ///
 /// Formula: the proximal operator keeps the rows with `|w_i|^2 > 2 step lambda` and sets the others to zero.
 ///
+/// Errors: a lambda that is negative or not finite; a negative step; a matrix of another rank.
+///
 /// ```
 /// use candle_core::{Device, Tensor};
 /// use candle_prob::select::{L20, Regularizer};
@@ -30,8 +32,7 @@ pub trait Regularizer {
 /// # }
 /// ```
 ///
-/// Errors of the constructor: a negative lambda. Source: Sun and Yu (2020), Robust Multi-class Feature Selection via
-/// l2,0-Norm Regularization Minimization, equation 14.
+/// Source: Sun and Yu (2020), Robust Multi-class Feature Selection via l2,0-Norm Regularization Minimization, equation 14.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct L20 {
     lambda: f64,
@@ -40,6 +41,8 @@ pub struct L20 {
 /// `lambda` times the sum of the rows' lengths, the l2,1 norm.
 ///
 /// Formula: the proximal operator is `max(0, 1 - step lambda / |w_i|) w_i`.
+///
+/// Errors: a lambda that is negative or not finite; a negative step; a matrix of another rank.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -52,8 +55,7 @@ pub struct L20 {
 /// # }
 /// ```
 ///
-/// Errors of the constructor: a negative lambda. Source: Yuan and Lin (2006), Model selection and estimation in regression
-/// with grouped variables.
+/// Source: Yuan and Lin (2006), Model selection and estimation in regression with grouped variables.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct L21 {
     lambda: f64,
@@ -62,6 +64,8 @@ pub struct L21 {
 /// No more than `k` rows that are not zero: infinite for matrices with more.
 ///
 /// Formula: the proximal operator keeps the k longest rows, exactly; of equal ones the first.
+///
+/// Errors: a negative step; a matrix of another rank.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};

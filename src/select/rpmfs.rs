@@ -34,9 +34,10 @@ use candle_core::{DType, Device, Tensor};
 /// # }
 /// ```
 ///
-/// Numerics: V, E and the multipliers start at zero, so nothing is drawn and the first W is a ridge regression. The problem is
-/// not convex: the objective falls, but not at every step, and ends at a stationary point. The steps end when the gap, the
-/// larger of `|W - V|_F / |W|_F` and `|X W + b - Y - E|_F / |Y|_F`, is within the tolerance. W solves a system of `N` equations, factored once.
+/// Numerics: V, E and the multipliers start at zero, so nothing is drawn and the first W is a ridge regression. The problem
+/// is not convex: the objective falls, but not at every step, and ends at a stationary point. The steps end when the gap,
+/// the larger of `|W - V|_F / |W|_F` and `|X W + b - Y - E|_F / |Y|_F`, is within the tolerance. W solves a system of `N`
+/// equations, factored once.
 ///
 /// Source: Cai, Nie and Huang (2013), Exact Top-k Feature Selection via l2,0-Norm Constraint. Start and stopping rule are of
 /// this crate.

@@ -25,6 +25,8 @@ use candle_core::Tensor;
 /// ```
 pub trait Selector {
     /// All features, the most relevant first.
+    ///
+    /// Errors: those of [`Problem::classification`], and settings that the method refuses.
     fn rank(&self, x: &Tensor, labels: &Tensor) -> Result<Ranking>;
 }
 

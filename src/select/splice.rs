@@ -24,10 +24,10 @@ pub struct Spliced {
 /// Exchanges a feature of the support for one outside it, the exchange that lowers the least-squares loss most, until none
 /// does.
 ///
-/// Formula: without feature i of the support, let R be the residual and `z_j` what the rest of the support leaves of feature
-/// j; feature j in its place brings the loss to `(|R|^2 - |z_j^T R|^2 / |z_j|^2) / 2`. Without i, R and `z_j` grow along one
-/// vector, so that one pass over the data estimates it for all pairs (i, j). What promises a lower loss is computed again in f64.
-/// A result that is `certified` is a proof that no single exchange is better, up to rounding.
+/// Formula: without feature i of the support, let R be the residual and `z_j` what the rest of the support leaves of
+/// feature j; feature j in its place brings the loss to `(|R|^2 - |z_j^T R|^2 / |z_j|^2) / 2`. Without i, R and `z_j` grow
+/// along one vector, so that one pass over the data estimates it for all pairs (i, j). What promises a lower loss is
+/// computed again in f64. A result that is `certified` is a proof that no single exchange is better, up to rounding.
 ///
 /// Shapes: see [`Problem`]. Gradients: none.
 ///

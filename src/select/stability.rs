@@ -20,7 +20,8 @@ pub struct Stability {
 ///
 /// Shapes: `x` is `[N, d]`, `y` labels `[N]` (u32) or targets `[N, C]` of x's dtype. Gradients: none.
 ///
-/// Errors: no halves; more features than there are; a class of fewer than two samples; those of [`Problem`](super::Problem) and [`ahiht`].
+/// Errors: no halves; more features than there are; a class of fewer than two samples; those of [`Problem`](super::Problem)
+/// and [`ahiht`].
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};

@@ -46,15 +46,16 @@ pub struct Validated {
 /// Cross-validation of the number of features that [`ahiht`] selects: in each fold the path, the ranking and a least-squares
 /// fit see the other folds alone.
 ///
-/// Formula: a sample's class is that of the largest score; the error of targets is `|x W + b - y|^2 / C`. The criteria are those of a normal model with one variance,
-/// `m ln(2 loss / m) + p`, with m targets (weights count) and parameters at `p` 2 (AIC), `ln n` (BIC), and for EBIC beside
-/// them twice the logarithm of the number of supports of that size among all d features.
+/// Formula: a sample's class is that of the largest score; the error of targets is `|x W + b - y|^2 / C`. The criteria are
+/// those of a normal model with one variance, `m ln(2 loss / m) + p`, with m targets (weights count) and parameters at `p`
+/// 2 (AIC), `ln n` (BIC), and for EBIC beside them twice the logarithm of the number of supports of that size among all d
+/// features.
 ///
 /// Shapes: `x` is `[N, d]`, `y` labels `[N]` (u32) or targets `[N, C]` of x's dtype. Folds are stratified: each class is dealt
 /// out evenly. Gradients: none.
 ///
-/// Errors: fewer than two folds, or more than the smallest class, or all targets, has samples; no sizes, or one that the other folds' samples cannot
-/// determine; those of [`Problem`] and [`ahiht`].
+/// Errors: fewer than two folds, or more than the smallest class, or all targets, has samples; no sizes, or one that the
+/// other folds' samples cannot determine; those of [`Problem`] and [`ahiht`].
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
