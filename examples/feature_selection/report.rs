@@ -252,13 +252,21 @@ fn study(
         ];
         plot::curves(&output.path(file), &title(what), &panels)?;
     }
-    // Each method has an objective of its own.
-    let objectives = studies.objectives.iter().map(|group| {
+    // Functions that are not to be compared: a panel for each, and a colour for each line of all of them.
+    let mut colour = 0;
+    let panels = studies.objectives.iter().map(|group| {
+        let names: Vec<&str> = group.iter().map(|(name, _)| *name).collect();
         let lines = group.iter();
         let lines = lines.map(|(name, points)| (name.to_string(), points.clone()));
-        panel("step", "objective", lines.collect())
+        let label = format!("objective of {}", names.join(" and "));
+        let mut panel = panel("step", &label, lines.collect());
+        for curve in &mut panel.curves {
+            curve.colour = colour;
+            colour += 1;
+        }
+        panel
     });
-    let panels: Vec<Panel> = objectives.collect();
+    let panels: Vec<Panel> = panels.collect();
     plot::curves(&output.path("objective.png"), &title("objective"), &panels)
 }
 

@@ -392,12 +392,16 @@ fn step_row<T: Number>(
     lipschitz: f64,
     row: &mut [T],
 ) -> bool {
+    // One loop: rows are short, and there are many.
+    let mut square = 0.;
     for (k, (row, slope)) in row.iter_mut().zip(slope).enumerate() {
         let w: f64 = own.map_or(0., |own| own[k].into());
         let slope: f64 = (*slope).into();
         *row = T::of(w - slope / lipschitz);
+        let rounded: f64 = (*row).into();
+        square += rounded * rounded;
     }
-    squares(row) > 2. * lambda / lipschitz
+    square > 2. * lambda / lipschitz
 }
 
 impl<T: Number> Point<T> {
