@@ -120,7 +120,8 @@ impl Blocks {
         spreads: bool,
     ) -> Result<(Vec<f64>, Vec<f64>)> {
         let features = self.size[1];
-        let mut means = vec![0.; features];
+        // Beside the first row, so that the mean of a constant is exact.
+        let (mut means, mut first) = (vec![0.; features], vec![]);
         let number = |x: &T| -> f64 { (*x).into() };
         self.each::<T>(|from, block| {
             let rows = block.chunks_exact(features);
@@ -130,13 +131,17 @@ impl Blocks {
                 rows.clone().map(|row| row.iter().map(number)),
                 from,
             )?;
+            if first.is_empty() {
+                first = block[..features].iter().map(number).collect();
+            }
             for (row, w) in rows.zip(&weights.weights[from..]) {
-                for (mean, x) in means.iter_mut().zip(row) {
-                    *mean += w * number(x) / weights.total;
+                for ((mean, first), x) in means.iter_mut().zip(&first).zip(row) {
+                    *mean += w * (number(x) - first) / weights.total;
                 }
             }
             Ok(())
         })?;
+        means.iter_mut().zip(&first).for_each(|(m, f)| *m += f);
         if !spreads {
             return Ok((means, vec![]));
         }

@@ -135,7 +135,10 @@ fn dense_moments<T: Number + WithDType>(
     let x = x.to_device(&Device::Cpu)?.contiguous()?;
     let view = View::new(&x)?;
     let values = view.as_slice::<T>()?;
-    let means = weighted_means(values, features, weights, |_, x| x);
+    // Beside the first row, so that the mean of a constant is exact.
+    let first: Vec<f64> = values[..features].iter().map(|x| (*x).into()).collect();
+    let mut means = weighted_means(values, features, weights, |i, x| x - first[i]);
+    means.iter_mut().zip(&first).for_each(|(m, f)| *m += f);
     // Every entry is in a mean, with weight 0 too, and none that is not finite leaves it finite.
     if means.iter().any(|mean| !mean.is_finite()) {
         let rows = values.chunks_exact(features);

@@ -25,9 +25,9 @@ pub struct Forward {
 ///
 /// Shapes: see [`Problem`]. Gradients: none.
 ///
-/// Errors: no features, more than there are, or as many as there are samples; data whose squares are beyond the range of their
-/// dtype. The order is shorter than `k` where the features
-/// taken leave of the squares of all others less than 1e-5 (f64: 1e-13), but not where they explain the targets.
+/// Errors: no features, more than there are, or as many as there are samples; data whose squares are beyond the range of
+/// their dtype. The order is shorter than `k` where the features taken leave of the squares of all others less than 1e-5
+/// (f64: 1e-13), but not where they explain the targets.
 ///
 /// ```
 /// use candle_core::{DType, Device};

@@ -16,7 +16,7 @@ pub struct HihtConfig {
     /// Each lambda is the one before times rho, between 0 and 1.
     pub rho: f64,
     /// The first L; none: 1.01 times an estimate, from below, of the largest eigenvalue of the centred data's second moments,
-    /// above which every step descends for squares and softmax.
+    /// above which every step descends for squares.
     pub lipschitz: Option<f64>,
     /// L is raised by this factor, above 1, until a step descends enough.
     pub gamma: f64,

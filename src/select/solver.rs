@@ -44,6 +44,8 @@ pub(super) struct Solver<'a, T> {
     targets: Vec<f64>,
     /// Lengths of the features.
     lengths: Vec<f64>,
+    /// Features that are never selected: what centring left of them is rounding.
+    constant: Vec<bool>,
     /// The residual of the last time that all slopes were computed, and their lengths then.
     known: Option<(Vec<T>, Vec<f64>)>,
 }
@@ -63,14 +65,17 @@ impl<'a, T: Number> Solver<'a, T> {
             let (arg, expected) = ("loss", "squares or robust for targets that are no classes");
             return Err(Error::value(op, arg, expected, "Softmax"));
         }
-        let lengths = problem.squared_lengths(data)?;
+        let lengths = data.x.lengths()?;
+        let all = lengths.iter().enumerate();
+        let constant = all.map(|(i, l)| !problem.varies(data, i, l * l));
         Ok(Solver {
             op,
             problem,
             data,
             config,
             targets,
-            lengths: lengths.into_iter().map(f64::sqrt).collect(),
+            constant: constant.collect(),
+            lengths,
             known: None,
         })
     }
@@ -217,7 +222,7 @@ impl<'a, T: Number> Solver<'a, T> {
         }
         let next = |i: usize, slope: &[T], row: &mut [T]| {
             let own = places[i].map(|place| &at.w.values[place * c..][..c]);
-            step_row(own, slope, lambda, lipschitz, row)
+            step_row(own, slope, lambda, lipschitz, row) && !self.constant[i]
         };
         let swept = self.data.x.sweep(&at.residual, &self.origin(), &next)?;
         self.known = None;
@@ -258,7 +263,7 @@ impl<'a, T: Number> Solver<'a, T> {
         let mut row = vec![T::default(); c];
         for (i, slope) in slopes.features.iter().zip(slopes.values.chunks_exact(c)) {
             let own = active.next_if(|(a, _)| *a == i).map(|(_, own)| own);
-            if step_row(own, slope, lambda, lipschitz, &mut row) {
+            if step_row(own, slope, lambda, lipschitz, &mut row) && !self.constant[*i] {
                 kept.features.push(*i);
                 kept.values.extend(&row);
             }
@@ -348,24 +353,27 @@ impl<'a, T: Number> Solver<'a, T> {
     /// A little above the largest eigenvalue.
     fn first_lipschitz(&self) -> Result<f64> {
         let value = eigenvalue::largest(self.data.x.as_ref())?;
-        let longest = self.lengths.iter().copied().fold(0., f64::max);
+        let varying = self.lengths.iter().zip(&self.constant);
+        let varying = varying.filter(|(_, constant)| !**constant);
+        let longest = varying.map(|(length, _)| *length).fold(0., f64::max);
         let digits: f64 = T::of(longest * longest * T::ROUNDING).into();
         if longest > 0. && digits == 0. {
             let expected = "numbers whose squares are not 0 in their dtype";
             return Err(Error::value(self.op, "x", expected, "smaller ones"));
         }
         // Where nothing varies, no step goes anywhere.
-        Ok(if value == 0. { 1. } else { 1.01 * value })
+        Ok(if longest == 0. { 1. } else { 1.01 * value })
     }
 
     /// Where a step from this point has its first row.
     fn first_lambda(&self, at: &Point<T>, lipschitz: f64) -> Result<f64> {
         let all: Vec<usize> = (0..self.data.x.features()).collect();
         let slopes = self.data.x.correlate(&all, &at.residual)?;
-        let largest = slopes
-            .chunks_exact(self.outputs())
-            .map(squares)
-            .fold(0., f64::max);
+        let squares = slopes.chunks_exact(self.outputs()).map(squares);
+        let varying = squares
+            .zip(&self.constant)
+            .filter(|(_, constant)| !**constant);
+        let largest = varying.map(|(square, _)| square).fold(0., f64::max);
         // A little below the tie that rounding would decide.
         Ok((0.499 * largest / lipschitz).max(self.config.final_lambda))
     }
@@ -375,7 +383,9 @@ impl<'a, T: Number> Solver<'a, T> {
         let c = self.outputs();
         let all: Vec<usize> = (0..self.data.x.features()).collect();
         let slopes = self.data.x.correlate(&all, &at.residual)?;
-        let slopes: Vec<f64> = slopes.chunks_exact(c).map(squares).collect();
+        let slopes = slopes.chunks_exact(c).map(squares).zip(&self.constant);
+        let slopes = slopes.map(|(square, constant)| if *constant { 0. } else { square });
+        let slopes: Vec<f64> = slopes.collect();
         let mut scores = vec![0.; all.len()];
         for (i, row) in at.w.features.iter().zip(at.w.values.chunks_exact(c)) {
             scores[*i] = squares(row).sqrt();

@@ -121,26 +121,35 @@ impl Csr {
         op: &'static str,
         weights: &Weights,
     ) -> Result<(Vec<f64>, Vec<f64>)> {
+        // Of each feature: its first entry and what the others are beside it, so that a constant is exact; the weight of the
+        // entries, and how many samples have none.
+        let mut first = vec![None; self.features];
         let mut means = vec![0.; self.features];
+        let mut present = vec![0.; self.features];
+        let mut left = vec![weights.weights.len(); self.features];
         for (n, i, x) in self.entries() {
             if !x.is_finite() {
                 let found = format!("{x} in row {n}, column {i}");
                 return Err(Error::value(op, "x", "finite numbers", found));
             }
-            means[i] += weights.weights[n] * x / weights.total;
-        }
-        // Of each feature: the squares of its entries from the mean, the weight of those that are zero, and their number, as
-        // the weight of none would not be 0 to the last digit.
-        let mut spreads = vec![0.; self.features];
-        let mut zeros = vec![weights.total; self.features];
-        let mut left = vec![weights.weights.len(); self.features];
-        for (n, i, x) in self.entries() {
-            spreads[i] += weights.weights[n] * (x - means[i]).powi(2);
-            zeros[i] -= weights.weights[n];
+            let w = weights.weights[n];
+            means[i] += w * (x - *first[i].get_or_insert(x));
+            present[i] += w;
             left[i] -= 1;
         }
+        for (i, mean) in means.iter_mut().enumerate() {
+            if left[i] == 0 {
+                present[i] = weights.total;
+            }
+            // The share of all samples is 1 to the last digit.
+            *mean = *mean / weights.total + first[i].unwrap_or(0.) * (present[i] / weights.total);
+        }
+        let mut spreads = vec![0.; self.features];
+        for (n, i, x) in self.entries() {
+            spreads[i] += weights.weights[n] * (x - means[i]).powi(2);
+        }
         for (i, spread) in spreads.iter_mut().enumerate() {
-            let zeros = if left[i] == 0 { 0. } else { zeros[i].max(0.) };
+            let zeros = (weights.total - present[i]).max(0.);
             *spread = ((*spread + zeros * means[i].powi(2)) / weights.total).sqrt();
         }
         Ok((means, spreads))
@@ -169,6 +178,11 @@ impl Csr {
             values,
             means: scaled.map(|(mean, scale)| mean / scale).collect(),
             roots: weights.roots.clone(),
+            exact: weights
+                .roots
+                .iter()
+                .chain(&moments.scales)
+                .all(|x| *x == 1.),
         }
     }
 }
@@ -181,6 +195,8 @@ pub(super) struct Columns<T> {
     values: Vec<T>,
     means: Vec<f64>,
     roots: Vec<f64>,
+    /// Whether the values are those that came.
+    exact: bool,
 }
 
 impl<T: Number> Columns<T> {
@@ -202,9 +218,9 @@ impl<T: Number> Matrix<T> for Columns<T> {
         self.roots.len()
     }
 
-    /// Values are rounded to f32 before their means are taken away.
+    /// Values that were multiplied are rounded to f32 before their means are taken away.
     fn rounding(&self) -> f64 {
-        1e-6
+        if self.exact { 1e-12 } else { 1e-6 }
     }
 
     fn lengths(&self) -> Result<Vec<f64>> {
