@@ -24,6 +24,7 @@ mod loss;
 mod matrix;
 mod mrmr;
 mod path;
+mod point;
 mod problem;
 mod regularizer;
 mod relieff;

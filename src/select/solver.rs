@@ -9,27 +9,12 @@ use super::hiht::{HihtConfig, Start};
 use super::loss::Loss;
 use super::matrix::{squared_gap, squares};
 use super::path::{Path, Ranking, Solution};
+use super::point::{Point, Rows, squared_change, step_row};
 use super::problem::{Centred, Problem, beyond_range};
 use crate::error::{Error, Result};
 use crate::kernels::design::Number;
 use crate::rng::Rng;
 use candle_core::{DType, Device};
-
-/// Rows of W that are not zero: features in order, `[C]` numbers each.
-#[derive(Debug, Clone, Default)]
-struct Rows<T> {
-    features: Vec<usize>,
-    values: Vec<T>,
-}
-
-/// W, the bias, the loss there, and its slopes to the scores `X W + b`: for squares the residual. The bias is that of
-/// centred features, and not used for squares.
-struct Point<T> {
-    w: Rows<T>,
-    bias: Vec<f64>,
-    residual: Vec<T>,
-    loss: f64,
-}
 
 /// All slopes, and the first try of a step: W with its scores.
 type Tried<T> = (Rows<T>, Option<(Rows<T>, Vec<T>)>);
@@ -392,59 +377,4 @@ impl<'a, T: Number> Solver<'a, T> {
         }
         Ok(Ranking::new(scores, &slopes))
     }
-}
-
-/// A row after a step; whether it is long enough to stay.
-fn step_row<T: Number>(
-    own: Option<&[T]>,
-    slope: &[T],
-    lambda: f64,
-    lipschitz: f64,
-    row: &mut [T],
-) -> bool {
-    // One loop: rows are short, and there are many.
-    let mut square = 0.;
-    for (k, (row, slope)) in row.iter_mut().zip(slope).enumerate() {
-        let w: f64 = own.map_or(0., |own| own[k].into());
-        let slope: f64 = (*slope).into();
-        *row = T::of(w - slope / lipschitz);
-        let rounded: f64 = (*row).into();
-        square += rounded * rounded;
-    }
-    square > 2. * lambda / lipschitz
-}
-
-impl<T: Number> Point<T> {
-    fn objective(&self, lambda: f64) -> f64 {
-        self.loss + lambda * self.w.features.len() as f64
-    }
-}
-
-impl<T: Number> Rows<T> {
-    fn rows(&self, outputs: usize) -> Vec<Vec<f64>> {
-        let row = |row: &[T]| row.iter().map(|w| (*w).into()).collect();
-        self.values.chunks_exact(outputs).map(row).collect()
-    }
-}
-
-fn squared_change<T: Number>(a: &Rows<T>, b: &Rows<T>, outputs: usize) -> f64 {
-    if a.features == b.features {
-        return squared_gap(&a.values, &b.values);
-    }
-    let mut rest = b
-        .features
-        .iter()
-        .zip(b.values.chunks_exact(outputs))
-        .peekable();
-    let mut total = 0.;
-    for (i, own) in a.features.iter().zip(a.values.chunks_exact(outputs)) {
-        while let Some((_, other)) = rest.next_if(|(j, _)| *j < i) {
-            total += squares(other);
-        }
-        total += match rest.next_if(|(j, _)| *j == i) {
-            Some((_, other)) => squared_gap(own, other),
-            None => squares(own),
-        };
-    }
-    total + rest.map(|(_, other)| squares(other)).sum::<f64>()
 }

@@ -26,8 +26,9 @@ pub struct Spliced {
 ///
 /// Formula: without feature i of the support, let R be the residual and `z_j` what the rest of the support leaves of
 /// feature j; feature j in its place brings the loss to `(|R|^2 - |z_j^T R|^2 / |z_j|^2) / 2`. Without i, R and `z_j` grow
-/// along one vector, so that one pass over the data estimates it for all pairs (i, j). What promises a lower loss is
-/// computed again in f64. A result that is `certified` is a proof that no single exchange is better, up to rounding.
+/// along one vector, so that one pass over the data estimates it for all pairs (i, j). What may lower the loss, for all that
+/// the estimate's rounding hides, is computed again in f64: a result that is `certified` has no better single exchange, up
+/// to rounding.
 ///
 /// Shapes: see [`Problem`]. Gradients: none.
 ///
@@ -49,10 +50,10 @@ pub struct Spliced {
 /// # }
 /// ```
 ///
-/// Numerics: an exchange counts as better by 1e-5 of the loss (f64: 1e-13), and a feature as explained where the others leave less
-/// than 1e-5 (1e-12) of its length, as in [`LeastSquares::on`]; a loss below 1e-10 (1e-26) of that of the squared targets is 0. An
-/// exchange takes `(2 k + C) N d` multiplications and memory for `(2 k + C) d` numbers, for a support of k features. Blocks are read
-/// once for that, and once for every 16 features that are looked at in f64.
+/// Numerics: an exchange counts as better by 1e-5 of the loss (f64: 1e-13), and a feature as explained where the others
+/// leave less than 1e-5 (1e-12) of its length, as in [`LeastSquares::on`]; a loss below 1e-10 (1e-26) of that of the squared
+/// targets is 0. An exchange takes `(2 k + C) N d` multiplications and memory for `(2 k + C) d` numbers, for a support of k
+/// features. Blocks are read for the estimates, for every 16 features that are looked at in f64, and for each support.
 ///
 /// Source: Zhu, Wen, Zhu, Zhang and Wang (2020), A polynomial algorithm for best-subset selection problem, whose splicing
 /// ranks exchanges by the worth of features one by one; here the worth of the pair is exact.
