@@ -43,6 +43,9 @@ pub struct Preparation {
 /// # }
 /// ```
 ///
+/// Numerics: a feature counts as constant where its spread is below 1e-12 of its mean, 1e-6 for sparse rows with weights or
+/// standardization, whose products are rounded to f32.
+///
 /// Source: Sun and Yu (2020), Robust Multi-class Feature Selection via l2,0-Norm Regularization Minimization, equations 5 to
 /// 9.
 #[derive(Debug, Clone)]
