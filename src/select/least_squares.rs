@@ -132,7 +132,7 @@ pub(super) fn check_support(
     }
 }
 
-pub(super) fn solve<T: Number>(
+fn solve<T: Number>(
     op: &'static str,
     problem: &Problem,
     data: &Centred<T>,
@@ -140,13 +140,7 @@ pub(super) fn solve<T: Number>(
 ) -> Result<LeastSquares> {
     let y: Vec<f64> = data.y.iter().map(|y| (*y).into()).collect();
     let basis = Basis::new(op, problem, data, &support)?;
-    let (rows, bias) = problem.as_came(&support, &basis.solve(&y), &problem.means[1]);
-    Ok(LeastSquares {
-        loss: basis.loss(&y),
-        support,
-        rows,
-        bias,
-    })
+    Ok(basis.fit(problem, &y, support))
 }
 
 /// The numbers of these features, [features, stride].
@@ -255,8 +249,15 @@ impl Basis {
         rest
     }
 
-    pub(super) fn loss(&self, y: &[f64]) -> f64 {
-        0.5 * squares(&self.residual(y))
+    /// The solution on the support whose basis this is.
+    pub(super) fn fit(&self, problem: &Problem, y: &[f64], support: Vec<usize>) -> LeastSquares {
+        let (rows, bias) = problem.as_came(&support, &self.solve(y), &problem.means[1]);
+        LeastSquares {
+            loss: 0.5 * squares(&self.residual(y)),
+            support,
+            rows,
+            bias,
+        }
     }
 
     /// The features' rows of the least-squares solution; that of a feature that others explain is zero.
