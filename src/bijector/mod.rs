@@ -15,7 +15,8 @@
 //! bijector goes through `testing::check_bijector` of the feature `testing`.
 
 use crate::error::{Error, Result};
-use candle_core::{D, Tensor};
+use crate::kernels::reduce;
+use candle_core::Tensor;
 
 /// An invertible map.
 pub trait Bijector {
@@ -132,7 +133,7 @@ fn check_rank([op, arg]: [&'static str; 2], x: &Tensor, rank: usize) -> Result<(
 /// Sums over the last dims.
 fn sum_last(mut x: Tensor, dims: usize) -> Result<Tensor> {
     for _ in 0..dims {
-        x = x.sum(D::Minus1)?;
+        x = reduce::sum(&x)?;
     }
     Ok(x)
 }

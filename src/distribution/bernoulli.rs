@@ -1,6 +1,6 @@
 //! The Bernoulli distribution.
 
-use super::counts::{Odds, deviance};
+use super::counts::{Odds, bernoulli_kl, deviance};
 use super::parameters::Domain;
 use super::*;
 use crate::kernels::logits::bernoulli_log_prob;
@@ -256,21 +256,36 @@ impl Entropy for Bernoulli {
 impl Kl for Bernoulli {
     fn kl(&self, other: &Bernoulli) -> Result<Tensor> {
         let op = "Bernoulli::kl";
-        let [a, b] =
-            shape::broadcast_parameters(op, [("self", &self.logits), ("other", &other.logits)])?;
-        // Swapping 0 and 1 leaves the divergence alone; done where self prefers 1, its logit is a = -|l| and its
-        // probability of 1 small and exact: KL = softplus(b) - softplus(a) - (b - a) sigmoid(a).
-        let one = a.ones_like()?.detach();
-        let sign = a.gt(0.)?.where_cond(&one.neg()?, &one)?;
-        // Both by the same sign: abs would choose its own slope at 0.
-        let (a, b) = ((a * &sign)?, (b * sign)?);
-        let (e, softplus_a) = log1p_exp_neg(&a.neg()?)?;
-        let (_, log1p_b) = log1p_exp_neg(&b.abs()?)?;
-        let softplus_b = (b.relu()? + log1p_b)?;
-        let p = (&e / (&e + 1.)?)?;
-        // A side that cannot happen counts 0, also where b - a is infinite.
-        let rest = p.eq(0.)?.where_cond(&p.zeros_like()?, &(b - a)?)?;
-        Ok(((softplus_b - softplus_a)? - (rest * p)?)?)
+        shape::broadcast_parameters(op, [("self", &self.logits), ("other", &other.logits)])?;
+        formula(Divergence, [&self.logits, &other.logits])
+    }
+}
+
+/// `p ln(p / q) + (1 - p) ln((1 - p) / (1 - q))` from two logits, as two deviances: neither is negative, and near equality they
+/// keep their digits.
+#[derive(Clone, Copy)]
+struct Divergence;
+
+impl Formula<2> for Divergence {
+    const NAME: &'static str = "bernoulli-kl";
+
+    #[inline(always)]
+    fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
+        let (to, from) = (b.value(), a.value());
+        let kl = bernoulli_kl(Odds::Logits.probs(from), Odds::Logits.logs(to));
+        R::function([a, b], kl, || {
+            let [p, not_p] = Odds::Logits.probs(from);
+            let [q, not_q] = Odds::Logits.probs(to);
+            // A side that cannot happen counts 0, also where the difference is infinite.
+            let weight = p * not_p;
+            let own = if weight == 0. {
+                0.
+            } else {
+                weight * (from - to)
+            };
+            let other = if from > 0. { not_p - not_q } else { q - p };
+            [own, other]
+        })
     }
 }
 

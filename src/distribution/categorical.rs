@@ -4,7 +4,8 @@ use super::counts::double;
 use super::parameters::Domain;
 use super::*;
 use crate::kernels::logits::{
-    categorical_log_prob, categorical_quantile, categorical_sample, log_softmax, log_sum_exp,
+    categorical_entropy, categorical_kl, categorical_log_prob, categorical_quantile,
+    categorical_sample, log_softmax, log_sum_exp,
 };
 use crate::kernels::pointwise::{Formula, Real, formula};
 use crate::kernels::range::{End, first_outside};
@@ -242,12 +243,6 @@ impl Cdf for Categorical {
     }
 }
 
-/// `p * x`, 0 where p is 0: a class that cannot happen counts nothing, whatever its logarithm.
-fn weigh(p: &Tensor, x: &Tensor) -> Result<Tensor> {
-    let x = p.eq(0.)?.where_cond(&x.zeros_like()?, x)?;
-    Ok((p * x)?)
-}
-
 impl Mode for Categorical {
     /// The class of the largest logit, u32; the first of those that tie.
     fn mode(&self) -> Result<Tensor> {
@@ -261,10 +256,7 @@ impl Mode for Categorical {
 
 impl Entropy for Categorical {
     fn entropy(&self) -> Result<Tensor> {
-        let log_probs = self.log_probs()?;
-        Ok(weigh(&log_probs.exp()?, &log_probs)?
-            .sum(D::Minus1)?
-            .neg()?)
+        categorical_entropy(&self.logits)
     }
 }
 
@@ -279,8 +271,8 @@ impl Kl for Categorical {
                 other.logits.dims(),
             ));
         }
-        let (p, q) = (self.log_probs()?, other.log_probs()?);
-        let [p, q] = shape::broadcast_parameters("Categorical::kl", [("self", &p), ("other", &q)])?;
-        Ok(weigh(&p.exp()?, &(&p - &q)?)?.sum(D::Minus1)?)
+        let (p, q) = (&self.logits, &other.logits);
+        shape::broadcast_parameters("Categorical::kl", [("self", p), ("other", q)])?;
+        categorical_kl(p, q)
     }
 }

@@ -68,7 +68,7 @@ pub(super) fn sum_last(x: Tensor, dims: usize) -> Result<Tensor> {
     } else {
         x
     };
-    Ok(x.sum(candle_core::D::Minus1)?)
+    crate::kernels::reduce::sum(&x)
 }
 
 impl<D: Distribution> Distribution for Independent<D> {

@@ -3,6 +3,7 @@
 use super::covariance::{self, Gaussian, check_matrix, diagonal, diagonal_rows, product};
 use super::parameters::Domain;
 use super::*;
+use crate::kernels::reduce;
 use crate::kernels::triangular::{cholesky, solve};
 use candle_core::{D, DType, Device};
 use std::f64::consts::TAU;
@@ -146,10 +147,12 @@ impl Distribution for LowRankMultivariateNormal {
         let op = "LowRankMultivariateNormal::log_prob";
         shape::same_kind(op, "value", value, &self.loc)?;
         shape::value_shape(op, value, &self.batch, &self.event)?;
-        let distance = self.distance(&wide(value)?.broadcast_sub(&wide(&self.loc)?)?)?;
         let constant = (self.wide_log_det()? + self.event[0] as f64 * TAU.ln())?;
-        let total = (distance.broadcast_add(&constant)? * -0.5)?;
-        Ok(total.to_dtype(value.dtype())?)
+        shield::shielded(value, 1, |value| {
+            let distance = self.distance(&wide(value)?.broadcast_sub(&wide(&self.loc)?)?)?;
+            let total = (distance.broadcast_add(&constant)? * -0.5)?;
+            Ok(total.to_dtype(value.dtype())?)
+        })
     }
 }
 
@@ -161,7 +164,7 @@ impl Moments for LowRankMultivariateNormal {
     }
 
     fn variance(&self) -> Result<Tensor> {
-        Ok((self.factor.sqr()?.sum(D::Minus1)? + &self.diag)?)
+        Ok((reduce::sum(&self.factor.sqr()?)? + &self.diag)?)
     }
 }
 
@@ -175,7 +178,7 @@ impl Entropy for LowRankMultivariateNormal {
     /// `(ln det(W W^T + diag(D)) + d (1 + ln(2 pi))) / 2`.
     fn entropy(&self) -> Result<Tensor> {
         let constant = self.event[0] as f64 * (1. + TAU.ln());
-        Ok(((self.log_det()? + constant)? * 0.5)?)
+        Ok(((self.log_det(self.diag.dtype())? + constant)? * 0.5)?)
     }
 }
 
@@ -184,19 +187,24 @@ impl Gaussian for LowRankMultivariateNormal {
         &self.loc
     }
 
-    fn roots(&self) -> Result<Tensor> {
+    fn roots(&self, dtype: DType) -> Result<Tensor> {
         let rank = self.factor.rank();
         let order: Vec<usize> = [rank - 1].into_iter().chain(0..rank - 1).collect();
-        let low = self.factor.permute(order)?.contiguous()?;
-        Ok(Tensor::cat(&[low, diagonal_rows(&self.diag.sqrt()?)?], 0)?)
+        let low = self.factor.to_dtype(dtype)?.permute(order)?.contiguous()?;
+        let diagonal = self.diag.to_dtype(dtype)?.sqrt()?;
+        Ok(Tensor::cat(&[low, diagonal_rows(&diagonal)?], 0)?)
+    }
+
+    fn root_diagonal(&self) -> Result<Option<Tensor>> {
+        Ok(None)
     }
 
     fn squared_length(&self, x: &Tensor) -> Result<Tensor> {
         Ok(self.distance(&wide(x)?)?.to_dtype(x.dtype())?)
     }
 
-    fn log_det(&self) -> Result<Tensor> {
-        Ok(self.wide_log_det()?.to_dtype(self.diag.dtype())?)
+    fn log_det(&self, dtype: DType) -> Result<Tensor> {
+        Ok(self.wide_log_det()?.to_dtype(dtype)?)
     }
 }
 

@@ -296,6 +296,7 @@ mod parameters;
 mod pareto;
 mod poisson;
 mod relaxed;
+mod shield;
 mod student_t;
 mod to_laplace;
 mod transformed;

@@ -6,8 +6,9 @@ use super::*;
 use crate::kernels::activation::Activation;
 use crate::kernels::dense::{Layer, mlp};
 use crate::kernels::range::{End, first_outside};
+use crate::kernels::reduce;
 use crate::kernels::triangular::squared_distance;
-use candle_core::D;
+use candle_core::{D, DType};
 use std::f64::consts::TAU;
 
 /// Normal distribution on vectors of d elements with mean `loc` and covariance `scale_tril scale_tril^T`.
@@ -113,7 +114,7 @@ impl MultivariateNormal {
 
     /// `sum_i ln L_ii`.
     fn half_log_det(&self) -> Result<Tensor> {
-        Ok(diagonal(&self.scale_tril)?.log()?.sum(D::Minus1)?)
+        reduce::sum(&diagonal(&self.scale_tril)?.log()?)
     }
 }
 
@@ -170,7 +171,7 @@ impl Moments for MultivariateNormal {
     }
 
     fn variance(&self) -> Result<Tensor> {
-        Ok(self.scale_tril()?.sqr()?.sum(D::Minus1)?)
+        reduce::sum(&self.scale_tril()?.sqr()?)
     }
 }
 
@@ -193,24 +194,26 @@ impl Gaussian for MultivariateNormal {
         &self.loc
     }
 
-    fn roots(&self) -> Result<Tensor> {
-        let roots = self.scale_tril()?;
+    fn roots(&self, dtype: DType) -> Result<Tensor> {
+        let roots = self.scale_tril()?.to_dtype(dtype)?;
         let rank = roots.rank();
         // Columns first.
         let order: Vec<usize> = [rank - 1].into_iter().chain(0..rank - 1).collect();
         Ok(roots.permute(order)?.contiguous()?)
     }
 
-    fn squared_length(&self, x: &Tensor) -> Result<Tensor> {
-        squared_distance(
-            x,
-            &Tensor::zeros(self.dims(), x.dtype(), x.device())?,
-            &self.scale_tril,
-        )
+    fn root_diagonal(&self) -> Result<Option<Tensor>> {
+        diagonal(&self.scale_tril).map(Some)
     }
 
-    fn log_det(&self) -> Result<Tensor> {
-        Ok((self.half_log_det()? * 2.)?)
+    fn squared_length(&self, x: &Tensor) -> Result<Tensor> {
+        let zero = Tensor::zeros(self.dims(), x.dtype(), x.device())?;
+        squared_distance(x, &zero, &self.scale_tril.to_dtype(x.dtype())?)
+    }
+
+    fn log_det(&self, dtype: DType) -> Result<Tensor> {
+        let wide = self.scale_tril.to_dtype(dtype)?;
+        reduce::sum(&(diagonal(&wide)?.log()? * 2.)?)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::kernels::gaussian::{self, Spread};
+use crate::kernels::reduce;
 use candle_core::{DType, Device};
 
 /// Normal distribution on vectors of D independent elements.
@@ -198,7 +199,7 @@ impl Mode for MultivariateNormalDiag {
 
 impl Entropy for MultivariateNormalDiag {
     fn entropy(&self) -> Result<Tensor> {
-        Ok(self.elements.entropies()?.sum(candle_core::D::Minus1)?)
+        reduce::sum(&self.elements.entropies()?)
     }
 }
 

@@ -184,20 +184,10 @@ impl Normal {
                 other.loc.dims(),
             ));
         }
-        // Different kinds meet as log-variances.
-        let kind = if self.kind == other.kind {
-            self.kind
-        } else {
-            Spread::LogVar
-        };
-        let spread = |normal: &Normal| match (kind, normal.kind) {
-            (Spread::LogVar, Spread::Scale) => Ok((normal.given[1].log()? * 2.)?),
-            _ => Ok::<_, Error>(normal.given[1].clone()),
-        };
-        gaussian::kl(
-            kind,
-            [&self.given[0], &spread(self)?],
-            [&other.given[0], &spread(other)?],
+        gaussian::kl_of_kinds(
+            [self.kind, other.kind],
+            self.given.each_ref(),
+            other.given.each_ref(),
             event,
         )
     }

@@ -1,6 +1,7 @@
 //! The categorical distribution over one-hot vectors.
 
 use super::*;
+use crate::kernels::reduce;
 use candle_core::{D, DType};
 
 /// Categorical distribution whose values are one-hot vectors.
@@ -74,7 +75,7 @@ impl OneHotCategorical {
 /// 0 where a row is one-hot, else -inf; NaN where it has a NaN.
 fn no_one_hot(value: &Tensor) -> Result<Tensor> {
     let bits = (value.eq(0.)? + value.eq(1.)?)?.to_dtype(DType::F32)?;
-    let inside = (bits.min(D::Minus1)?.eq(1.)? * value.sum(D::Minus1)?.eq(1.)?)?;
+    let inside = (bits.min(D::Minus1)?.eq(1.)? * reduce::sum(value)?.eq(1.)?)?;
     let nan = value.ne(value)?.max(D::Minus1)?;
     let zero = inside.to_dtype(value.dtype())?.zeros_like()?;
     let outside = inside.where_cond(&zero, &(&zero + f64::NEG_INFINITY)?)?;

@@ -3,6 +3,7 @@
 use super::parameters::{Domain, Parameters};
 use super::*;
 use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::reduce;
 use crate::kernels::special::lgamma;
 use crate::special::log_softmax;
 use candle_core::D;
@@ -321,8 +322,10 @@ impl RelaxedOneHotCategorical {
         let op = "RelaxedOneHotCategorical::log_prob_of_log";
         shape::same_kind(op, "log_value", log_value, &self.logits)?;
         shape::value_shape(op, log_value, &self.batch, &self.event)?;
-        let density = self.density(&counts::double(log_value)?)?;
-        Ok(density.to_dtype(self.logits.dtype())?)
+        shield::shielded(log_value, 1, |log_value| {
+            let density = self.density(&counts::double(log_value)?)?;
+            Ok(density.to_dtype(self.logits.dtype())?)
+        })
     }
 
     fn density(&self, log_value: &Tensor) -> Result<Tensor> {
@@ -332,7 +335,7 @@ impl RelaxedOneHotCategorical {
             counts::double(&self.logits)?.broadcast_sub(&log_value.broadcast_mul(&temperature)?)?;
         let rest = log_softmax(&scores, D::Minus1)?.broadcast_sub(log_value)?;
         let scale = (temperature.squeeze(D::Minus1)?.log()? * (k - 1.))?;
-        Ok((rest.sum(D::Minus1)?.broadcast_add(&scale)? + lgamma(k))?)
+        Ok((reduce::sum(&rest)?.broadcast_add(&scale)? + lgamma(k))?)
     }
 }
 
@@ -356,17 +359,19 @@ impl Distribution for RelaxedOneHotCategorical {
         if out.contains(&0) {
             return Ok(Tensor::zeros(out, value.dtype(), value.device())?);
         }
-        let value = counts::double(value)?;
-        let miss = (value.sum_keepdim(D::Minus1)? - 1.)?.abs()?.gt(1e-3)?;
-        let outside = (value.le(0.)?.max_keepdim(D::Minus1)? + miss)?.gt(0u8)?;
-        // A point inside takes the place of those outside, so that no gradient is NaN.
-        let inside = (value.ones_like()? / self.event[0] as f64)?;
-        let full = outside.broadcast_as(value.shape())?;
-        let density = self.density(&full.where_cond(&inside, &value)?.log()?)?;
-        let outside = outside.squeeze(D::Minus1)?.broadcast_as(density.shape())?;
-        let never = (density.zeros_like()? + f64::NEG_INFINITY)?;
-        let density = outside.where_cond(&never, &density)?;
-        Ok(density.to_dtype(self.logits.dtype())?)
+        shield::shielded(value, 1, |value| {
+            let value = counts::double(value)?;
+            let miss = (value.sum_keepdim(D::Minus1)? - 1.)?.abs()?.gt(1e-3)?;
+            let outside = (value.le(0.)?.max_keepdim(D::Minus1)? + miss)?.gt(0u8)?;
+            // A point inside takes the place of those outside, so that no gradient is NaN.
+            let inside = (value.ones_like()? / self.event[0] as f64)?;
+            let full = outside.broadcast_as(value.shape())?;
+            let density = self.density(&full.where_cond(&inside, &value)?.log()?)?;
+            let outside = outside.squeeze(D::Minus1)?.broadcast_as(density.shape())?;
+            let never = (density.zeros_like()? + f64::NEG_INFINITY)?;
+            let density = outside.where_cond(&never, &density)?;
+            Ok(density.to_dtype(self.logits.dtype())?)
+        })
     }
 }
 

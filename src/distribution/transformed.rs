@@ -93,6 +93,29 @@ impl<D: Distribution, B: Bijector> Transformed<D, B> {
     fn sum(&self, log_det: Tensor) -> Result<Tensor> {
         independent::sum_last(log_det, self.event.len() - self.bijector.event_rank())
     }
+
+    /// The log-density of values of the right shape.
+    fn density(&self, value: &Tensor) -> Result<Tensor> {
+        let rank = self.event.len();
+        let (x, log_det) = self.bijector.inverse_and_log_det(value)?;
+        // No x, or one at infinity. It is replaced before the base sees it, so that its gradient is 0.
+        let lost = any(
+            &x.detach().abs()?.lt(f64::INFINITY)?.eq(0u8)?,
+            self.base.event_shape().len(),
+        )?;
+        let known = any(&value.detach().ne(value)?, rank)?.eq(0u8)?;
+        let outside = (lost * known)?;
+        let mask = |like: &Tensor| -> Result<Tensor> {
+            let ones = vec![1; like.rank() - outside.rank()];
+            let mask = outside.reshape([outside.dims(), &ones].concat())?;
+            Ok(mask.broadcast_as(like.shape())?)
+        };
+        let x = mask(&x)?.where_cond(&x.zeros_like()?, &x)?;
+        let log_det = self.sum(log_det)?;
+        let nothing = (log_det.zeros_like()? + f64::NEG_INFINITY)?;
+        let log_det = outside.where_cond(&nothing, &log_det)?;
+        Ok(self.base.log_prob(&x)?.broadcast_add(&log_det)?)
+    }
 }
 
 /// 1 for events with an element that satisfies the mask, u8.
@@ -115,26 +138,13 @@ impl<D: Distribution, B: Bijector> Distribution for Transformed<D, B> {
     }
 
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
-        let (batch, rank) = (self.batch_shape(), self.event.len());
-        shape::value_shape("Transformed::log_prob", value, batch, &self.event)?;
-        let (x, log_det) = self.bijector.inverse_and_log_det(value)?;
-        // No x, or one at infinity. It is replaced before the base sees it, so that its gradient is 0.
-        let lost = any(
-            &x.detach().abs()?.lt(f64::INFINITY)?.eq(0u8)?,
-            self.base.event_shape().len(),
+        shape::value_shape(
+            "Transformed::log_prob",
+            value,
+            self.batch_shape(),
+            &self.event,
         )?;
-        let known = any(&value.detach().ne(value)?, rank)?.eq(0u8)?;
-        let outside = (lost * known)?;
-        let mask = |like: &Tensor| -> Result<Tensor> {
-            let ones = vec![1; like.rank() - outside.rank()];
-            let mask = outside.reshape([outside.dims(), &ones].concat())?;
-            Ok(mask.broadcast_as(like.shape())?)
-        };
-        let x = mask(&x)?.where_cond(&x.zeros_like()?, &x)?;
-        let log_det = self.sum(log_det)?;
-        let nothing = (log_det.zeros_like()? + f64::NEG_INFINITY)?;
-        let log_det = outside.where_cond(&nothing, &log_det)?;
-        Ok(self.base.log_prob(&x)?.broadcast_add(&log_det)?)
+        shield::shielded(value, self.event.len(), |value| self.density(value))
     }
 
     fn sample_and_log_prob(&self, shape: &[usize], rng: &mut Rng) -> Result<(Tensor, Tensor)> {

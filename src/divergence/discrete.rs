@@ -5,6 +5,7 @@ use crate::distribution::Categorical;
 use crate::error::{Error, Result};
 use crate::kernels::pointwise::{Formula, Real, formula};
 use crate::kernels::range::{End, first_outside};
+use crate::kernels::reduce;
 use crate::shape;
 use crate::special::log_softmax;
 use candle_core::{D, Tensor};
@@ -148,5 +149,5 @@ fn sum<F: FDivergence + ?Sized>(f: &F, p_log: &Tensor, q_log: &Tensor) -> Result
     let below = f.generator(&ratio.minimum(&zero)?)?;
     let above = f.reversed(&ratio.neg()?.minimum(&zero)?)?;
     let terms = (formula(Weigh, [q_log, &below])? + formula(Weigh, [p_log, &above])?)?;
-    Ok(terms.sum(D::Minus1)?)
+    reduce::sum(&terms)
 }

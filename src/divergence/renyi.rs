@@ -6,6 +6,7 @@ use crate::distribution::{
 };
 use crate::error::{Error, Result};
 use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::reduce;
 use crate::kernels::triangular::{cholesky, solve};
 use crate::shape;
 use crate::special::lgamma;
@@ -123,7 +124,7 @@ impl Renyi for MultivariateNormalDiag {
         check_shapes(op, self, other)?;
         shape::same_kind(op, "other", other.loc(), self.loc())?;
         let (p, q) = (self.scale()?, other.scale()?);
-        Ok(gaussian(order, [self.loc(), &p], [other.loc(), &q])?.sum(D::Minus1)?)
+        reduce::sum(&gaussian(order, [self.loc(), &p], [other.loc(), &q])?)
     }
 }
 
@@ -193,7 +194,7 @@ impl<P: Renyi<Q>, Q: Distribution> Renyi<Independent<Q>> for Independent<P> {
         let moved = self.base().batch_shape().len() - self.batch_shape().len();
         let mut total = self.base().renyi(other.base(), order)?;
         for _ in 0..moved {
-            total = total.sum(D::Minus1)?;
+            total = reduce::sum(&total)?;
         }
         Ok(total)
     }

@@ -5,8 +5,9 @@ use crate::distribution::{
     Distribution, Independent, MultivariateNormal, MultivariateNormalDiag, Normal,
 };
 use crate::error::{Error, Result};
-use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::pointwise::{Formula, Real, formula, formula_sum};
 use crate::kernels::polar::polar;
+use crate::kernels::reduce;
 use crate::shape;
 use candle_core::{D, Tensor};
 
@@ -94,7 +95,7 @@ impl Wasserstein2 for MultivariateNormalDiag {
         let op = "MultivariateNormalDiag::wasserstein2";
         check(op, self.loc(), other.loc(), 1)?;
         let (p, q) = (self.scale()?, other.scale()?);
-        Ok(formula(Squared, [self.loc(), &p, other.loc(), &q])?.sum(D::Minus1)?)
+        formula_sum(Squared, [self.loc(), &p, other.loc(), &q])
     }
 }
 
@@ -116,7 +117,7 @@ impl Wasserstein2 for Independent<Normal> {
         check(op, p.loc(), q.loc(), self.event_shape().len())?;
         let mut total = p.wasserstein2_squared(q)?;
         for _ in self.event_shape() {
-            total = total.sum(D::Minus1)?;
+            total = reduce::sum(&total)?;
         }
         Ok(total)
     }

@@ -21,6 +21,44 @@ pub(crate) fn expm1(x: &Tensor) -> Result<Tensor> {
     Ok(small.where_cond(&near, &(x.exp()? - 1.)?)?)
 }
 
+/// e^x - 1 - x. Near zero by its series, as all three cancel.
+pub(crate) fn exp_gap(x: &Tensor) -> Result<Tensor> {
+    let small = x.abs()?.lt(0.35)?;
+    let near = masked(&small, x, 0.)?;
+    let mut p = near.affine(1. / 87_178_291_200., 1. / 6_227_020_800.)?;
+    for factorial in [
+        479_001_600.,
+        39_916_800.,
+        3_628_800.,
+        362_880.,
+        40_320.,
+        5040.,
+        720.,
+        120.,
+        24.,
+        6.,
+        2.,
+    ] {
+        p = ((p * &near)? + 1. / factorial)?;
+    }
+    let far = small.where_cond(&x.detach().zeros_like()?, x)?;
+    Ok(small.where_cond(&(p * near.sqr()?)?, &((far.exp()? - 1.)? - far)?)?)
+}
+
+/// d - ln r for r = 1 + d. Near zero by the series of 2 artanh(d / (2 + d)), as the two cancel.
+pub(crate) fn log_gap(d: &Tensor, r: &Tensor) -> Result<Tensor> {
+    let small = d.abs()?.lt(0.35)?;
+    let near = masked(&small, d, 0.)?;
+    let s = near.div(&(&near + 2.)?)?;
+    let z = s.sqr()?;
+    let mut p = z.affine(2. / 27., 2. / 25.)?;
+    for k in (1..12).rev() {
+        p = ((p * &z)? + 2. / f64::from(2 * k + 1))?;
+    }
+    let near = (&s * (near - (z * p)?)?)?;
+    Ok(small.where_cond(&near, &(d - r.log()?)?)?)
+}
+
 /// ln(1 + x). Near zero by the series of 2 artanh(x / (2 + x)).
 pub(crate) fn log1p(x: &Tensor) -> Result<Tensor> {
     let small = (x.gt(-0.3)? * x.lt(0.5)?)?;

@@ -3,7 +3,7 @@
 use super::buffer::{self, CHUNK, View};
 use super::composed;
 use super::math;
-use super::node::{self, Fresh, Op, Reached};
+use super::node::{self, Fresh, Op, Reached, weigh};
 use super::simd::{Loop, dispatch};
 use crate::error::Result;
 use candle_core::{CpuStorage, DType, Tensor, WithDType};
@@ -107,7 +107,7 @@ impl<M: Wide> Op for Double<M> {
     ) -> candle_core::Result<Vec<Option<Tensor>>> {
         gradient(inputs, outputs, |x: &[f64], y, g, out| {
             for (i, o) in out.iter_mut().enumerate() {
-                *o = self.0.slope_f64(x[i], y[i]) * g[i];
+                *o = weigh(g[i], self.0.slope_f64(x[i], y[i]));
             }
         })
     }
@@ -173,12 +173,12 @@ impl<M: Map> Loop for Slope<'_, M> {
     fn run<const FMA: bool>(self) {
         let Slope(f, x, y, g, out) = self;
         for (((o, x), y), g) in out.iter_mut().zip(x).zip(y).zip(g) {
-            *o = f.slope::<FMA>(*x, *y) * g;
+            *o = weigh(*g, f.slope::<FMA>(*x, *y));
         }
         if M::POSITIVE && !all_positive(x) {
             for ((o, x), g) in out.iter_mut().zip(x).zip(g) {
                 if !positive(*x) {
-                    *o = f.slope_elsewhere(*x) * g;
+                    *o = weigh(*g, f.slope_elsewhere(*x));
                 }
             }
         }

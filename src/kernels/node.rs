@@ -17,7 +17,7 @@ use candle_core::backprop::GradStore;
 use candle_core::op::BackpropOp;
 use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Device, Layout, Result, Shape, Storage,
-    Tensor,
+    Tensor, WithDType,
 };
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -30,6 +30,16 @@ pub(crate) type Fresh = (CpuStorage, Shape);
 /// A freshly computed f32 output.
 pub(crate) fn fresh(data: Vec<f32>, shape: impl Into<Shape>) -> Fresh {
     (CpuStorage::F32(data), shape.into())
+}
+
+/// What a slope adds to a gradient: nothing where nobody asks for it, which 0 times an infinite slope or NaN would not say.
+#[inline(always)]
+pub(crate) fn weigh<T: WithDType>(upstream: T, slope: T) -> T {
+    if upstream == T::zero() {
+        upstream
+    } else {
+        upstream * slope
+    }
 }
 
 /// An output that reached the loss.
@@ -48,7 +58,8 @@ pub(crate) trait Op: Send + Sync + Sized + 'static {
     fn forward(&mut self, inputs: &[Tensor], keep: bool) -> Result<Vec<Fresh>>;
 
     /// One gradient for each input, shaped as the input; `None` where `needs[i]` is false (nobody will read it).
-    /// `outputs[j]` is `None` when output `j` did not reach the loss; at least one did.
+    /// `outputs[j]` is `None` when output `j` did not reach the loss; at least one did. Where an upstream gradient is 0 its
+    /// part of the inputs' gradients is 0 too, whatever the slope there is ([`weigh`]).
     fn backward(
         &self,
         inputs: &[Tensor],

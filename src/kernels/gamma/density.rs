@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::kernels::buffer::{self, View};
 use crate::kernels::logits::periodic;
 use crate::kernels::math64::{exp, ln};
-use crate::kernels::node::{self, Fresh, Op, Reached, fresh};
+use crate::kernels::node::{self, Fresh, Op, Reached, fresh, weigh};
 use crate::kernels::simd::{Loop, dispatch};
 use crate::kernels::special::{digamma_positive, lgamma_positive, lgamma_tensor as lgamma};
 use crate::shape;
@@ -288,13 +288,12 @@ impl Slopes<'_> {
             row.fill(*weight);
         }
         let spread = &spread[..len];
-        let weigh = |w: f64, slope: f64| (if w == 0. { 0. } else { w * slope }) as f32;
         match self.gaps {
             Some(gaps) => {
                 let gaps = &gaps[..len];
                 for i in 0..len {
                     let (_, _, y) = coordinate::<FMA>(f64::from(x[i]), LOG);
-                    out[i] = weigh(spread[i], y + gaps[i]);
+                    out[i] = weigh(spread[i], y + gaps[i]) as f32;
                 }
             }
             None => {
@@ -302,7 +301,7 @@ impl Slopes<'_> {
                     let (power, x) = (f64::from(a[i]) - 1., f64::from(x[i]));
                     let (zero, outside, _) = coordinate::<FMA>(x, LOG);
                     let slope = if LOG { power } else { power / x };
-                    out[i] = weigh(spread[i], if zero | outside { 0. } else { slope });
+                    out[i] = weigh(spread[i], if zero | outside { 0. } else { slope }) as f32;
                 }
             }
         }

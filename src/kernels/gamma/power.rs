@@ -1,6 +1,7 @@
 //! `power * ln x`, the logarithm of the power law in many densities, with its limits at zero.
 
 use crate::error::Result;
+use crate::kernels::pointwise::{Formula, Real, formula, on_cpu};
 use candle_core::Tensor;
 
 /// `power * ln x` for x in (0, inf). At zero the limit: 0 for a power of zero, else -inf or +inf. Outside -inf, NaN stays.
@@ -8,6 +9,9 @@ use candle_core::Tensor;
 /// The arguments broadcast. Gradients are finite wherever the value is: they are those of `power * ln x` inside and zero
 /// elsewhere.
 pub(super) fn power_law(power: &Tensor, x: &Tensor) -> Result<Tensor> {
+    if on_cpu(x) {
+        return formula(PowerLaw { log: false }, [power, x]);
+    }
     let zero = x.eq(0f64)?;
     let outside = (x.lt(0f64)? + x.ge(f64::INFINITY)?)?;
     let edge = (&zero + &outside)?;
@@ -17,11 +21,35 @@ pub(super) fn power_law(power: &Tensor, x: &Tensor) -> Result<Tensor> {
 
 /// `power * log_x` with the limits of [`power_law`]: at -inf that of zero, at +inf -inf.
 pub(super) fn power_law_of_log(power: &Tensor, log_x: &Tensor) -> Result<Tensor> {
+    if on_cpu(log_x) {
+        return formula(PowerLaw { log: true }, [power, log_x]);
+    }
     let zero = log_x.le(f64::NEG_INFINITY)?;
     let outside = log_x.ge(f64::INFINITY)?;
     let edge = (&zero + &outside)?;
     let safe = edge.where_cond(&log_x.zeros_like()?, log_x)?;
     limits(power, &safe, &zero, &outside)
+}
+
+#[derive(Clone, Copy)]
+struct PowerLaw {
+    log: bool,
+}
+
+impl Formula<2> for PowerLaw {
+    const NAME: &'static str = "power-law";
+
+    #[inline(always)]
+    fn at<R: Real>(self, [power, x]: [R; 2]) -> R {
+        let at = if self.log { x.value().exp() } else { x.value() };
+        if at < 0. || at == f64::INFINITY {
+            return R::constant(f64::NEG_INFINITY);
+        }
+        if self.log && x.value() > f64::NEG_INFINITY {
+            return power * x;
+        }
+        power.power_law(if self.log { R::constant(at) } else { x })
+    }
 }
 
 /// `power * log_x`, to which the values at the edges are added as constants: a selection after the product would let

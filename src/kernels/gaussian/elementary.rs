@@ -15,6 +15,24 @@ pub(super) fn ln<const FMA: bool>(x: f32) -> f32 {
     if x < 0. { f32::NAN } else { y }
 }
 
+/// `d - ln r` for r = 1 + d, without cancellation near zero.
+#[inline(always)]
+pub(super) fn log_gap<const FMA: bool>(d: f32, r: f32) -> f32 {
+    let small = d.abs() < 0.35;
+    let near = if small { d } else { 0. };
+    // ln(1 + d) = 2 artanh(s) = 2 s + 2 s^3 / 3 + ... with s = d / (2 + d), and d - 2 s = d s.
+    let s = near / (2. + near);
+    let z = s * s;
+    let mut p = 2. / 13.;
+    p = fma::<FMA>(p, z, 2. / 11.);
+    p = fma::<FMA>(p, z, 2. / 9.);
+    p = fma::<FMA>(p, z, 2. / 7.);
+    p = fma::<FMA>(p, z, 2. / 5.);
+    p = fma::<FMA>(p, z, 2. / 3.);
+    let near = s * fma::<FMA>(-z, p, near);
+    if small { near } else { d - ln::<FMA>(r) }
+}
+
 /// (e^h, e^h - 1, e^h - 1 - h), the differences without cancellation near zero.
 #[inline(always)]
 pub(super) fn exp_parts<const FMA: bool>(h: f32) -> (f32, f32, f32) {
@@ -53,6 +71,29 @@ mod tests {
             let want = f64::from(x).ln();
             assert!((f64::from(ln::<false>(x)) - want).abs() <= 2e-7 * want.abs());
         }
+    }
+
+    #[test]
+    fn the_gap_of_a_logarithm() {
+        for i in -950..=4000 {
+            let d = i as f32 * 1e-3 + 1e-6;
+            for d in [d, d * 1e-3, d * 1e-6] {
+                let x = f64::from(d);
+                let series = x * x * (0.5 - x * (1. / 3. - x * (0.25 - x / 5.)));
+                let want = if d.abs() < 1e-3 {
+                    series
+                } else {
+                    x - x.ln_1p()
+                };
+                let got = f64::from(log_gap::<false>(d, 1. + d));
+                // Far out the argument itself is rounded.
+                let rounded = if d.abs() < 0.35 { 0. } else { 2e-7 / (1. + x) };
+                let error = (got - want).abs();
+                assert!(error <= 1e-6 * want + rounded, "{d} {got} {want}");
+            }
+        }
+        assert_eq!(log_gap::<false>(-1., 0.), f32::INFINITY);
+        assert!(log_gap::<false>(f32::NAN, f32::NAN).is_nan());
     }
 
     #[test]

@@ -1,17 +1,20 @@
 //! Gaussians with independent elements: draws, rates, densities and divergences, each as one node.
 
 mod elementary;
+mod exact;
 mod sample;
 #[cfg(test)]
 mod tests;
 
+use super::composed;
 use super::pointwise::{self, Pointwise};
 use super::random::{self, Stream};
+use super::reduce;
 use super::simd::fma;
 use crate::error::Result;
 use crate::shape;
-use candle_core::{D, DType, Tensor};
-use elementary::{exp_parts, ln};
+use candle_core::{DType, Tensor};
+use elementary::{exp_parts, ln, log_gap};
 
 /// ln(2 pi) / 2
 const HALF_LN_TAU: f64 = 0.918_938_533_204_672_7;
@@ -99,6 +102,9 @@ pub(crate) fn rate(kind: Spread, loc: &Tensor, spread: &Tensor) -> Result<Tensor
         };
         return first(node.apply(loc, spread)?);
     }
+    if pointwise::on_cpu(loc) {
+        return exact::rate(kind, loc, spread);
+    }
     composed_rate(kind, loc, spread)
 }
 
@@ -117,6 +123,9 @@ pub(crate) fn log_prob(
             Spread::LogVar => pointwise::apply(DensityLogVar, arguments, event)?,
         });
     }
+    if pointwise::on_cpu(value) {
+        return exact::log_prob(kind, [value, loc, spread], event);
+    }
     composed_log_prob(kind, value, loc, spread, event)
 }
 
@@ -125,17 +134,51 @@ pub(crate) fn standard_log_prob(value: &Tensor) -> Result<Tensor> {
     if super::fused(&[value]) {
         return Ok(pointwise::apply(DensityStandard, [value], true)?);
     }
+    if pointwise::on_cpu(value) {
+        return exact::standard_log_prob(value);
+    }
     total(((value.sqr()? * -0.5)? - HALF_LN_TAU)?, true)
 }
 
 /// KL(N(loc, scale^2) || N(other_loc, other_scale^2)), all arguments broadcast; summed over the last dim if `event`.
+///
+/// Normals of two kinds meet in double precision: a logarithm that is rounded would be the larger part of a small divergence.
+pub(crate) fn kl_of_kinds(
+    [kind, other]: [Spread; 2],
+    p: [&Tensor; 2],
+    q: [&Tensor; 2],
+    event: bool,
+) -> Result<Tensor> {
+    if kind == other {
+        return kl(kind, p, q, event);
+    }
+    if pointwise::on_cpu(p[0]) {
+        return exact::kl([kind, other], [p[0], p[1], q[0], q[1]], event);
+    }
+    let log_var = |kind: Spread, spread: &Tensor| match kind {
+        Spread::LogVar => Ok(spread.clone()),
+        Spread::Scale => spread.log()? * 2.,
+    };
+    let spreads = [log_var(kind, p[1])?, log_var(other, q[1])?];
+    kl(
+        Spread::LogVar,
+        [p[0], &spreads[0]],
+        [q[0], &spreads[1]],
+        event,
+    )
+}
+
+/// [`kl_of_kinds`] of one kind.
 pub(crate) fn kl(kind: Spread, p: [&Tensor; 2], q: [&Tensor; 2], event: bool) -> Result<Tensor> {
-    if super::fused(&[p[0], p[1], q[0], q[1]]) {
-        let arguments = [p[0], p[1], q[0], q[1]];
+    let arguments = [p[0], p[1], q[0], q[1]];
+    if super::fused(&arguments) {
         return Ok(match kind {
             Spread::Scale => pointwise::apply(KlScale, arguments, event)?,
             Spread::LogVar => pointwise::apply(KlLogVar, arguments, event)?,
         });
+    }
+    if pointwise::on_cpu(p[0]) {
+        return exact::kl([kind; 2], arguments, event);
     }
     composed_kl(kind, p, q, event)
 }
@@ -219,7 +262,7 @@ impl Pointwise<4> for KlScale {
     fn value<const FMA: bool>(self, [loc, scale, other, to]: [f32; 4]) -> f32 {
         let t = (loc - other) / to;
         let d = (scale - to) / to;
-        let gap = d - ln::<FMA>(scale / to);
+        let gap = log_gap::<FMA>(d, scale / to);
         fma::<FMA>(0.5 * t, t, fma::<FMA>(0.5 * d, d, gap))
     }
 
@@ -283,15 +326,14 @@ fn composed_sample(
 /// (e^h - 1, e^h - 1 - h). e^h - 1 = tanh(h / 2) (e^h + 1) is right near zero and far out.
 fn composed_differences(h: &Tensor) -> Result<(Tensor, Tensor)> {
     let d = ((h * 0.5)?.tanh()? * (h.exp()? + 1.)?)?;
-    let gap = (&d - h)?;
-    Ok((d, gap))
+    Ok((d, composed::exp_gap(h)?))
 }
 
 fn composed_rate(kind: Spread, loc: &Tensor, spread: &Tensor) -> Result<Tensor> {
     let (d, gap) = match kind {
         Spread::Scale => {
             let d = (spread - 1.)?;
-            let gap = (&d - spread.log()?)?;
+            let gap = composed::log_gap(&d, spread)?;
             (d, gap)
         }
         Spread::LogVar => composed_differences(&(spread * 0.5)?)?,
@@ -300,7 +342,7 @@ fn composed_rate(kind: Spread, loc: &Tensor, spread: &Tensor) -> Result<Tensor> 
     if terms.rank() == 0 {
         return Ok(terms);
     }
-    Ok(terms.sum(D::Minus1)?)
+    reduce::sum(&terms)
 }
 
 fn composed_log_prob(
@@ -323,7 +365,7 @@ fn composed_kl(kind: Spread, p: [&Tensor; 2], q: [&Tensor; 2], event: bool) -> R
     let (d, gap) = match kind {
         Spread::Scale => {
             let d = p[1].broadcast_sub(q[1])?.broadcast_div(q[1])?;
-            let gap = (&d - p[1].broadcast_div(q[1])?.log()?)?;
+            let gap = composed::log_gap(&d, &p[1].broadcast_div(q[1])?)?;
             (d, gap)
         }
         Spread::LogVar => composed_differences(&(p[1].broadcast_sub(q[1])? * 0.5)?)?,
@@ -333,5 +375,5 @@ fn composed_kl(kind: Spread, p: [&Tensor; 2], q: [&Tensor; 2], event: bool) -> R
 }
 
 fn total(x: Tensor, event: bool) -> Result<Tensor> {
-    if event { Ok(x.sum(D::Minus1)?) } else { Ok(x) }
+    if event { reduce::sum(&x) } else { Ok(x) }
 }

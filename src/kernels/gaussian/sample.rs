@@ -1,9 +1,9 @@
 //! A reparameterized draw and its rate as one node. The noise is never stored: the backward pass draws it again.
 
 use super::Spread;
-use super::elementary::{exp_parts, ln};
+use super::elementary::{exp_parts, log_gap};
 use crate::kernels::buffer::View;
-use crate::kernels::node::{self, Fresh, Op, Reached, fresh};
+use crate::kernels::node::{self, Fresh, Op, Reached, fresh, weigh};
 use crate::kernels::pointwise::tiles::{Parts, Task, Tiles, add, spread_rows, sum_rows, unwritten};
 use crate::kernels::random::{BLOCK, Stream, normal_block};
 use crate::kernels::simd::{Loop, dispatch, fma};
@@ -280,7 +280,7 @@ impl Loop for Prepare<'_> {
                 for i in 0..len {
                     let (m, s) = (loc[i], spread[i]);
                     let d = s - 1.;
-                    let gap = fma::<FMA>(0.5 * d, d, d - ln::<FMA>(s));
+                    let gap = fma::<FMA>(0.5 * d, d, log_gap::<FMA>(d, s));
                     scale[i] = s;
                     terms[i] = fma::<FMA>(0.5 * m, m, gap);
                 }
@@ -390,7 +390,11 @@ impl Loop for Finish<'_> {
         if let Some(rate) = self.rate {
             spread_rows(rate, self.event, &mut g);
             for ((out, loc), g) in self.loc_out.iter_mut().zip(self.loc).zip(&g) {
-                *out = fma::<FMA>(*g, *loc, *out);
+                *out = if *g == 0. {
+                    *out
+                } else {
+                    fma::<FMA>(*g, *loc, *out)
+                };
             }
         }
         let spread = self.spread;
@@ -398,18 +402,30 @@ impl Loop for Finish<'_> {
             (Spread::Scale, false) => {}
             (Spread::Scale, true) => {
                 for ((out, s), g) in self.spread_out.iter_mut().zip(spread).zip(&g) {
-                    *out = fma::<FMA>(*g, (s - 1.) * (s + 1.) / s, *out);
+                    let slope = (s - 1.) * (s + 1.) / s;
+                    *out = if *g == 0. {
+                        *out
+                    } else {
+                        fma::<FMA>(*g, slope, *out)
+                    };
                 }
             }
             (Spread::LogVar, false) => {
                 for (out, v) in self.spread_out.iter_mut().zip(spread) {
-                    *out *= 0.5 * exp_parts::<FMA>(0.5 * v).0;
+                    *out = weigh(*out, 0.5 * exp_parts::<FMA>(0.5 * v).0);
                 }
             }
             (Spread::LogVar, true) => {
                 for ((out, v), g) in self.spread_out.iter_mut().zip(spread).zip(&g) {
                     let (s, d, _) = exp_parts::<FMA>(0.5 * v);
-                    *out = 0.5 * fma::<FMA>(*g, d * (s + 1.), s * *out);
+                    let own = weigh(*out, s);
+                    let slope = d * (s + 1.);
+                    *out = 0.5
+                        * if *g == 0. {
+                            own
+                        } else {
+                            fma::<FMA>(*g, slope, own)
+                        };
                 }
             }
         }

@@ -52,9 +52,7 @@ fn composed(logits: &Tensor, index: &Tensor, out: &[usize], classes: usize) -> R
     if out.contains(&0) {
         return Ok(logits.sum(D::Minus1)?.broadcast_as(out)?);
     }
-    let max = logits.max_keepdim(D::Minus1)?.detach();
-    let shifted = logits.broadcast_sub(&max.maximum(f64::from(f32::MIN))?)?;
-    let log_probs = shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(D::Minus1)?.log()?)?;
+    let log_probs = super::log_softmax(logits)?;
     let index = index.to_dtype(DType::I64)?;
     let inside = (index.ge(0i64)? * index.lt(classes as i64)?)?;
     let safe = inside.where_cond(&index, &index.zeros_like()?)?;
@@ -279,7 +277,7 @@ impl Op for Categorical {
                 let draws = draws.filter(|(class, _)| *class < k);
                 let weight: f64 = draws.clone().map(|(_, g)| g).sum();
                 let weight = -weight as f32;
-                out.iter_mut().for_each(|x| *x *= weight);
+                out.iter_mut().for_each(|x| *x = node::weigh(weight, *x));
                 // Many small gradients of one class: added up in f64 first.
                 for (class, g) in draws.clone() {
                     counts[class] += g;

@@ -2,10 +2,12 @@
 
 mod bernoulli;
 mod categorical;
+mod divergence;
 mod normalize;
 
 pub(crate) use bernoulli::bernoulli_log_prob;
 pub(crate) use categorical::{categorical_log_prob, categorical_quantile, categorical_sample};
+pub(crate) use divergence::{categorical_entropy, categorical_kl};
 pub(crate) use normalize::{log_softmax, log_sum_exp};
 
 use crate::error::Result;

@@ -4,10 +4,11 @@ use super::categorical::{Softmax, scan};
 use crate::error::Result;
 use crate::kernels::buffer::{self, CHUNK, View};
 use crate::kernels::node::{self, Fresh, Op, Reached, fresh};
+use crate::kernels::reduce;
 use crate::kernels::simd::dispatch;
 use candle_core::{D, Tensor};
 
-/// `ln sum exp` over the last dimension; -inf where all elements are. Gradient: the softmax.
+/// `ln sum exp` over the last dimension; -inf where all elements are, with gradient 0. Gradient: the softmax.
 pub(crate) fn log_sum_exp(x: &Tensor) -> Result<Tensor> {
     if x.elem_count() == 0 {
         // Candle finds no maximum of nothing.
@@ -16,14 +17,10 @@ pub(crate) fn log_sum_exp(x: &Tensor) -> Result<Tensor> {
     if crate::kernels::fused(&[x]) {
         return Ok(node::apply1(Normalize::new(false), &[x])?);
     }
-    // The shift cancels in value and gradient, so it is detached; finite, because -inf - -inf is NaN.
-    let max = x.max_keepdim(D::Minus1)?.detach();
-    let shift = max.maximum(f64::from(f32::MIN))?;
-    let sum = x.broadcast_sub(&shift)?.exp()?.sum(D::Minus1)?;
-    Ok((sum.log()? + shift.squeeze(D::Minus1)?)?)
+    reduce::logsumexp(x)
 }
 
-/// `x - ln sum exp x` over the last dimension. An element of -inf stays, a row of them is NaN.
+/// `x - ln sum exp x` over the last dimension. An element of -inf stays; a row of them stays too, with gradient 0.
 pub(crate) fn log_softmax(x: &Tensor) -> Result<Tensor> {
     if x.elem_count() == 0 {
         return Ok(x.clone());
@@ -31,10 +28,12 @@ pub(crate) fn log_softmax(x: &Tensor) -> Result<Tensor> {
     if crate::kernels::fused(&[x]) {
         return Ok(node::apply1(Normalize::new(true), &[x])?);
     }
-    let max = x.max_keepdim(D::Minus1)?.detach();
-    let shifted = x.broadcast_sub(&max.maximum(f64::from(f32::MIN))?)?;
-    let total = shifted.exp()?.sum_keepdim(D::Minus1)?;
-    Ok(shifted.broadcast_sub(&total.log()?)?)
+    reduce::log_softmax(x)
+}
+
+/// Whether the sum of a row's exponentials is a positive number; others are left to [`reduce`].
+fn usual((shift, ln): &(f32, f32)) -> bool {
+    (shift + ln).abs() < f32::INFINITY
 }
 
 struct Normalize {
@@ -63,14 +62,23 @@ impl Op for Normalize {
             buffer::build(x.len(), k * CHUNK.div_ceil(k), |offset, out| {
                 let x = &x[offset..offset + out.len()];
                 let each = x.chunks_exact(k).zip(out.chunks_exact_mut(k));
-                for ((x, out), (shift, ln)) in each.zip(&rows[offset / k..]) {
+                for ((x, out), row) in each.zip(&rows[offset / k..]) {
+                    if !usual(row) {
+                        reduce::log_softmax_row(x, out);
+                        continue;
+                    }
                     for (x, out) in x.iter().zip(out) {
-                        *out = x - shift - ln;
+                        *out = x - row.0 - row.1;
                     }
                 }
             })
         } else {
-            rows.iter().map(|(shift, ln)| shift + ln).collect()
+            let each = rows.iter().zip(x.chunks_exact(k));
+            let sum = |(row, x): (&(f32, f32), &[f32])| match usual(row) {
+                true => row.0 + row.1,
+                false => reduce::logsumexp_row(x),
+            };
+            each.map(sum).collect()
         };
         if keep {
             self.rows = rows;
@@ -94,18 +102,23 @@ impl Op for Normalize {
         let out = buffer::build(x.len(), k * CHUNK.div_ceil(k), |offset, out| {
             let range = offset..offset + out.len();
             let rows = offset / k..range.end / k;
-            dispatch(Softmax(&x[range.clone()], k, &self.rows[rows.clone()], out));
-            if self.logits {
-                let each = out.chunks_exact_mut(k).zip(g[range].chunks_exact(k));
-                for (out, g) in each {
-                    let total: f32 = g.iter().sum();
-                    for (out, g) in out.iter_mut().zip(g) {
-                        *out = g - total * *out;
+            let (x, norms) = (&x[range.clone()], &self.rows[rows.clone()]);
+            dispatch(Softmax(x, k, norms, out));
+            let own = if self.logits { range } else { rows };
+            let per = if self.logits { k } else { 1 };
+            let each = out.chunks_exact_mut(k).zip(x.chunks_exact(k));
+            let each = each.zip(norms).zip(g[own].chunks_exact(per));
+            for (((out, x), row), g) in each {
+                match (usual(row), self.logits) {
+                    (true, true) => {
+                        let total: f32 = g.iter().sum();
+                        for (out, g) in out.iter_mut().zip(g) {
+                            *out = g - total * *out;
+                        }
                     }
-                }
-            } else {
-                for (out, g) in out.chunks_exact_mut(k).zip(&g[rows]) {
-                    out.iter_mut().for_each(|x| *x *= g);
+                    (true, false) => out.iter_mut().for_each(|x| *x *= g[0]),
+                    (false, true) => reduce::log_softmax_gradient(x, g, out),
+                    (false, false) => reduce::logsumexp_gradient(x, g[0], out),
                 }
             }
         });
@@ -163,9 +176,11 @@ mod tests {
         let x = [[f32::NEG_INFINITY; 2], [f32::NAN, 0.], [0., f32::INFINITY]];
         let x = Tensor::new(&x, &candle_core::Device::Cpu)?;
         let got = log_sum_exp(&x)?.to_vec1::<f32>()?;
-        assert!(got[0] == f32::NEG_INFINITY && got[1].is_nan() && got[2].is_nan());
+        assert!(got[0] == f32::NEG_INFINITY && got[1].is_nan() && got[2] == f32::INFINITY);
         let got = log_softmax(&x)?.to_vec2::<f32>()?;
-        assert!(got.iter().flatten().all(|l| l.is_nan()));
+        assert_eq!(got[0], [f32::NEG_INFINITY; 2]);
+        assert!(got[1].iter().all(|l| l.is_nan()));
+        assert_eq!(got[2], [f32::NEG_INFINITY, 0.]);
         Ok(())
     }
 }

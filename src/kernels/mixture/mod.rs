@@ -11,9 +11,11 @@
 mod tests;
 
 use super::buffer::{SERIAL, View};
+use super::gaussian::{self, Spread};
 use super::lanes::{Lanes, Tile, Wide, dispatch};
 use super::math;
-use super::node::{self, Fresh, Op, Reached, fresh};
+use super::node::{self, Fresh, Op, Reached, fresh, weigh};
+use super::pointwise::tiles::SUM;
 use crate::error::Result;
 use candle_core::{D, Tensor};
 use rayon::prelude::*;
@@ -35,7 +37,9 @@ pub(crate) fn mixture_log_prob(
     loc: &Tensor,
     scale: &Tensor,
 ) -> Result<Tensor> {
-    if super::fused(&[x, logits, loc, scale]) {
+    // Longer sums would lose digits here; blocks of them are added in double precision there.
+    let short = loc.dim(1)? <= SUM;
+    if short && super::fused(&[x, logits, loc, scale]) {
         Ok(node::apply1(Mixture::default(), &[x, logits, loc, scale])?)
     } else {
         composed(x, logits, loc, scale)
@@ -43,12 +47,10 @@ pub(crate) fn mixture_log_prob(
 }
 
 fn composed(x: &Tensor, logits: &Tensor, loc: &Tensor, scale: &Tensor) -> Result<Tensor> {
-    let z = x.unsqueeze(D::Minus2)?.broadcast_sub(loc)?;
-    let squares = z.broadcast_div(scale)?.sqr()?.sum(D::Minus1)?;
-    let constant = 0.5 * loc.dim(1)? as f64 * std::f64::consts::TAU.ln();
-    let weights = logits.broadcast_sub(&super::logits::log_sum_exp(logits)?)?;
-    let offset = ((weights - scale.log()?.sum(1)?)? - constant)?;
-    super::logits::log_sum_exp(&(squares * -0.5)?.broadcast_add(&offset)?)
+    let x = x.unsqueeze(D::Minus2)?;
+    let each = gaussian::log_prob(Spread::Scale, &x, loc, scale, true)?;
+    let weights = super::logits::log_softmax(logits)?;
+    super::logits::log_sum_exp(&each.broadcast_add(&weights)?)
 }
 
 /// The parameters in tiles of 16 components: tile t holds for each coordinate 16 means, then 16 reciprocal scales.
@@ -218,6 +220,33 @@ impl Sums {
     }
 }
 
+/// Points, without those that nobody asks for: 0 takes their place, since 0 times their distances may be NaN.
+struct Asked<'a> {
+    all: &'a [f32],
+    copy: Vec<f32>,
+}
+
+impl<'a> Asked<'a> {
+    fn new(x: &'a [f32], upstream: &[f32]) -> Self {
+        let mut copy = vec![];
+        if upstream.contains(&0.) {
+            copy = x.to_vec();
+            let rows = copy.chunks_exact_mut(x.len() / upstream.len());
+            let unasked = rows.zip(upstream).filter(|(_, g)| **g == 0.);
+            unasked.for_each(|(x, _)| x.fill(0.));
+        }
+        Asked { all: x, copy }
+    }
+
+    fn points(&self) -> &[f32] {
+        if self.copy.is_empty() {
+            self.all
+        } else {
+            &self.copy
+        }
+    }
+}
+
 /// Gradients of consecutive points.
 struct Gradients<'a> {
     packed: &'a Packed,
@@ -240,14 +269,15 @@ impl Wide for Gradients<'_> {
         let mut shares = vec![[0f32; LANES]; BLOCK * tiles];
         for start in (0..self.density.len()).step_by(BLOCK) {
             let end = (start + BLOCK).min(self.density.len());
-            let x = &self.x[start * d..end * d];
+            let asked = Asked::new(&self.x[start * d..end * d], &self.upstream[start..end]);
+            let x = asked.points();
             let shares = &mut shares[..(end - start) * tiles];
             packed.block::<V>(x, shares);
             for (i, row) in shares.chunks_exact_mut(tiles).enumerate() {
                 let (density, g) = (self.density[start + i], self.upstream[start + i]);
                 for (tile, sum) in row.iter_mut().zip(&mut self.sums.weights) {
                     for l in 0..LANES {
-                        tile[l] = g * math::exp::<FMA>(tile[l] - density);
+                        tile[l] = weigh(g, math::exp::<FMA>(tile[l] - density));
                         sum[l] += tile[l];
                     }
                 }

@@ -4,6 +4,7 @@ use super::dual::Dual;
 use super::elementary::{Exact, Quick};
 use super::{Elementwise, Real, TURN, elementwise};
 use crate::error::Result;
+use crate::kernels::second_derivatives;
 use crate::kernels::simd::{Loop, dispatch};
 use candle_core::{DType, Device, Tensor, WithDType};
 use std::sync::Arc;
@@ -26,6 +27,27 @@ pub(crate) fn formula<F: Formula<K>, const K: usize>(
     f: F,
     arguments: [&Tensor; K],
 ) -> Result<Tensor> {
+    evaluate(f, arguments, false)
+}
+
+/// [`formula`], summed over the last dim.
+pub(crate) fn formula_sum<F: Formula<K>, const K: usize>(
+    f: F,
+    arguments: [&Tensor; K],
+) -> Result<Tensor> {
+    evaluate(f, arguments, true)
+}
+
+/// Whether formulas take a tensor where it is: what has an expression of candle operations takes that elsewhere.
+pub(crate) fn on_cpu(x: &Tensor) -> bool {
+    x.device().is_cpu() && x.dtype().is_float() && !second_derivatives()
+}
+
+fn evaluate<F: Formula<K>, const K: usize>(
+    f: F,
+    arguments: [&Tensor; K],
+    event: bool,
+) -> Result<Tensor> {
     let (dtype, device) = (arguments[0].dtype(), arguments[0].device());
     let native = match dtype {
         DType::F64 => DType::F64,
@@ -37,8 +59,8 @@ pub(crate) fn formula<F: Formula<K>, const K: usize>(
     }
     let (f, local): (Erased<K>, _) = (Erased(Arc::new(f)), local.each_ref());
     let out = match native {
-        DType::F64 => elementwise::<f64, _, K>(F::NAME, f, local, false)?,
-        _ => elementwise::<f32, _, K>(F::NAME, f, local, false)?,
+        DType::F64 => elementwise::<f64, _, K>(F::NAME, f, local, event)?,
+        _ => elementwise::<f32, _, K>(F::NAME, f, local, event)?,
     };
     Ok(out.to_dtype(dtype)?.to_device(device)?)
 }

@@ -11,11 +11,11 @@ mod real;
 pub(crate) mod tiles;
 
 pub(crate) use elementary::Elementary;
-pub(crate) use formula::{Formula, formula};
+pub(crate) use formula::{Formula, formula, formula_sum, on_cpu};
 pub(crate) use real::Real;
 
 use super::buffer::View;
-use super::node::{self, Fresh, Op, Reached};
+use super::node::{self, Fresh, Op, Reached, weigh};
 use super::simd::{Loop, dispatch};
 use crate::shape;
 use candle_core::{Result, Tensor, WithDType};
@@ -403,8 +403,7 @@ impl<T: WithDType, P: Elementwise<T, K>, const K: usize> Loop for Backward<'_, T
                 self.f.partials::<FMA>(shared, x, &mut turn);
                 for k in (0..K).filter(|k| self.needs[*k]) {
                     let slopes = turn[k][..len].iter().zip(g);
-                    // What nobody asks for has no slope where the slope is infinite either.
-                    let weigh = |(d, g): (&T, &T)| if *g == T::zero() { *g } else { *d * *g };
+                    let weigh = |(d, g): (&T, &T)| weigh(*g, *d);
                     if self.arguments.arrays[k].len() == n {
                         // SAFETY: steps are disjoint.
                         let out = unsafe { self.out[k].part(step.at + from..step.at + from + len) };

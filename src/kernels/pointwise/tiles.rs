@@ -161,25 +161,44 @@ pub(crate) fn add<T: WithDType>(total: &mut [T], more: &[T]) {
     }
 }
 
-/// Sums of rows of `event` elements; 16 partial sums in a fixed order.
+/// Elements that are added in their own precision: a lane of f32 adds 32 of them, which costs a digit at most.
+pub(crate) const SUM: usize = 512;
+
+/// The sum of a row in a fixed order: blocks of [`SUM`] elements, whose sums are added in f64.
+#[inline(always)]
+pub(crate) fn sum<T: WithDType>(row: &[T]) -> T {
+    if row.len() <= SUM {
+        return sum_block(row);
+    }
+    let blocks = row.chunks(SUM).map(|block| sum_block(block).to_f64());
+    T::from_f64(blocks.fold(0., |sum, block| sum + block))
+}
+
+/// 16 partial sums.
+#[inline(always)]
+fn sum_block<T: WithDType>(block: &[T]) -> T {
+    let mut lanes = [T::zero(); 16];
+    let groups = block.chunks_exact(16);
+    let rest = groups.remainder();
+    for group in groups {
+        for l in 0..16 {
+            lanes[l] += group[l];
+        }
+    }
+    for half in [8, 4, 2, 1] {
+        for l in 0..half {
+            let other = lanes[l + half];
+            lanes[l] += other;
+        }
+    }
+    rest.iter().fold(lanes[0], |sum, x| sum + *x)
+}
+
+/// The [`sum`] of each row of `event` elements.
 #[inline(always)]
 pub(crate) fn sum_rows<T: WithDType>(values: &[T], event: usize, out: &mut [T]) {
     for (row, out) in values.chunks_exact(event).zip(out) {
-        let mut lanes = [T::zero(); 16];
-        let groups = row.chunks_exact(16);
-        let rest = groups.remainder();
-        for group in groups {
-            for l in 0..16 {
-                lanes[l] += group[l];
-            }
-        }
-        for half in [8, 4, 2, 1] {
-            for l in 0..half {
-                let other = lanes[l + half];
-                lanes[l] += other;
-            }
-        }
-        *out = rest.iter().fold(lanes[0], |sum, x| sum + *x);
+        *out = sum(row);
     }
 }
 

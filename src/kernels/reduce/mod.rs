@@ -9,6 +9,7 @@ mod tests;
 use super::buffer::{CHUNK, SERIAL, View};
 use super::math;
 use super::node::{self, Fresh, Op, Reached};
+use super::pointwise::tiles;
 use super::simd::{Loop, dispatch};
 use super::{composed, second_derivatives};
 use crate::error::Result;
@@ -127,11 +128,23 @@ fn infinities<T: Real>(x: &[T]) -> T {
     )
 }
 
+/// Whether a row's upstream gradients are all 0: then its own are 0 whatever the row is.
+#[inline(always)]
+fn unasked<T: Real>(g: &[T]) -> bool {
+    g.iter().all(|g| *g == T::ZERO)
+}
+
 /// A reduction of rows, or a function of each row.
 trait Rows: Copy + Send + Sync + 'static {
     const NAME: &'static str;
     /// One output for each row instead of one for each element.
     const REDUCES: bool;
+
+    /// What a row without elements is reduced to.
+    fn empty<T: Real>() -> T {
+        // The logarithm of an empty sum.
+        -T::INFINITY
+    }
 
     fn forward<T: Real, const FMA: bool>(x: &[T], y: &mut [T]);
 
@@ -155,7 +168,7 @@ impl Rows for LogSumExp {
     #[inline(always)]
     fn backward<T: Real, const FMA: bool>(x: &[T], y: &[T], g: &[T], d: &mut [T]) {
         let (y, g) = (y[0], g[0]);
-        if y == -T::INFINITY {
+        if y == -T::INFINITY || g == T::ZERO {
             d.fill(T::ZERO);
         } else if y == T::INFINITY {
             let share = g / infinities(x);
@@ -201,6 +214,9 @@ impl Rows for LogSoftmax {
 
     #[inline(always)]
     fn backward<T: Real, const FMA: bool>(_: &[T], y: &[T], g: &[T], d: &mut [T]) {
+        if unasked(g) {
+            return d.fill(T::ZERO);
+        }
         // NaN rows have no maximum either, but their exponentials are NaN.
         let total = lane_sum(g.len(), |i| g[i]);
         for ((d, y), g) in d.iter_mut().zip(y).zip(g) {
@@ -239,10 +255,35 @@ impl Rows for Softmax {
 
     #[inline(always)]
     fn backward<T: Real, const FMA: bool>(_: &[T], y: &[T], g: &[T], d: &mut [T]) {
+        if unasked(g) {
+            return d.fill(T::ZERO);
+        }
         let mean = lane_sum(g.len(), |i| g[i] * y[i]);
         for ((d, y), g) in d.iter_mut().zip(y).zip(g) {
             *d = *y * (*g - mean);
         }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Sum;
+
+impl Rows for Sum {
+    const NAME: &'static str = "sum";
+    const REDUCES: bool = true;
+
+    fn empty<T: Real>() -> T {
+        T::ZERO
+    }
+
+    #[inline(always)]
+    fn forward<T: Real, const FMA: bool>(x: &[T], y: &mut [T]) {
+        y[0] = tiles::sum(x);
+    }
+
+    #[inline(always)]
+    fn backward<T: Real, const FMA: bool>(_: &[T], _: &[T], g: &[T], d: &mut [T]) {
+        d.fill(g[0]);
     }
 }
 
@@ -313,8 +354,7 @@ impl<R: Rows> Node<R> {
         let x = view.as_slice::<T>()?;
         let out = if R::REDUCES { 1 } else { n };
         let y = if n == 0 {
-            // The empty sum is 0, its logarithm -inf.
-            vec![-T::INFINITY; rows * out]
+            vec![R::empty(); rows * out]
         } else {
             over_rows(rows, n, out, |rows, y| {
                 dispatch(Forward(self.0, &x[rows.start * n..rows.end * n], n, y))
@@ -373,33 +413,63 @@ impl<R: Rows> Op for Node<R> {
     }
 }
 
-fn applies(x: &Tensor) -> bool {
-    x.device().is_cpu() && matches!(x.dtype(), DType::F32 | DType::F64) && !second_derivatives()
+/// `f` of the rows as one node on the CPU, half precision in f32; the expression `composed` elsewhere.
+fn over<R: Rows>(
+    f: R,
+    x: &Tensor,
+    composed: impl FnOnce(&Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let dtype = x.dtype();
+    if !x.device().is_cpu() || !dtype.is_float() || second_derivatives() {
+        return composed(x);
+    }
+    Ok(match dtype {
+        DType::F32 | DType::F64 => node::apply1(Node(f), &[x])?,
+        _ => node::apply1(Node(f), &[&x.to_dtype(DType::F32)?])?.to_dtype(dtype)?,
+    })
+}
+
+/// The sum over the last dimension, which is removed: blocks are added in double precision, so that long rows keep their
+/// digits. Candle adds them one by one.
+pub(crate) fn sum(x: &Tensor) -> Result<Tensor> {
+    over(Sum, x, |x| Ok(x.sum(D::Minus1)?))
 }
 
 /// ln sum e^x over the last dimension, which is removed. -inf where all are, with gradient 0.
 pub(crate) fn logsumexp(x: &Tensor) -> Result<Tensor> {
-    if applies(x) {
-        Ok(node::apply1(Node(LogSumExp), &[x])?)
-    } else {
-        composed::logsumexp(x)
-    }
+    over(LogSumExp, x, composed::logsumexp)
 }
 
 /// x - logsumexp(x) over the last dimension. -inf where all are, with gradient 0.
 pub(crate) fn log_softmax(x: &Tensor) -> Result<Tensor> {
-    if applies(x) {
-        Ok(node::apply1(Node(LogSoftmax), &[x])?)
-    } else {
-        composed::log_softmax(x)
-    }
+    over(LogSoftmax, x, composed::log_softmax)
 }
 
 /// e^(x - logsumexp(x)) over the last dimension. 0 where all x are -inf.
 pub(crate) fn softmax(x: &Tensor) -> Result<Tensor> {
-    if applies(x) {
-        Ok(node::apply1(Node(Softmax), &[x])?)
-    } else {
-        Ok(composed::log_softmax(x)?.exp()?)
-    }
+    over(Softmax, x, |x| Ok(composed::log_softmax(x)?.exp()?))
+}
+
+/// [`logsumexp`] of one row.
+pub(crate) fn logsumexp_row(x: &[f32]) -> f32 {
+    let mut y = [0.];
+    LogSumExp::forward::<f32, false>(x, &mut y);
+    y[0]
+}
+
+/// [`log_softmax`] of one row.
+pub(crate) fn log_softmax_row(x: &[f32], y: &mut [f32]) {
+    LogSoftmax::forward::<f32, false>(x, y);
+}
+
+/// The gradient of [`logsumexp_row`].
+pub(crate) fn logsumexp_gradient(x: &[f32], g: f32, d: &mut [f32]) {
+    LogSumExp::backward::<f32, false>(x, &[logsumexp_row(x)], &[g], d);
+}
+
+/// The gradient of [`log_softmax_row`].
+pub(crate) fn log_softmax_gradient(x: &[f32], g: &[f32], d: &mut [f32]) {
+    let mut y = vec![0.; x.len()];
+    log_softmax_row(x, &mut y);
+    LogSoftmax::backward::<f32, false>(x, &y, g, d);
 }

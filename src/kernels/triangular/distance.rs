@@ -3,6 +3,7 @@
 use super::factor::*;
 use crate::kernels::buffer::View;
 use crate::kernels::node::{Fresh, Op, Reached};
+use crate::kernels::pointwise::tiles::SUM;
 use candle_core::{Device, Tensor, WithDType};
 use std::marker::PhantomData;
 
@@ -80,6 +81,12 @@ impl<T: WithDType> Op for Distance<T> {
             let at = task.factor * rows + task.from;
             let range = at * d..(at + task.to - task.from) * d;
             let mut z = differences(&x[range], loc);
+            // Rows that nobody asks for may be anything.
+            for (row, g) in z.chunks_exact_mut(d).zip(&gradient[at..]) {
+                if *g == T::zero() {
+                    row.fill(T::zero());
+                }
+            }
             let mut u = vec![T::zero(); z.len()];
             factors[task.factor].solve(&z, &mut u)?;
             std::mem::swap(&mut z, &mut u);
@@ -125,8 +132,12 @@ impl<T: WithDType> Op for Distance<T> {
     }
 }
 
-/// The sum of squares, in sixteen lanes.
+/// The sum of squares, in sixteen lanes; those of long rows block by block in f64.
 fn squares<T: WithDType>(z: &[T]) -> T {
+    if z.len() > SUM {
+        let blocks = z.chunks(SUM).map(|z| squares(z).to_f64());
+        return T::from_f64(blocks.sum());
+    }
     let mut lanes = [T::zero(); 16];
     let mut chunks = z.chunks_exact(16);
     for chunk in &mut chunks {

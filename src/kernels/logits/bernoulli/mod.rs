@@ -7,7 +7,9 @@ use super::periodic;
 use crate::error::{Error, Result};
 use crate::kernels::buffer::{self, CHUNK, SERIAL, View};
 use crate::kernels::math;
-use crate::kernels::node::{self, Fresh, Op, Reached, fresh};
+use crate::kernels::node::{self, Fresh, Op, Reached, fresh, weigh};
+use crate::kernels::pointwise::tiles::SUM;
+use crate::kernels::pointwise::{Formula, Real, formula, formula_sum, on_cpu};
 use crate::kernels::simd::{Loop, dispatch};
 use crate::shape;
 use candle_core::{D, Tensor};
@@ -30,8 +32,11 @@ pub(crate) fn bernoulli_log_prob(
         return Err(Error::shape(op, "value", expected, value.dims()));
     };
     let n: usize = out.iter().product();
-    if n == 0 || !crate::kernels::fused(&[logits, value]) {
+    if n == 0 || !on_cpu(value) {
         return composed(logits, value, grey, dims);
+    }
+    if !crate::kernels::fused(&[logits, value]) {
+        return exact(LogMass { grey }, [logits, value], &out, dims);
     }
     let event: usize = out[split..].iter().product();
     // Repeating less than a cache line is slower than a copy.
@@ -44,6 +49,52 @@ pub(crate) fn bernoulli_log_prob(
     } else {
         node::apply1(Bernoulli::<false> { shape, event }, &[&logits, &value])?
     })
+}
+
+/// The log-mass of dtypes without vectors of their own, in double precision.
+#[derive(Clone, Copy)]
+struct LogMass {
+    grey: bool,
+}
+
+impl Formula<2> for LogMass {
+    const NAME: &'static str = "bernoulli-log-prob";
+
+    #[inline(always)]
+    fn at<R: Real>(self, [logit, x]: [R; 2]) -> R {
+        let at = x.value();
+        if at.is_nan() {
+            return x * logit;
+        }
+        let inside = match self.grey {
+            true => (0. ..=1.).contains(&at),
+            false => at == 0. || at == 1.,
+        };
+        if !inside {
+            return R::constant(f64::NEG_INFINITY);
+        }
+        // As `log_mass` says.
+        let (a, y) = match logit.value() > 0. {
+            true => (logit, -x + 1.),
+            false => (-logit, x),
+        };
+        let right = y.value() == 0. && a.value().is_infinite();
+        let cost = if right { R::constant(0.) } else { y * a };
+        -(cost + (-a).softplus())
+    }
+}
+
+/// `f`, summed over the last `dims` dimensions of `out`.
+fn exact(f: LogMass, arguments: [&Tensor; 2], out: &[usize], dims: usize) -> Result<Tensor> {
+    match dims {
+        0 => formula(f, arguments),
+        1 => formula_sum(f, arguments),
+        _ => {
+            let flat = |x: &Tensor| x.broadcast_as(out)?.flatten_from(out.len() - dims);
+            let [logits, value] = arguments;
+            formula_sum(f, [&flat(logits)?, &flat(value)?])
+        }
+    }
 }
 
 fn composed(logits: &Tensor, value: &Tensor, grey: bool, dims: usize) -> Result<Tensor> {
@@ -125,7 +176,7 @@ impl<const GREY: bool> Loop for Each<'_, GREY> {
     }
 }
 
-/// The sum of the log-masses of a row.
+/// The sum of the log-masses of a row, or of a block of a long one.
 struct Total<'a, const GREY: bool>(&'a [f32], &'a [f32]);
 
 impl<const GREY: bool> Loop for Total<'_, GREY> {
@@ -180,16 +231,16 @@ impl<const GREY: bool> Loop for Slopes<'_, GREY> {
                 *out += if log_prob == f32::NEG_INFINITY {
                     0.
                 } else {
-                    g * l
+                    weigh(g, *l)
                 };
             }
         } else if let &[g] = self.upstream {
             for ((l, x), out) in pairs {
-                *out += g * log_mass::<FMA, GREY>(*l, *x).1;
+                *out += weigh(g, log_mass::<FMA, GREY>(*l, *x).1);
             }
         } else {
             for (((l, x), out), g) in pairs.zip(self.upstream) {
-                *out += g * log_mass::<FMA, GREY>(*l, *x).1;
+                *out += weigh(*g, log_mass::<FMA, GREY>(*l, *x).1);
             }
         }
     }
@@ -231,7 +282,15 @@ impl<const GREY: bool> Op for Bernoulli<GREY> {
             let n = self.event;
             let row = |r: usize| {
                 let (i, j) = (r * n % l.len(), r * n % x.len());
-                dispatch(Total::<GREY>(&l[i..i + n], &x[j..j + n]))
+                let block = |(l, x)| dispatch(Total::<GREY>(l, x));
+                let mut blocks = l[i..i + n].chunks(SUM).zip(x[j..j + n].chunks(SUM));
+                match (n <= SUM, blocks.next()) {
+                    (true, Some(only)) => block(only),
+                    (_, first) => {
+                        let sums = first.into_iter().chain(blocks).map(|b| f64::from(block(b)));
+                        sums.sum::<f64>() as f32
+                    }
+                }
             };
             let mut out = vec![0.; rows];
             let fill = |offset: usize, out: &mut [f32]| {

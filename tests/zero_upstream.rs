@@ -1,0 +1,569 @@
+//! What is not in the loss has no gradient: a row whose upstream gradient is 0 gives nothing to its own parameters and
+//! value, and does not spoil those it shares, whatever its value is: NaN, infinite, outside of the support, or one whose
+//! square overflows.
+
+use candle_core::{DType, Device, Tensor, Var};
+use candle_nn::{VarBuilder, VarMap};
+use candle_prob::bijector::*;
+use candle_prob::distribution::*;
+use candle_prob::flow::*;
+use candle_prob::{Result, Rng, init};
+
+const CPU: &Device = &Device::Cpu;
+
+type Build<T> = fn(&[Tensor]) -> Result<Box<T>>;
+
+/// A family of numbers: one set of parameters, a value with a finite density, and the family made of any shape of them, alone
+/// and in each combinator.
+struct Family {
+    name: &'static str,
+    parameters: &'static [f64],
+    good: f64,
+    densities: Vec<(&'static str, Build<dyn Distribution>)>,
+    tails: Vec<(&'static str, Build<dyn Cdf>)>,
+}
+
+/// The same three components for each element of the batch.
+fn thrice(p: &[Tensor]) -> Result<Vec<Tensor>> {
+    let last = p[0].rank();
+    let shape = [p[0].dims(), &[3]].concat();
+    p.iter()
+        .map(|p| Ok(p.unsqueeze(last)?.broadcast_as(shape.as_slice())?))
+        .collect()
+}
+
+fn mixing(p: &[Tensor]) -> Result<Categorical> {
+    let logits = Tensor::new(&[0.2, -0.4, 0.1], CPU)?.to_dtype(p[0].dtype())?;
+    Categorical::new(&logits.broadcast_as([p[0].dims(), &[3]].concat())?)
+}
+
+macro_rules! part {
+    ($out:ident, $build:ident, density) => {
+        $out.densities.push(("alone", |p| Ok(Box::new($build(p)?))));
+        $out.densities.push(("Independent", |p| {
+            let p: Vec<Tensor> = p.iter().map(|p| p.unsqueeze(p.rank())).collect::<candle_core::Result<_>>()?;
+            Ok(Box::new($build(&p)?.to_event(1)?))
+        }));
+        $out.densities.push(("Expanded", |p| Ok(Box::new(Expanded::new($build(p)?, p[0].dims())?))));
+    };
+    ($out:ident, $build:ident, mixture) => {
+        $out.densities.push(("MixtureSameFamily", |p| {
+            Ok(Box::new(MixtureSameFamily::new(mixing(p)?, $build(&thrice(p)?)?)?))
+        }));
+    };
+    ($out:ident, $build:ident, cdf) => {
+        $out.tails.push(("alone", |p| Ok(Box::new($build(p)?))));
+    };
+    ($out:ident, $build:ident, line) => {
+        part!($out, $build, transformed Exp);
+        part!($out, $build, transformed Sigmoid);
+        part!($out, $build, transformed Softplus);
+        part!($out, $build, transformed Tanh);
+        $out.densities.push(("Transformed by Affine", |p| {
+            Ok(Box::new($build(p)?.transformed_by(Affine::soft_clamped(&p[0], &p[1], 2.)?)?))
+        }));
+        $out.tails.push(("MixtureSameFamily", |p| {
+            Ok(Box::new(MixtureSameFamily::new(mixing(p)?, $build(&thrice(p)?)?)?))
+        }));
+    };
+    ($out:ident, $build:ident, transformed $bijector:ident) => {
+        $out.densities.push((concat!("Transformed by ", stringify!($bijector)), |p| {
+            Ok(Box::new($build(p)?.transformed_by($bijector)?))
+        }));
+        $out.tails.push((concat!("Transformed by ", stringify!($bijector)), |p| {
+            Ok(Box::new($build(p)?.transformed_by($bijector)?))
+        }));
+    };
+}
+
+macro_rules! family {
+    ($name:literal, $type:ty, $parameters:expr, $good:expr, $build:expr, $($part:ident)*) => {{
+        fn build(p: &[Tensor]) -> Result<$type> {
+            let build: fn(&[Tensor]) -> Result<$type> = $build;
+            build(p)
+        }
+        #[allow(unused_mut)]
+        let mut out = Family {
+            name: $name,
+            parameters: &$parameters,
+            good: $good,
+            densities: vec![],
+            tails: vec![],
+        };
+        $(part!(out, build, $part);)*
+        out
+    }};
+}
+
+fn families() -> Vec<Family> {
+    vec![
+        family!("Bernoulli", Bernoulli, [0.4], 1., |p| Bernoulli::new(&p[0]), density mixture cdf),
+        family!("Bernoulli::from_probs", Bernoulli, [0.4], 1., |p| Bernoulli::from_probs(&p[0]), density mixture cdf),
+        family!("Bernoulli::soft", Bernoulli, [0.4], 0.25, |p| Bernoulli::soft(&p[0]), density mixture),
+        family!("Beta", Beta, [1.5, 2.5], 0.25, |p| Beta::new(&p[0], &p[1]), density mixture cdf),
+        family!("Binomial", Binomial, [5., 0.4], 2., |p| Binomial::new(&p[0], &p[1]), density mixture cdf),
+        family!("Cauchy", Cauchy, [0.5, 1.25], 0.25, |p| Cauchy::new(&p[0], &p[1]), density mixture cdf line),
+        family!("Chi2", Chi2, [3.], 1.5, |p| Chi2::new(&p[0]), density mixture cdf),
+        family!("ContinuousBernoulli", ContinuousBernoulli, [0.4], 0.25, |p| ContinuousBernoulli::new(&p[0]), density mixture cdf),
+        family!("DiscretizedLogistic", DiscretizedLogistic, [0.1, 0.3], -1., |p| DiscretizedLogistic::new(&p[0], &p[1], 5), density mixture cdf),
+        family!("Exponential", Exponential, [1.5], 0.25, |p| Exponential::new(&p[0]), density mixture cdf),
+        family!("Gamma", Gamma, [1.5, 2.5], 0.25, |p| Gamma::new(&p[0], &p[1]), density mixture cdf),
+        family!("Geometric", Geometric, [0.4], 2., |p| Geometric::new(&p[0]), density mixture cdf),
+        family!("Gumbel", Gumbel, [0.5, 1.25], 0.25, |p| Gumbel::new(&p[0], &p[1]), density mixture cdf line),
+        family!("HalfCauchy", HalfCauchy, [1.25], 0.25, |p| HalfCauchy::new(&p[0]), density mixture cdf),
+        family!("HalfNormal", HalfNormal, [1.25], 0.25, |p| HalfNormal::new(&p[0]), density mixture cdf),
+        family!("InverseGamma", InverseGamma, [1.5, 2.5], 0.25, |p| InverseGamma::new(&p[0], &p[1]), density mixture cdf),
+        family!("Kumaraswamy", Kumaraswamy, [1.5, 2.5], 0.25, |p| Kumaraswamy::new(&p[0], &p[1]), density mixture cdf),
+        family!("Laplace", Laplace, [0.5, 1.25], 0.25, |p| Laplace::new(&p[0], &p[1]), density mixture cdf line),
+        family!("LogNormal", LogNormal, [0.5, 1.25], 0.25, |p| LogNormal::new(&p[0], &p[1]), density mixture cdf),
+        family!("Logistic", Logistic, [0.5, 1.25], 0.25, |p| Logistic::new(&p[0], &p[1]), density mixture cdf line),
+        family!("NegativeBinomial", NegativeBinomial, [3.5, 0.4], 2., |p| NegativeBinomial::new(&p[0], &p[1]), density mixture cdf),
+        family!("Normal", Normal, [0.5, 1.25], 0.25, |p| Normal::new(&p[0], &p[1]), density mixture cdf line),
+        family!("Normal::from_log_var", Normal, [0.5, 0.25], 0.25, |p| Normal::from_log_var(&p[0], &p[1]), density mixture cdf line),
+        family!("Pareto", Pareto, [0.5, 1.5], 0.75, |p| Pareto::new(&p[0], &p[1]), density mixture cdf),
+        family!("Poisson", Poisson, [1.5], 2., |p| Poisson::new(&p[0]), density mixture cdf),
+        family!("RelaxedBernoulli", RelaxedBernoulli, [0.75, 0.4], 0.25, |p| RelaxedBernoulli::new(&p[0], &p[1]), density cdf),
+        family!("StudentT", StudentT, [3.5, 0.5, 1.25], 0.25, |p| StudentT::new(&p[0], &p[1], &p[2]), density mixture cdf line),
+        family!("Truncated", Truncated<Normal>, [0.5, 1.25, -1., 2.], 0.25, |p| Truncated::new(Normal::new(&p[0], &p[1])?, &p[2], &p[3]), density cdf),
+        family!("TruncatedNormal", TruncatedNormal, [0.5, 1.25, -1., 2.], 0.25, |p| TruncatedNormal::new(&p[0], &p[1], &p[2], &p[3]), density mixture cdf),
+        family!("Uniform", Uniform, [-0.5, 1.25], 0.25, |p| Uniform::new(&p[0], &p[1]), density mixture cdf),
+        family!("VonMises", VonMises, [0.5, 1.25], 0.25, |p| VonMises::new(&p[0], &p[1]), density mixture cdf),
+        family!("Weibull", Weibull, [1.25, 1.5], 0.25, |p| Weibull::new(&p[0], &p[1]), density mixture cdf),
+    ]
+}
+
+fn floats(x: &Tensor) -> Result<Vec<f64>> {
+    Ok(x.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
+}
+
+/// Gradients of the sum of the rows from the second on, by parameters and value, `None` as 0. Rows are the first dim.
+fn gradients(
+    parameters: &[Tensor],
+    value: &Tensor,
+    f: &dyn Fn(&[Tensor], &Tensor) -> Result<Tensor>,
+    from: usize,
+) -> Result<Vec<Vec<f64>>> {
+    let leaf = |x: &Tensor| Var::from_tensor(&x.contiguous()?);
+    let leaves: Vec<Var> = parameters
+        .iter()
+        .chain([value])
+        .map(leaf)
+        .collect::<candle_core::Result<_>>()?;
+    let inputs: Vec<Tensor> = leaves.iter().map(|v| v.as_tensor().clone()).collect();
+    let (x, p) = inputs.split_last().expect("a value");
+    let y = f(p, x)?;
+    let store = y.narrow(0, from, y.dim(0)? - from)?.sum_all()?.backward()?;
+    let of = |leaf: &Var| match store.get(leaf) {
+        Some(gradient) => floats(gradient),
+        None => Ok(vec![0.; leaf.elem_count()]),
+    };
+    leaves.iter().map(of).collect()
+}
+
+/// (how far apart relative to 1, what) of values that are not near.
+fn compare(got: &[f64], want: &[f64], dtype: DType) -> Option<String> {
+    let tolerance = match dtype {
+        DType::F64 => 1e-10,
+        DType::F32 => 2e-4,
+        _ => 0.06,
+    };
+    let near = |(a, b): (&f64, &f64)| (a - b).abs() <= tolerance * b.abs().max(1.);
+    let all = got.len() == want.len() && got.iter().zip(want).all(near);
+    (!all).then(|| {
+        let short = |x: &[f64]| format!("{:?}", &x[..x.len().min(4)]);
+        format!("{} for {}", short(got), short(want))
+    })
+}
+
+const BAD: [f64; 12] = [
+    f64::NAN,
+    f64::INFINITY,
+    f64::NEG_INFINITY,
+    -1.,
+    -0.,
+    0.,
+    1.,
+    2.5,
+    3e38,
+    -3e38,
+    1e300,
+    -1e-40,
+];
+
+/// A bad row before `rows` good ones, with shared parameters and with parameters of their own.
+fn sweep(
+    name: &str,
+    parameters: &[Tensor],
+    [bad, good]: [&Tensor; 2],
+    rows: usize,
+    own: bool,
+    f: &dyn Fn(&[Tensor], &Tensor) -> Result<Tensor>,
+    faults: &mut Vec<String>,
+) -> Result<()> {
+    let dtype = good.dtype();
+    let good = Tensor::stack(&vec![good; rows], 0)?;
+    let all = Tensor::cat(&[&bad.unsqueeze(0)?, &good], 0)?;
+    let mut fault = |what: String| faults.push(format!("{name} {dtype:?} {rows}: {what}"));
+    let shared = gradients(parameters, &all, f, 1)?;
+    let want = gradients(parameters, &good, f, 0)?;
+    let (value, slopes) = shared.split_last().expect("a value");
+    let (want_value, want_slopes) = want.split_last().expect("a value");
+    let size = value.len() - want_value.len();
+    for (k, (got, want)) in slopes.iter().zip(want_slopes).enumerate() {
+        if let Some(what) = compare(got, want, dtype) {
+            fault(format!("shared parameter {k}: {what}"));
+        }
+    }
+    let all_value = [vec![0.; size], want_value.clone()].concat();
+    if let Some(what) = compare(value, &all_value, dtype) {
+        fault(format!("value: {what}"));
+    }
+    if !own {
+        return Ok(());
+    }
+    let own: Vec<Tensor> = parameters
+        .iter()
+        .map(|p| Tensor::stack(&vec![p; rows + 1], 0))
+        .collect::<candle_core::Result<_>>()?;
+    for (k, got) in gradients(&own, &all, f, 1)?.iter().enumerate() {
+        let first = &got[..got.len() / (rows + 1)];
+        if first.iter().any(|g| *g != 0.) {
+            fault(format!("own parameter or value {k}: {first:?} for 0"));
+        }
+        if got.iter().any(|g| !g.is_finite()) {
+            fault(format!("own parameter or value {k} is not finite"));
+        }
+    }
+    Ok(())
+}
+
+fn report(faults: Vec<String>) {
+    let count = faults.len();
+    let shown = faults
+        .iter()
+        .take(60)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join("\n");
+    assert!(count == 0, "{count} faults\n{shown}");
+}
+
+const DTYPES: [DType; 4] = [DType::F32, DType::F64, DType::F16, DType::BF16];
+
+#[test]
+fn of_numbers() -> Result<()> {
+    let mut faults = vec![];
+    for family in families() {
+        for dtype in DTYPES {
+            let tensor = |x: f64| Tensor::new(x, CPU)?.to_dtype(dtype);
+            let parameters = family.parameters.iter().map(|p| tensor(*p));
+            let parameters: Vec<Tensor> = parameters.collect::<candle_core::Result<_>>()?;
+            for bad in BAD {
+                let bad = tensor(bad)?;
+                let at = floats(&bad)?[0];
+                for (combinator, build) in &family.densities {
+                    let inner = usize::from(*combinator == "Independent");
+                    let good = match *combinator {
+                        "Transformed by Tanh" => 0.25,
+                        _ => family.good,
+                    };
+                    // An event dim of one where there is one.
+                    let event = |x: &Tensor| match inner {
+                        0 => Ok(x.clone()),
+                        _ => x.unsqueeze(0),
+                    };
+                    let name = format!("{} {combinator} log_prob at {at}", family.name);
+                    let pair = [&event(&bad)?, &event(&tensor(good)?)?];
+                    let f = |p: &[Tensor], x: &Tensor| build(p)?.log_prob(x);
+                    let sizes: &[usize] = if dtype == DType::F32 { &[1, 300] } else { &[1] };
+                    for rows in sizes {
+                        sweep(&name, &parameters, pair, *rows, true, &f, &mut faults)?;
+                    }
+                }
+                for (combinator, build) in &family.tails {
+                    let pair = [&bad, &tensor(family.good)?];
+                    for (what, upper) in [("log_cdf", false), ("log_survival", true)] {
+                        let name = format!("{} {combinator} {what} at {at}", family.name);
+                        let f = |p: &[Tensor], x: &Tensor| match upper {
+                            false => build(p)?.log_cdf(x),
+                            true => build(p)?.log_survival(x),
+                        };
+                        sweep(&name, &parameters, pair, 1, true, &f, &mut faults)?;
+                    }
+                }
+            }
+        }
+    }
+    report(faults);
+    Ok(())
+}
+
+/// A family of vectors of two elements: parameters by shape, a row with a finite density, and what may stand in one.
+struct Vectors {
+    name: &'static str,
+    parameters: Vec<(&'static [usize], &'static [f64])>,
+    good: [f64; 2],
+    build: Build<dyn Distribution>,
+}
+
+fn vectors() -> Vec<Vectors> {
+    let pair: &[usize] = &[2];
+    let square: &[usize] = &[2, 2];
+    let row = |name, parameters, good, build| Vectors {
+        name,
+        parameters,
+        good,
+        build,
+    };
+    vec![
+        row(
+            "Dirichlet",
+            vec![(pair, &[1.5, 2.5][..])],
+            [0.25, 0.75],
+            |p| Ok(Box::new(Dirichlet::new(&p[0])?)),
+        ),
+        row(
+            "Independent",
+            vec![(pair, &[0.5, -0.5]), (pair, &[1.25, 0.75])],
+            [0.25, 0.5],
+            |p| Ok(Box::new(Normal::new(&p[0], &p[1])?.to_event(1)?)),
+        ),
+        row(
+            "MultivariateNormalDiag",
+            vec![(pair, &[0.5, -0.5]), (pair, &[1.25, 0.75])],
+            [0.25, 0.5],
+            |p| Ok(Box::new(MultivariateNormalDiag::new(&p[0], &p[1])?)),
+        ),
+        row(
+            "MultivariateNormalDiag::from_log_var",
+            vec![(pair, &[0.5, -0.5]), (pair, &[1.25, 0.75])],
+            [0.25, 0.5],
+            |p| {
+                Ok(Box::new(MultivariateNormalDiag::from_log_var(
+                    &p[0], &p[1],
+                )?))
+            },
+        ),
+        row(
+            "MultivariateNormal",
+            vec![(pair, &[0.5, -0.5]), (square, &[1.25, 0., 0.5, 0.75])],
+            [0.25, 0.5],
+            |p| Ok(Box::new(MultivariateNormal::new(&p[0], &p[1])?)),
+        ),
+        row(
+            "LowRankMultivariateNormal",
+            vec![
+                (pair, &[0.5, -0.5]),
+                (&[2, 1], &[0.5, 0.25]),
+                (pair, &[1.25, 0.75]),
+            ],
+            [0.25, 0.5],
+            |p| {
+                Ok(Box::new(LowRankMultivariateNormal::new(
+                    &p[0], &p[1], &p[2],
+                )?))
+            },
+        ),
+        row(
+            "LogisticNormal",
+            vec![(pair, &[0.5, -0.5]), (pair, &[1.25, 0.75])],
+            [0.25, 0.75],
+            |p| Ok(Box::new(LogisticNormal::new(&p[0], &p[1])?)),
+        ),
+        row("Multinomial", vec![(pair, &[0.5, -0.5])], [1., 2.], |p| {
+            let batch = &p[0].dims()[..p[0].rank() - 1];
+            let n = Tensor::full(3f32, batch, CPU)?.to_dtype(p[0].dtype())?;
+            Ok(Box::new(Multinomial::new(&n, &p[0])?))
+        }),
+        row(
+            "OneHotCategorical",
+            vec![(pair, &[0.5, -0.5])],
+            [1., 0.],
+            |p| Ok(Box::new(OneHotCategorical::new(&p[0])?)),
+        ),
+        row(
+            "RelaxedOneHotCategorical",
+            vec![(pair, &[0.5, -0.5])],
+            [0.25, 0.75],
+            |p| {
+                let batch = &p[0].dims()[..p[0].rank() - 1];
+                let temperature = Tensor::full(0.75f32, batch, CPU)?.to_dtype(p[0].dtype())?;
+                Ok(Box::new(RelaxedOneHotCategorical::new(
+                    &temperature,
+                    &p[0],
+                )?))
+            },
+        ),
+        row(
+            "MixtureSameFamily<MultivariateNormalDiag>",
+            vec![
+                (&[3, 2], &[0.5, -0.5, 0.1, 0.2, 0.3, 0.4]),
+                (&[3, 2], &[1.25, 0.75, 1., 2., 0.5, 1.5]),
+            ],
+            [0.25, 0.5],
+            |p| {
+                Ok(Box::new(MixtureSameFamily::new(
+                    mixing(&[p[0].get(0)?.get(0)?])?,
+                    MultivariateNormalDiag::new(&p[0], &p[1])?,
+                )?))
+            },
+        ),
+        row(
+            "Transformed by LowerTriangularAffine",
+            vec![(pair, &[0.5, -0.5]), (square, &[1.25, 0., 0.5, 0.75])],
+            [0.25, 0.5],
+            |p| {
+                let zero = p[0].zeros_like()?.detach();
+                let base = Normal::new(&zero, &zero.ones_like()?)?.to_event(1)?;
+                Ok(Box::new(base.transformed_by(
+                    LowerTriangularAffine::new(&p[0], &p[1])?,
+                )?))
+            },
+        ),
+        row(
+            "Transformed by Planar",
+            vec![(pair, &[0.5, -0.5]), (pair, &[1.25, 0.75]), (&[], &[0.25])],
+            [0.25, 0.5],
+            |p| {
+                let zero = p[0].zeros_like()?.detach();
+                let base = Normal::new(&zero, &zero.ones_like()?)?.to_event(1)?;
+                Ok(Box::new(
+                    base.transformed_by(Planar::new(&p[0], &p[1], &p[2])?)?,
+                ))
+            },
+        ),
+        row(
+            "Transformed by Radial",
+            vec![(pair, &[0.5, -0.5]), (&[], &[1.25]), (&[], &[0.25])],
+            [0.25, 0.5],
+            |p| {
+                let zero = p[0].zeros_like()?.detach();
+                let base = Normal::new(&zero, &zero.ones_like()?)?.to_event(1)?;
+                Ok(Box::new(
+                    base.transformed_by(Radial::new(&p[0], &p[1], &p[2])?)?,
+                ))
+            },
+        ),
+    ]
+}
+
+#[test]
+fn of_vectors() -> Result<()> {
+    let mut faults = vec![];
+    for family in vectors() {
+        for dtype in DTYPES {
+            let tensor = |shape: &[usize], x: &[f64]| -> Result<Tensor> {
+                Ok(Tensor::from_slice(x, shape, CPU)?.to_dtype(dtype)?)
+            };
+            let parameters = family.parameters.iter().map(|(shape, x)| tensor(shape, x));
+            let parameters: Vec<Tensor> = parameters.collect::<Result<_>>()?;
+            let good = tensor(&[2], &family.good)?;
+            for bad in BAD {
+                let bad = tensor(&[2], &[bad, 0.5])?;
+                let name = format!("{} log_prob at {:?}", family.name, floats(&bad)?);
+                let f = |p: &[Tensor], x: &Tensor| (family.build)(p)?.log_prob(x);
+                for rows in [1, 40] {
+                    let own = !family.name.starts_with("Mixture");
+                    sweep(
+                        &name,
+                        &parameters,
+                        [&bad, &good],
+                        rows,
+                        own,
+                        &f,
+                        &mut faults,
+                    )?;
+                }
+            }
+        }
+    }
+    report(faults);
+    Ok(())
+}
+
+/// Flows of vectors, by recipe: gradients of all weights, with a bad row in the batch and without it.
+#[test]
+fn of_flows() -> Result<()> {
+    type Recipe = fn(VarBuilder) -> Result<Box<dyn Bijector>>;
+    let recipes: [(&str, Recipe); 6] = [
+        ("nice", |vb| Ok(Box::new(nice(&NiceConfig::default(), vb)?))),
+        ("real_nvp", |vb| {
+            Ok(Box::new(real_nvp(&RealNvpConfig::default(), vb)?))
+        }),
+        ("neural_spline", |vb| {
+            Ok(Box::new(neural_spline(&NeuralSplineConfig::default(), vb)?))
+        }),
+        ("maf", |vb| Ok(Box::new(maf(&MafConfig::default(), vb)?))),
+        ("iaf", |vb| Ok(Box::new(iaf(&MafConfig::default(), vb)?))),
+        ("ffjord", |vb| {
+            Ok(Box::new(ffjord(&FfjordConfig::default(), vb)?))
+        }),
+    ];
+    let mut faults = vec![];
+    for (name, recipe) in recipes {
+        for dtype in [DType::F32, DType::F64] {
+            let vars = VarMap::new();
+            let flow = recipe(init::seeded(&vars, 3, dtype, CPU))?;
+            // The last layers start at zero: everything is moved, so that gradients go everywhere.
+            let mut rng = Rng::new(5);
+            for (_, var) in init::named_vars(&vars)? {
+                let noise = (rng.normal(var.dims(), dtype, CPU)? * 0.1)?;
+                var.set(&(var.as_tensor() + noise)?)?;
+            }
+            let zeros = Tensor::zeros(2, dtype, CPU)?;
+            let base = Normal::new(&zeros, &zeros.ones_like()?)?.to_event(1)?;
+            let model = base.transformed_by(&flow)?;
+            let good = rng.normal((40, 2), dtype, CPU)?;
+            let gradients = |x: &Tensor, from: usize| -> Result<Vec<(String, Vec<f64>)>> {
+                let x = Var::from_tensor(x)?;
+                let y = model.log_prob(&x)?;
+                let y = y.narrow(0, from, y.dim(0)? - from)?;
+                let store = y.sum_all()?.backward()?;
+                let mut out = vec![];
+                for (name, var) in init::named_vars(&vars)? {
+                    if let Some(gradient) = store.get(&var) {
+                        out.push((name, floats(gradient)?));
+                    }
+                }
+                let value = floats(store.get(&x).expect("a gradient of the value"))?;
+                assert!(
+                    value[..2 * from].iter().all(|g| *g == 0.),
+                    "{name} {value:?}"
+                );
+                out.push(("value".into(), value[2 * from..].to_vec()));
+                Ok(out)
+            };
+            let want = gradients(&good, 0)?;
+            for bad in BAD {
+                let bad = Tensor::new(&[[bad, 0.5]], CPU)?.to_dtype(dtype)?;
+                let got = gradients(&Tensor::cat(&[&bad, &good], 0)?, 1)?;
+                assert_eq!(got.len(), want.len());
+                for ((weight, got), (_, want)) in got.iter().zip(&want) {
+                    if let Some(what) = compare(got, want, dtype) {
+                        faults.push(format!("{name} {dtype:?} {weight} at {bad}: {what}"));
+                    }
+                }
+            }
+        }
+    }
+    report(faults);
+    Ok(())
+}
+
+/// Missing observations: what is masked has no gradient, and the rest has its own.
+#[test]
+fn of_what_is_masked() -> Result<()> {
+    for dtype in [DType::F32, DType::F64] {
+        let tensor = |x: &[f64]| Tensor::new(x, CPU)?.to_dtype(dtype);
+        let loc = Var::from_tensor(&tensor(&[0.5, 0.5])?)?;
+        let scale = Var::from_tensor(&tensor(&[1., 1.])?)?;
+        let mask = Tensor::new(&[0u8, 1], CPU)?;
+        let x = tensor(&[f64::NAN, 1.])?;
+        let masked = Masked::new(Normal::new(&loc, &scale)?, &mask)?;
+        let store = masked.log_prob(&x)?.sum_all()?.backward()?;
+        let of = |v: &Var| floats(store.get(v).expect("a gradient"));
+        assert_eq!(of(&loc)?, [0., 0.5]);
+        assert_eq!(of(&scale)?, [0., -0.75]);
+    }
+    Ok(())
+}
