@@ -3,6 +3,7 @@
 use super::parameters::{Domain, Parameters};
 use super::*;
 use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::special::above_tangent;
 
 /// Continuous Bernoulli distribution on [0, 1]: the exponential family with natural parameter `logits`.
 ///
@@ -249,7 +250,12 @@ impl Formula<2> for Divergence {
 
     #[inline(always)]
     fn at<R: Real>(self, [l, to]: [R; 2]) -> R {
-        (l - to) * mean(l) + (log_norm(to) - log_norm(l))
+        let (own, d) = (l.value(), to.value() - l.value());
+        if d.abs() > NEAR {
+            return (l - to) * mean(l) + (log_norm(to) - log_norm(l));
+        }
+        let (kl, slope) = above_tangent(own, d, cumulant::<2>);
+        R::function([l, to], kl, || [-d * cumulant::<2>(own), slope])
     }
 }
 

@@ -3,6 +3,7 @@
 use super::parameters::{Domain, Parameters, above};
 use super::*;
 use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::special::above_tangent;
 use crate::kernels::special::slice::Slice;
 
 /// Normal distribution with mean `loc` and standard deviation `scale`, given that the value is from `low` to `high`.
@@ -369,6 +370,29 @@ impl Cdf for TruncatedNormal {
     }
 }
 
+/// The divergence on one interval of normals that are near each other, where its terms cancel: on the way from the one energy to
+/// the other the variance of their difference D is the curvature of ln of the mass.
+fn near([loc, scale]: [f64; 2], [other, to]: [f64; 2], [low, high]: [f64; 2]) -> f64 {
+    let [own, precision] = [scale, to].map(|s| 1. / (s * s));
+    let growth = (scale - to) * (scale + to) / (scale * to).powi(2);
+    let variance = |u: f64| {
+        let between = own + u * growth;
+        let (center, s) = (
+            loc + u * precision * (other - loc) / between,
+            between.sqrt().recip(),
+        );
+        let slice = Slice::new([center, s, low, high]);
+        let m = slice.moments();
+        // D = first t + second t^2 and a constant, for the t of the slice.
+        let slope = (slice.anchor - loc) * growth + (loc - other) * precision;
+        let (first, second) = (slice.sign * s * slope, 0.5 * growth * s * s);
+        let with_square = m.third + 2. * m.mean * m.variance;
+        let square = m.fourth - m.variance.powi(2) + 4. * m.mean * (m.third + m.mean * m.variance);
+        first * (first * m.variance + 2. * second * with_square) + second * second * square
+    };
+    above_tangent(0., 1., variance).0
+}
+
 #[derive(Clone, Copy)]
 struct Divergence;
 
@@ -391,6 +415,10 @@ impl Formula<8> for Divergence {
         let variance = ratio * ratio * m.variance;
         let spread = (q.energy(mean) - p.energy(m.mean)) + 0.5 * (variance - m.variance);
         let value = spread + (q.log_size - p.log_size) - ratio.ln();
+        let value = match value < 1e-3 && [low, high] == [from, until] {
+            true => near([loc, scale], [other, to], [low, high]),
+            false => value,
+        };
         R::function(arguments, value, || {
             // Standardized means, in the direction of p, and covariances of ln(p / q) with z and z^2.
             let (z, w) = (p.a + m.mean, turn * (q.a + mean));

@@ -4,6 +4,7 @@ use super::parameters::{Domain, Parameters};
 use super::*;
 use crate::kernels::pointwise::{Formula, Real, formula};
 use crate::kernels::special::von_mises as circle;
+use crate::kernels::special::{above_tangent, bessel};
 use std::f64::consts::{PI, TAU};
 
 /// Von Mises distribution on the circle, with centre `loc` and `concentration` k.
@@ -194,6 +195,17 @@ impl Formula<1> for Spread {
 }
 
 /// The mean of `1 - cos(x - other)` is `v + g cos t` with `v = 1 - cos t`, `t = loc - other`, `g = 1 - I1(k) / I0(k)`.
+/// The divergence at equal locations, `ln I0(k_q) - ln I0(k_p) - (k_q - k_p) I1(k_p) / I0(k_p)`.
+#[inline(always)]
+fn concentrations<R: Real>(k: R, to: R) -> R {
+    let (own, d) = (k.value(), to.value() - k.value());
+    if d.abs() > 0.25 * (1. + own) {
+        return (to - k) * k.bessel_gap() + (to.log_i0e() - k.log_i0e());
+    }
+    let (kl, slope) = above_tangent(own, d, bessel::ratio_slope);
+    R::function([k, to], kl, || [-d * bessel::ratio_slope(own), slope])
+}
+
 #[derive(Clone, Copy)]
 struct Divergence;
 
@@ -203,8 +215,7 @@ impl Formula<4> for Divergence {
     #[inline(always)]
     fn at<R: Real>(self, [loc, k, other, to]: [R; 4]) -> R {
         let (v, gap) = (versine(loc - other), k.bessel_gap());
-        let cosine = -v + 1.;
-        to * (v + gap * cosine) - k * gap + (to.log_i0e() - k.log_i0e())
+        to * v * (-gap + 1.) + concentrations(k, to)
     }
 }
 

@@ -3,6 +3,7 @@
 use super::parameters::{Domain, Parameters};
 use super::*;
 use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::special::{above_tangent, trigamma};
 
 /// The Euler-Mascheroni constant.
 const EULER: f64 = 0.577_215_664_901_532_9;
@@ -279,6 +280,17 @@ impl Cdf for Weibull {
     }
 }
 
+/// `ln Gamma(1 + x) + c x` with Euler's constant c: how far ln Gamma lies above its tangent at 1.
+#[inline(always)]
+fn lgamma_above_tangent<R: Real>(x: R) -> R {
+    let at = x.value();
+    if at.abs() > 0.5 {
+        return (x + 1.).lgamma() + x * EULER;
+    }
+    let (above, slope) = above_tangent(1., at, trigamma);
+    x.map(above, slope)
+}
+
 #[derive(Clone, Copy)]
 struct Divergence;
 
@@ -289,13 +301,14 @@ impl Formula<4> for Divergence {
     fn at<R: Real>(self, [s, k, to_s, to_k]: [R; 4]) -> R {
         let ratio = to_k / k;
         let log = to_k * (s / to_s).ln();
-        (log + (ratio + 1.).lgamma()).exp_m1() - log - ratio.ln() + (ratio - 1.) * EULER
+        (log + (ratio + 1.).lgamma()).exp_gap() + lgamma_above_tangent((to_k - k) / k)
     }
 }
 
 impl Kl for Weibull {
     /// With `r = k_q / k_p`, `l = k_q ln(s_p / s_q)` and Euler's constant c:
-    /// `Gamma(1 + r) e^l - 1 - l - ln r + c (r - 1)`.
+    /// `Gamma(1 + r) e^l - 1 - l - ln r + c (r - 1)`, as the sum of `e^h - 1 - h` for `h = l + ln Gamma(1 + r)` and
+    /// `ln Gamma(r) + c (r - 1)`: neither is negative.
     fn kl(&self, other: &Weibull) -> Result<Tensor> {
         self.parameters
             .check_other("Weibull::kl", &other.parameters)?;

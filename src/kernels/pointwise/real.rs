@@ -76,13 +76,7 @@ pub(crate) trait Real:
     #[inline(always)]
     fn exp_gap(self) -> Self {
         let x = self.value();
-        // The k-th term is x / k of the one before it.
-        let series = (3..=14)
-            .rev()
-            .fold(1., |sum, k| 1. + sum * x / f64::from(k));
-        let near = 0.5 * x * x * series;
-        let slope = Self::Functions::exp_m1(x);
-        self.map(if x.abs() < 0.35 { near } else { slope - x }, slope)
+        self.map(special::exp_minus_line(x), Self::Functions::exp_m1(x))
     }
 
     #[inline(always)]

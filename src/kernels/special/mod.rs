@@ -15,6 +15,8 @@ mod tail;
 mod tests;
 pub(crate) mod von_mises;
 
+pub(crate) use tail::{above_tangent, exp_minus_line};
+
 pub(crate) use normal::{
     erf, erfc, erfinv, exponential_integral, log_ndtr, mills, ndtr, ndtri, ndtri_exp,
     normal_density,

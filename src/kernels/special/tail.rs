@@ -100,9 +100,19 @@ pub(super) fn nodes(end: f64, long: bool) -> impl Iterator<Item = (f64, f64)> {
     })
 }
 
+/// How far a convex function lies above its tangent, `A(a + d) - A(a) - d A'(a)`, and by how much its slope grows,
+/// `A'(a + d) - A'(a)`: integrals of its curvature A'', so that nothing cancels however small d is.
+pub(crate) fn above_tangent(a: f64, d: f64, curvature: impl Fn(f64) -> f64) -> (f64, f64) {
+    let above = legendre(0., 1., |u| (1. - u) * curvature(a + u * d));
+    (
+        d * d * above,
+        d * legendre(0., 1., |u| curvature(a + u * d)),
+    )
+}
+
 /// e^t - 1 - t without cancellation.
 #[inline(always)]
-pub(super) fn exp_minus_line(t: f64) -> f64 {
+pub(crate) fn exp_minus_line(t: f64) -> f64 {
     if t.abs() < 0.25 {
         let tail = (2..=12)
             .rev()
