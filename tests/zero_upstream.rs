@@ -2,12 +2,12 @@
 //! value, and does not spoil those it shares, whatever its value is: NaN, infinite, outside of the support, or one whose
 //! square overflows.
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Device, Module, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use candle_prob::bijector::*;
 use candle_prob::distribution::*;
 use candle_prob::flow::*;
-use candle_prob::{Result, Rng, init};
+use candle_prob::{Activation, Result, Rng, init, net, special};
 
 const CPU: &Device = &Device::Cpu;
 
@@ -565,5 +565,125 @@ fn of_what_is_masked() -> Result<()> {
         assert_eq!(of(&loc)?, [0., 0.5]);
         assert_eq!(of(&scale)?, [0., -0.75]);
     }
+    Ok(())
+}
+
+/// Networks: a bad row in the batch, whose outputs are not in the loss, leaves the gradients of all weights as they are.
+#[test]
+fn of_networks() -> Result<()> {
+    type Network = fn(VarBuilder) -> Result<Box<dyn Module>>;
+    let networks: [(&str, &[usize], Network); 5] = [
+        ("mlp, relu", &[3], |vb| {
+            Ok(Box::new(net::mlp(&[3, 8, 4], Activation::Relu, vb)?))
+        }),
+        ("mlp, silu", &[3], |vb| {
+            Ok(Box::new(net::mlp(&[3, 8, 8, 4], Activation::Silu, vb)?))
+        }),
+        ("mlp, tanh", &[3], |vb| {
+            Ok(Box::new(net::mlp(&[3, 8, 4], Activation::Tanh, vb)?))
+        }),
+        ("convolutions", &[1, 8, 8], |vb| {
+            let config = net::ConvEncoderConfig::default();
+            Ok(Box::new(net::conv_encoder(config, (1, 8, 8), vb)?))
+        }),
+        ("residual", &[2, 8, 8], |vb| {
+            let config = net::ResidualNetConfig {
+                inputs: 2,
+                outputs: 3,
+                ..Default::default()
+            };
+            Ok(Box::new(net::residual_net(config, vb)?))
+        }),
+    ];
+    let mut faults = vec![];
+    for (name, shape, network) in networks {
+        let (vars, dtype) = (VarMap::new(), DType::F32);
+        let network = network(init::seeded(&vars, 3, dtype, CPU))?;
+        let mut rng = Rng::new(5);
+        for (_, var) in init::named_vars(&vars)? {
+            let noise = (rng.normal(var.dims(), dtype, CPU)? * 0.1)?;
+            var.set(&(var.as_tensor() + noise)?)?;
+        }
+        let good = rng.normal([&[6], shape].concat(), dtype, CPU)?;
+        let gradients = |x: &Tensor, from: usize| -> Result<Vec<(String, Vec<f64>)>> {
+            let x = Var::from_tensor(x)?;
+            let y = network.forward(&x)?;
+            let store = y
+                .narrow(0, from, y.dim(0)? - from)?
+                .sqr()?
+                .sum_all()?
+                .backward()?;
+            let mut out = vec![];
+            for (name, var) in init::named_vars(&vars)? {
+                out.push((name, floats(store.get(&var).expect("a gradient"))?));
+            }
+            let value = store.get(&x).expect("a gradient of the value");
+            out.push(("value".into(), floats(&value.narrow(0, from, 6)?)?));
+            Ok(out)
+        };
+        let want = gradients(&good, 0)?;
+        for bad in [f64::NAN, f64::INFINITY, 3e38] {
+            let bad = Tensor::full(bad as f32, [&[1], shape].concat(), CPU)?;
+            let got = gradients(&Tensor::cat(&[&bad, &good], 0)?, 1)?;
+            for ((weight, got), (_, want)) in got.iter().zip(&want) {
+                if let Some(what) = compare(got, want, dtype) {
+                    faults.push(format!("{name} {weight}: {what}"));
+                }
+            }
+        }
+    }
+    report(faults);
+    Ok(())
+}
+
+/// Functions of tensors, by element and by row.
+#[test]
+fn of_functions() -> Result<()> {
+    type Function = fn(&Tensor) -> Result<Tensor>;
+    let by_element: [(&str, Function); 16] = [
+        ("softplus", special::softplus),
+        ("log_sigmoid", special::log_sigmoid),
+        ("log1p", special::log1p),
+        ("expm1", special::expm1),
+        ("log1mexp", special::log1mexp),
+        ("log_cosh", special::log_cosh),
+        ("lgamma", special::lgamma),
+        ("digamma", special::digamma),
+        ("trigamma", special::trigamma),
+        ("erf", special::erf),
+        ("erfinv", special::erfinv),
+        ("ndtr", special::ndtr),
+        ("log_ndtr", special::log_ndtr),
+        ("ndtri", special::ndtri),
+        ("log_i0", special::log_i0),
+        ("i1e", special::i1e),
+    ];
+    let by_row: [(&str, Function); 3] = [
+        ("logsumexp", |x| special::logsumexp(x, 1)),
+        ("softmax", |x| special::softmax(x, 1)),
+        ("log_softmax", |x| special::log_softmax(x, 1)),
+    ];
+    let mut faults = vec![];
+    for dtype in DTYPES {
+        for (name, f) in by_element.iter().chain(&by_row) {
+            for bad in BAD {
+                let x = Tensor::new(&[[bad, 0.25], [0.5, 0.25]], CPU)?.to_dtype(dtype)?;
+                let x = Var::from_tensor(&x)?;
+                let y = f(&x)?.narrow(0, 1, 1)?;
+                let weights = Tensor::new(&[2f32, 1.], CPU)?.to_dtype(dtype)?;
+                let y = if y.rank() == 2 {
+                    y.broadcast_mul(&weights)?
+                } else {
+                    y
+                };
+                let store = y.sum_all()?.backward()?;
+                let got = floats(store.get(&x).expect("a gradient"))?;
+                if got[..2] != [0., 0.] || got[2..].iter().any(|g| !(g.abs() < 1e3)) {
+                    faults.push(format!("{name} {dtype:?} at {bad}: {got:?}"));
+                }
+            }
+        }
+    }
+    report(faults);
     Ok(())
 }

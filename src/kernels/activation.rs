@@ -3,6 +3,7 @@
 use super::composed;
 use super::map::{self, Map, Wide};
 use super::math;
+use super::node::weigh;
 use crate::error::Result;
 use candle_core::Tensor;
 use std::f64::consts::SQRT_2;
@@ -156,7 +157,7 @@ fn each(x: &mut [f32], f: impl Fn(f32) -> f32) {
 #[inline(always)]
 fn slopes(y: &[f32], g: &mut [f32], slope: impl Fn(f32) -> f32) {
     for (g, y) in g.iter_mut().zip(y) {
-        *g *= slope(*y);
+        *g = weigh(*g, slope(*y));
     }
 }
 

@@ -78,6 +78,20 @@ impl<'a, T: WithDType> Mat<'a, T> {
         self.shape.rows
     }
 
+    /// The elements, if they stand row after row.
+    pub(crate) fn slice(self) -> Option<&'a [T]> {
+        let Shape {
+            rows,
+            cols,
+            row_stride,
+            col_stride,
+        } = self.shape;
+        match (row_stride == cols, col_stride) {
+            (true, 1) => self.data.get(..rows * cols),
+            _ => None,
+        }
+    }
+
     /// The transpose; nothing moves.
     pub(crate) fn t(self) -> Self {
         let Shape {

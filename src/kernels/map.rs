@@ -42,18 +42,19 @@ pub(crate) fn map<M: Map>(f: M, x: &Tensor) -> Result<Tensor> {
     Ok(node::apply1(Single(f), &[x])?)
 }
 
-/// `f(x)` as one node for f32 and f64 tensors on the CPU, the expression `composed` for others.
+/// `f(x)` as one node on the CPU, half precision in f32; the expression `composed` elsewhere.
 pub(crate) fn wide<M: Wide>(
     f: M,
     x: &Tensor,
     composed: impl Fn(&Tensor) -> Result<Tensor>,
 ) -> Result<Tensor> {
-    if super::fused(&[x]) {
-        map(f, x)
-    } else if x.device().is_cpu() && x.dtype() == DType::F64 && !super::second_derivatives() {
-        Ok(node::apply1(Double(f), &[x])?)
-    } else {
-        composed(x)
+    if !super::pointwise::on_cpu(x) {
+        return composed(x);
+    }
+    match x.dtype() {
+        DType::F32 => map(f, x),
+        DType::F64 => Ok(node::apply1(Double(f), &[x])?),
+        half => Ok(map(f, &x.to_dtype(DType::F32)?)?.to_dtype(half)?),
     }
 }
 

@@ -19,6 +19,7 @@ use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Device, Layout, Result, Shape, Storage,
     Tensor, WithDType,
 };
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -40,6 +41,21 @@ pub(crate) fn weigh<T: WithDType>(upstream: T, slope: T) -> T {
     } else {
         upstream * slope
     }
+}
+
+/// [`weigh`] for products of matrices: the rows of `x` with zeros for those whose `gradient` is all 0, which may be anything.
+pub(crate) fn asked<'a, T: WithDType>(x: &'a [T], gradient: &[T], rows: usize) -> Cow<'a, [T]> {
+    let mut out = Cow::Borrowed(x);
+    if rows == 0 || x.is_empty() || gradient.is_empty() {
+        return out;
+    }
+    let (width, outputs) = (x.len() / rows, gradient.len() / rows);
+    for (i, g) in gradient.chunks_exact(outputs).enumerate() {
+        if g.iter().all(|g| *g == T::zero()) {
+            out.to_mut()[i * width..(i + 1) * width].fill(T::zero());
+        }
+    }
+    out
 }
 
 /// An output that reached the loss.

@@ -3,7 +3,7 @@
 use super::tile::{Product, Run, Start};
 use super::{Geometry, Order, SERIAL_WORK, Settings, backprop, layout, workspace};
 use crate::kernels::buffer::View;
-use crate::kernels::node::Reached;
+use crate::kernels::node::{Reached, asked};
 use candle_core::{Device, Result, Tensor};
 use rayon::prelude::*;
 
@@ -117,6 +117,8 @@ pub(super) fn run(
     let (value, gradient) = (View::new(&reached.value)?, View::new(&reached.gradient)?);
     let (x, weight) = (x.f32()?, weight.f32()?);
     let (value, gradient) = (value.f32()?, gradient.f32()?);
+    let x = asked(x, gradient, g.n);
+    let x = &*x;
 
     let (pixels, wide_o, depth) = (g.pixels(), g.wide_o(), g.taps() * g.c);
     let in_last = settings.input == Order::ChannelsLast || g.c == 1;

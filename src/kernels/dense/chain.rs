@@ -4,6 +4,7 @@ use super::layer::{Kept, Layer, transpose};
 use crate::kernels::activation::Activation;
 use crate::kernels::buffer::{View, filled};
 use crate::kernels::gemm::{Mat, Write};
+use crate::kernels::node::asked;
 use candle_core::{Result, Tensor};
 use std::borrow::Cow;
 use std::ops::Range;
@@ -132,8 +133,13 @@ impl<'a> Chain<'a> {
                 let sum = sums[layer.at + 1].get_or_insert_with(|| vec![0.; layer.outputs]);
                 layer.gradient_b(&g, sum);
             }
-            let x = match l.checked_sub(1) {
-                Some(before) => Mat::new(&kept[before].output, rows, layer.inputs)?,
+            let all = match l.checked_sub(1) {
+                Some(before) => Some(kept[before].output.as_slice()),
+                None => x.slice(),
+            };
+            let all = all.map(|all| asked(all, &g, rows));
+            let x = match &all {
+                Some(all) => Mat::new(all, rows, layer.inputs)?,
                 None => x,
             };
             let mut weight = || -> Result<()> {

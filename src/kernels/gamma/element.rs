@@ -2,6 +2,7 @@
 
 use super::{implicit, sample};
 use crate::kernels::math;
+use crate::kernels::node::weigh;
 use crate::kernels::random::Stream;
 use crate::kernels::simd::{Loop, dispatch};
 use candle_core::WithDType;
@@ -41,16 +42,6 @@ pub(super) trait Element: WithDType {
         gradient: &[Self],
         out: &mut [Self],
     );
-}
-
-/// `factor * derivative`, where a factor of zero means a draw that underflowed: its derivative is lost, its share is 0.
-#[inline(always)]
-fn times<T: WithDType>(factor: T, derivative: T) -> T {
-    if factor == T::zero() {
-        factor
-    } else {
-        factor * derivative
-    }
 }
 
 struct Draws<'a> {
@@ -110,8 +101,11 @@ impl Loop for ConcentrationGradient<'_> {
         }
         implicit::derivatives::<FMA>(self.a, y, self.out);
         for ((out, gradient), x) in self.out.iter_mut().zip(self.gradient).zip(self.value) {
-            let factor = if self.log { *gradient } else { gradient * x };
-            *out = times(factor, *out);
+            let factor = match self.log {
+                true => *gradient,
+                false => weigh(*gradient, *x),
+            };
+            *out = weigh(factor, *out);
         }
     }
 }
@@ -225,15 +219,15 @@ impl Loop for SimplexGradient<'_> {
 fn pull_back<T: WithDType>(log: bool, x: &[T], gradient: &[T], out: &mut [T]) {
     let mut total = T::zero();
     for (x, g) in x.iter().zip(gradient) {
-        total += if log { *g } else { times(*x, *g) };
+        total += if log { *g } else { weigh(*x, *g) };
     }
     for ((out, x), g) in out.iter_mut().zip(x).zip(gradient) {
         let factor = if log {
-            *g - *x * total
+            *g - weigh(total, *x)
         } else {
-            times(*x, *g - total)
+            weigh(*x, *g - total)
         };
-        *out = times(factor, *out);
+        *out = weigh(factor, *out);
     }
 }
 
@@ -334,9 +328,9 @@ impl Element for f64 {
             let factor = if log {
                 gradient[i]
             } else {
-                gradient[i] * value[i]
+                weigh(gradient[i], value[i])
             };
-            out[i] = times(factor, implicit::derivative(a[i], y));
+            out[i] = weigh(factor, implicit::derivative(a[i], y));
         }
     }
 

@@ -20,7 +20,7 @@ pub(crate) use dirichlet::dirichlet;
 pub(crate) use sample::log_f64 as log_gamma;
 
 use super::buffer::{self, View};
-use super::node::{self, Fresh, Op, Reached};
+use super::node::{self, Fresh, Op, Reached, weigh};
 use super::random::{BLOCK, Stream};
 use crate::error::Result;
 use crate::shape;
@@ -178,8 +178,12 @@ impl<T: Element> Op for Gamma<T> {
                     .zip(&value[range.clone()])
                     .zip(&gradient[range])
                 {
-                    let g = if self.log { *g } else { *g * *x };
-                    *out = (T::zero() - g) / *rate;
+                    let g = if self.log { *g } else { weigh(*g, *x) };
+                    *out = if g == T::zero() {
+                        g
+                    } else {
+                        (T::zero() - g) / *rate
+                    };
                 }
             });
             results[1] = Some(Tensor::from_vec(sums, shape, &Device::Cpu)?);

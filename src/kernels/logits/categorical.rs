@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::kernels::buffer::{self, CHUNK, View};
 use crate::kernels::math;
 use crate::kernels::node::{self, Fresh, Op, Reached, fresh};
+use crate::kernels::pointwise::tiles::SUM;
 use crate::kernels::random::{self, Stream};
 use crate::kernels::simd::{Loop, dispatch};
 use crate::shape;
@@ -109,17 +110,27 @@ impl Loop for Rows<'_> {
             for i in 0..16 {
                 sums[i] = math::exp::<FMA>(last[i] - shift);
             }
-            for tile in tiles {
-                for i in 0..16 {
-                    sums[i] += math::exp::<FMA>(tile[i] - shift);
+            // Blocks are added in f64: a lane would lose what each class adds to millions of others.
+            let mut blocks = tiles.chunks(SUM / 16);
+            let mut total = 0f64;
+            loop {
+                for tile in blocks.next().unwrap_or_default() {
+                    for i in 0..16 {
+                        sums[i] += math::exp::<FMA>(tile[i] - shift);
+                    }
                 }
-            }
-            for width in [8, 4, 2, 1] {
-                for i in 0..width {
-                    sums[i] += sums[i + width];
+                for width in [8, 4, 2, 1] {
+                    for i in 0..width {
+                        sums[i] += sums[i + width];
+                    }
                 }
+                total += f64::from(sums[0]);
+                if blocks.len() == 0 {
+                    break;
+                }
+                sums = [0.; 16];
             }
-            *out = (shift, log_of_sum::<FMA>(sums[0]));
+            *out = (shift, log_of_sum::<FMA>(total as f32));
         }
     }
 }

@@ -4,6 +4,7 @@ use super::categorical::{Softmax, scan};
 use crate::error::Result;
 use crate::kernels::buffer::{self, CHUNK, View};
 use crate::kernels::node::{self, Fresh, Op, Reached, fresh};
+use crate::kernels::pointwise::tiles;
 use crate::kernels::reduce;
 use crate::kernels::simd::dispatch;
 use candle_core::{D, Tensor};
@@ -111,7 +112,7 @@ impl Op for Normalize {
             for (((out, x), row), g) in each {
                 match (usual(row), self.logits) {
                     (true, true) => {
-                        let total: f32 = g.iter().sum();
+                        let total = tiles::sum(g);
                         for (out, g) in out.iter_mut().zip(g) {
                             *out = g - total * *out;
                         }

@@ -14,7 +14,7 @@ use super::buffer::{SERIAL, View};
 use super::gaussian::{self, Spread};
 use super::lanes::{Lanes, Tile, Wide, dispatch};
 use super::math;
-use super::node::{self, Fresh, Op, Reached, fresh, weigh};
+use super::node::{self, Fresh, Op, Reached, asked, fresh, weigh};
 use super::pointwise::tiles::SUM;
 use crate::error::Result;
 use candle_core::{D, Tensor};
@@ -220,33 +220,6 @@ impl Sums {
     }
 }
 
-/// Points, without those that nobody asks for: 0 takes their place, since 0 times their distances may be NaN.
-struct Asked<'a> {
-    all: &'a [f32],
-    copy: Vec<f32>,
-}
-
-impl<'a> Asked<'a> {
-    fn new(x: &'a [f32], upstream: &[f32]) -> Self {
-        let mut copy = vec![];
-        if upstream.contains(&0.) {
-            copy = x.to_vec();
-            let rows = copy.chunks_exact_mut(x.len() / upstream.len());
-            let unasked = rows.zip(upstream).filter(|(_, g)| **g == 0.);
-            unasked.for_each(|(x, _)| x.fill(0.));
-        }
-        Asked { all: x, copy }
-    }
-
-    fn points(&self) -> &[f32] {
-        if self.copy.is_empty() {
-            self.all
-        } else {
-            &self.copy
-        }
-    }
-}
-
 /// Gradients of consecutive points.
 struct Gradients<'a> {
     packed: &'a Packed,
@@ -269,10 +242,10 @@ impl Wide for Gradients<'_> {
         let mut shares = vec![[0f32; LANES]; BLOCK * tiles];
         for start in (0..self.density.len()).step_by(BLOCK) {
             let end = (start + BLOCK).min(self.density.len());
-            let asked = Asked::new(&self.x[start * d..end * d], &self.upstream[start..end]);
-            let x = asked.points();
+            let upstream = &self.upstream[start..end];
+            let x = asked(&self.x[start * d..end * d], upstream, end - start);
             let shares = &mut shares[..(end - start) * tiles];
-            packed.block::<V>(x, shares);
+            packed.block::<V>(&x, shares);
             for (i, row) in shares.chunks_exact_mut(tiles).enumerate() {
                 let (density, g) = (self.density[start + i], self.upstream[start + i]);
                 for (tile, sum) in row.iter_mut().zip(&mut self.sums.weights) {
@@ -286,10 +259,10 @@ impl Wide for Gradients<'_> {
                 for tile in 0..tiles {
                     let whole = d / COORDINATES * COORDINATES;
                     for j in (0..whole).step_by(COORDINATES) {
-                        moments::<V, COORDINATES>(packed, x, shares, tile, j, self.sums);
+                        moments::<V, COORDINATES>(packed, &x, shares, tile, j, self.sums);
                     }
                     for j in whole..d {
-                        moments::<V, 1>(packed, x, shares, tile, j, self.sums);
+                        moments::<V, 1>(packed, &x, shares, tile, j, self.sums);
                     }
                 }
             }

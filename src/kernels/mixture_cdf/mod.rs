@@ -231,6 +231,10 @@ impl<T: WithDType> Op for Cdf<T> {
             build(count, width, |from, out: &mut [T]| {
                 for (i, out) in out.chunks_exact_mut(width).enumerate() {
                     let i = from + i;
+                    if gradient(0, i) == 0. && gradient(1, i) == 0. {
+                        out.fill(T::zero());
+                        continue;
+                    }
                     let mixture = mixture(i);
                     let (x, to) = match &self.solved {
                         None => (x[i].to_f64(), [gradient(0, i), gradient(1, i)]),

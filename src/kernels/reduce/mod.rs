@@ -64,9 +64,20 @@ impl Real for f64 {
     }
 }
 
-/// The sum of f(i) for i below n: 16 sums side by side, added up in order.
+/// The sum of f(i) for i below n, block by block in f64.
 #[inline(always)]
 fn lane_sum<T: Real>(n: usize, f: impl Fn(usize) -> T) -> T {
+    if n <= tiles::SUM {
+        return block_sum(n, f);
+    }
+    let blocks = (0..n).step_by(tiles::SUM);
+    let blocks = blocks.map(|at| block_sum(tiles::SUM.min(n - at), |i| f(at + i)).to_f64());
+    T::from_f64(blocks.fold(0., |sum, block| sum + block))
+}
+
+/// 16 sums side by side, added up in order.
+#[inline(always)]
+fn block_sum<T: Real>(n: usize, f: impl Fn(usize) -> T) -> T {
     let mut sums = [T::ZERO; LANES];
     let whole = n - n % LANES;
     let mut at = 0;

@@ -2,7 +2,7 @@
 
 use super::factor::*;
 use crate::kernels::buffer::View;
-use crate::kernels::node::{Fresh, Op, Reached};
+use crate::kernels::node::{Fresh, Op, Reached, asked};
 use crate::kernels::pointwise::tiles::SUM;
 use candle_core::{Device, Tensor, WithDType};
 use std::marker::PhantomData;
@@ -80,13 +80,9 @@ impl<T: WithDType> Op for Distance<T> {
         let task = |task: Task, out: &mut [T]| {
             let at = task.factor * rows + task.from;
             let range = at * d..(at + task.to - task.from) * d;
-            let mut z = differences(&x[range], loc);
-            // Rows that nobody asks for may be anything.
-            for (row, g) in z.chunks_exact_mut(d).zip(&gradient[at..]) {
-                if *g == T::zero() {
-                    row.fill(T::zero());
-                }
-            }
+            let z = differences(&x[range], loc);
+            let own = &gradient[at..at + task.to - task.from];
+            let mut z = asked(&z, own, own.len()).into_owned();
             let mut u = vec![T::zero(); z.len()];
             factors[task.factor].solve(&z, &mut u)?;
             std::mem::swap(&mut z, &mut u);

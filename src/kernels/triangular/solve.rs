@@ -2,9 +2,8 @@
 
 use super::factor::*;
 use crate::kernels::buffer::View;
-use crate::kernels::node::{Fresh, Op, Reached};
+use crate::kernels::node::{Fresh, Op, Reached, asked};
 use candle_core::{Device, Tensor, WithDType};
-use std::borrow::Cow;
 use std::marker::PhantomData;
 
 /// Inputs: factor [n, d, d], right-hand sides [n, m, d].
@@ -51,7 +50,7 @@ impl<T: WithDType> Op for Solve<T> {
             let range = from..from + out.len();
             factors[task.factor].solve_transposed(&gradient[range.clone()], out)?;
             let mut to_factor = vec![T::zero(); d * d];
-            let value = asked(&value[range.clone()], &gradient[range], d);
+            let value = asked(&value[range.clone()], &gradient[range], out.len() / d);
             outer(out, &value, d, -1., &mut to_factor)?;
             Ok(to_factor)
         })?;
@@ -62,15 +61,4 @@ impl<T: WithDType> Op for Solve<T> {
         results[1] = Some(Tensor::from_vec(out, inputs[1].shape(), &Device::Cpu)?);
         Ok(results)
     }
-}
-
-/// The rows that somebody asks for; the others, which may be anything, as zeros.
-fn asked<'a, T: WithDType>(rows: &'a [T], gradient: &[T], d: usize) -> Cow<'a, [T]> {
-    let mut out = Cow::Borrowed(rows);
-    for (i, g) in gradient.chunks_exact(d).enumerate() {
-        if g.iter().all(|g| *g == T::zero()) {
-            out.to_mut()[i * d..(i + 1) * d].fill(T::zero());
-        }
-    }
-    out
 }
