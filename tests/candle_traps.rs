@@ -3,6 +3,7 @@
 
 use candle_core::{D, DType, Device, Tensor, Var};
 use candle_nn::VarMap;
+use candle_prob::distribution::{Distribution, Entropy, Normal};
 use candle_prob::{Result, Rng, init, special};
 
 fn var(values: &[f32]) -> Result<Var> {
@@ -145,5 +146,37 @@ fn sums_of_a_part_of_nothing_panic() -> Result<()> {
         (&[0, 2][..], &[0, 2][..])
     );
     assert_eq!(changing.sum(1)?.dims(), [0]);
+    Ok(())
+}
+
+/// 0 times the infinite slope of a row that is not in the loss; the first row's gradient is NaN, and so is a shared parameter's.
+#[test]
+fn what_is_not_in_the_loss_spoils_gradients() -> Result<()> {
+    let (x, loc) = (var(&[f32::NAN, 1.])?, var(&[0.5])?);
+    let squares = x.broadcast_sub(&loc)?.sqr()?;
+    assert!(gradient(&squares.narrow(0, 1, 1)?, &x)?.is_some_and(|g| g[0].is_nan()));
+    assert!(gradient(&squares.narrow(0, 1, 1)?, &loc)?.is_some_and(|g| g[0].is_nan()));
+    let normal = Normal::new_unchecked(&loc, &Tensor::ones(1, DType::F32, &Device::Cpu)?)?;
+    let log_prob = normal.log_prob(&x)?.narrow(0, 1, 1)?;
+    assert_eq!(gradient(&log_prob, &x)?, Some(vec![0., -0.5]));
+    assert_eq!(gradient(&log_prob, &loc)?, Some(vec![0.5]));
+    Ok(())
+}
+
+/// A million numbers added one by one in single precision.
+#[test]
+fn long_sums_lose_digits() -> Result<()> {
+    let n = 1 << 20;
+    let x = Tensor::full(0.1f32, (1, n), &Device::Cpu)?;
+    let want = n as f32 * 0.1;
+    let theirs = x.sum(1)?.to_vec1::<f32>()?[0];
+    assert!((theirs / want - 1.).abs() > 1e-5, "{theirs}");
+    let zero = x.affine(0., 0.1 + 0.5 * std::f64::consts::TAU.ln())?;
+    let entropy = Normal::new(&zero, &zero.ones_like()?)?
+        .to_event(1)?
+        .entropy()?;
+    let want = n as f64 * 0.5 * (1. + std::f64::consts::TAU.ln());
+    let ours = f64::from(entropy.to_vec1::<f32>()?[0]);
+    assert!((ours / want - 1.).abs() < 1e-6, "{ours}");
     Ok(())
 }
