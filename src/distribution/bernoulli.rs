@@ -285,9 +285,9 @@ impl Formula<2> for ToPoisson {
         let [p, q] = Odds::Logits.probs(logit);
         let events = match p.value() == 0. {
             true => rate,
-            false => deviance(p, rate.ln()),
+            false => deviance(p, rate.value(), rate.ln()),
         };
-        events + deviance(q, R::constant(0.))
+        events + deviance(q, 1., R::constant(0.))
     }
 }
 

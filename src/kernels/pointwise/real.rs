@@ -3,7 +3,7 @@
 use super::elementary::{Elementary, Exact};
 use crate::kernels::special::incomplete_beta::{self, Share};
 use crate::kernels::special::incomplete_gamma::{self, Digits};
-use crate::kernels::special::{self, bessel};
+use crate::kernels::special::{self, bessel, saddle};
 use std::f64::consts::{FRAC_2_SQRT_PI, LN_2};
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
@@ -218,6 +218,58 @@ pub(crate) trait Real:
             0.
         };
         self.map(Self::Functions::lgamma(x), slope)
+    }
+
+    /// `ln Gamma(1 + x) - x ln x + x`, small where ln Gamma is large.
+    #[inline(always)]
+    fn stirling_rest(self) -> Self {
+        let x = self.value();
+        let slope = if Self::DERIVED {
+            1. / x - Self::Functions::log_gap(x)
+        } else {
+            0.
+        };
+        self.map(Self::Functions::stirling_rest(x), slope)
+    }
+
+    /// `ln x - digamma(x)`.
+    #[inline(always)]
+    fn log_gap(self) -> Self {
+        let x = self.value();
+        Self::function([self], Self::Functions::log_gap(x), || {
+            [-saddle::log_gap_fall(x)]
+        })
+    }
+
+    /// `self ln(self / mean) + mean - self`.
+    fn deviance(self, mean: Self) -> Self {
+        let (x, m) = (self.value(), mean.value());
+        let value = saddle::deviance(x, m, m.ln());
+        Self::function([self, mean], value, || {
+            let gap = x - m;
+            [saddle::log_ratio(x, m, gap), -gap / m]
+        })
+    }
+
+    /// `r - 1 - ln r` with r = other / self: the divergence of scales.
+    fn scale_divergence(self, other: Self) -> Self {
+        let (x, y) = (self.value(), other.value());
+        let ratio = y / x;
+        let value = saddle::deviance_by_gap(1., ratio, (x - y) / x);
+        let value = value.unwrap_or_else(|| (ratio - 1.) - saddle::log_ratio(y, x, y - x));
+        Self::function([self, other], value, || {
+            let gap = (y - x) / x;
+            [-gap / x, gap / y]
+        })
+    }
+
+    /// `ln Gamma(self + 2 step) - 2 ln Gamma(self + step) + ln Gamma(self)`.
+    fn lgamma_second_difference(self, step: Self) -> Self {
+        let (x, s) = (self.value(), step.value());
+        Self::function([self, step], saddle::second_difference(x, s), || {
+            let to_step = 2. * special::digamma_gap(x + s, s);
+            [saddle::second_difference_slope(x, s), to_step]
+        })
     }
 
     /// ln cosh(x); near 0 by `ln(1 + sinh(x)^2) / 2`.

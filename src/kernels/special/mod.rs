@@ -9,6 +9,7 @@ pub(crate) mod bessel;
 pub(crate) mod incomplete_beta;
 pub(crate) mod incomplete_gamma;
 mod normal;
+pub(crate) mod saddle;
 pub(crate) mod slice;
 mod tail;
 #[cfg(test)]
@@ -19,6 +20,7 @@ pub(crate) use normal::{
     erf, erfc, erfinv, exponential_integral, log_ndtr, mills, ndtr, ndtri, ndtri_exp,
     normal_density,
 };
+pub(crate) use tail::exp_minus_line;
 
 use super::composed;
 use super::map::{self, Map, Wide};

@@ -102,7 +102,7 @@ pub(super) fn nodes(end: f64, long: bool) -> impl Iterator<Item = (f64, f64)> {
 
 /// e^t - 1 - t without cancellation.
 #[inline(always)]
-pub(super) fn exp_minus_line(t: f64) -> f64 {
+pub(crate) fn exp_minus_line(t: f64) -> f64 {
     if t.abs() < 0.25 {
         let tail = (2..=12)
             .rev()
