@@ -229,6 +229,12 @@ impl Formula<2> for ModeOf {
     }
 }
 
+pub(super) fn entropy<R: Real>(a: R, b: R) -> R {
+    let n = a + b;
+    let rests = a.stirling_rest() + b.stirling_rest() - n.stirling_rest() - n.ln();
+    rests + (a - 1.) * a.log_gap() + (b - 1.) * b.log_gap() - (n - 2.) * n.log_gap()
+}
+
 #[derive(Clone, Copy)]
 struct EntropyOf;
 
@@ -237,9 +243,7 @@ impl Formula<2> for EntropyOf {
 
     #[inline(always)]
     fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
-        let n = a + b;
-        let rests = a.stirling_rest() + b.stirling_rest() - n.stirling_rest() - n.ln();
-        rests + (a - 1.) * a.log_gap() + (b - 1.) * b.log_gap() - (n - 2.) * n.log_gap()
+        entropy(a, b)
     }
 }
 

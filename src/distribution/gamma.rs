@@ -222,7 +222,7 @@ impl Formula<3> for LogTail {
         if x.value() <= 0. {
             return R::constant(if self.upper { 0. } else { f64::NEG_INFINITY });
         }
-        a.gamma_log_tail(b * x, self.upper)
+        a.gamma_log_tail_of(b.value() * x.value(), b.log_times(x), self.upper)
     }
 }
 
@@ -253,6 +253,10 @@ impl Formula<2> for ModeOf {
     }
 }
 
+pub(super) fn entropy<R: Real>(a: R, b: R) -> R {
+    a.stirling_rest() + (a - 1.) * a.log_gap() - b.ln()
+}
+
 #[derive(Clone, Copy)]
 struct EntropyOf;
 
@@ -261,7 +265,7 @@ impl Formula<2> for EntropyOf {
 
     #[inline(always)]
     fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
-        a.stirling_rest() + (a - 1.) * a.log_gap() - b.ln()
+        entropy(a, b)
     }
 }
 

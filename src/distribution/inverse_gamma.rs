@@ -113,7 +113,7 @@ impl Formula<3> for LogTail {
         if x.value() <= 0. {
             return R::constant(if self.upper { 0. } else { f64::NEG_INFINITY });
         }
-        a.gamma_log_tail(b / x, !self.upper)
+        a.gamma_log_tail_of(b.value() / x.value(), b.log_over(x), !self.upper)
     }
 }
 

@@ -7,7 +7,7 @@ use super::parameters::{Domain, Parameters};
 use super::*;
 use crate::kernels::count;
 use crate::kernels::pointwise::{Formula, Real, formula};
-use crate::kernels::special::{EULER, exp_minus_line};
+use crate::kernels::special::EULER;
 
 /// Negative binomial distribution: the successes, each of probability p, before failure number `total_count`.
 ///
@@ -340,10 +340,7 @@ impl Formula<4> for Divergence {
             return apart;
         }
         // The mean of the masses' ratio is 1: with it every term is positive, and what is left of a small sum is exact.
-        expect(count, self.0, odds, |log, x| {
-            let t = ratio(log, x);
-            t.map(exp_minus_line(t.value()), t.value().exp_m1())
-        })
+        expect(count, self.0, odds, |log, x| ratio(log, x).exp_minus_line())
     }
 }
 

@@ -29,6 +29,8 @@ pub(crate) trait Elementary: Copy + Send + Sync + 'static {
     fn stirling_rest(a: f64) -> f64;
     /// `ln a - digamma(a)`.
     fn log_gap(a: f64) -> f64;
+    /// `digamma(a + 1/2) - digamma(a) - 1 / (2 a)`.
+    fn half_gap_rest(a: f64) -> f64;
 }
 
 /// By the standard library and [`special`], one number at a time: all digits of f64.
@@ -86,6 +88,9 @@ impl Elementary for Exact {
     }
     fn log_gap(a: f64) -> f64 {
         saddle::log_gap(a)
+    }
+    fn half_gap_rest(a: f64) -> f64 {
+        saddle::half_gap_rest::<false>(a)
     }
 }
 
@@ -165,5 +170,9 @@ impl<const FMA: bool> Elementary for Quick<FMA> {
     #[inline(always)]
     fn log_gap(a: f64) -> f64 {
         saddle::log_gap_positive::<FMA>(a)
+    }
+    #[inline(always)]
+    fn half_gap_rest(a: f64) -> f64 {
+        saddle::half_gap_rest::<FMA>(a)
     }
 }

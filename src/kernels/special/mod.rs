@@ -20,7 +20,7 @@ pub(crate) use normal::{
     erf, erfc, erfinv, exponential_integral, log_ndtr, mills, ndtr, ndtri, ndtri_exp,
     normal_density,
 };
-pub(crate) use tail::exp_minus_line;
+pub(crate) use tail::{exp_minus_line, log_minus_line};
 
 use super::composed;
 use super::map::{self, Map, Wide};

@@ -11,7 +11,7 @@ use super::{
     HALF_LN_TAU, digamma, digamma_gap, lgamma, lgamma_1p, lgamma_gap, stirling as tail, tetragamma,
     trigamma,
 };
-use crate::kernels::math64::{ln, ln_ratio_near};
+use crate::kernels::math64::{ln, ln_1p, ln_ratio_near};
 
 /// From here on Stirling's series is exact.
 const FAR: f64 = 8.;
@@ -241,6 +241,45 @@ pub(crate) fn log_gap_positive<const FMA: bool>(a: f64) -> f64 {
     let ratio = ln::<FMA>(if s.small { a / s.y } else { 1. });
     let r = 1. / s.y;
     0.5 * r - tail::<1>(r) + ratio + shift
+}
+
+/// `digamma(a + 1/2) - digamma(a) - 1 / (2 a)`, about `1 / (8 a^2)`, without branches.
+#[inline(always)]
+pub(crate) fn half_gap_rest<const FMA: bool>(a: f64) -> f64 {
+    let small = a < FAR;
+    let y = if small { a + 8. } else { a };
+    let shift = (0..8).fold(0.5 / y - 0.5 / a, |sum, k| {
+        let at = a + k as f64;
+        sum + 0.5 / (at * (at + 0.5))
+    });
+    let (r, s) = (1. / (y + 0.5), 1. / y);
+    let u = 0.5 * s;
+    let far = ln_1p::<FMA>(u) - u;
+    let line = if u < 0.02 {
+        log_minus_line_near(u)
+    } else {
+        far
+    } + 0.25 * r * s;
+    line + (tail::<1>(r) - tail::<1>(s)) + if small { shift } else { 0. }
+}
+
+/// `trigamma(a + 1/2) - trigamma(a) + 1 / (2 a^2)`, about `-1 / (4 a^3)`.
+pub(crate) fn half_gap_slope_rest(a: f64) -> f64 {
+    if a < FAR {
+        return trigamma(a + 0.5) - trigamma(a) + 0.5 / (a * a);
+    }
+    let (r, s) = (1. / (a + 0.5), 1. / a);
+    0.25 * s * s * r - 0.5 * (a + 0.25) * (s * r) * (s * r) + (tail::<2>(r) - tail::<2>(s))
+}
+
+/// `ln(1 + x) - x` for |x| up to 0.02, without branches.
+#[inline(always)]
+pub(crate) fn log_minus_line_near(x: f64) -> f64 {
+    let mut sum = 1. / 9.;
+    for k in [8, 7, 6, 5, 4, 3, 2] {
+        sum = 1. / k as f64 - x * sum;
+    }
+    -x * x * sum
 }
 
 /// [`log_ratio`] without branches, for ratios that are normal numbers.
