@@ -272,7 +272,7 @@ impl Formula<2> for Divergence {
     #[inline(always)]
     fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
         let (to, from) = (b.value(), a.value());
-        let kl = bernoulli_kl(Odds::Logits.probs(from), Odds::Logits.logs(to));
+        let kl = bernoulli_kl((Odds::Logits, from), (Odds::Logits, to));
         R::function([a, b], kl, || {
             let [p, not_p] = Odds::Logits.probs(from);
             let [q, not_q] = Odds::Logits.probs(to);
@@ -300,9 +300,9 @@ impl Formula<2> for ToPoisson {
         let [p, q] = Odds::Logits.probs(logit);
         let events = match p.value() == 0. {
             true => rate,
-            false => deviance(p, rate.ln()),
+            false => deviance(p, rate.value(), rate.ln()),
         };
-        events + deviance(q, R::constant(0.))
+        events + deviance(q, 1., R::constant(0.))
     }
 }
 

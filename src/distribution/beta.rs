@@ -3,7 +3,8 @@
 use super::parameters::{Domain, Parameters};
 use super::*;
 use crate::kernels::gamma as kernel;
-use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::pointwise::{Elementary, Formula, Real, formula};
+use crate::kernels::special::saddle;
 use candle_core::D;
 
 /// Beta distribution on [0, 1].
@@ -32,10 +33,11 @@ use candle_core::D;
 /// # }
 /// ```
 ///
-/// Numerics: draws are made from logarithms of gammas, so that none is lost to underflow of both. The cdf's logarithms keep
-/// their digits in both tails.
+/// Numerics: draws are made from logarithms of gammas, so that none is lost to underflow of both. Densities, entropy and
+/// divergence keep their digits at any concentrations: their terms of that size cancel before they are computed. The cdf's
+/// logarithms keep their digits in both tails.
 ///
-/// Source: Figurnov, Mohamed and Mnih (2018), Implicit Reparameterization Gradients, section 3.
+/// Source: densities: Loader (2000), Fast and Accurate Computation of Binomial Probabilities; draws: Figurnov, Mohamed and Mnih (2018), Implicit Reparameterization Gradients, section 3.
 #[derive(Debug, Clone)]
 pub struct Beta {
     pub(super) parameters: Parameters<2>,
@@ -82,7 +84,7 @@ impl Beta {
 }
 
 /// What is left of `ln B(a, b)`, computed once for all values, when the terms that cancel against the value's are taken out:
-/// a small number, so that single precision holds it.
+/// `r(a) + r(b) - r(a + b)` with r of [`stirling_rest`](Real::stirling_rest), small, so that single precision holds it.
 #[derive(Clone, Copy)]
 struct Rest;
 
@@ -92,7 +94,7 @@ impl Formula<2> for Rest {
 
     #[inline(always)]
     fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
-        a.lbeta(b) - entropies(a, b)
+        a.stirling_rest() + b.stirling_rest() - (a + b).stirling_rest()
     }
 }
 
@@ -120,7 +122,37 @@ impl Formula<4> for LogProb {
         if x.value() < 0. || x.value() > 1. {
             return R::constant(f64::NEG_INFINITY);
         }
-        (a - 1.).power_law(x) + (b - 1.).power_law_1m(x) - entropies(a, b) - rest
+        if x.value() == 0. || x.value() == 1. {
+            let logs = a.ln() + b.ln() - (a + b).ln();
+            let limits = (a - 1.).power_law(x) + (b - 1.).power_law_1m(x);
+            return limits - entropies(a, b) + logs - rest;
+        }
+        let [v, p, q] = [x.value(), a.value(), b.value()];
+        let (c, n) = (1. - v, p + q);
+        // How far n x is from its mean a, and with the other sign n (1 - x) from b.
+        let gap = q * v - p * c;
+        let share = |part: f64, a: f64, gap: f64| {
+            let y = n * part;
+            if R::Functions::EXACT && !y.is_normal() {
+                return n.ln() + part.ln() - a.ln();
+            }
+            R::Functions::log_ratio(y, a, gap)
+        };
+        let (log, log_c) = (share(v, p, gap), share(c, q, -gap));
+        let far = R::Functions::deviance(p, n * v, -gap, -log)
+            + R::Functions::deviance(q, n * c, gap, -log_c);
+        let value = R::Functions::ln(n) - far - (log + log_c) - rest.value();
+        let both = 1. / n;
+        R::chain(
+            [x, a, b, rest],
+            value,
+            [
+                ((v - c) - gap) / (v * c),
+                log + (1. / p - both),
+                log_c + (1. / q - both),
+                -1.,
+            ],
+        )
     }
 }
 
@@ -197,6 +229,12 @@ impl Formula<2> for ModeOf {
     }
 }
 
+pub(super) fn entropy<R: Real>(a: R, b: R) -> R {
+    let n = a + b;
+    let rests = a.stirling_rest() + b.stirling_rest() - n.stirling_rest() - n.ln();
+    rests + (a - 1.) * a.log_gap() + (b - 1.) * b.log_gap() - (n - 2.) * n.log_gap()
+}
+
 #[derive(Clone, Copy)]
 struct EntropyOf;
 
@@ -205,7 +243,7 @@ impl Formula<2> for EntropyOf {
 
     #[inline(always)]
     fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
-        a.lbeta(b) + (a - 1.) * a.digamma_gap(b) + (b - 1.) * b.digamma_gap(a)
+        entropy(a, b)
     }
 }
 
@@ -289,14 +327,26 @@ impl Formula<4> for Divergence {
 
     #[inline(always)]
     fn at<R: Real>(self, [a, b, to_a, to_b]: [R; 4]) -> R {
-        // The means of ln x and ln(1 - x), with the opposite sign.
-        let (log_x, log_c) = (a.digamma_gap(b), b.digamma_gap(a));
-        to_a.lbeta(to_b) - a.lbeta(b) + (to_a - a) * log_x + (to_b - b) * log_c
+        let [p, q, into, other] = [a, b, to_a, to_b].map(Real::value);
+        let total = saddle::Total::new(p + q, into + other, (into - p) + (other - q));
+        let parts = [total.share(p, into), total.share(q, other)];
+        let value = parts[0].divergence + parts[1].divergence - total.divergence;
+        R::function([a, b, to_a, to_b], value, || {
+            let [one, two] = parts.map(|part| part.slopes());
+            let [to_n, from_n] = total.slopes();
+            [
+                one[0] - to_n,
+                two[0] - to_n,
+                one[1] - from_n,
+                two[1] - from_n,
+            ]
+        })
     }
 }
 
 impl Kl for Beta {
-    /// `ln B(q) - ln B(p) + (a_p - a_q) E ln x + (b_p - b_q) E ln(1 - x)`.
+    /// `ln B(q) - ln B(p) + (a_p - a_q) E ln x + (b_p - b_q) E ln(1 - x)`, in an order in which near-equal parameters lose
+    /// no digits.
     fn kl(&self, other: &Beta) -> Result<Tensor> {
         self.parameters.check_other("Beta::kl", &other.parameters)?;
         let ([a, b], [to_a, to_b]) = (self.parameters.given(), other.parameters.given());

@@ -109,21 +109,21 @@ impl Formula<3> for LogProb {
 
     #[inline(always)]
     fn at<R: Real>(self, [x, count, odds]: [R; 3]) -> R {
-        let logs = self.0.logs(odds);
-        no_count(x, count.value()).unwrap_or_else(|| counts::binomial(x, count - x, logs))
+        let chance = self.0.chance(odds);
+        no_count(x, count.value()).unwrap_or_else(|| counts::binomial(x, count - x, chance))
     }
 }
 
 /// Sums `term(mass, x, n - x)` over the support.
 fn expect<R: Real>(count: R, odds: Odds, parameter: R, mut term: impl FnMut(R, R, R) -> R) -> R {
     let n = count.value();
-    let [p, q] = odds.probs(parameter).map(Real::value);
-    let logs = odds.logs(parameter);
+    let chance = odds.chance(parameter);
+    let [p, q] = chance.probs;
     let mut sum = R::constant(if n * p >= 0. { 0. } else { f64::NAN });
     over_bell(n * p, (n * p * q).sqrt(), 40., n, |k, weight| {
         let x = R::constant(k);
         let rest = count - k;
-        let log = counts::binomial(x, rest, logs);
+        let log = counts::binomial(x, rest, chance);
         if log.value() > f64::NEG_INFINITY {
             sum = sum + log.exp() * term(log, x, rest) * weight;
         }
@@ -280,16 +280,15 @@ impl Formula<4> for Divergence {
     #[inline(always)]
     fn at<R: Real>(self, [count, odds, other_count, other]: [R; 4]) -> R {
         let (n, m) = (count.value(), other_count.value());
-        let p = self.0.probs(odds);
-        let logs = self.1.logs(other);
+        let (p, q) = (self.0.chance(odds), self.1.chance(other));
         if n == m {
-            return counts::times(count, bernoulli_kl(p, logs));
+            return counts::times(count, bernoulli_kl((self.0, odds), (self.1, other)));
         }
-        if n > m && p[0].value() > 0. {
+        if n > m && p.probs[0] > 0. {
             return R::constant(f64::INFINITY);
         }
         expect(count, self.0, odds, |log, x, _| {
-            log - counts::binomial(x, other_count - x, logs)
+            log - counts::binomial(x, other_count - x, q)
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use super::parameters::{Domain, Parameters};
 use super::*;
-use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::pointwise::{Elementary, Formula, Real, formula};
 use std::f64::consts::{FRAC_1_PI, PI};
 
 /// Cauchy distribution with median `loc` and half width at half maximum `scale`. It has no moments.
@@ -84,19 +84,18 @@ impl Formula<3> for LogProb {
 
     #[inline(always)]
     fn at<R: Real>(self, [x, loc, scale]: [R; 3]) -> R {
-        -log_one_plus_square((x - loc) / scale) - scale.ln() - PI.ln()
+        let t = x.standard(loc, scale);
+        let rise = if R::Functions::EXACT && t.value().abs() > FAR {
+            x.log_standard(loc, scale) * 2.
+        } else {
+            t.square().ln_1p()
+        };
+        -rise - scale.ln() - PI.ln()
     }
 }
 
-/// ln(1 + t^2), also where the square overflows.
-#[inline(always)]
-pub(super) fn log_one_plus_square<R: Real>(t: R) -> R {
-    if t.value().abs() > 1e8 {
-        t.abs().ln() * 2.
-    } else {
-        t.square().ln_1p()
-    }
-}
+/// From here on `1 + t^2` is `t^2`, and the inverse tangent of 1 / t is 1 / t.
+pub(super) const FAR: f64 = 1e8;
 
 /// ln P(X <= x) or, for the upper tail, ln P(X > x).
 #[derive(Clone, Copy)]
@@ -112,9 +111,11 @@ impl Formula<3> for LogTail {
         if let Some(log) = at_infinity(x, self.upper) {
             return log;
         }
-        let t = (x - loc) / scale;
+        let t = x.standard(loc, scale);
         let t = if self.upper { -t } else { t };
-        if t.value() < -1. {
+        if t.value() < -FAR {
+            -x.log_standard(loc, scale) - PI.ln()
+        } else if t.value() < -1. {
             ((-t).recip().atan() * FRAC_1_PI).ln()
         } else if t.value() <= 1. {
             (t.atan() * FRAC_1_PI + 0.5).ln()

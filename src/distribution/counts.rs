@@ -2,8 +2,8 @@
 //! and sums over the support.
 
 use super::*;
-use crate::kernels::count;
 use crate::kernels::pointwise::{Formula, Real};
+use crate::kernels::special::saddle;
 use candle_core::{DType, Device};
 use std::f64::consts::TAU;
 
@@ -25,12 +25,45 @@ impl Odds {
         }
     }
 
+    /// Both, as far as a mass needs them.
+    pub(super) fn chance<R: Real>(self, x: R) -> Chance<R> {
+        Chance {
+            probs: self.probs(x).map(Real::value),
+            logs: self.logs(x),
+        }
+    }
+
     /// `[p, 1 - p]`.
     pub(super) fn probs<R: Real>(self, x: R) -> [R; 2] {
         match self {
             Odds::Logits => [x.sigmoid(), (-x).sigmoid()],
             Odds::Probs => [x, -x + 1.],
         }
+    }
+}
+
+/// `[p, 1 - p]` as numbers and as logarithms: none is made from another that has fewer digits.
+#[derive(Clone, Copy)]
+pub(super) struct Chance<R> {
+    pub(super) probs: [f64; 2],
+    pub(super) logs: [R; 2],
+}
+
+impl<R: Real> Chance<R> {
+    /// The difference of two probabilities of a success.
+    fn gap(self, one: (Odds, R), other: Self, two: (Odds, R)) -> f64 {
+        let (x, y) = (one.1.value(), two.1.value());
+        if one.0 == Odds::Logits && two.0 == Odds::Logits && (x - y).is_finite() {
+            // p (1 - q) (1 - e^(y - x)), from the side where it does not overflow.
+            let [p, not_p] = self.probs;
+            let [q, not_q] = other.probs;
+            return if x > y {
+                -p * not_q * (y - x).exp_m1()
+            } else {
+                q * not_p * (x - y).exp_m1()
+            };
+        }
+        self.probs[0] - other.probs[0]
     }
 }
 
@@ -104,30 +137,39 @@ pub(super) fn times<R: Real>(count: R, log: R) -> R {
     count * log
 }
 
-/// `x ln(x / mean) + mean - x` by the mean's logarithm.
-pub(super) fn deviance<R: Real>(x: R, log_mean: R) -> R {
+/// `x ln(x / mean) + mean - x`, of a mean that is given as a number as well: as the exponential of its logarithm it would
+/// have lost digits, and underflow.
+pub(super) fn deviance<R: Real>(x: R, mean: f64, log_mean: R) -> R {
     let (at, log) = (x.value(), log_mean.value());
-    let mean = log.exp();
-    R::function([x, log_mean], count::deviance(at, mean, log), || {
-        [at.ln() - log, mean - at]
+    R::function([x, log_mean], saddle::deviance(at, mean, log), || {
+        let gap = at - mean;
+        let near = gap.abs() < 0.5 * mean;
+        let slope = if near {
+            (gap / mean).ln_1p()
+        } else {
+            at.ln() - log
+        };
+        [slope, -gap]
     })
 }
 
 fn stirling<R: Real>(x: R) -> R {
     let at = x.value();
-    R::function([x], count::stirling(at), || [count::stirling_slope(at)])
+    R::function([x], saddle::stirling(at), || [saddle::stirling_slope(at)])
 }
 
-/// The log-mass of a Poisson variable, by the logarithm of its mean.
-pub(super) fn poisson<R: Real>(x: R, log_mean: R) -> R {
+/// The log-mass of a Poisson variable, by its mean and the logarithm of that.
+pub(super) fn poisson<R: Real>(x: R, mean: f64, log_mean: R) -> R {
     if x.value() == 0. {
-        return -log_mean.exp();
+        // The mean's derivative to its logarithm is the mean.
+        return log_mean.map(-mean, -mean);
     }
-    -stirling(x) - deviance(x, log_mean) - (x * TAU).ln() * 0.5
+    -stirling(x) - deviance(x, mean, log_mean) - (x * TAU).ln() * 0.5
 }
 
-/// The log-mass of `x` successes beside `rest` failures, from `[ln p, ln(1 - p)]`.
-pub(super) fn binomial<R: Real>(x: R, rest: R, [p, q]: [R; 2]) -> R {
+/// The log-mass of `x` successes beside `rest` failures.
+pub(super) fn binomial<R: Real>(x: R, rest: R, chance: Chance<R>) -> R {
+    let [p, q] = chance.logs;
     if x.value() == 0. {
         return times(rest, q);
     }
@@ -135,16 +177,35 @@ pub(super) fn binomial<R: Real>(x: R, rest: R, [p, q]: [R; 2]) -> R {
         return times(x, p);
     }
     let n = x + rest;
-    let log = n.ln();
+    let (log, means) = (n.ln(), chance.probs.map(|p| n.value() * p));
     let remainders = stirling(n) - stirling(x) - stirling(rest);
-    let deviances = deviance(x, log + p) + deviance(rest, log + q);
+    let deviances = deviance(x, means[0], log + p) + deviance(rest, means[1], log + q);
     remainders - deviances + (n / x / rest / TAU).ln() * 0.5
 }
 
-/// KL between Bernoulli variables, from `[p, 1 - p]` of the one and `[ln q, ln(1 - q)]` of the other: two terms that are
-/// not negative.
-pub(super) fn bernoulli_kl<R: Real>([p, not_p]: [R; 2], [q, not_q]: [R; 2]) -> R {
-    deviance(p, q) + deviance(not_p, not_q)
+/// KL between Bernoulli variables: two terms that are not negative, from the difference of the probabilities.
+pub(super) fn bernoulli_kl<R: Real>(one: (Odds, R), other: (Odds, R)) -> R {
+    let (p, q) = (one.0.chance(one.1), other.0.chance(other.1));
+    let probs = one.0.probs(one.1);
+    let gap = p.gap(one, q, other);
+    let term = |i: usize, gap: f64| {
+        let (x, mean) = (p.probs[i], q.probs[i]);
+        let log = q.logs[i];
+        let value = match saddle::deviance_by_gap(x, mean, gap) {
+            Some(near) if x > 0. => near,
+            _ => saddle::deviance(x, mean, log.value()),
+        };
+        R::function([probs[i], log], value, || {
+            let near = gap.abs() < 0.5 * mean;
+            let slope = if near {
+                (gap / mean).ln_1p()
+            } else {
+                p.logs[i].value() - log.value()
+            };
+            [slope, -gap]
+        })
+    };
+    term(0, gap) + term(1, -gap)
 }
 
 /// `-p ln p - (1 - p) ln(1 - p)`.
@@ -250,9 +311,9 @@ mod tests {
     #[test]
     fn sums_of_masses_are_one() {
         for (n, p) in [(10f64, 0.3f64), (1e4, 0.01), (1e9, 0.4), (1e12, 1e-6)] {
-            let (mut sum, logs) = (0., [p.ln(), (-p).ln_1p()]);
+            let (mut sum, chance) = (0., Odds::Probs.chance(p));
             over_bell(n * p, (n * p * (1. - p)).sqrt(), 40., n, |k, w| {
-                sum += w * binomial(k, n - k, logs).exp();
+                sum += w * binomial(k, n - k, chance).exp();
             });
             // Masses keep 1e-11, the tolerance of the reference values: k and n - k multiply rounded logarithms.
             assert!((sum - 1.).abs() < 1e-11, "{n} {p}: {sum}");

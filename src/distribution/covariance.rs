@@ -24,7 +24,7 @@ pub(super) trait Gaussian: Distribution {
     fn log_det(&self, dtype: DType) -> Result<Tensor>;
 }
 
-/// `a - b - b ln(a / b)`, in units of b: what an element of the diagonal adds beside its square.
+/// `e - ln(1 + e)` for 1 + e = a / b: what an element of the diagonal adds beside its square.
 #[derive(Clone, Copy)]
 struct Gap;
 
@@ -33,10 +33,7 @@ impl Formula<2> for Gap {
 
     #[inline(always)]
     fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
-        let e = (a - b) / b;
-        // The difference keeps its digits near zero, the quotient far out.
-        let near = e.value().abs() < 0.5;
-        (if near { e.ln_1p() } else { (a / b).ln() }).exp_gap()
+        b.scale_divergence(a)
     }
 }
 

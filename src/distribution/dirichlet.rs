@@ -2,8 +2,9 @@
 
 use super::parameters::Domain;
 use super::*;
-use crate::kernels::gamma::{self as kernel, log_norm, wide};
-use crate::special::digamma;
+use crate::kernels::gamma::{self as kernel, wide};
+use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::special::saddle;
 use candle_core::{D, DType};
 
 /// Dirichlet distribution on the simplex, with parameter `concentration`.
@@ -148,19 +149,76 @@ impl Mode for Dirichlet {
     }
 }
 
+/// One coordinate's part of the entropy, from its concentration.
+#[derive(Clone, Copy)]
+struct PartEntropy;
+
+impl Formula<1> for PartEntropy {
+    const NAME: &'static str = "dirichlet-entropy";
+
+    #[inline(always)]
+    fn at<R: Real>(self, [a]: [R; 1]) -> R {
+        a.stirling_rest() + (a - 1.) * a.log_gap()
+    }
+}
+
+/// What the sum of the concentrations takes from the entropy of so many coordinates.
+#[derive(Clone, Copy)]
+struct TotalEntropy(f64);
+
+impl Formula<1> for TotalEntropy {
+    const NAME: &'static str = "dirichlet-entropy-total";
+
+    #[inline(always)]
+    fn at<R: Real>(self, [n]: [R; 1]) -> R {
+        n.stirling_rest() + (n - self.0) * n.log_gap() + n.ln() * (self.0 - 1.)
+    }
+}
+
 impl Entropy for Dirichlet {
-    /// `ln B(a) + (a_0 - K) digamma(a_0) - sum_i (a_i - 1) digamma(a_i)` with a_0 the sum, in double precision inside.
+    /// `ln B(a) + (a_0 - K) digamma(a_0) - sum_i (a_i - 1) digamma(a_i)` with a_0 the sum, in double precision inside and
+    /// without the terms that cancel.
     fn entropy(&self) -> Result<Tensor> {
         let a = wide(&self.concentration)?;
-        let total = a.sum_keepdim(D::Minus1)?;
-        let gaps = digamma(&a)?.broadcast_sub(&digamma(&total)?)?;
-        let weighted = ((a - 1.)? * gaps)?.sum(D::Minus1)?;
-        Ok((log_norm(&self.concentration)? - weighted)?.to_dtype(self.concentration.dtype())?)
+        let parts = formula(PartEntropy, [&a])?.sum(D::Minus1)?;
+        let categories = self.event_shape()[0] as f64;
+        let total = formula(TotalEntropy(categories), [&a.sum(D::Minus1)?])?;
+        Ok((parts - total)?.to_dtype(self.concentration.dtype())?)
+    }
+}
+
+/// One coordinate's part of the divergence, from its concentration, the other's, both sums and the sum of the differences.
+#[derive(Clone, Copy)]
+struct PartDivergence;
+
+impl Formula<5> for PartDivergence {
+    const NAME: &'static str = "dirichlet-kl";
+
+    #[inline(always)]
+    fn at<R: Real>(self, [a, to, n, to_n, step]: [R; 5]) -> R {
+        let part =
+            saddle::Total::new(n.value(), to_n.value(), step.value()).share(a.value(), to.value());
+        R::function([a, to], part.divergence, || part.slopes())
+    }
+}
+
+/// What the sums take from it.
+#[derive(Clone, Copy)]
+struct TotalDivergence;
+
+impl Formula<3> for TotalDivergence {
+    const NAME: &'static str = "dirichlet-kl-total";
+
+    #[inline(always)]
+    fn at<R: Real>(self, [n, to_n, step]: [R; 3]) -> R {
+        let total = saddle::Total::new(n.value(), to_n.value(), step.value());
+        R::function([n, to_n], total.divergence, || total.slopes())
     }
 }
 
 impl Kl for Dirichlet {
-    /// `ln B(b) - ln B(a) + sum_i (a_i - b_i) (digamma(a_i) - digamma(a_0))`, in double precision inside.
+    /// `ln B(b) - ln B(a) + sum_i (a_i - b_i) (digamma(a_i) - digamma(a_0))`, in double precision inside, in an order in
+    /// which near-equal parameters lose no digits.
     fn kl(&self, other: &Dirichlet) -> Result<Tensor> {
         let op = "Dirichlet::kl";
         shape::same_kind(op, "other", &other.concentration, &self.concentration)?;
@@ -184,12 +242,11 @@ impl Kl for Dirichlet {
             ));
         }
         let (a, b) = (wide(&self.concentration)?, wide(&other.concentration)?);
-        let total = a.sum_keepdim(D::Minus1)?;
-        let gaps = digamma(&a)?.broadcast_sub(&digamma(&total)?)?;
-        let weighted = a.broadcast_sub(&b)?.broadcast_mul(&gaps)?.sum(D::Minus1)?;
-        let norms =
-            log_norm(&other.concentration)?.broadcast_sub(&log_norm(&self.concentration)?)?;
-        let kl = norms.broadcast_add(&weighted)?;
+        let (n, to_n) = (a.sum_keepdim(D::Minus1)?, b.sum_keepdim(D::Minus1)?);
+        let step = b.broadcast_sub(&a)?.sum_keepdim(D::Minus1)?.detach();
+        let parts = formula(PartDivergence, [&a, &b, &n, &to_n, &step])?;
+        let total = formula(TotalDivergence, [&n, &to_n, &step])?;
+        let kl = (parts.sum(D::Minus1)? - total.squeeze(D::Minus1)?)?;
         Ok(kl.to_dtype(self.concentration.dtype())?)
     }
 }

@@ -98,6 +98,9 @@ impl Formula<2> for LogTail {
             R::constant(if self.upper { 0. } else { f64::NEG_INFINITY })
         } else if self.upper {
             -(rate * x)
+        } else if rate.value() * x.value() < 1e-8 {
+            // The product itself underflows before its logarithm does.
+            rate.log_times(x) - rate * x * 0.5
         } else {
             (rate * x).log1mexp()
         }
@@ -188,8 +191,7 @@ impl Formula<2> for Divergence {
 
     #[inline(always)]
     fn at<R: Real>(self, [rate, to]: [R; 2]) -> R {
-        let ratio = to / rate;
-        ratio - 1. - ratio.ln()
+        rate.scale_divergence(to)
     }
 }
 

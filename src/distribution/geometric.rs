@@ -242,8 +242,7 @@ impl Formula<2> for Divergence {
 
     #[inline(always)]
     fn at<R: Real>(self, [one, other]: [R; 2]) -> R {
-        let p = self.0.probs(one);
-        bernoulli_kl(p, self.1.logs(other)) / p[0]
+        bernoulli_kl((self.0, one), (self.1, other)) / self.0.probs(one)[0]
     }
 }
 

@@ -3,6 +3,7 @@
 use super::parameters::{Domain, Parameters};
 use super::*;
 use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::special::saddle;
 use crate::kernels::special::{EULER, HALF_LN_TAU};
 use std::f64::consts::{LN_2, PI};
 
@@ -83,7 +84,7 @@ impl Formula<3> for LogProb {
 
     #[inline(always)]
     fn at<R: Real>(self, [x, loc, scale]: [R; 3]) -> R {
-        let t = (x - loc) / scale;
+        let t = x.standard(loc, scale);
         if t.value() == f64::NEG_INFINITY {
             return R::constant(f64::NEG_INFINITY);
         }
@@ -105,7 +106,7 @@ impl Formula<3> for LogTail {
         if let Some(log) = at_infinity(x, self.upper) {
             return log;
         }
-        let t = (x - loc) / scale;
+        let t = x.standard(loc, scale);
         let y = (-t).exp();
         if !self.upper {
             -y
@@ -194,6 +195,17 @@ impl Cdf for Gumbel {
     }
 }
 
+/// `ln Gamma(1 + x) + gamma x` with Euler's constant gamma: how far ln Gamma lies above its tangent at 1.
+#[inline(always)]
+pub(super) fn lgamma_above_tangent<R: Real>(x: R) -> R {
+    let step = x.value();
+    let r = 1. + step;
+    let bend = saddle::deviance_by_gap(r, 1., step).unwrap_or_else(|| r * r.ln() - step)
+        + saddle::divergence_rest(1., r, step);
+    let slope = saddle::log_ratio(r, 1., step) + saddle::log_gap_less(1., r, step);
+    x.map(bend, slope)
+}
+
 #[derive(Clone, Copy)]
 struct Divergence;
 
@@ -205,7 +217,7 @@ impl Formula<4> for Divergence {
         let ratio = scale / to;
         // E[e^(-(x - loc_q) / scale_q)] = Gamma(1 + r) e^-d, as a distance from 1.
         let tilt = (ratio + 1.).lgamma() - (loc - other) / to;
-        (tilt.exp_m1() - tilt) + ratio.lgamma() + (ratio - 1.) * EULER
+        tilt.exp_minus_line() + lgamma_above_tangent((scale - to) / to)
     }
 }
 

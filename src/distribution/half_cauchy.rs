@@ -1,9 +1,9 @@
 //! The half-Cauchy distribution.
 
-use super::cauchy::log_one_plus_square;
+use super::cauchy::FAR;
 use super::parameters::{Domain, Parameters};
 use super::*;
-use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::pointwise::{Elementary, Formula, Real, formula};
 use std::f64::consts::{FRAC_2_PI, FRAC_PI_2, PI};
 
 /// Half-Cauchy distribution: the absolute value of a Cauchy variable with median 0. Its mean is infinite.
@@ -77,7 +77,13 @@ impl Formula<2> for LogProb {
         if x.value() < 0. {
             return R::constant(f64::NEG_INFINITY);
         }
-        -log_one_plus_square(x / scale) - scale.ln() + FRAC_2_PI.ln()
+        let t = x / scale;
+        let rise = if R::Functions::EXACT && t.value() > FAR {
+            x.log_over(scale) * 2.
+        } else {
+            t.square().ln_1p()
+        };
+        -rise - scale.ln() + FRAC_2_PI.ln()
     }
 }
 
@@ -101,7 +107,10 @@ impl Formula<2> for LogTail {
         // The share beyond x is that of the inverse below 1 / x.
         let t = x / scale;
         let t = if self.upper { t.recip() } else { t };
-        if t.value() <= 1. {
+        if t.value() < 1. / FAR {
+            let log = x.log_over(scale);
+            (if self.upper { -log } else { log }) + FRAC_2_PI.ln()
+        } else if t.value() <= 1. {
             (t.atan() * FRAC_2_PI).ln()
         } else {
             (t.recip().atan() * -FRAC_2_PI).ln_1p()

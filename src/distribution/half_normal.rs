@@ -99,6 +99,9 @@ impl Formula<2> for LogTail {
         let t = x / scale;
         if self.upper {
             (-t).log_ndtr() + LN_2
+        } else if t.value() < 1e-8 {
+            // The quotient itself underflows before its logarithm does.
+            x.log_over(scale) + 0.5 * FRAC_2_PI.ln()
         } else if t.value() < 1. {
             (t * FRAC_1_SQRT_2).erf().ln()
         } else {

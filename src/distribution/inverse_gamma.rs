@@ -1,10 +1,10 @@
 //! The inverse gamma distribution.
 
-use super::gamma::{Divergence, Rest, constant_less};
+use super::gamma::{Divergence, Rest, log_peak_less, log_share};
 use super::parameters::{Domain, Parameters};
 use super::*;
 use crate::kernels::gamma as kernel;
-use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::pointwise::{Elementary, Formula, Real, formula};
 
 /// Inverse gamma distribution: the law of `1 / g` for g of [`Gamma`] with the same parameters.
 ///
@@ -83,7 +83,17 @@ impl Formula<4> for LogProb {
         if x.value() <= 0. || x.value() == f64::INFINITY {
             return R::constant(f64::NEG_INFINITY);
         }
-        constant_less(a, b, rest, b / x) - (a + 1.) * x.ln()
+        let [v, p, r] = [x.value(), a.value(), b.value()];
+        let y = r / v;
+        let log = log_share::<R>(y, p, || r.ln() - v.ln());
+        let logs = 2. * R::Functions::ln(p) - R::Functions::ln(r);
+        let value = log_peak_less::<R>(p, y, log) + log + (logs + rest.value());
+        let gap = p - y;
+        R::chain(
+            [x, a, b, rest],
+            value,
+            [-(gap + 1.) / v, log + 1. / p, gap / r, 1.],
+        )
     }
 }
 
@@ -103,7 +113,7 @@ impl Formula<3> for LogTail {
         if x.value() <= 0. {
             return R::constant(if self.upper { 0. } else { f64::NEG_INFINITY });
         }
-        a.gamma_log_tail(b / x, !self.upper)
+        a.gamma_log_tail_of(b.value() / x.value(), b.log_over(x), !self.upper)
     }
 }
 
@@ -157,7 +167,7 @@ impl Formula<2> for EntropyOf {
 
     #[inline(always)]
     fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
-        a + b.ln() + a.lgamma() - (a + 1.) * a.digamma()
+        a.stirling_rest() - a.ln() * 2. + (a + 1.) * a.log_gap() + b.ln()
     }
 }
 

@@ -154,9 +154,16 @@ impl Formula<3> for Quantile {
     }
 }
 
-/// ln of `E x^n = b B(1 + n / a, b)`.
+/// ln of `E x^n = b B(1 + n / a, b) = Gamma(1 + n / a) Gamma(1 + b) / Gamma(1 + n / a + b)`, by differences over the shorter
+/// step: no large terms cancel.
 fn log_moment<R: Real>(a: R, b: R, n: f64) -> R {
-    b.ln() + (a.recip() * n + 1.).lbeta(b)
+    let step = a.recip() * n;
+    let (short, long) = if b.value() < step.value() {
+        (b, step)
+    } else {
+        (step, b)
+    };
+    R::constant(1.).lgamma_gap(short) - (long + 1.).lgamma_gap(short)
 }
 
 #[derive(Clone, Copy)]
@@ -184,10 +191,15 @@ impl Formula<2> for Variance {
             // The square of the mean underflows.
             return second.exp();
         }
-        // The second logarithm less twice the first, by gaps of lgamma: the logarithms themselves nearly cancel.
+        // The second logarithm less twice the first, which nearly cancel.
         let (one, step) = (R::constant(1.), a.recip());
-        let bend = |x: R| (x + step).lgamma_gap(step) - x.lgamma_gap(step);
-        (first * 2.).exp() * (bend(one) - bend(b + 1.)).exp_m1()
+        let bend = if b.value() < step.value() && step.value() > 0.5 {
+            let gap = |n: f64| (step * n + 1.).lgamma_gap(b);
+            gap(1.) * 2. - gap(2.) - gap(0.)
+        } else {
+            one.lgamma_second_difference(step) - (b + 1.).lgamma_second_difference(step)
+        };
+        (first * 2.).exp() * bend.exp_m1()
     }
 }
 
@@ -217,8 +229,9 @@ impl Formula<2> for EntropyOf {
 
     #[inline(always)]
     fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
+        // H_b - 1/b - ln b apart: it is small where its terms are not.
         let harmonic = (b + 1.).digamma() + EULER;
-        (-b.recip() + 1.) + (-a.recip() + 1.) * harmonic - a.ln() - b.ln()
+        -b.log_gap() - harmonic / a - a.ln() + (1. + EULER)
     }
 }
 

@@ -84,7 +84,7 @@ impl Formula<3> for LogProb {
 
     #[inline(always)]
     fn at<R: Real>(self, [x, loc, scale]: [R; 3]) -> R {
-        -(x - loc).over(scale).abs() - scale.ln() - LN_2
+        -x.standard(loc, scale).abs() - scale.ln() - LN_2
     }
 }
 
@@ -102,7 +102,7 @@ impl Formula<3> for LogTail {
         if let Some(log) = at_infinity(x, self.upper) {
             return log;
         }
-        let t = (x - loc) / scale;
+        let t = x.standard(loc, scale);
         let t = if self.upper { -t } else { t };
         if t.value() <= 0. {
             t - LN_2
@@ -204,8 +204,7 @@ impl Formula<4> for Divergence {
     fn at<R: Real>(self, [loc, scale, other, to]: [R; 4]) -> R {
         let t = (loc - other).abs() / scale;
         let ratio = scale / to;
-        let gap = (-t).exp_m1() + t;
-        ratio * gap + (ratio - 1. - ratio.ln())
+        ratio * (-t).exp_minus_line() + to.scale_divergence(scale)
     }
 }
 

@@ -81,7 +81,7 @@ impl Formula<3> for LogProb {
 
     #[inline(always)]
     fn at<R: Real>(self, [x, loc, scale]: [R; 3]) -> R {
-        let t = (x - loc) / scale;
+        let t = x.standard(loc, scale);
         -(t.softplus() + (-t).softplus()) - scale.ln()
     }
 }
@@ -101,7 +101,7 @@ impl Formula<3> for LogTail {
         if let Some(log) = at_infinity(x, self.upper) {
             return log;
         }
-        let t = (x - loc) / scale;
+        let t = x.standard(loc, scale);
         -(if self.upper { t } else { -t }).softplus()
     }
 }

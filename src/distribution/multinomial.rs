@@ -1,11 +1,12 @@
 //! The multinomial distribution.
 
-use super::counts::{self, no_count, over_bell};
+use super::counts::{self, Chance, no_count, over_bell};
 use super::parameters::Domain;
 use super::*;
 use crate::kernels::count;
 use crate::kernels::pointwise::{Formula, Real, formula};
-use candle_core::D;
+use crate::kernels::range::{End, first_outside};
+use candle_core::{D, DType};
 
 /// Multinomial distribution: how often each of K classes occurs among `total_count` draws.
 ///
@@ -17,7 +18,8 @@ use candle_core::D;
 /// Gradients: for the logits. Samples have none: not [`Reparameterized`].
 ///
 /// Errors: parameters that are not floating point, of different dtype or device, or do not broadcast; counts that
-/// are not whole numbers of 0 or more; logits as for [`Categorical`].
+/// are not whole numbers of 0 or more, or above the number up to which the dtype has all of them (2^53 in f64, 2^24 in
+/// f32, 2^11 in f16, 2^8 in bf16): a draw's counts would not add up to it; logits as for [`Categorical`].
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -49,7 +51,7 @@ impl Multinomial {
     /// From the number of draws and logits, which need not be normalized.
     pub fn new(total_count: &Tensor, logits: &Tensor) -> Result<Self> {
         let op = "Multinomial::new";
-        Domain::Count.check(op, "total_count", total_count)?;
+        check_count(op, total_count)?;
         Self::of(
             op,
             total_count,
@@ -60,7 +62,7 @@ impl Multinomial {
     /// From the number of draws and probabilities, rows that add up to 1 as for [`Categorical::from_probs`].
     pub fn from_probs(total_count: &Tensor, probs: &Tensor) -> Result<Self> {
         let op = "Multinomial::from_probs";
-        Domain::Count.check(op, "total_count", total_count)?;
+        check_count(op, total_count)?;
         Self::of(op, total_count, Categorical::of_probs(op, probs)?)
     }
 
@@ -133,7 +135,23 @@ impl Formula<1> for OwnMean {
 
     #[inline(always)]
     fn at<R: Real>(self, [count]: [R; 1]) -> R {
-        -counts::poisson(count, count.ln())
+        -counts::poisson(count, count.value(), count.ln())
+    }
+}
+
+/// Refuses what is no count, or more than the dtype can count: its parts, rounded, would not add up to it.
+fn check_count(op: &'static str, count: &Tensor) -> Result<()> {
+    Domain::Count.check(op, "total_count", count)?;
+    let (digits, expected) = match count.dtype() {
+        DType::F64 => (53, "counts up to 2^53"),
+        DType::F32 => (24, "counts up to 2^24"),
+        DType::F16 => (11, "counts up to 2^11"),
+        _ => (8, "counts up to 2^8"),
+    };
+    let high = End::Closed(2f64.powi(digits));
+    match first_outside(count, End::Closed(0.), high)? {
+        Some(found) => Err(Error::value(op, "total_count", expected, found)),
+        None => Ok(()),
     }
 }
 
@@ -146,7 +164,10 @@ impl Formula<3> for ClassMass {
 
     #[inline(always)]
     fn at<R: Real>(self, [x, log_p, count]: [R; 3]) -> R {
-        no_count(x, count.value()).unwrap_or_else(|| counts::poisson(x, log_p + count.ln()))
+        no_count(x, count.value()).unwrap_or_else(|| {
+            let mean = count.value() * log_p.value().exp();
+            counts::poisson(x, mean, log_p + count.ln())
+        })
     }
 }
 
@@ -160,20 +181,23 @@ impl Formula<2> for ClassEntropy {
     #[inline(always)]
     fn at<R: Real>(self, [log_p, count]: [R; 2]) -> R {
         let (n, log) = (count.value(), log_p.value());
-        let mean = log_p + count.ln();
+        let log_mean = log_p + count.ln();
         if log == 0. {
-            return -counts::poisson(count, mean);
+            return -counts::poisson(count, n, log_mean);
         }
         let (p, q) = (log.exp(), -log.exp_m1());
         let mut sum = R::constant(if n * p >= 0. { 0. } else { f64::NAN });
         if p == 0. {
             return sum;
         }
-        let logs = [log_p, (-log_p).log1mexp()];
+        let chance = Chance {
+            probs: [p, q],
+            logs: [log_p, (-log_p).log1mexp()],
+        };
         over_bell(n * p, (n * p * q).sqrt(), 40., n, |k, weight| {
             let x = R::constant(k);
-            let mass = counts::binomial(x, count - k, logs).exp();
-            sum = sum - mass * counts::poisson(x, mean) * weight;
+            let mass = counts::binomial(x, count - k, chance).exp();
+            sum = sum - mass * counts::poisson(x, n * p, log_mean) * weight;
         });
         sum
     }

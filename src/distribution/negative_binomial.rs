@@ -1,7 +1,7 @@
 //! The negative binomial distribution.
 
 use super::counts::{
-    self, Odds, bernoulli_kl, no_count, no_tail, over_bell, over_tail, smallest, times,
+    self, Chance, Odds, bernoulli_kl, no_count, no_tail, over_bell, over_tail, smallest, times,
 };
 use super::parameters::{Domain, Parameters};
 use super::*;
@@ -105,11 +105,11 @@ impl NegativeBinomial {
 }
 
 /// Of all orders of x successes and r failures, those that end in a failure are the share r / (x + r).
-fn mass<R: Real>(x: R, count: R, [p, q]: [R; 2]) -> R {
+fn mass<R: Real>(x: R, count: R, chance: Chance<R>) -> R {
     if x.value() == 0. {
-        return count * q;
+        return count * chance.logs[1];
     }
-    (count / (x + count)).ln() + counts::binomial(x, count, [p, q])
+    (count / (x + count)).ln() + counts::binomial(x, count, chance)
 }
 
 #[derive(Clone, Copy)]
@@ -120,22 +120,22 @@ impl Formula<3> for LogProb {
 
     #[inline(always)]
     fn at<R: Real>(self, [x, count, odds]: [R; 3]) -> R {
-        let logs = self.0.logs(odds);
-        no_count(x, f64::INFINITY).unwrap_or_else(|| mass(x, count, logs))
+        let chance = self.0.chance(odds);
+        no_count(x, f64::INFINITY).unwrap_or_else(|| mass(x, count, chance))
     }
 }
 
 /// Sums `term(ln mass, x)` over the support.
 fn expect<R: Real>(count: R, odds: Odds, parameter: R, mut term: impl FnMut(R, R) -> R) -> R {
     let r = count.value();
-    let [p, q] = odds.probs(parameter).map(Real::value);
-    let logs = odds.logs(parameter);
+    let chance = odds.chance(parameter);
+    let [p, q] = chance.probs;
     let (mean, deviation) = (r * p / q, (r * p).sqrt() / q);
     let reach = 40. / q;
     let mut sum = R::constant(if reach.is_finite() { 0. } else { f64::NAN });
     let visit = |k: f64, weight: f64| {
         let x = R::constant(k);
-        let log = mass(x, count, logs);
+        let log = mass(x, count, chance);
         if log.value() > f64::NEG_INFINITY {
             sum = sum + log.exp() * term(log, x) * weight;
         }
@@ -151,17 +151,17 @@ fn expect<R: Real>(count: R, odds: Odds, parameter: R, mut term: impl FnMut(R, R
 
 /// The entropy where q is next to 0: the first masses one by one; beyond x those of a gamma variable in units of 1 / q,
 /// `x^(r-1) e^(-qx) q^r / Gamma(r)`, less its part below, which is `z^r / Gamma(r + 1)` with `z = q x`.
-fn scattered<R: Real>(count: R, logs: [R; 2]) -> R {
+fn scattered<R: Real>(count: R, chance: Chance<R>) -> R {
     const FIRST: u32 = 4096;
     /// zeta(2)
     const ZETA: f64 = std::f64::consts::PI * std::f64::consts::PI / 6.;
-    let (r, q) = (count.value(), logs[1]);
+    let (r, q) = (count.value(), chance.logs[1]);
     if q.value() * r < -40. {
-        return count + count.lgamma() + (-count + 1.) * count.digamma() - q;
+        return count.stirling_rest() + (count - 1.) * count.log_gap() - q;
     }
     let mut sum = R::constant(0.);
     for k in 0..FIRST {
-        let log = mass(R::constant(f64::from(k)), count, logs);
+        let log = mass(R::constant(f64::from(k)), count, chance);
         sum = sum - log.exp() * log;
     }
     // x + r / 2, the middle of the gamma functions' arguments.
@@ -193,7 +193,7 @@ impl Formula<2> for Moment {
 
     #[inline(always)]
     fn at<R: Real>(self, [count, odds]: [R; 2]) -> R {
-        let ([p, q], logs) = (self.0.probs(odds), self.0.logs(odds));
+        let ([p, q], chance) = (self.0.probs(odds), self.0.chance(odds));
         match self.1 {
             Summary::Mean => count * p / q,
             Summary::Variance => count * p / q / q,
@@ -203,7 +203,7 @@ impl Formula<2> for Moment {
                 }
                 R::constant(((count.value() - 1.) * (p.value() / q.value())).floor())
             }
-            Summary::Entropy if q.value() < 1e-290 => scattered(count, logs),
+            Summary::Entropy if q.value() < 1e-290 => scattered(count, chance),
             Summary::Entropy => expect(count, self.0, odds, |log, _| -log),
         }
     }
@@ -329,19 +329,24 @@ impl Formula<4> for Divergence {
 
     #[inline(always)]
     fn at<R: Real>(self, [count, odds, other_count, other]: [R; 4]) -> R {
-        let p = self.0.probs(odds);
-        let logs = self.1.logs(other);
+        let (one, two) = ((self.0, odds), (self.1, other));
         if count.value() == other_count.value() {
-            return times(count / p[1], bernoulli_kl(p, logs));
+            return times(count / self.0.probs(odds)[1], bernoulli_kl(one, two));
         }
-        expect(count, self.0, odds, |log, x| {
-            log - mass(x, other_count, logs)
-        })
+        let q = self.1.chance(other);
+        let ratio = |log: R, x: R| mass(x, other_count, q) - log;
+        let apart = expect(count, self.0, odds, |log, x| -ratio(log, x));
+        if apart.value() > 1e-3 {
+            return apart;
+        }
+        // The mean of the masses' ratio is 1: with it every term is positive, and what is left of a small sum is exact.
+        expect(count, self.0, odds, |log, x| ratio(log, x).exp_minus_line())
     }
 }
 
 impl Kl for NegativeBinomial {
-    /// Equal counts: `r / (1 - p)` times the divergence of one trial. Others: a sum over the support, as for the entropy.
+    /// Equal counts: `r / (1 - p)` times the divergence of one trial. Others: a sum over the support, as for the entropy, where it
+    /// is small of `e^t - 1 - t` with t the logarithm of the masses' ratio, which is not negative.
     /// The two forms have the same value where counts meet, but only the sum has their gradient.
     fn kl(&self, other: &NegativeBinomial) -> Result<Tensor> {
         self.parameters

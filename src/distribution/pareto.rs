@@ -246,8 +246,7 @@ impl Formula<4> for Divergence {
         if scale.value() < to_scale.value() {
             return R::constant(f64::INFINITY);
         }
-        let ratio = to_alpha / alpha;
-        to_alpha * log_ratio(scale, to_scale) + (ratio - 1. - ratio.ln())
+        to_alpha * log_ratio(scale, to_scale) + alpha.scale_divergence(to_alpha)
     }
 }
 

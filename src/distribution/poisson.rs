@@ -1,6 +1,6 @@
 //! The Poisson distribution.
 
-use super::counts::{self, Odds, deviance, no_count, no_tail, over_bell, smallest};
+use super::counts::{self, Odds, no_count, no_tail, over_bell, smallest};
 use super::parameters::{Domain, Parameters};
 use super::*;
 use crate::kernels::count;
@@ -73,7 +73,7 @@ fn mass<R: Real>(x: R, rate: R) -> R {
     if x.value() == 0. {
         return -rate;
     }
-    counts::poisson(x, rate.ln())
+    counts::poisson(x, rate.value(), rate.ln())
 }
 
 #[derive(Clone, Copy)]
@@ -215,7 +215,7 @@ impl Formula<2> for Divergence {
         if rate.value() == 0. {
             return other;
         }
-        deviance(rate, other.ln())
+        rate.deviance(other)
     }
 }
 

@@ -5,6 +5,7 @@ use super::*;
 use crate::kernels::gamma as kernel;
 use crate::kernels::pointwise::{Elementary, Formula, Real, formula};
 use crate::kernels::special::incomplete_beta::{self, Share};
+use crate::kernels::special::{self, saddle};
 use std::f64::consts::{LN_2, PI};
 
 /// Student's t distribution with `df` degrees of freedom, moved by `loc` and stretched by `scale`.
@@ -87,7 +88,14 @@ impl StudentT {
 /// The log-density of the standard form at 0.
 #[inline(always)]
 fn log_peak<R: Real>(df: R) -> R {
-    (df * 0.5).lgamma_gap(R::constant(0.5)) - (df * PI).ln() * 0.5
+    let n = df.value();
+    let value = R::Functions::lgamma_gap(0.5 * n, 0.5) - 0.5 * R::Functions::ln(n * PI);
+    let slope = if R::DERIVED {
+        0.5 * R::Functions::half_gap_rest(0.5 * n)
+    } else {
+        0.
+    };
+    df.map(value, slope)
 }
 
 /// What of the density depends on df alone, which is computed once for all values.
@@ -113,16 +121,35 @@ impl Formula<5> for LogProb {
 
     #[inline(always)]
     fn at<R: Real>(self, [x, df, loc, scale, peak]: [R; 5]) -> R {
-        let t = (x - loc).over(scale);
-        peak - scale.ln() - (df + 1.) * 0.5 * log_rise(t, df)
+        let n = df.value();
+        let rise = log_rise([x, loc, scale], R::constant(n));
+        // The derivative to df is written out: its terms cancel where these are many.
+        let t = x.standard(loc, scale).value();
+        let square = t * t / n;
+        let share = if square < f64::INFINITY {
+            square / (1. + square)
+        } else {
+            1.
+        };
+        let less = if share < 0.02 {
+            saddle::log_minus_line_near(-share)
+        } else {
+            share - rise.value()
+        };
+        let spread = peak - scale.ln() - rise * ((n + 1.) * 0.5);
+        spread + df.map(0., 0.5 * (less + share / n))
     }
 }
 
-/// ln(1 + t^2 / df), also where the square overflows, which that of f32 numbers does not in f64.
+/// From this t on in units of sqrt(df), the distribution is a power law.
+const FAR: f64 = 1e8;
+
+/// ln(1 + t^2 / df) with `t = (x - loc) / scale`, also where the square overflows, which that of f32 numbers does not in f64.
 #[inline(always)]
-fn log_rise<R: Real>(t: R, df: R) -> R {
-    if R::Functions::EXACT && t.value().abs() > 1e100 {
-        return t.abs().ln() * 2. - df.ln();
+fn log_rise<R: Real>([x, loc, scale]: [R; 3], df: R) -> R {
+    let t = x.standard(loc, scale);
+    if R::Functions::EXACT && t.value().abs() > FAR * df.value().sqrt() {
+        return x.log_standard(loc, scale) * 2. - df.ln();
     }
     t.square().over(df).ln_1p()
 }
@@ -141,9 +168,18 @@ fn share(t: f64, df: f64) -> Share {
     )
 }
 
-/// ln P(T <= t), or of the upper tail, in standard form.
-fn log_tail<R: Real>(t: R, df: R, upper: bool) -> R {
+/// ln P(X <= x), or of the upper tail.
+fn log_tail<R: Real>([x, loc, scale]: [R; 3], df: R, upper: bool) -> R {
+    let t = x.standard(loc, scale);
     let (v, n) = (t.value(), df.value());
+    if v.abs() > FAR * n.sqrt() {
+        let far = log_far_tail(x.log_standard(loc, scale), df);
+        return if (v > 0.) == upper {
+            far
+        } else {
+            (-far.exp()).ln_1p()
+        };
+    }
     let signed = if upper { -v } else { v };
     let s = share(v, n);
     let far = incomplete_beta::log_tail(0.5 * n, 0.5, s, false) - LN_2;
@@ -158,13 +194,30 @@ fn log_tail<R: Real>(t: R, df: R, upper: bool) -> R {
     })
 }
 
+/// ln P(T > e^u) where `e^2u` is far above df: the share's log-odds are then its logarithm, which does not underflow.
+fn log_far_tail<R: Real>(u: R, df: R) -> R {
+    let n = df.value();
+    let s = Share::of_log_odds(n.ln() - 2. * u.value());
+    let log = incomplete_beta::log_tail(0.5 * n, 0.5, s, false);
+    R::function([u, df], log - LN_2, || {
+        // As below, where the difference of the logarithms has no digits left.
+        let density = if log < -1e13 {
+            0.5 * n
+        } else {
+            (incomplete_beta::log_density(0.5 * n, 0.5, s) - log).exp()
+        };
+        let [to_a, _] = incomplete_beta::derivatives(0.5 * n, 0.5, s);
+        [-2. * density, density * (1. / n - 0.5 * to_a)]
+    })
+}
+
 /// The derivatives of P(T <= t) to t and to df, over `e^log`.
 fn slopes(t: f64, df: f64, s: Share, log: f64) -> [f64; 2] {
     // So far out the difference of the logarithms has no digits left; the ratio is that of a power law.
     let density = if log < -1e13 {
         t.abs() / (df + t * t) * (df + 1.)
     } else {
-        (log_peak(df) - (df + 1.) * 0.5 * log_rise(t, df) - log).exp()
+        (log_peak(df) - (df + 1.) * 0.5 * log_rise([t, 0., 1.], df) - log).exp()
     };
     if density == 0. {
         return [0.; 2];
@@ -187,7 +240,7 @@ impl Formula<4> for LogTail {
         if let Some(log) = at_infinity(x, self.upper) {
             return log;
         }
-        log_tail((x - loc) / scale, df, self.upper)
+        log_tail([x, loc, scale], df, self.upper)
     }
 }
 
@@ -269,8 +322,13 @@ impl Formula<3> for EntropyOf {
 
     #[inline(always)]
     fn at<R: Real>(self, [df, _, scale]: [R; 3]) -> R {
-        let gap = (df * 0.5).digamma_gap(R::constant(0.5));
-        (df + 1.) * 0.5 * gap - log_peak(df) + scale.ln()
+        let n = df.value();
+        let gap = special::digamma_gap(0.5 * n, 0.5);
+        let value = (n + 1.) * 0.5 * gap - log_peak(n);
+        R::function([df], value, || {
+            let h = 0.5 * n;
+            [(2. * h + 1.) * 0.25 * saddle::half_gap_slope_rest(h) - 0.125 / (h * h)]
+        }) + scale.ln()
     }
 }
 

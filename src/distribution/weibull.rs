@@ -1,9 +1,9 @@
 //! The Weibull distribution.
 
+use super::gumbel::lgamma_above_tangent;
 use super::parameters::{Domain, Parameters};
 use super::*;
-use crate::kernels::pointwise::{Formula, Real, formula};
-use crate::kernels::special::{above_tangent, trigamma};
+use crate::kernels::pointwise::{Elementary, Formula, Real, formula};
 
 /// The Euler-Mascheroni constant.
 const EULER: f64 = 0.577_215_664_901_532_9;
@@ -74,6 +74,22 @@ impl Weibull {
     }
 }
 
+/// `ln(x / scale)`, also where the quotient overflows or underflows, which that of f32 numbers does not in f64.
+#[inline(always)]
+fn log_share<R: Real>(x: f64, scale: f64) -> f64 {
+    R::Functions::log_ratio(x, scale, x - scale)
+}
+
+/// `(x / scale)^k`, given the logarithm of the quotient.
+#[inline(always)]
+fn power<R: Real>(x: f64, scale: f64, k: f64, log: f64) -> f64 {
+    let t = x / scale;
+    if R::Functions::EXACT && t.is_normal() {
+        return R::Functions::powf(t, k);
+    }
+    R::Functions::exp(k * log)
+}
+
 #[derive(Clone, Copy)]
 struct LogProb;
 
@@ -86,8 +102,24 @@ impl Formula<3> for LogProb {
         if x.value() < 0. || x.value() == f64::INFINITY {
             return R::constant(f64::NEG_INFINITY);
         }
-        let t = x / scale;
-        (k - 1.).power_law(t) + k.ln() - scale.ln() - t.powf(k)
+        if x.value() == 0. {
+            let slope = if k.value() == 1. {
+                -1. / scale.value()
+            } else {
+                0.
+            };
+            return (k - 1.).limit_of_power() + k.ln() - scale.ln() + x.map(0., slope);
+        }
+        let [v, s, p] = [x.value(), scale.value(), k.value()];
+        let log = log_share::<R>(v, s);
+        let power = power::<R>(v, s, p, log);
+        let logs = R::Functions::ln(p) - R::Functions::ln(s);
+        let less = p * (power - 1.);
+        R::chain(
+            [x, scale, k],
+            (p - 1.) * log - power + logs,
+            [-(less + 1.) / v, less / s, log * (1. - power) + 1. / p],
+        )
     }
 }
 
@@ -107,14 +139,17 @@ impl Formula<3> for LogTail {
         if x.value() <= 0. {
             return R::constant(if self.upper { 0. } else { f64::NEG_INFINITY });
         }
-        let t = x / scale;
-        let power = t.powf(k);
+        let [v, s, p] = [x.value(), scale.value(), k.value()];
+        let log = log_share::<R>(v, s);
+        let power = power::<R>(v, s, p, log);
+        let to_log = p * power;
+        let power = R::chain([x, scale, k], power, [to_log / v, -to_log / s, log * power]);
         if self.upper {
             return -power;
         }
         // The power itself underflows before its logarithm does.
         if power.value() < 1e-8 {
-            return k * t.ln() - power * 0.5;
+            return k * x.log_over(scale) - power * 0.5;
         }
         power.log1mexp()
     }
@@ -156,37 +191,9 @@ impl Formula<2> for Variance {
     fn at<R: Real>(self, [scale, k]: [R; 2]) -> R {
         let step = k.recip();
         let first = (step + 1.).lgamma();
-        let gap = if step.value() < 0.02 {
-            bend(step)
-        } else {
-            (step * 2. + 1.).lgamma() - first * 2.
-        };
+        let gap = R::constant(1.).lgamma_second_difference(step);
         (scale * first.exp()).square() * gap.exp_m1()
     }
-}
-
-/// `lgamma(1 + 2 t) - 2 lgamma(1 + t)` for small t, where the two terms nearly cancel: the sum over n from 2 of
-/// `zeta(n) (-t)^n (2^n - 2) / n` (Abramowitz and Stegun 1964, 6.1.33).
-fn bend<R: Real>(t: R) -> R {
-    const ZETA: [f64; 10] = [
-        1.6449340668482264,
-        1.2020569031595943,
-        1.0823232337111382,
-        1.036_927_755_143_37,
-        1.017_343_061_984_449,
-        1.0083492773819228,
-        1.0040773561979443,
-        1.0020083928260822,
-        1.000994575127818,
-        1.000494188604119,
-    ];
-    let mut sum = R::constant(0.);
-    for (i, zeta) in ZETA.into_iter().enumerate().rev() {
-        let n = i as i32 + 2;
-        let sign = if n % 2 == 0 { 1. } else { -1. };
-        sum = sum * t + sign * zeta * (2f64.powi(n) - 2.) / f64::from(n);
-    }
-    sum * t * t
 }
 
 #[derive(Clone, Copy)]
@@ -280,17 +287,6 @@ impl Cdf for Weibull {
     }
 }
 
-/// `ln Gamma(1 + x) + c x` with Euler's constant c: how far ln Gamma lies above its tangent at 1.
-#[inline(always)]
-fn lgamma_above_tangent<R: Real>(x: R) -> R {
-    let at = x.value();
-    if at.abs() > 0.5 {
-        return (x + 1.).lgamma() + x * EULER;
-    }
-    let (above, slope) = above_tangent(1., at, trigamma);
-    x.map(above, slope)
-}
-
 #[derive(Clone, Copy)]
 struct Divergence;
 
@@ -301,7 +297,7 @@ impl Formula<4> for Divergence {
     fn at<R: Real>(self, [s, k, to_s, to_k]: [R; 4]) -> R {
         let ratio = to_k / k;
         let log = to_k * (s / to_s).ln();
-        (log + (ratio + 1.).lgamma()).exp_gap() + lgamma_above_tangent((to_k - k) / k)
+        (log + (ratio + 1.).lgamma()).exp_minus_line() + lgamma_above_tangent((to_k - k) / k)
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) fn expm1(x: &Tensor) -> Result<Tensor> {
 }
 
 /// e^x - 1 - x. Near zero by its series, as all three cancel.
-pub(crate) fn exp_gap(x: &Tensor) -> Result<Tensor> {
+pub(crate) fn exp_minus_line(x: &Tensor) -> Result<Tensor> {
     let small = x.abs()?.lt(0.35)?;
     let near = masked(&small, x, 0.)?;
     let mut p = near.affine(1. / 87_178_291_200., 1. / 6_227_020_800.)?;

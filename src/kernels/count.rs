@@ -1,55 +1,13 @@
-//! Numbers of events: draws of the counting families, and the two functions that their masses are exact in.
-//!
-//! Loader (2000), Fast and Accurate Computation of Binomial Probabilities: with Stirling's remainder s and the deviance
-//! D, `ln Poisson(x | m) = -ln(2 pi x) / 2 - s(x) - D(x, m)`. No large terms cancel, whatever the size of x and m.
+//! Numbers of events: draws of the counting families.
 
 use super::buffer;
 use super::gamma::log_gamma;
 use super::random::{BLOCK, Scalar, Stream, scalars_at};
-use super::special::{digamma, lgamma, series};
+use super::special::saddle::{deviance, stirling};
 use crate::error::Result;
 use crate::shape;
 use candle_core::{D, DType, Device, Tensor};
 use rand_distr::Distribution;
-
-/// `ln x! - ln(sqrt(2 pi x) (x / e)^x)`, for positive x.
-pub(crate) fn stirling(x: f64) -> f64 {
-    if x < 8. {
-        return lgamma(x + 1.) - (x + 0.5) * x.ln() + x - 0.918_938_533_204_672_7;
-    }
-    let z = 1. / (x * x);
-    let c = const { series(0) };
-    c.iter().rev().fold(0., |sum, c| sum * z + c) / x
-}
-
-/// The derivative of [`stirling`].
-pub(crate) fn stirling_slope(x: f64) -> f64 {
-    if x < 8. {
-        return digamma(x) + 0.5 / x - x.ln();
-    }
-    let z = 1. / (x * x);
-    let c = const { series(1) };
-    c.iter().rev().fold(0., |sum, c| sum * z + c) * z
-}
-
-/// `x ln(x / mean) + mean - x`, not negative, 0 where both are equal; exact where they are close.
-pub(crate) fn deviance(x: f64, mean: f64, log_mean: f64) -> f64 {
-    if x == 0. {
-        return mean;
-    }
-    let (gap, sum) = (x - mean, x + mean);
-    if gap.abs() > 0.1 * sum || !(sum < f64::INFINITY) {
-        return x * (x.ln() - log_mean) - gap;
-    }
-    // ln(x / mean) = 2 artanh(v).
-    let v = gap / sum;
-    let (mut term, mut total) = (2. * x * v, gap * v);
-    for k in 1..12 {
-        term *= v * v;
-        total += term / f64::from(2 * k + 1);
-    }
-    total
-}
 
 /// Draws of shape `sample ++ shape of the parameters`, in their dtype and detached. `draw` makes one from the numbers.
 pub(crate) fn draws<const N: usize>(
@@ -111,14 +69,72 @@ pub(crate) fn binomial(rng: &mut Scalar, count: f64, [p, q]: [f64; 2]) -> f64 {
             count - many(rng, q, p)
         };
     }
-    let draw = |rng: &mut Scalar, p: f64| match rand_distr::Binomial::new(count as u64, p) {
-        Ok(d) => d.sample(rng) as f64,
-        Err(_) => f64::NAN,
+    let draw = |rng: &mut Scalar, p: f64, q: f64| {
+        if count >= LARGE && p > 0. && q > 0. {
+            return of_large(rng, count, p, q);
+        }
+        match rand_distr::Binomial::new(count as u64, p) {
+            Ok(d) => d.sample(rng) as f64,
+            Err(_) => f64::NAN,
+        }
     };
     if p <= q {
-        draw(rng, p)
+        draw(rng, p, q)
     } else {
-        count - draw(rng, q)
+        count - draw(rng, q, p)
+    }
+}
+
+/// From here on draws are made here: `rand_distr` has only 1 - p, whose rounding it raises to this power, and tests
+/// acceptance by differences of logarithms of this size.
+const LARGE: f64 = (1u64 << 23) as f64;
+
+/// A binomial draw of few successes by inversion, of more by transformed rejection (Hoermann 1993, The Generation of
+/// Binomial Random Variates, algorithm BTRS); masses are Loader's, which keep their digits at any count. For p up to 1/2.
+fn of_large(rng: &mut Scalar, count: f64, p: f64, q: f64) -> f64 {
+    let uniform = |rng: &mut Scalar| -> f64 { rand_distr::StandardUniform.sample(rng) };
+    let mean = count * p;
+    if mean < 10. {
+        let (mut rest, mut x) = (uniform(rng), 0.);
+        let mut mass = (count * (-p).ln_1p()).exp();
+        // Beyond 200 is nothing: that is 60 standard deviations.
+        while rest > mass && x < 200. {
+            rest -= mass;
+            mass *= (count - x) / (x + 1.) * (p / q);
+            x += 1.;
+        }
+        return x;
+    }
+    let deviation = (mean * q).sqrt();
+    let b = 1.15 + 2.53 * deviation;
+    let a = -0.0873 + 0.0248 * b + 0.01 * p;
+    let (alpha, squeeze) = ((2.83 + 5.1 / b) * deviation, 0.92 - 4.2 / b);
+    let log_mass = |x: f64| {
+        let rest = count - x;
+        let terms = stirling(count) - stirling(rest) - deviance(rest, count * q, (count * q).ln());
+        let log = terms + 0.5 * (count / rest).ln() - 0.5 * (std::f64::consts::TAU * x).ln();
+        log - stirling(x) - deviance(x, mean, mean.ln())
+    };
+    let top = log_mass(((count + 1.) * p).floor());
+    loop {
+        let u = uniform(rng) - 0.5;
+        let v = 1. - uniform(rng);
+        let edge = 0.5 - u.abs();
+        let x = ((2. * a / edge + b) * u + mean + 0.5).floor();
+        if edge >= 0.07 && v <= squeeze {
+            return x;
+        }
+        if !(x >= 0. && x <= count) {
+            continue;
+        }
+        let bound = if x == 0. {
+            count * (-p).ln_1p()
+        } else {
+            log_mass(x)
+        };
+        if (v * alpha / (a / (edge * edge) + b)).ln() <= bound - top {
+            return x;
+        }
     }
 }
 
@@ -177,34 +193,4 @@ pub(crate) fn multinomial(
     });
     let out = Tensor::from_vec(out, shape, &Device::Cpu)?;
     Ok(out.to_dtype(count.dtype())?.to_device(count.device())?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn stirling_is_smooth_where_the_forms_meet() {
-        for (f, tolerance) in [(stirling as fn(f64) -> f64, 4e-15), (stirling_slope, 1e-15)] {
-            assert!((f(8f64.next_down()) - f(8.)).abs() < tolerance);
-        }
-        // ln 20! = 42.3356164607534850...
-        let x = 20f64;
-        let log = stirling(x) + 0.5 * (std::f64::consts::TAU * x).ln() + x * x.ln() - x;
-        assert!((log - 42.335_616_460_753_485).abs() < 1e-14);
-    }
-
-    #[test]
-    fn deviance_is_exact_near_and_far() {
-        // x ln(x / m) + m - x with x = m + 1: 1 / (2 m) - 1 / (6 m^2) + 1 / (12 m^3).
-        let m = 1e8f64;
-        let want = 0.5 / m - 1. / (6. * m * m);
-        assert!((deviance(m + 1., m, m.ln()) / want - 1.).abs() < 1e-14);
-        let (x, m) = (2f64, 2.5f64);
-        assert!((deviance(x, m, m.ln()) - (x * (x / m).ln() + m - x)).abs() < 1e-15);
-        assert_eq!(deviance(0., 3., 3f64.ln()), 3.);
-        assert_eq!(deviance(4., 4., 4f64.ln()), 0.);
-        assert_eq!(deviance(4., 0., f64::NEG_INFINITY), f64::INFINITY);
-        assert!(deviance(f64::NAN, 1., 0.).is_nan() && deviance(1., f64::NAN, f64::NAN).is_nan());
-    }
 }

@@ -84,6 +84,13 @@ pub(crate) fn ln<const FMA: bool>(x: f64) -> f64 {
     edges(y, x)
 }
 
+/// [`ln`] of `x = 1 + m` that is no subnormal number, with the digits of m where x is near 1.
+#[inline(always)]
+pub(crate) fn ln_ratio_near<const FMA: bool>(x: f64, m: f64) -> f64 {
+    let (_, e, rounded) = split(x);
+    edges(ln_near::<FMA>(select(e == 0., m, rounded), e), x)
+}
+
 /// `y`, except where ln x is infinite or NaN.
 #[inline(always)]
 fn edges(y: f64, x: f64) -> f64 {

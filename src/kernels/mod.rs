@@ -75,7 +75,7 @@ pub(crate) fn fused(tensors: &[&Tensor]) -> bool {
         && !second_derivatives()
 }
 
-fn second_derivatives() -> bool {
+pub(crate) fn second_derivatives() -> bool {
     // Read once per thread, as candle does.
     thread_local! {
         static ON: bool = std::env::var("CANDLE_GRAD_DO_NOT_DETACH").is_ok_and(|s| !s.is_empty() && s != "0");

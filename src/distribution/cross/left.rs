@@ -1,7 +1,8 @@
 //! The families on the left: parameters, entropies and means.
 
 use super::*;
-use crate::distribution::continuous_bernoulli as bernoulli;
+use crate::distribution::beta::entropy;
+use crate::distribution::{continuous_bernoulli as bernoulli, gamma};
 use crate::kernels::special::EULER;
 
 impl Left for Beta {
@@ -10,14 +11,17 @@ impl Left for Beta {
     }
 
     fn facts<R: Real>([a, b]: [R; 2]) -> Facts<R> {
-        let (total, mean) = (a + b, a / (a + b));
-        let (log, log_rest) = (a.digamma() - total.digamma(), b.digamma() - total.digamma());
+        let (total, mean, rest) = (a + b, a / (a + b), b / (a + b));
+        let gap = total.log_gap();
         Facts {
-            information: (a - 1.) * log + (b - 1.) * log_rest - a.lbeta(b),
+            information: -entropy(a, b),
             mean,
-            variance: mean * (b / total) / (total + 1.),
-            log,
-            log_rest,
+            variance: mean * rest / (total + 1.),
+            log: -a.digamma_gap(b),
+            log_below: a.log_gap() - gap,
+            rest,
+            log_rest: -b.digamma_gap(a),
+            log_rest_below: b.log_gap() - gap,
             support: UNIT,
         }
     }
@@ -50,6 +54,7 @@ impl Left for Exponential {
             mean: rate.recip(),
             variance: rate.square().recip(),
             log: -rate.ln() - EULER,
+            log_below: R::constant(EULER),
             ..Facts::on(POSITIVE)
         }
     }
@@ -61,12 +66,12 @@ impl Left for Gamma {
     }
 
     fn facts<R: Real>([a, rate]: [R; 2]) -> Facts<R> {
-        let log = a.digamma() - rate.ln();
         Facts {
-            information: a * rate.ln() - a.lgamma() + (a - 1.) * log - a,
+            information: -gamma::entropy(a, rate),
             mean: a / rate,
             variance: a / rate / rate,
-            log,
+            log: a.digamma() - rate.ln(),
+            log_below: a.log_gap(),
             ..Facts::on(POSITIVE)
         }
     }
@@ -126,6 +131,7 @@ impl Left for Pareto {
             mean,
             variance,
             log: scale.ln() + alpha.recip(),
+            log_below: -(-alpha.recip()).log_minus_line(),
             ..Facts::on((scale.value(), f64::INFINITY))
         }
     }
@@ -140,13 +146,32 @@ impl Left for Uniform {
         let width = high - low;
         // 1 - high and 1 - low
         let (left, rest) = (-high + 1., -low + 1.);
+        let (mean, middle) = ((low + high) * 0.5, (left + rest) * 0.5);
         Facts {
             information: -width.ln(),
-            mean: (low + high) * 0.5,
+            mean,
+            log_below: log_below(width / mean * 0.5),
+            rest: middle,
+            log_rest_below: log_below(width / middle * 0.5),
             variance: width.square() / 12.,
             log: (x_ln_x(high) - x_ln_x(low)) / width - 1.,
             log_rest: (x_ln_x(rest) - x_ln_x(left)) / width - 1.,
             support: (low.value(), high.value()),
         }
     }
+}
+
+/// The mean of `-ln(1 + u t)` for t uniform from -1 to 1.
+fn log_below<R: Real>(u: R) -> R {
+    if u.value() > 0.5 {
+        let sides = x_ln_x(u + 1.) - x_ln_x(-u + 1.);
+        return -(sides / u * 0.5) + 1.;
+    }
+    // The sum of u^2k / (2 k (2 k + 1)).
+    let square = u.square();
+    let sum = (1..28).rev().fold(R::constant(0.), |sum, k| {
+        let k = f64::from(2 * k);
+        sum * square + 1. / (k * (k + 1.))
+    });
+    sum * square
 }

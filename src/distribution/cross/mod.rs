@@ -15,10 +15,14 @@ pub(super) struct Facts<R> {
     pub(super) information: R,
     pub(super) mean: R,
     variance: R,
-    /// `E[ln x]`, for supports of positive numbers.
+    /// `E[ln x]`, for supports of positive numbers, and how far it is below the logarithm of the mean: of the latter large
+    /// multiples are taken.
     log: R,
-    /// `E[ln(1 - x)]`, for supports in the unit interval.
+    log_below: R,
+    /// The mean of 1 - x and the same of its logarithm, for supports in the unit interval.
+    rest: R,
     log_rest: R,
+    log_rest_below: R,
     /// The ends of the support.
     pub(super) support: (f64, f64),
 }
@@ -31,7 +35,10 @@ impl<R: Real> Facts<R> {
             mean: unknown,
             variance: unknown,
             log: unknown,
+            log_below: unknown,
+            rest: unknown,
             log_rest: unknown,
+            log_rest_below: unknown,
             support,
         }
     }

@@ -14,7 +14,11 @@ impl Right for Beta {
     }
 
     fn mean_log_density<R: Real>([a, b]: [R; 2], p: Facts<R>) -> R {
-        (a - 1.) * p.log + (b - 1.) * p.log_rest - a.lbeta(b)
+        let n = a + b;
+        let rests = a.stirling_rest() + b.stirling_rest() - n.stirling_rest();
+        let logs = p.log + p.log_rest - a.ln() - b.ln() + n.ln();
+        let means = a.deviance(n * p.mean) + b.deviance(n * p.rest);
+        -means - a * p.log_below - b * p.log_rest_below - logs - rests
     }
 }
 
@@ -56,7 +60,11 @@ impl Right for Gamma {
     }
 
     fn mean_log_density<R: Real>([a, rate]: [R; 2], p: Facts<R>) -> R {
-        a * rate.ln() - a.lgamma() + (a - 1.) * p.log - rate * p.mean
+        if p.mean.value() == f64::INFINITY {
+            return R::constant(f64::NEG_INFINITY);
+        }
+        let far = a.deviance(rate * p.mean) + a * p.log_below;
+        a.ln() - a.stirling_rest() - far - p.log
     }
 }
 

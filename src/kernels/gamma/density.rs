@@ -1,5 +1,6 @@
 //! The log-density of Dirichlet distributions, whole rows in one node.
 
+use super::parts;
 use super::rows::{cycle, reduce};
 use super::{power_law, power_law_of_log, wide};
 use crate::error::Result;
@@ -23,6 +24,9 @@ pub(crate) fn dirichlet_log_prob(
     log: bool,
 ) -> Result<Tensor> {
     let full = shape::broadcast(concentration.dims(), value.dims()).unwrap_or_default();
+    if !full.contains(&0) && parts::serve(&[concentration, value]) {
+        return parts::log_prob(concentration, value, log);
+    }
     if full.contains(&0) || !crate::kernels::fused(&[concentration, value]) {
         return composed(concentration, value, log);
     }
@@ -50,6 +54,7 @@ fn tolerance(dtype: DType, categories: usize) -> f64 {
     1e-6 + categories as f64 * epsilon
 }
 
+/// The reference expression.
 fn composed(concentration: &Tensor, value: &Tensor, log: bool) -> Result<Tensor> {
     let power = (concentration - 1.)?;
     let (powers, value) = match log {
@@ -58,12 +63,17 @@ fn composed(concentration: &Tensor, value: &Tensor, log: bool) -> Result<Tensor>
     };
     let norm = log_norm(concentration)?.to_dtype(powers.dtype())?;
     let total = powers.sum(D::Minus1)?.broadcast_sub(&norm)?;
+    on_simplex(total, &powers, &value)
+}
+
+/// -inf where the coordinates do not add up to 1, or one of them repels.
+pub(super) fn on_simplex(total: Tensor, powers: &Tensor, value: &Tensor) -> Result<Tensor> {
     if total.elem_count() == 0 {
         // A minimum over no rows is an error in candle.
         return Ok(total);
     }
     let miss = (value.sum(D::Minus1)? - 1.)?.abs()?;
-    let categories = concentration.dim(D::Minus1)?;
+    let categories = value.dim(D::Minus1)?;
     let outside = miss.gt(tolerance(value.dtype(), categories))?;
     // One coordinate at zero may attract where another repels: there is no limit, and -inf wins.
     let repelled = powers.detach().min(D::Minus1)?.le(f64::NEG_INFINITY)?;
@@ -76,7 +86,7 @@ fn composed(concentration: &Tensor, value: &Tensor, log: bool) -> Result<Tensor>
 }
 
 /// `sum_i ln Gamma(a_i) - ln Gamma(sum_i a_i)` over the last dimension, [`wide`].
-pub(crate) fn log_norm(concentration: &Tensor) -> Result<Tensor> {
+fn log_norm(concentration: &Tensor) -> Result<Tensor> {
     let a = wide(concentration)?;
     Ok((lgamma(&a)?.sum(D::Minus1)? - lgamma(&a.sum(D::Minus1)?)?)?)
 }
@@ -124,8 +134,8 @@ fn sums(x: &[f64], k: usize, out: &mut [f64]) {
     }
 }
 
-/// `sum_i ln Gamma(a_i) - ln Gamma(sum_i a_i)` of each row; NaN unless all are positive.
-struct Norms<'a>(&'a [f32], usize, &'a mut [f64]);
+/// `sum_i ln Gamma(a_i) - ln Gamma(sum_i a_i)` of each row, NaN unless all are positive, and the sum.
+struct Norms<'a>(&'a [f32], usize, &'a mut [[f64; 2]]);
 
 impl Loop for Norms<'_> {
     type Output = ();
@@ -139,9 +149,10 @@ impl Loop for Norms<'_> {
         for x in &mut turn {
             *x = lgamma_positive::<FMA>(*x);
         }
-        sums(&turn, k, out);
-        for (out, total) in out.iter_mut().zip(&totals) {
-            *out -= lgamma_positive::<FMA>(*total);
+        let mut norms = vec![0.; out.len()];
+        sums(&turn, k, &mut norms);
+        for ((out, norm), total) in out.iter_mut().zip(norms).zip(totals) {
+            *out = [norm - lgamma_positive::<FMA>(total), total];
         }
     }
 }
@@ -179,7 +190,7 @@ fn positive(a: f32) -> f64 {
 
 /// A coordinate: whether it is zero or outside, and its logarithm, 0 there.
 #[inline(always)]
-fn coordinate<const FMA: bool>(x: f64, log: bool) -> (bool, bool, f64) {
+pub(super) fn coordinate<const FMA: bool>(x: f64, log: bool) -> (bool, bool, f64) {
     let zero = x == if log { f64::NEG_INFINITY } else { 0. };
     let outside = (x < 0. && !log) || x == f64::INFINITY;
     let y = if log { x } else { ln::<FMA>(x) };
@@ -189,7 +200,7 @@ fn coordinate<const FMA: bool>(x: f64, log: bool) -> (bool, bool, f64) {
 struct Values<'a> {
     a: &'a [f32],
     x: &'a [f32],
-    norms: &'a [f64],
+    norms: &'a [[f64; 2]],
     categories: usize,
     log: bool,
     out: &'a mut [f32],
@@ -234,7 +245,7 @@ impl Loop for Values<'_> {
         }
         let tolerance = tolerance(DType::F32, k);
         let rows = terms.chunks_exact(k).zip(points.chunks_exact(k));
-        for (((terms, points), norm), out) in rows.zip(self.norms).zip(self.out) {
+        for (((terms, points), [norm, _]), out) in rows.zip(self.norms).zip(self.out) {
             let (mut total, mut sum) = (-norm, -1.);
             for i in 0..k {
                 total += terms[i];
@@ -315,7 +326,7 @@ impl Op for Density {
         let (a, x) = (View::new(&inputs[0])?, View::new(&inputs[1])?);
         let (a, x, k) = (a.f32()?, x.f32()?, self.categories);
         let count: usize = self.rows.iter().product();
-        let norms = |row: usize, out: &mut [f64]| {
+        let norms = |row: usize, out: &mut [[f64; 2]]| {
             dispatch(Norms(&a[row * k..][..out.len() * k], k, out));
         };
         // Once for all rows that share them.
@@ -327,19 +338,27 @@ impl Op for Density {
         };
         let out = self.build(count, 1, |row, out: &mut [f32]| {
             let len = out.len();
-            let mut fresh = vec![0.; if own { len } else { 0 }];
+            let mut fresh = vec![[0.; 2]; if own { len } else { 0 }];
             if own {
                 norms(row, &mut fresh);
             }
             let again = cycle(&shared, row, if own { 0 } else { len });
+            let (a, x) = (cycle(a, row * k, len * k), cycle(x, row * k, len * k));
+            let norms = if own { &fresh[..] } else { &again };
             dispatch(Values {
-                a: &cycle(a, row * k, len * k),
-                x: &cycle(x, row * k, len * k),
-                norms: if own { &fresh } else { &again },
+                a: &a,
+                x: &x,
+                norms,
                 categories: k,
                 log: self.log,
                 out,
             });
+            let rows = a.chunks_exact(k).zip(x.chunks_exact(k));
+            for ((out, [_, total]), (a, x)) in out.iter_mut().zip(norms).zip(rows) {
+                if *total > parts::HUGE && out.is_finite() {
+                    *out = parts::row(a, x, self.log) as f32;
+                }
+            }
         });
         Ok(vec![fresh(out, self.rows.as_slice())])
     }
@@ -363,6 +382,7 @@ impl Op for Density {
             dispatch(Gaps(&a[row * k..][..out.len()], k, out));
         };
         let own = a.len() == len;
+        let huge = needs[0] && a.chunks_exact(k).any(parts::is_huge);
         let shared = if own || !needs[0] {
             vec![]
         } else {
@@ -386,15 +406,22 @@ impl Op for Density {
                 gaps(offset / k, &mut fresh);
             }
             let again = cycle(&shared, offset, if own || !to_a { 0 } else { out.len() });
+            let (a, x) = (cycle(a, offset, out.len()), cycle(x, offset, out.len()));
             dispatch(Slopes {
-                a: &cycle(a, offset, out.len()),
-                x: &cycle(x, offset, out.len()),
+                a: &a,
+                x: &x,
                 gaps: to_a.then_some(if own { &fresh } else { &again }),
                 weights: &weights,
                 categories: k,
                 log: self.log,
                 out,
             });
+            if to_a && huge {
+                let rows = a.chunks_exact(k).zip(x.chunks_exact(k)).zip(&weights);
+                for (out, ((a, x), weight)) in out.chunks_exact_mut(k).zip(rows) {
+                    parts::row_slopes(a, x, self.log, *weight, out);
+                }
+            }
         };
         let chunk = self.group() * k;
         let mut results = vec![];

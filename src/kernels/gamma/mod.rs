@@ -9,13 +9,14 @@ mod density;
 mod dirichlet;
 mod element;
 mod implicit;
+mod parts;
 mod power;
 mod rows;
 mod sample;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use density::{dirichlet_log_prob, log_norm};
+pub(crate) use density::dirichlet_log_prob;
 pub(crate) use dirichlet::dirichlet;
 pub(crate) use sample::log_f64 as log_gamma;
 

@@ -64,7 +64,7 @@ impl Formula<4> for Divergence {
             [kind, other] => kind.of(spread).0 - other.of(to).0,
         };
         let t = (loc - other) / self.0[1].of(to).1;
-        (t.square() + h.exp_m1().square()) * 0.5 + h.exp_gap()
+        (t.square() + h.exp_m1().square()) * 0.5 + h.exp_minus_line()
     }
 }
 

@@ -326,7 +326,7 @@ fn composed_sample(
 /// (e^h - 1, e^h - 1 - h). e^h - 1 = tanh(h / 2) (e^h + 1) is right near zero and far out.
 fn composed_differences(h: &Tensor) -> Result<(Tensor, Tensor)> {
     let d = ((h * 0.5)?.tanh()? * (h.exp()? + 1.)?)?;
-    Ok((d, composed::exp_gap(h)?))
+    Ok((d, composed::exp_minus_line(h)?))
 }
 
 fn composed_rate(kind: Spread, loc: &Tensor, spread: &Tensor) -> Result<Tensor> {

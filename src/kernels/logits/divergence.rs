@@ -4,7 +4,7 @@
 use super::periodic;
 use crate::error::{Error, Result};
 use crate::kernels::buffer::{self, CHUNK, SERIAL, View};
-use crate::kernels::composed::exp_gap;
+use crate::kernels::composed::exp_minus_line;
 use crate::kernels::math64::exp;
 use crate::kernels::node::{self, Fresh, Op, Reached};
 use crate::kernels::pointwise::on_cpu;
@@ -50,7 +50,7 @@ pub(crate) fn categorical_kl(p: &Tensor, q: &Tensor) -> Result<Tensor> {
     });
     let (p, q) = (p?, q?);
     let others = some.where_cond(&zero, &q.exp()?)?;
-    reduce::sum(&((mass * exp_gap(&(q - p)?)?)? + others)?)
+    reduce::sum(&((mass * exp_minus_line(&(q - p)?)?)? + others)?)
 }
 
 fn run(kind: Kind, inputs: &[&Tensor], rows: &[usize]) -> Result<Tensor> {

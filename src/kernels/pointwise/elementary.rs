@@ -1,7 +1,7 @@
 //! The functions of one or two numbers that formulas are made of: exact, or vectorized.
 
 use crate::kernels::math64;
-use crate::kernels::special;
+use crate::kernels::special::{self, saddle};
 
 /// How elementary functions are computed, in f64.
 pub(crate) trait Elementary: Copy + Send + Sync + 'static {
@@ -21,6 +21,16 @@ pub(crate) trait Elementary: Copy + Send + Sync + 'static {
     fn lgamma_gap(x: f64, step: f64) -> f64;
     fn digamma_gap(x: f64, step: f64) -> f64;
     fn lbeta(a: f64, b: f64) -> f64;
+    /// `ln(x / y)` by the difference of x and y where they are close.
+    fn log_ratio(x: f64, y: f64, gap: f64) -> f64;
+    /// `x ln(x / mean) + mean - x`, given the difference `x - mean` and `ln(x / mean)`.
+    fn deviance(x: f64, mean: f64, gap: f64, log: f64) -> f64;
+    /// `ln Gamma(1 + a) - a ln a + a`.
+    fn stirling_rest(a: f64) -> f64;
+    /// `ln a - digamma(a)`.
+    fn log_gap(a: f64) -> f64;
+    /// `digamma(a + 1/2) - digamma(a) - 1 / (2 a)`.
+    fn half_gap_rest(a: f64) -> f64;
 }
 
 /// By the standard library and [`special`], one number at a time: all digits of f64.
@@ -66,6 +76,21 @@ impl Elementary for Exact {
     }
     fn lbeta(a: f64, b: f64) -> f64 {
         special::lbeta(a, b)
+    }
+    fn log_ratio(x: f64, y: f64, gap: f64) -> f64 {
+        saddle::log_ratio(x, y, gap)
+    }
+    fn deviance(x: f64, mean: f64, gap: f64, log: f64) -> f64 {
+        saddle::deviance_by_gap(x, mean, gap).unwrap_or(x * log - gap)
+    }
+    fn stirling_rest(a: f64) -> f64 {
+        saddle::rest(a)
+    }
+    fn log_gap(a: f64) -> f64 {
+        saddle::log_gap(a)
+    }
+    fn half_gap_rest(a: f64) -> f64 {
+        saddle::half_gap_rest::<false>(a)
     }
 }
 
@@ -128,5 +153,26 @@ impl<const FMA: bool> Elementary for Quick<FMA> {
     fn lbeta(a: f64, b: f64) -> f64 {
         let (small, large) = if a < b { (a, b) } else { (b, a) };
         Self::lgamma(small) - Self::lgamma_gap(large, small)
+    }
+    #[inline(always)]
+    fn log_ratio(x: f64, y: f64, gap: f64) -> f64 {
+        saddle::log_ratio_quick::<FMA>(x, y, gap)
+    }
+    /// Good to the last bits of the difference.
+    #[inline(always)]
+    fn deviance(x: f64, _: f64, gap: f64, log: f64) -> f64 {
+        x * log - gap
+    }
+    #[inline(always)]
+    fn stirling_rest(a: f64) -> f64 {
+        saddle::rest_positive::<FMA>(a)
+    }
+    #[inline(always)]
+    fn log_gap(a: f64) -> f64 {
+        saddle::log_gap_positive::<FMA>(a)
+    }
+    #[inline(always)]
+    fn half_gap_rest(a: f64) -> f64 {
+        saddle::half_gap_rest::<FMA>(a)
     }
 }

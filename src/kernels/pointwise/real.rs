@@ -3,7 +3,7 @@
 use super::elementary::{Elementary, Exact};
 use crate::kernels::special::incomplete_beta::{self, Share};
 use crate::kernels::special::incomplete_gamma::{self, Digits};
-use crate::kernels::special::{self, bessel};
+use crate::kernels::special::{self, bessel, saddle};
 use std::f64::consts::{FRAC_2_SQRT_PI, LN_2};
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
@@ -72,11 +72,58 @@ pub(crate) trait Real:
         self.map(Self::Functions::exp_m1(x), Self::Functions::exp(x))
     }
 
-    /// `e^x - 1 - x`, without cancellation near zero.
-    #[inline(always)]
-    fn exp_gap(self) -> Self {
+    /// e^x - 1 - x, not negative.
+    fn exp_minus_line(self) -> Self {
         let x = self.value();
-        self.map(special::exp_minus_line(x), Self::Functions::exp_m1(x))
+        self.map(special::exp_minus_line(x), x.exp_m1())
+    }
+
+    /// `ln(1 + x) - x`, not positive.
+    fn log_minus_line(self) -> Self {
+        let x = self.value();
+        let value = if x.abs() < 0.4 {
+            special::log_minus_line(x)
+        } else {
+            x.ln_1p() - x
+        };
+        self.map(value, -x / (1. + x))
+    }
+
+    /// `ln(self / other)` of positive numbers, also where the quotient overflows or underflows.
+    fn log_over(self, other: Self) -> Self {
+        let (x, y) = (self.value(), other.value());
+        let value = saddle::log_ratio(x, y, x - y);
+        Self::chain([self, other], value, [1. / x, -1. / y])
+    }
+
+    /// `ln(self other)` of positive numbers, also where the product overflows or underflows.
+    fn log_times(self, other: Self) -> Self {
+        let (x, y) = (self.value(), other.value());
+        let product = x * y;
+        let value = if product.is_normal() {
+            product.ln()
+        } else {
+            x.ln() + y.ln()
+        };
+        Self::chain([self, other], value, [1. / x, 1. / y])
+    }
+
+    /// `(self - loc) / scale`, also where the difference overflows, which that of f32 numbers does not in f64.
+    #[inline(always)]
+    fn standard(self, loc: Self, scale: Self) -> Self {
+        let gap = self - loc;
+        if Self::Functions::EXACT && gap.value().is_infinite() && self.value().is_finite() {
+            return (self * 0.5 - loc * 0.5).over(scale) * 2.;
+        }
+        gap.over(scale)
+    }
+
+    /// `ln |(self - loc) / scale|`, also where the quotient overflows or underflows.
+    fn log_standard(self, loc: Self, scale: Self) -> Self {
+        let (half, s) = (0.5 * self.value() - 0.5 * loc.value(), 0.5 * scale.value());
+        let value = saddle::log_ratio(half.abs(), s, half.abs() - s);
+        let slope = 0.5 / half;
+        Self::chain([self, loc, scale], value, [slope, -slope, -0.5 / s])
     }
 
     #[inline(always)]
@@ -227,6 +274,58 @@ pub(crate) trait Real:
         self.map(Self::Functions::lgamma(x), slope)
     }
 
+    /// `ln Gamma(1 + x) - x ln x + x`, small where ln Gamma is large.
+    #[inline(always)]
+    fn stirling_rest(self) -> Self {
+        let x = self.value();
+        let slope = if Self::DERIVED {
+            1. / x - Self::Functions::log_gap(x)
+        } else {
+            0.
+        };
+        self.map(Self::Functions::stirling_rest(x), slope)
+    }
+
+    /// `ln x - digamma(x)`.
+    #[inline(always)]
+    fn log_gap(self) -> Self {
+        let x = self.value();
+        Self::function([self], Self::Functions::log_gap(x), || {
+            [-saddle::log_gap_fall(x)]
+        })
+    }
+
+    /// `self ln(self / mean) + mean - self`.
+    fn deviance(self, mean: Self) -> Self {
+        let (x, m) = (self.value(), mean.value());
+        let value = saddle::deviance(x, m, m.ln());
+        Self::function([self, mean], value, || {
+            let gap = x - m;
+            [saddle::log_ratio(x, m, gap), -gap / m]
+        })
+    }
+
+    /// `r - 1 - ln r` with r = other / self: the divergence of scales.
+    fn scale_divergence(self, other: Self) -> Self {
+        let (x, y) = (self.value(), other.value());
+        let ratio = y / x;
+        let value = saddle::deviance_by_gap(1., ratio, (x - y) / x);
+        let value = value.unwrap_or_else(|| (ratio - 1.) - saddle::log_ratio(y, x, y - x));
+        Self::function([self, other], value, || {
+            let gap = (y - x) / x;
+            [-gap / x, gap / y]
+        })
+    }
+
+    /// `ln Gamma(self + 2 step) - 2 ln Gamma(self + step) + ln Gamma(self)`.
+    fn lgamma_second_difference(self, step: Self) -> Self {
+        let (x, s) = (self.value(), step.value());
+        Self::function([self, step], saddle::second_difference(x, s), || {
+            let to_step = 2. * special::digamma_gap(x + s, s);
+            [saddle::second_difference_slope(x, s), to_step]
+        })
+    }
+
     /// ln cosh(x); near 0 by `ln(1 + sinh(x)^2) / 2`.
     #[inline(always)]
     fn log_cosh(self) -> Self {
@@ -341,6 +440,15 @@ pub(crate) trait Real:
         let y = v.ln();
         let value = incomplete_gamma::log_tail(a, v, y, upper);
         Self::function([self, x], value, || gamma_slopes(a, v, upper, value))
+    }
+
+    /// The same of a positive x, which may overflow or underflow, and its logarithm.
+    fn gamma_log_tail_of(self, x: f64, log_x: Self, upper: bool) -> Self {
+        let (a, y) = (self.value(), log_x.value());
+        let value = incomplete_gamma::log_tail(a, x, y, upper);
+        Self::function([self, log_x], value, || {
+            gamma_slopes_of_log(a, x, y, upper, value)
+        })
     }
 
     /// P(self, x) or, `upper`, Q(self, x).
@@ -458,11 +566,16 @@ fn gamma_slopes(a: f64, x: f64, upper: bool, log: f64) -> [f64; 2] {
         let edge = if x == 0. { edge_density(a, 1.) } else { 0. };
         return [0., if upper { -edge } else { edge }];
     }
-    let y = x.ln();
+    let [to_a, to_log] = gamma_slopes_of_log(a, x, x.ln(), upper, log);
+    [to_a, to_log / x]
+}
+
+/// As [`gamma_slopes`], to a and to the logarithm y of x.
+fn gamma_slopes_of_log(a: f64, x: f64, y: f64, upper: bool, log: f64) -> [f64; 2] {
     let density = (incomplete_gamma::log_density(a, x, y) - log).exp();
     let slope = incomplete_gamma::derivative(a, x, y, Digits::All);
     let sign = if upper { -1. } else { 1. };
-    [-sign * slope * density, sign * density / x]
+    [-sign * slope * density, sign * density]
 }
 
 /// Derivatives of a tail of the beta distribution, or of its logarithm `log`.

@@ -9,18 +9,18 @@ pub(crate) mod bessel;
 pub(crate) mod incomplete_beta;
 pub(crate) mod incomplete_gamma;
 mod normal;
+pub(crate) mod saddle;
 pub(crate) mod slice;
 mod tail;
 #[cfg(test)]
 mod tests;
 pub(crate) mod von_mises;
 
-pub(crate) use tail::{above_tangent, exp_minus_line};
-
 pub(crate) use normal::{
     erf, erfc, erfinv, exponential_integral, log_ndtr, mills, ndtr, ndtri, ndtri_exp,
     normal_density,
 };
+pub(crate) use tail::{above_tangent, exp_minus_line, log_minus_line};
 
 use super::composed;
 use super::map::{self, Map, Wide};

@@ -125,7 +125,7 @@ pub(crate) fn exp_minus_line(t: f64) -> f64 {
 
 /// ln(1 + u) - u without cancellation, for |u| below 0.4.
 #[inline(always)]
-pub(super) fn log_minus_line(u: f64) -> f64 {
+pub(crate) fn log_minus_line(u: f64) -> f64 {
     // With r = u / (2 + u): ln(1 + u) = 2 artanh r, and 2 r - u = -r u.
     let r = u / (2. + u);
     let z = r * r;
