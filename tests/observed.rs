@@ -53,22 +53,16 @@ fn solve(mut a: Rows, mut b: Rows) -> (Rows, f64) {
         a.swap(k, best);
         b.swap(k, best);
         log_det += a[k][k].abs().ln();
-        for i in 0..n {
-            if i != k {
-                let factor = a[i][k] / a[k][k];
-                for j in k..n {
-                    a[i][j] -= factor * a[k][j];
-                }
-                for j in 0..b[i].len() {
-                    b[i][j] -= factor * b[k][j];
-                }
-            }
+        let (pivot, right) = (a[k].clone(), b[k].clone());
+        for i in (0..n).filter(|i| *i != k) {
+            let factor = a[i][k] / pivot[k];
+            let take = |(x, p): (&mut f64, &f64)| *x -= factor * p;
+            a[i].iter_mut().zip(&pivot).for_each(take);
+            b[i].iter_mut().zip(&right).for_each(take);
         }
     }
-    for k in 0..n {
-        for j in 0..b[k].len() {
-            b[k][j] /= a[k][k];
-        }
+    for (k, row) in b.iter_mut().enumerate() {
+        row.iter_mut().for_each(|x| *x /= a[k][k]);
     }
     (b, log_det)
 }

@@ -265,6 +265,11 @@ struct Part<'a, R, T, const K: usize> {
     state: [&'a mut [T]; K],
 }
 
+#[inline(always)]
+fn is_nan<T: Real>(x: T) -> bool {
+    x.partial_cmp(&x).is_none()
+}
+
 /// Elements that are compared with what they were, until one has changed.
 const LOOK: usize = 64;
 
@@ -290,7 +295,7 @@ impl<R: Rule<K>, T: Real, const K: usize> Loop for Part<'_, R, T, K> {
             let mut changed = false;
             for (new, old) in first.iter().zip(&before) {
                 // NaN that stays NaN has not changed.
-                changed |= new != old && (new == new || old == old);
+                changed |= new != old && !(is_nan(*new) && is_nan(*old));
             }
             (p, g) = (rest, rest_g);
             let state_rest = state.map(|s| &mut s[n..]);

@@ -3,7 +3,8 @@
 //! Optimizers are built from a `VarMap`, visit its variables in name order and know them by name, so that runs repeat,
 //! messages say which variable they mean, and a checkpoint finds everything again.
 //!
-//! - [`Adam`], [`Sgd`]: one pass over parameter, gradient and state, in place. Both are an [`Optimizer`].
+//! - [`Adam`], [`Sgd`]: one pass over parameter, gradient and state, in place; half precision is updated in f32 master
+//!   weights. Both are an [`Optimizer`].
 //! - [`fn@backward`]: a loss's gradients.
 //! - [`clip`]: global norm and value clipping. [`check`]: what is wrong with a set of gradients, by name.
 //! - [`schedule`]: learning rates and KL weights as functions of the step.
