@@ -1,10 +1,12 @@
-//! Feature selection: steps and a whole path of hard thresholding, on data like gene expression, and supports of a given size.
+//! Feature selection: steps and a whole path of hard thresholding, on data like gene expression, supports of a given
+//! size, and nearest neighbours.
 
 mod common;
 
 use candle_core::{DType, Device, Tensor};
 use candle_prob::select::{
-    HihtConfig, LeastSquares, Path, Preparation, Problem, Start, ahiht, forward, hiht, splice,
+    HihtConfig, LeastSquares, Path, Preparation, Problem, ReliefF, Selector, Start, ahiht, forward,
+    hiht, splice,
 };
 use candle_prob::{Result, Rng};
 use common::Timed as _;
@@ -165,5 +167,20 @@ fn select(c: &mut Criterion) {
     }
 }
 
-criterion_group! { name = all; config = common::config(); targets = select, supports }
+/// The nearest neighbours of every sample.
+fn neighbours(c: &mut Criterion) {
+    for (samples, features) in [(1000, 50), (8000, 50)] {
+        let x = normal((samples, features), 0).unwrap();
+        let labels: Vec<u32> = (0..samples as u32).map(|n| n % 2).collect();
+        let (labels, how) = (
+            Tensor::new(labels, &Device::Cpu).unwrap(),
+            Preparation::default(),
+        );
+        c.timed(format!("{samples}x{features}x2/ReliefF"), || {
+            ReliefF::default().rank(&x, &labels, &how).unwrap()
+        });
+    }
+}
+
+criterion_group! { name = all; config = common::config(); targets = select, supports, neighbours }
 criterion_main!(all);

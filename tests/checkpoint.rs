@@ -37,8 +37,17 @@ struct Run<O> {
 
 impl<O: Optimizer> Run<O> {
     fn new(seed: u64, width: usize, make: impl Fn(&VarMap) -> Result<O>) -> Result<Self> {
+        Self::of(DType::F32, seed, width, make)
+    }
+
+    fn of(
+        dtype: DType,
+        seed: u64,
+        width: usize,
+        make: impl Fn(&VarMap) -> Result<O>,
+    ) -> Result<Self> {
         let vars = VarMap::new();
-        let vb = init::seeded(&vars, seed, DType::F32, &Device::Cpu);
+        let vb = init::seeded(&vars, seed, dtype, &Device::Cpu);
         let layers = [
             linear(4, width, vb.pp("in"))?,
             linear(width, 2, vb.pp("out"))?,
@@ -60,7 +69,8 @@ impl<O: Optimizer> Run<O> {
         .after_warm_up(20);
         let mut losses = vec![];
         for step in from..to {
-            let x = self.rng.normal((16, 4), DType::F32, &Device::Cpu)?;
+            let dtype = self.layers[0].weight().dtype();
+            let x = self.rng.normal((16, 4), dtype, &Device::Cpu)?;
             let y = x.narrow(1, 0, 2)?.sin()?;
             let hidden = self.layers[0].forward(&x)?.tanh()?;
             let loss = (self.layers[1].forward(&hidden)? - y)?.sqr()?.mean_all()?;
@@ -68,7 +78,7 @@ impl<O: Optimizer> Run<O> {
             let mut gradients = loss.backward()?;
             clip_grad_norm(&mut gradients, &self.vars, 0.5)?;
             self.optimizer.step(&gradients)?;
-            losses.push(loss.to_scalar::<f32>()?.to_bits());
+            losses.push(loss.to_dtype(DType::F32)?.to_scalar::<f32>()?.to_bits());
         }
         Ok(losses)
     }
@@ -118,18 +128,23 @@ fn sgd(vars: &VarMap) -> Result<Sgd> {
     Sgd::new(vars, config)
 }
 
-fn resume<O: Optimizer>(name: &str, steps: usize, make: fn(&VarMap) -> Result<O>) -> Result<()> {
+fn resume<O: Optimizer>(
+    name: &str,
+    dtype: DType,
+    steps: usize,
+    make: fn(&VarMap) -> Result<O>,
+) -> Result<()> {
     let folder = Folder::new(name);
-    let mut straight = Run::new(1, 8, make)?;
+    let mut straight = Run::of(dtype, 1, 8, make)?;
     let mut losses = straight.train(0, 2 * steps)?;
-    let mut first = Run::new(1, 8, make)?;
+    let mut first = Run::of(dtype, 1, 8, make)?;
     first.train(0, steps)?;
     first
         .checkpoint()
         .note("epoch", 7)
         .note("best", "")
         .save(folder.file())?;
-    let mut second = Run::new(99, 8, make)?;
+    let mut second = Run::of(dtype, 99, 8, make)?;
     second.train(0, 3)?;
     let notes = second.checkpoint().load(folder.file())?;
     assert_eq!(notes.len(), 2);
@@ -144,8 +159,86 @@ fn resume<O: Optimizer>(name: &str, steps: usize, make: fn(&VarMap) -> Result<O>
 
 #[test]
 fn a_resumed_run_is_the_uninterrupted_run_bit_for_bit() -> Result<()> {
-    resume("adam", 500, adam)?;
-    resume("sgd", 50, sgd)
+    resume("adam", DType::F32, 500, adam)?;
+    resume("sgd", DType::F32, 50, sgd)
+}
+
+/// Master weights are part of the state.
+#[test]
+fn a_resumed_run_in_half_precision_is_the_uninterrupted_run() -> Result<()> {
+    for (name, dtype) in [("bf16", DType::BF16), ("f16", DType::F16)] {
+        resume(&format!("adam-{name}"), dtype, 50, adam)?;
+        resume(&format!("sgd-{name}"), dtype, 50, sgd)?;
+        let run = Run::of(dtype, 1, 8, adam)?;
+        let masters = run.optimizer.state()?.tensors.into_iter();
+        let masters: Vec<_> = masters.filter(|(n, _)| n.starts_with("master.")).collect();
+        assert_eq!(masters.len(), 4);
+        assert!(
+            masters
+                .iter()
+                .all(|(_, master)| master.dtype() == DType::F32)
+        );
+    }
+    Ok(())
+}
+
+/// A file as it was written before there were master weights, or by an optimizer without any: they begin at the weights.
+/// The other way round they would be lost, which is refused.
+#[test]
+fn files_without_master_weights_are_taken() -> Result<()> {
+    let folder = Folder::new("masters");
+    let path = folder.file();
+    let plain = |vars: &VarMap| {
+        let config = AdamConfig {
+            master_weights: false,
+            ..AdamConfig::default()
+        };
+        Adam::new(vars, config)
+    };
+    let mut old = Run::of(DType::BF16, 1, 8, plain)?;
+    old.train(0, 5)?;
+    old.checkpoint().save(&path)?;
+    let mut new = Run::of(DType::BF16, 2, 8, adam)?;
+    new.train(0, 3)?;
+    new.checkpoint().load(&path)?;
+    let weights = init::named_vars(&new.vars)?;
+    let state = new.optimizer.state()?;
+    for (name, var) in &weights {
+        let old = init::named_vars(&old.vars)?[name].to_vec1_bits()?;
+        assert_eq!(var.to_vec1_bits()?, old, "{name}");
+        assert!(state.tensors.contains_key(&format!("master.{name}")));
+    }
+    // A step later each master is a small step from the weight it began at.
+    let before: Vec<Vec<f32>> = weights
+        .values()
+        .map(|v| v.floats())
+        .collect::<Result<_>>()?;
+    new.train(5, 6)?;
+    let state = new.optimizer.state()?;
+    for (name, before) in weights.keys().zip(before) {
+        let master = state.tensors[&format!("master.{name}")].floats()?;
+        for (master, before) in master.iter().zip(before) {
+            assert!((master - before).abs() < 1e-2, "{name}: {master} {before}");
+        }
+    }
+    new.checkpoint().save(&path)?;
+    refused(&mut old, &path, "@optimizer.main@tensor.master.")?;
+    let error = old.checkpoint().load_parts(&path).unwrap_err().to_string();
+    assert!(error.contains("no master weights"), "{error}");
+    Ok(())
+}
+
+trait Numbers {
+    fn floats(&self) -> Result<Vec<f32>>;
+    fn to_vec1_bits(&self) -> Result<Vec<u32>> {
+        Ok(self.floats()?.into_iter().map(f32::to_bits).collect())
+    }
+}
+
+impl Numbers for Tensor {
+    fn floats(&self) -> Result<Vec<f32>> {
+        Ok(self.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
+    }
 }
 
 #[test]

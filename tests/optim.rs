@@ -121,7 +121,7 @@ fn twenty_steps_are_those_of_torch() -> Result<()> {
         beta1: 0.8,
         beta2: 0.95,
         eps: 1e-4,
-        weight_decay: 0.,
+        ..AdamConfig::default()
     };
     let decay = AdamConfig {
         weight_decay: 0.3,
@@ -132,6 +132,7 @@ fn twenty_steps_are_those_of_torch() -> Result<()> {
         momentum: 0.9,
         nesterov,
         weight_decay,
+        ..SgdConfig::default()
     };
     let descent = SgdConfig {
         lr: 0.05,
@@ -458,6 +459,223 @@ fn steps_keep_no_graph_alive() -> Result<()> {
     }
     if let (Some(first), Some(last)) = (first, resident()) {
         assert!(last < first + 50_000, "{first} -> {last} pages");
+    }
+    Ok(())
+}
+
+const HALF: [DType; 2] = [DType::BF16, DType::F16];
+
+/// Adam and SGD whose steps from 1 are less than bf16 keeps.
+fn small_steps(vars: &VarMap, master_weights: bool) -> Result<[Box<dyn Optimizer>; 2]> {
+    let adam = AdamConfig {
+        master_weights,
+        ..AdamConfig::default()
+    };
+    let sgd = SgdConfig {
+        lr: 5e-4,
+        master_weights,
+        ..SgdConfig::default()
+    };
+    Ok([
+        Box::new(Adam::new(vars, adam)?),
+        Box::new(Sgd::new(vars, sgd)?),
+    ])
+}
+
+/// The slope of (w - 3)^2.
+fn slope(w: &Var) -> Tensor {
+    ((w.as_detached_tensor() - 3.).unwrap() * 2.).unwrap()
+}
+
+/// One variable at 1 for each optimizer.
+fn alone(dtype: DType) -> Result<(VarMap, Var)> {
+    let vars = VarMap::new();
+    let w = add(&vars, "w", &Tensor::ones(2, dtype, &Device::Cpu)?);
+    Ok((vars, w))
+}
+
+/// Of a parabola from 1 with its minimum at 3: with master weights the minimum is reached, and no step is reported as
+/// lost. Without them bf16 stays at 1 and f16 stops on the way, and every step that was lost is reported.
+#[test]
+fn half_precision_trains_with_master_weights() -> Result<()> {
+    for dtype in HALF {
+        for k in 0..2 {
+            let (vars, w) = alone(dtype)?;
+            let optimizer = &mut small_steps(&vars, true)?[k];
+            for _ in 0..20_000 {
+                let still = slope(&w)
+                    .abs()?
+                    .max(0)?
+                    .to_dtype(DType::F32)?
+                    .to_scalar::<f32>()?;
+                let update = optimizer.step(&store(&[(&w, slope(&w))]))?;
+                assert!(still == 0. || update.unchanged.is_empty(), "{dtype:?}");
+            }
+            // The distance between two numbers near 3.
+            let gap = if dtype == DType::BF16 {
+                2f64.powi(-6)
+            } else {
+                2f64.powi(-9)
+            };
+            for w in values(&w) {
+                assert!((w - 3.).abs() <= gap, "{dtype:?} {k}: {w}");
+            }
+
+            let (vars, w) = alone(dtype)?;
+            let optimizer = &mut small_steps(&vars, false)?[k];
+            let mut lost = 0;
+            for _ in 0..20_000 {
+                let before = bits(&w);
+                let update = optimizer.step(&store(&[(&w, slope(&w))]))?;
+                let unchanged = bits(&w) == before;
+                assert_eq!(unchanged, update.unchanged == ["w"]);
+                assert_eq!(update.updated, 1);
+                lost += usize::from(unchanged);
+            }
+            match dtype {
+                DType::BF16 => assert_eq!((values(&w), lost), (vec![1.; 2], 20_000)),
+                _ => assert!(
+                    values(&w)[0] < 2.5 && lost > 1000,
+                    "{:?} {lost}",
+                    values(&w)
+                ),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The master weights of a run in half precision are the weights of one in f32 with the same gradients, and the
+/// variable is these, rounded.
+#[test]
+fn a_variable_of_half_precision_is_its_rounded_master() -> Result<()> {
+    for dtype in HALF {
+        for k in 0..2 {
+            let n = 50;
+            let start = Rng::new(3).normal((7, n), DType::F32, &Device::Cpu)?;
+            let start = start.to_dtype(dtype)?;
+            let (vars, twins) = (VarMap::new(), VarMap::new());
+            let half = add(&vars, "w", &start);
+            let single = add(&twins, "w", &start.to_dtype(DType::F32)?);
+            let mut optimizers = [
+                small_steps(&vars, true)?.into_iter().nth(k).unwrap(),
+                small_steps(&twins, true)?.into_iter().nth(k).unwrap(),
+            ];
+            let mut rng = Rng::new(4);
+            for _ in 0..30 {
+                let g = rng
+                    .normal((7, n), DType::F32, &Device::Cpu)?
+                    .to_dtype(dtype)?;
+                optimizers[0].step(&store(&[(&half, g.clone())]))?;
+                optimizers[1].step(&store(&[(&single, g.to_dtype(DType::F32)?)]))?;
+            }
+            assert_eq!(bits(&half), bits(&single.to_dtype(dtype)?));
+            let state = optimizers[0].state()?;
+            assert_eq!(bits(&state.tensors["master.w"]), bits(&single));
+            // f32 has none.
+            assert!(!optimizers[1].state()?.tensors.contains_key("master.w"));
+        }
+    }
+    Ok(())
+}
+
+/// What was written to a variable between two steps stays: a stale master does not come back. What was not written to
+/// keeps its master, and so does a variable that was swapped away and back.
+#[test]
+fn a_written_variable_is_not_overwritten_by_its_master() -> Result<()> {
+    for dtype in HALF {
+        for k in 0..2 {
+            let (vars, w) = alone(dtype)?;
+            let optimizer = &mut small_steps(&vars, true)?[k];
+            let step = |optimizer: &mut Box<dyn Optimizer>| -> Result<()> {
+                optimizer.step(&store(&[(&w, slope(&w))])).map(drop)
+            };
+            for _ in 0..3 {
+                step(optimizer)?;
+            }
+            let master = |optimizer: &dyn Optimizer| -> Result<Vec<f64>> {
+                Ok(values(&optimizer.state()?.tensors["master.w"]))
+            };
+            let before = master(&**optimizer)?;
+            // An average swapped in for a look, and the weights back.
+            let kept = w.as_tensor().copy()?;
+            w.set(&Tensor::full(7f32, 2, &Device::Cpu)?.to_dtype(dtype)?)?;
+            w.set(&kept)?;
+            step(optimizer)?;
+            let after = master(&**optimizer)?;
+            assert!(before[0] < after[0] && after[0] < before[0] + 3e-3);
+            // The second element is written to.
+            let new = Tensor::new(&[values(&w)[0] as f32, -5.], &Device::Cpu)?;
+            w.set(&new.to_dtype(dtype)?)?;
+            step(optimizer)?;
+            let last = master(&**optimizer)?;
+            assert!(after[0] < last[0] && last[0] < after[0] + 3e-3, "{last:?}");
+            assert!((-5. ..-4.98).contains(&last[1]), "{last:?}");
+            assert!((values(&w)[1] + 5.).abs() < 0.04, "{:?}", values(&w));
+        }
+    }
+    Ok(())
+}
+
+/// Whether anything changed is said of every dtype, at any size and place, and with gradients of zero.
+#[test]
+fn a_step_that_changes_nothing_is_reported() -> Result<()> {
+    for dtype in [DType::F32, DType::F64, DType::BF16] {
+        for n in [1, 63, 64, 65, 5000, 40_000] {
+            let vars = VarMap::new();
+            let w = add(&vars, "w", &Tensor::ones(n, dtype, &Device::Cpu)?);
+            let v = add(&vars, "v", &Tensor::ones(n, dtype, &Device::Cpu)?);
+            add(&vars, "none", &Tensor::ones(n, dtype, &Device::Cpu)?);
+            let empty = add(&vars, "empty", &Tensor::zeros(0, dtype, &Device::Cpu)?);
+            let config = SgdConfig {
+                lr: 1.,
+                ..SgdConfig::default()
+            };
+            let mut sgd = Sgd::new(&vars, config)?;
+            for at in [0, n / 2, n - 1] {
+                let mut g = vec![0f32; n];
+                g[at] = 1.;
+                let g = Tensor::new(g, &Device::Cpu)?.to_dtype(dtype)?;
+                let gradients = [
+                    (&w, g),
+                    (&v, v.zeros_like()?),
+                    (&empty, empty.zeros_like()?),
+                ];
+                let update = sgd.step(&store(&gradients))?;
+                assert_eq!(update.unchanged, ["v"], "{dtype:?} {n} {at}");
+                assert_eq!((update.updated, update.missing), (3, vec!["none".into()]));
+            }
+            let sum: f64 = values(&w).iter().sum();
+            assert_eq!(sum, n as f64 - 3.);
+        }
+    }
+    Ok(())
+}
+
+/// A state kept without master weights is taken, and they begin at the variable; the other way round they would be lost.
+#[test]
+fn states_with_and_without_master_weights() -> Result<()> {
+    for dtype in HALF {
+        for k in 0..2 {
+            let (vars, w) = alone(dtype)?;
+            let [with, without] = [true, false].map(|masters| small_steps(&vars, masters));
+            let (with, without) = (&mut with?[k], &mut without?[k]);
+            for optimizer in [&mut *with, &mut *without] {
+                optimizer.step(&store(&[(&w, slope(&w))]))?;
+            }
+            let error = without.set_state(&with.state()?).unwrap_err().to_string();
+            assert!(error.contains("no master weights"), "{error}");
+            let mut state = with.state()?;
+            state.tensors.remove("master.w");
+            assert!(without.set_state(&state).is_ok());
+            with.set_state(&without.state()?)?;
+            assert_eq!(bits(&with.state()?.tensors["master.w"]), bits(&w));
+            state
+                .tensors
+                .insert("master.v".into(), w.to_dtype(DType::F32)?);
+            let error = with.set_state(&state).unwrap_err().to_string();
+            assert!(error.contains("master.w"), "{error}");
+        }
     }
     Ok(())
 }

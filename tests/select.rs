@@ -7,8 +7,8 @@ use candle_nn::VarMap;
 use candle_prob::net::{dense, selective_input};
 use candle_prob::optim::{Optimizer, Sgd, SgdConfig};
 use candle_prob::select::{
-    Blocks, CrossValidation, HihtConfig, L20, L21, Loss, Path, Preparation, Problem, Regularizer,
-    Start, TopRows, ahiht, cross_validate, hiht, stability,
+    Ahiht, Blocks, CrossValidation, HihtConfig, L20, L21, Loss, Path, Preparation, Problem,
+    Regularizer, Start, TopRows, ahiht, cross_validate, hiht, stability,
 };
 use candle_prob::{Activation, Result, Rng, init};
 use serde_json::Value;
@@ -668,7 +668,7 @@ fn cross_validation() -> Result<()> {
         seed: 3,
     };
     let plain = Preparation::default();
-    let found = cross_validate(&x, &labels, &plain, &config, &how)?;
+    let found = cross_validate(&x, &labels, &plain, &Ahiht(config.clone()), &how)?;
     assert_eq!((found.errors.len(), found.errors[0].len()), (5, 5));
     assert_eq!(found.one_standard_error, 1);
     let least = found.mean.iter().copied().fold(f64::INFINITY, f64::min);
@@ -702,12 +702,12 @@ fn cross_validation() -> Result<()> {
         final_lambda: 2. * config.final_lambda,
         ..config.clone()
     };
-    let one = cross_validate(&x, &labels, &plain, &config, &how)?;
-    let two = cross_validate(&x, &labels, &doubled, &twice, &how)?;
+    let one = cross_validate(&x, &labels, &plain, &Ahiht(config.clone()), &how)?;
+    let two = cross_validate(&x, &labels, &doubled, &Ahiht(twice), &how)?;
     assert_eq!(one.errors, two.errors);
     let random: Vec<u32> = (0..80).map(|n| u32::from(n % 3 == 0)).collect();
     let random = Tensor::new(random, CPU)?;
-    let none = cross_validate(&x, &random, &plain, &config, &how)?;
+    let none = cross_validate(&x, &random, &plain, &Ahiht(config.clone()), &how)?;
     assert_eq!(none.one_standard_error, 0, "{:?}", none.mean);
     for (folds, sizes, text) in [
         (1, vec![1], "folds"),
@@ -717,7 +717,7 @@ fn cross_validation() -> Result<()> {
     ] {
         let seed = 3;
         let how = CrossValidation { folds, sizes, seed };
-        let error = cross_validate(&x, &labels, &plain, &config, &how).unwrap_err();
+        let error = cross_validate(&x, &labels, &plain, &Ahiht(config.clone()), &how).unwrap_err();
         assert!(error.to_string().contains(text), "{error} has no {text}");
     }
     Ok(())
@@ -786,7 +786,17 @@ fn stable_features() -> Result<()> {
     let labels = (x.narrow(1, 11, 1)? - x.narrow(1, 12, 1)?)?.gt(0.)?;
     let labels = labels.flatten_all()?.to_dtype(DType::U32)?;
     let (how, config) = (Preparation::default(), HihtConfig::default());
-    let run = |seed: u64| stability(&x, &labels, &how, &config, 4, 30, &mut Rng::new(seed));
+    let run = |seed: u64| {
+        stability(
+            &x,
+            &labels,
+            &how,
+            &Ahiht(config.clone()),
+            4,
+            30,
+            &mut Rng::new(seed),
+        )
+    };
     let found = run(1)?;
     assert_eq!(found.selected(0.9), [11, 12]);
     close(
@@ -805,7 +815,15 @@ fn stable_features() -> Result<()> {
     assert_eq!(found, run(1)?);
     assert_ne!(found, run(2)?);
     for (size, halves, text) in [(0, 3, "size"), (41, 3, "size"), (4, 0, "halves")] {
-        let error = stability(&x, &labels, &how, &config, size, halves, &mut Rng::new(1));
+        let error = stability(
+            &x,
+            &labels,
+            &how,
+            &Ahiht(config.clone()),
+            size,
+            halves,
+            &mut Rng::new(1),
+        );
         let error = error.unwrap_err().to_string();
         assert!(error.contains(text), "{error} has no {text}");
     }

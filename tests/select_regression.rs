@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 use candle_prob::select::{
-    CrossValidation, HihtConfig, LeastSquares, Preparation, Problem, Validated, ahiht,
+    Ahiht, CrossValidation, HihtConfig, LeastSquares, Preparation, Problem, Validated, ahiht,
     cross_validate, stability,
 };
 use candle_prob::{Result, Rng};
@@ -29,7 +29,7 @@ fn validated(x: &Tensor, y: &Tensor, weights: Option<Tensor>) -> Result<Validate
         weights,
         standardize: true,
     };
-    cross_validate(x, y, &preparation, &HihtConfig::default(), &how)
+    cross_validate(x, y, &preparation, &Ahiht::default(), &how)
 }
 
 #[test]
@@ -71,8 +71,8 @@ fn cross_validation_of_targets() -> Result<()> {
 #[test]
 fn stable_features_of_targets() -> Result<()> {
     let [x, y] = planted(60, 2)?;
-    let (how, config) = (Preparation::default(), HihtConfig::default());
-    let found = stability(&x, &y, &how, &config, 3, 20, &mut Rng::new(1))?;
+    let how = Preparation::default();
+    let found = stability(&x, &y, &how, &Ahiht::default(), 3, 20, &mut Rng::new(1))?;
     assert_eq!(found.selected(0.95), [3, 9]);
     Ok(())
 }

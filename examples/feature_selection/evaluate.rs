@@ -4,6 +4,7 @@ use crate::common::classify;
 use crate::common::labelled::Labelled;
 use crate::methods::Method;
 use candle_core::Tensor;
+use candle_prob::select::Preparation;
 use candle_prob::{Result, Rng};
 use std::time::Instant;
 
@@ -132,7 +133,8 @@ pub fn judge(
                 if ranking.is_none() || method.counts() {
                     let start = Instant::now();
                     let selector = method.selector(lambda, *features);
-                    ranking = Some(selector.rank(&trial.x, &trial.labels)?);
+                    ranking =
+                        Some(selector.rank(&trial.x, &trial.labels, &Preparation::default())?);
                     seconds += start.elapsed().as_secs_f64();
                     fits += 1;
                 }

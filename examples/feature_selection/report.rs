@@ -115,7 +115,7 @@ fn rankings(data: &Labelled, outcomes: &[Outcome], bests: &[Vec<Best>]) -> Resul
     let labels = Tensor::new(data.labels.as_slice(), data.x.device())?;
     let rank = |(outcome, bests): (&Outcome, &Vec<Best>)| {
         let selector = outcome.method.selector(bests[0].lambda, bests[0].features);
-        selector.rank(&data.x, &labels)
+        selector.rank(&data.x, &labels, &Preparation::default())
     };
     outcomes.iter().zip(bests).map(rank).collect()
 }

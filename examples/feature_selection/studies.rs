@@ -84,7 +84,8 @@ pub fn run(
         })
     };
     let labels = Tensor::new(data.labels.as_slice(), data.x.device())?;
-    let problem = Problem::classification(&data.x, &labels, &Preparation::default())?;
+    let how = Preparation::default();
+    let problem = Problem::classification(&data.x, &labels, &how)?;
     let points = |objectives: Vec<f64>| -> Vec<Point> {
         let steps = (1..).map(f64::from);
         steps.zip(objectives).take(STEPS).collect()
@@ -95,8 +96,8 @@ pub fn run(
         Ok(points(all.copied().collect()))
     };
     let k = FEATURES.min(problem.features());
-    let rpmfs = Rpmfs::new(k).fit(&data.x, &labels)?;
-    let esfs = Esfs::new(k).fit(&data.x, &labels)?;
+    let rpmfs = Rpmfs::new(k).fit(&data.x, &labels, &how)?;
+    let esfs = Esfs::new(k).fit(&data.x, &labels, &how)?;
     let (scale, seed) = (1e-3, 0);
     Ok(Studies {
         starts: vec![

@@ -291,6 +291,7 @@ mod multivariate_normal;
 mod mvn_diag;
 mod negative_binomial;
 mod normal;
+mod observed;
 mod one_hot;
 mod parameters;
 mod pareto;

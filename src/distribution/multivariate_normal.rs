@@ -101,6 +101,11 @@ impl MultivariateNormal {
         Ok(lower.matmul(&lower.t()?.contiguous()?)?)
     }
 
+    /// `scale_tril` as given, of which the lower triangle counts.
+    pub(super) fn factor(&self) -> &Tensor {
+        &self.scale_tril
+    }
+
     fn dims(&self) -> usize {
         self.event[0]
     }

@@ -105,6 +105,11 @@ impl MultivariateNormalDiag {
         self.elements.log_var()
     }
 
+    /// The independent elements.
+    pub(super) fn elements(&self) -> &Normal {
+        &self.elements
+    }
+
     /// KL(self || N(0, I)) in nats, shape `batch`.
     ///
     /// Formula: `sum_d (loc_d^2 + scale_d^2 - 1) / 2 - ln scale_d`.

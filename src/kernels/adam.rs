@@ -1,6 +1,7 @@
 //! The step of Adam with decoupled weight decay.
 
-use super::update::{Buffers, Real, Rule, update};
+use super::master::Kept;
+use super::update::{Moved, Real, Rule};
 use candle_core::{Result, Tensor, Var};
 
 /// One step of one variable, with the bias corrections of its own step count.
@@ -71,9 +72,9 @@ pub(crate) fn adam(
     rule: Adam,
     var: &Var,
     gradient: &Tensor,
-    moments: &mut Buffers<2>,
-) -> Result<()> {
-    update(rule, var, gradient, moments)
+    moments: &mut Kept<2>,
+) -> Result<Moved> {
+    moments.update(rule, var, gradient)
 }
 
 #[cfg(test)]

@@ -22,8 +22,10 @@
 //! - `reversible`: a chain of invertible steps that keeps no activation.
 //! - `triangular`: solves with lower-triangular matrices and Cholesky factors.
 //! - `design`: products with a design matrix of features in rows.
+//! - `neighbours`: exact nearest neighbours.
 //! - `range`: whether a tensor's elements lie in an interval.
-//! - `update`: a variable and its optimizer state in one in-place pass (`adam`, `sgd`). `norm`: a tensor to one number.
+//! - `update`: a variable and its optimizer state in one in-place pass (`adam`, `sgd`). `master`: the f32 copies that
+//!   variables of half precision are updated in. `norm`: a tensor to one number.
 
 pub(crate) mod activation;
 pub(crate) mod adam;
@@ -41,11 +43,13 @@ pub(crate) mod gemm;
 pub(crate) mod lanes;
 pub(crate) mod logits;
 pub(crate) mod map;
+pub(crate) mod master;
 pub(crate) mod math;
 pub(crate) mod math64;
 pub(crate) mod max_positions;
 pub(crate) mod mixture;
 pub(crate) mod mixture_cdf;
+pub(crate) mod neighbours;
 pub(crate) mod node;
 pub(crate) mod norm;
 pub(crate) mod pointwise;

@@ -1,6 +1,7 @@
 //! The step of stochastic gradient descent with momentum.
 
-use super::update::{Buffers, Real, Rule, update};
+use super::master::Kept;
+use super::update::{Moved, Real, Rule};
 use candle_core::{Result, Tensor, Var};
 
 /// One step of one variable; the weight decay is added to the gradient.
@@ -64,9 +65,9 @@ pub(crate) fn sgd(
     rule: Sgd,
     var: &Var,
     gradient: &Tensor,
-    momentum: &mut Buffers<1>,
-) -> Result<()> {
-    update(rule, var, gradient, momentum)
+    momentum: &mut Kept<1>,
+) -> Result<Moved> {
+    momentum.update(rule, var, gradient)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use candle_core::{
 };
 use rayon::prelude::*;
 use std::array;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 /// The element types with a fused update.
 pub(crate) trait Real: WithDType {
@@ -133,6 +133,32 @@ fn compute_dtype(var: &Var) -> DType {
     }
 }
 
+/// Whether some element of a variable changed.
+pub(crate) enum Moved {
+    Known(bool),
+    /// A flag on a device that is still at work.
+    Asked(Tensor),
+}
+
+impl Moved {
+    /// Whether `new` is another tensor than `old`. NaN that stays NaN has not changed.
+    pub(crate) fn between(old: &Tensor, new: &Tensor) -> Result<Self> {
+        if old.elem_count() == 0 {
+            return Ok(Moved::Known(false));
+        }
+        let number = (old.eq(old)? + new.eq(new)?)?;
+        let changed = old.ne(new)?.minimum(&number)?;
+        Ok(Moved::Asked(changed.flatten_all()?.max(0)?))
+    }
+
+    pub(crate) fn answer(self) -> Result<bool> {
+        match self {
+            Moved::Known(moved) => Ok(moved),
+            Moved::Asked(flag) => Ok(flag.to_scalar::<u8>()? > 0),
+        }
+    }
+}
+
 /// Which storage a tensor looks into; equal for a tensor and its views.
 pub(crate) fn storage_id(tensor: &Tensor) -> usize {
     std::ptr::from_ref(&*tensor.storage_and_layout().0).addr()
@@ -144,9 +170,9 @@ pub(crate) fn update<R: Rule<K>, const K: usize>(
     var: &Var,
     gradient: &Tensor,
     state: &mut Buffers<K>,
-) -> Result<()> {
+) -> Result<Moved> {
     if var.elem_count() == 0 {
-        return Ok(());
+        return Ok(Moved::Known(false));
     }
     match state {
         Buffers::F32(data) => fused(
@@ -166,9 +192,11 @@ pub(crate) fn update<R: Rule<K>, const K: usize>(
             let p = var.as_detached_tensor().to_dtype(dtype)?;
             let g = gradient.detach().to_dtype(dtype)?;
             let (p, next) = rule.composed(&p, &g, tensors)?;
-            var.set(&p.to_dtype(var.dtype())?)?;
+            let p = p.to_dtype(var.dtype())?;
+            let moved = Moved::between(var, &p)?;
+            var.set(&p)?;
             *tensors = next.map(|t| t.detach());
-            Ok(())
+            Ok(moved)
         }
     }
 }
@@ -178,19 +206,22 @@ fn fused<R: Rule<K>, T: Real, const K: usize>(
     var: &Var,
     gradient: &Tensor,
     state: [&mut [T]; K],
-) -> Result<()> {
+) -> Result<Moved> {
     let gradient = gradient.detach().contiguous()?;
     let pass = Pass {
         rule,
         state: RefCell::new(Some(state)),
+        moved: Cell::new(false),
     };
-    var.inplace_op2(&gradient, &pass)
+    var.inplace_op2(&gradient, &pass)?;
+    Ok(Moved::Known(pass.moved.get()))
 }
 
-/// One pass over a variable. The in-place operation gets a shared reference to itself, hence the cell.
+/// One pass over a variable. The in-place operation gets a shared reference to itself, hence the cells.
 struct Pass<'a, R, T, const K: usize> {
     rule: R,
     state: RefCell<Option<[&'a mut [T]; K]>>,
+    moved: Cell<bool>,
 }
 
 impl<R: Rule<K>, T: Real, const K: usize> InplaceOp2 for Pass<'_, R, T, K> {
@@ -222,7 +253,7 @@ impl<R: Rule<K>, T: Real, const K: usize> InplaceOp2 for Pass<'_, R, T, K> {
         if g.len() != p.len() || state.iter().any(|s| s.len() != p.len()) {
             bail!("{}: {} parameters, {} gradients", R::NAME, p.len(), g.len())
         }
-        run(self.rule, p, g, state);
+        self.moved.set(run(self.rule, p, g, state));
         Ok(())
     }
 }
@@ -234,15 +265,57 @@ struct Part<'a, R, T, const K: usize> {
     state: [&'a mut [T]; K],
 }
 
+#[inline(always)]
+fn is_nan<T: Real>(x: T) -> bool {
+    x.partial_cmp(&x).is_none()
+}
+
+/// Elements that are compared with what they were, until one has changed.
+const LOOK: usize = 64;
+
 impl<R: Rule<K>, T: Real, const K: usize> Loop for Part<'_, R, T, K> {
-    type Output = ();
+    /// Whether some element changed.
+    type Output = bool;
     #[inline(always)]
-    fn run<const FMA: bool>(self) {
-        self.rule.fused::<T, FMA>(self.p, self.g, self.state);
+    fn run<const FMA: bool>(self) -> bool {
+        let Part {
+            rule,
+            mut p,
+            mut g,
+            mut state,
+        } = self;
+        let mut before = [T::zero(); LOOK];
+        while !p.is_empty() {
+            let n = p.len().min(LOOK);
+            let (first, rest) = p.split_at_mut(n);
+            let (first_g, rest_g) = g.split_at(n);
+            let mut first_state = state.each_mut().map(|s| &mut s[..n]);
+            before[..n].copy_from_slice(first);
+            rule.fused::<T, FMA>(first, first_g, first_state.each_mut().map(|s| &mut **s));
+            let mut changed = false;
+            for (new, old) in first.iter().zip(&before) {
+                // NaN that stays NaN has not changed.
+                changed |= new != old && !(is_nan(*new) && is_nan(*old));
+            }
+            (p, g) = (rest, rest_g);
+            let state_rest = state.map(|s| &mut s[n..]);
+            if changed {
+                rule.fused::<T, FMA>(p, g, state_rest);
+                return true;
+            }
+            state = state_rest;
+        }
+        false
     }
 }
 
-fn run<R: Rule<K>, T: Real, const K: usize>(rule: R, p: &mut [T], g: &[T], state: [&mut [T]; K]) {
+/// Whether some element changed.
+fn run<R: Rule<K>, T: Real, const K: usize>(
+    rule: R,
+    p: &mut [T],
+    g: &[T],
+    state: [&mut [T]; K],
+) -> bool {
     if p.len() < SERIAL {
         return dispatch(Part { rule, p, g, state });
     }
@@ -257,7 +330,10 @@ fn run<R: Rule<K>, T: Real, const K: usize>(rule: R, p: &mut [T], g: &[T], state
             state: state.each_mut().map(|s| s.next().unwrap_or_default()),
         })
         .collect();
-    parts.into_par_iter().for_each(dispatch);
+    parts
+        .into_par_iter()
+        .map(dispatch)
+        .reduce(|| false, |a, b| a | b)
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Adam and AdamW.
 
-use super::{Optimizer, State, Update};
+use super::{Optimizer, State, Update, master_name};
 use crate::error::Result;
 use crate::kernels::adam::{self, adam};
-use crate::kernels::update::Buffers;
+use crate::kernels::master::Kept;
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor, Var};
 use candle_nn::VarMap;
@@ -22,6 +22,8 @@ pub struct AdamConfig {
     pub eps: f64,
     /// Decoupled weight decay: 0 is Adam, anything else AdamW.
     pub weight_decay: f64,
+    /// Whether variables of half precision have f32 master weights.
+    pub master_weights: bool,
 }
 
 impl Default for AdamConfig {
@@ -32,6 +34,7 @@ impl Default for AdamConfig {
             beta2: 0.999,
             eps: 1e-8,
             weight_decay: 0.,
+            master_weights: true,
         }
     }
 }
@@ -91,9 +94,14 @@ impl AdamConfig {
 /// ```
 ///
 /// Numerics: f32 and f64 variables on the CPU take one fused pass. Half precision keeps its moments and does its
-/// arithmetic in f32; only the parameter is rounded.
+/// arithmetic in f32. A variable of half precision is the rounded value of a master weight in f32, to which the steps are
+/// added: in bf16 a step of 1e-3 from 1 is less than half of the distance to the next number and would be lost, like
+/// every one after it. Without `master_weights` it is, and [`Update::unchanged`] says so. Where a variable was written to
+/// between two steps (weights loaded, an average swapped in), it is no longer its rounded master, and the next step goes
+/// from the written value.
 ///
-/// Source: Kingma and Ba 2015, Algorithm 1; Loshchilov and Hutter 2019, Algorithm 2.
+/// Source: Kingma and Ba 2015, Algorithm 1; Loshchilov and Hutter 2019, Algorithm 2. Master weights: Micikevicius et al.
+/// 2018, section 3.1.
 pub struct Adam {
     config: AdamConfig,
     vars: BTreeMap<String, Var>,
@@ -102,7 +110,7 @@ pub struct Adam {
 
 struct Slot {
     steps: u64,
-    moments: Buffers<2>,
+    moments: Kept<2>,
 }
 
 const NEW: &str = "Adam::new";
@@ -120,7 +128,7 @@ impl Adam {
             .map(|var| {
                 Ok(Slot {
                     steps: 0,
-                    moments: Buffers::new(var)?,
+                    moments: Kept::new(var, config.master_weights)?,
                 })
             })
             .collect::<Result<_>>()?;
@@ -153,9 +161,9 @@ impl Optimizer for Adam {
             |var, g, slot| {
                 let t = slot.steps + 1;
                 let rule = adam::Adam::new(t, c.lr, (c.beta1, c.beta2), c.eps, c.weight_decay);
-                adam(rule, var, g, &mut slot.moments)?;
+                let moved = adam(rule, var, g, &mut slot.moments)?;
                 slot.steps = t;
-                Ok(())
+                Ok(moved)
             },
         )
     }
@@ -184,6 +192,9 @@ impl Optimizer for Adam {
             }
             let steps = Tensor::new(slot.steps as i64, &Device::Cpu)?;
             tensors.insert(format!("t.{name}"), steps);
+            if let Some(master) = slot.moments.master()? {
+                tensors.insert(master_name(name), master);
+            }
         }
         Ok(State {
             kind: KIND.into(),
@@ -193,7 +204,8 @@ impl Optimizer for Adam {
     }
 
     fn set_state(&mut self, state: &State) -> Result<()> {
-        super::check_state(LOAD, KIND, 3 * self.vars.len(), state)?;
+        let mine = self.state()?.tensors;
+        super::check_state(LOAD, KIND, &mine, state)?;
         let number = |name| super::number(LOAD, state, name);
         let config = AdamConfig {
             lr: number("lr")?,
@@ -201,9 +213,9 @@ impl Optimizer for Adam {
             beta2: number("beta2")?,
             eps: number("eps")?,
             weight_decay: number("weight_decay")?,
+            master_weights: self.config.master_weights,
         };
         config.check(LOAD)?;
-        let mine = self.state()?.tensors;
         let get = |part: &str, name: &str| {
             let name = format!("{part}.{name}");
             match mine.get(&name) {
@@ -220,7 +232,12 @@ impl Optimizer for Adam {
                 Ok(Slot {
                     steps: u64::try_from(steps)
                         .map_err(|_| crate::Error::value(LOAD, "t", "at least 0", steps))?,
-                    moments: Buffers::from_tensors(var, moments)?,
+                    moments: Kept::from_tensors(
+                        var,
+                        moments,
+                        config.master_weights,
+                        super::master(LOAD, state, name, &mine)?,
+                    )?,
                 })
             })
             .collect::<Result<_>>()?;

@@ -26,7 +26,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 ///
 /// Errors: [`Error::File`] naming the file: it cannot be read or written, is cut short or damaged (there is a checksum),
 /// is no checkpoint or one of another version, was written with another config, or does not hold exactly the parts of the
-/// list with exactly their names, shapes and dtypes. After an error of [`load`](Checkpoint::load) nothing has changed, in any part.
+/// list with exactly their names, shapes and dtypes. (Files without master weights are taken: these then begin at the
+/// weights.) After an error of [`load`](Checkpoint::load) nothing has changed, in any part.
 ///
 /// ```
 /// use candle_core::{DType, Device};
@@ -71,6 +72,8 @@ const FORMAT_NAME: &str = "@format";
 const CHECKSUM_NAME: &str = "@checksum";
 const CONFIG: &str = "@config.";
 const NOTE: &str = "@note.";
+/// Between an optimizer's name and the variable's.
+const MASTER: &str = "@tensor.master.";
 
 /// The tensors of a file by name.
 type Tensors = BTreeMap<String, Tensor>;
@@ -231,6 +234,14 @@ impl<'a> Checkpoint<'a> {
             expected.iter().partition(|(name, _)| name.starts_with('@'));
         for (name, like) in weights.into_iter().chain(state) {
             let Some(tensor) = found.get(name) else {
+                // A file of an optimizer without master weights, or of before there were any: they begin at the weights.
+                let none = |prefix: &str| !found.keys().any(|n| n.starts_with(prefix));
+                if let Some(at) = name.find(MASTER)
+                    && name.starts_with('@')
+                    && none(&name[..at + MASTER.len()])
+                {
+                    continue;
+                }
                 return Err(wrong(format!("{} {name}", kind_of(like)), "none".into()));
             };
             // Told in words, and before the names that differ because of it ("@kind" sorts first).

@@ -3,7 +3,8 @@
 //! Optimizers are built from a `VarMap`, visit its variables in name order and know them by name, so that runs repeat,
 //! messages say which variable they mean, and a checkpoint finds everything again.
 //!
-//! - [`Adam`], [`Sgd`]: one pass over parameter, gradient and state, in place. Both are an [`Optimizer`].
+//! - [`Adam`], [`Sgd`]: one pass over parameter, gradient and state, in place; half precision is updated in f32 master
+//!   weights. Both are an [`Optimizer`].
 //! - [`fn@backward`]: a loss's gradients.
 //! - [`clip`]: global norm and value clipping. [`check`]: what is wrong with a set of gradients, by name.
 //! - [`schedule`]: learning rates and KL weights as functions of the step.
@@ -27,18 +28,21 @@ pub use sgd::{Sgd, SgdConfig};
 
 use crate::error::{Error, Result};
 use crate::init::named_vars;
-use crate::kernels::update::storage_id;
+use crate::kernels::update::{Moved, storage_id};
 use crate::shape;
 use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
 use candle_nn::VarMap;
 use std::collections::{BTreeMap, HashSet};
 
-/// What a step did.
+/// What a step did. Variables are named in name order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Update {
-    /// How many variables moved.
+    /// How many variables had a gradient and took the step.
     pub updated: usize,
+    /// Those of them of which no element changed, nor its master weight: their gradient was zero, or the step less than
+    /// what rounding keeps. A variable of half precision without master weights that stays here does not train.
+    pub unchanged: Vec<String>,
     /// Variables without a gradient; they and their state were left alone.
     pub missing: Vec<String>,
     /// Variables whose gradient has an infinite or NaN element. Only [`Optimizer::step_if_finite`] looks; when it finds
@@ -60,7 +64,7 @@ pub struct State {
     pub kind: String,
     /// The configuration.
     pub numbers: BTreeMap<String, f64>,
-    /// Moments and step counts, detached and not shared with the optimizer.
+    /// Moments, step counts and master weights, detached and not shared with the optimizer.
     pub tensors: BTreeMap<String, Tensor>,
 }
 
@@ -81,7 +85,8 @@ pub trait Optimizer {
     /// A copy of the state.
     fn state(&self) -> Result<State>;
 
-    /// Continues from a state; on an error nothing has changed.
+    /// Continues from a state; on an error nothing has changed. Where the state was kept without master weights (by
+    /// `master_weights: false`, or before there were any) they begin at the variables' values.
     fn set_state(&mut self, state: &State) -> Result<()>;
 
     /// Differentiates the loss, then makes a step.
@@ -97,9 +102,9 @@ pub trait Optimizer {
             return self.step(gradients);
         }
         Ok(Update {
-            updated: 0,
             missing: report.missing,
             non_finite: report.non_finite,
+            ..Update::default()
         })
     }
 }
@@ -147,17 +152,27 @@ fn visit<S>(
     vars: &BTreeMap<String, Var>,
     slots: &mut [S],
     gradients: &GradStore,
-    mut apply: impl FnMut(&Var, &Tensor, &mut S) -> candle_core::Result<()>,
+    mut apply: impl FnMut(&Var, &Tensor, &mut S) -> candle_core::Result<Moved>,
 ) -> Result<Update> {
     let gradients = gather(op, vars, gradients)?;
-    let mut done = Update::default();
+    let (mut done, mut moves) = (Update::default(), vec![]);
     for (((name, var), gradient), slot) in vars.iter().zip(gradients).zip(slots) {
         match gradient {
             Some(gradient) => {
-                apply(var, &gradient, slot)?;
+                let moved = apply(var, &gradient, slot)?;
                 done.updated += 1;
+                // Of a variable without elements none could.
+                if var.elem_count() > 0 {
+                    moves.push((name, moved));
+                }
             }
             None => done.missing.push(name.clone()),
+        }
+    }
+    // Asked for when all are under way, so that a device waits once.
+    for (name, moved) in moves {
+        if !moved.answer()? {
+            done.unchanged.push(name.clone());
         }
     }
     Ok(done)
@@ -202,8 +217,42 @@ fn tensor<'a>(op: &'static str, state: &'a State, name: &str, like: &Tensor) -> 
     Ok(tensor)
 }
 
-/// The state is of this optimizer and has as many tensors as it should.
-fn check_state(op: &'static str, kind: &str, tensors: usize, state: &State) -> Result<()> {
+/// What a variable's master weights are called in a state.
+fn master_name(name: &str) -> String {
+    format!("{MASTER}{name}")
+}
+
+/// How their names begin.
+const MASTER: &str = "master.";
+
+/// The master weights of the variable `name`, or none in a state that was kept without any.
+fn master<'a>(
+    op: &'static str,
+    state: &'a State,
+    name: &str,
+    mine: &BTreeMap<String, Tensor>,
+) -> Result<Option<&'a Tensor>> {
+    let name = master_name(name);
+    match mine.get(&name) {
+        Some(like) if masters(&state.tensors) > 0 => tensor(op, state, &name, like).map(Some),
+        _ => Ok(None),
+    }
+}
+
+fn masters(tensors: &BTreeMap<String, Tensor>) -> usize {
+    tensors
+        .keys()
+        .filter(|name| name.starts_with(MASTER))
+        .count()
+}
+
+/// The state is of this optimizer and has as many tensors as it should, `mine`; of master weights perhaps none.
+fn check_state(
+    op: &'static str,
+    kind: &str,
+    mine: &BTreeMap<String, Tensor>,
+    state: &State,
+) -> Result<()> {
     if state.kind != kind {
         return Err(Error::value(
             op,
@@ -212,6 +261,13 @@ fn check_state(op: &'static str, kind: &str, tensors: usize, state: &State) -> R
             &state.kind,
         ));
     }
+    let (own, found) = (masters(mine), masters(&state.tensors));
+    if own == 0 && found > 0 {
+        let expected = "no master weights (an optimizer with `master_weights` has them)";
+        return Err(Error::value(op, "state", expected, found));
+    }
+    let missing = if found == 0 { own } else { 0 };
+    let tensors = mine.len() - missing;
     if state.tensors.len() != tensors {
         let expected = format!("{tensors} tensors");
         return Err(Error::value(op, "state", expected, state.tensors.len()));

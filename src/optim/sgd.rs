@@ -1,9 +1,9 @@
 //! Stochastic gradient descent.
 
-use super::{Optimizer, State, Update};
+use super::{Optimizer, State, Update, master_name};
 use crate::error::{Error, Result};
+use crate::kernels::master::Kept;
 use crate::kernels::sgd::{self, sgd};
-use crate::kernels::update::Buffers;
 use candle_core::Var;
 use candle_core::backprop::GradStore;
 use candle_nn::VarMap;
@@ -20,6 +20,8 @@ pub struct SgdConfig {
     pub nesterov: bool,
     /// Added to the gradient as `weight_decay p`.
     pub weight_decay: f64,
+    /// Whether variables of half precision have f32 master weights.
+    pub master_weights: bool,
 }
 
 impl Default for SgdConfig {
@@ -29,6 +31,7 @@ impl Default for SgdConfig {
             momentum: 0.,
             nesterov: false,
             weight_decay: 0.,
+            master_weights: true,
         }
     }
 }
@@ -59,7 +62,7 @@ impl SgdConfig {
 ///   p <- p - lr b                       (p - lr (g + momentum b) with Nesterov's momentum, p - lr g without momentum)
 /// ```
 ///
-/// Variables without a gradient, storage and graphs: as for [`Adam`](super::Adam).
+/// Variables without a gradient, storage, graphs and master weights of half precision: as for [`Adam`](super::Adam).
 ///
 /// Errors: a configuration out of range; a gradient whose shape, dtype or device is not its variable's (then nothing has
 /// changed).
@@ -84,7 +87,7 @@ impl SgdConfig {
 pub struct Sgd {
     config: SgdConfig,
     vars: BTreeMap<String, Var>,
-    slots: Vec<Buffers<1>>,
+    slots: Vec<Kept<1>>,
 }
 
 const NEW: &str = "Sgd::new";
@@ -99,7 +102,7 @@ impl Sgd {
         let vars = super::trainable(vars)?;
         let slots = vars
             .values()
-            .map(Buffers::new)
+            .map(|var| Kept::new(var, config.master_weights))
             .collect::<candle_core::Result<_>>()?;
         Ok(Sgd {
             config,
@@ -157,6 +160,9 @@ impl Optimizer for Sgd {
             for tensor in slot.tensors(var)? {
                 tensors.insert(format!("b.{name}"), tensor);
             }
+            if let Some(master) = slot.master()? {
+                tensors.insert(master_name(name), master);
+            }
         }
         Ok(State {
             kind: KIND.into(),
@@ -166,24 +172,27 @@ impl Optimizer for Sgd {
     }
 
     fn set_state(&mut self, state: &State) -> Result<()> {
-        super::check_state(LOAD, KIND, self.vars.len(), state)?;
+        let mine = self.state()?.tensors;
+        super::check_state(LOAD, KIND, &mine, state)?;
         let number = |name| super::number(LOAD, state, name);
         let config = SgdConfig {
             lr: number("lr")?,
             momentum: number("momentum")?,
             nesterov: number("nesterov")? != 0.,
             weight_decay: number("weight_decay")?,
+            master_weights: self.config.master_weights,
         };
         config.check(LOAD)?;
-        let mine = self.state()?.tensors;
         let slots = self
             .vars
             .iter()
             .map(|(name, var)| {
+                let master = super::master(LOAD, state, name, &mine)?;
                 let name = format!("b.{name}");
                 let like = mine.get(&name).unwrap_or(var);
-                let momentum = super::tensor(LOAD, state, &name, like)?;
-                Ok(Buffers::from_tensors(var, [momentum])?)
+                let momentum = [super::tensor(LOAD, state, &name, like)?];
+                let masters = config.master_weights;
+                Ok(Kept::from_tensors(var, momentum, masters, master)?)
             })
             .collect::<Result<_>>()?;
         self.slots = slots;

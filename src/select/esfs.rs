@@ -2,7 +2,7 @@
 
 use super::fit::{Descent, Fit, check_steps, lengths, squared, squared_rows};
 use super::labelled::Labelled;
-use super::{Ranking, Regularizer, Selector, TopRows};
+use super::{Preparation, Ranking, Regularizer, Selector, TopRows};
 use crate::error::Result;
 use candle_core::{Device, Tensor};
 
@@ -22,13 +22,13 @@ use candle_core::{Device, Tensor};
 /// ```
 /// use candle_core::{DType, Device, Tensor};
 /// use candle_prob::Rng;
-/// use candle_prob::select::{Esfs, Selector};
+/// use candle_prob::select::{Esfs, Preparation, Selector};
 /// # fn main() -> candle_prob::Result<()> {
 /// let labels = Tensor::new(&[0u32, 1, 0, 1, 0, 1, 1, 0], &Device::Cpu)?;
 /// let noise = Rng::new(0).normal((8, 2), DType::F32, &Device::Cpu)?;
 /// let class = labels.to_dtype(DType::F32)?.affine(9., 0.)?.unsqueeze(1)?;
 /// let x = Tensor::cat(&[&noise, &class], 1)?;
-/// assert_eq!(Esfs::new(1).rank(&x, &labels)?.top(1)?, [2]);
+/// assert_eq!(Esfs::new(1).rank(&x, &labels, &Preparation::default())?.top(1)?, [2]);
 /// # Ok(())
 /// # }
 /// ```
@@ -59,11 +59,11 @@ impl Esfs {
         }
     }
 
-    /// The solution with its objectives.
-    pub fn fit(&self, x: &Tensor, labels: &Tensor) -> Result<Fit> {
+    /// The solution on data that are prepared like this, with its objectives.
+    pub fn fit(&self, x: &Tensor, labels: &Tensor, how: &Preparation) -> Result<Fit> {
         let op = "Esfs::fit";
         check_steps(op, self.iterations, self.tolerance)?;
-        let data = Labelled::new(op, x, labels)?;
+        let data = Labelled::new(op, x, labels, how)?;
         data.check_k(op, self.k)?;
         let x = data.centred()?;
         let xt = x.t()?.contiguous()?;
@@ -130,7 +130,7 @@ impl Esfs {
 }
 
 impl Selector for Esfs {
-    fn rank(&self, x: &Tensor, labels: &Tensor) -> Result<Ranking> {
-        Ok(self.fit(x, labels)?.ranking)
+    fn rank(&self, x: &Tensor, y: &Tensor, how: &Preparation) -> Result<Ranking> {
+        Ok(self.fit(x, y, how)?.ranking)
     }
 }

@@ -53,7 +53,7 @@ impl Descent {
 }
 
 impl Fit {
-    /// From weights `[d, C]` and a bias `[1, C]` for centred data, and scores by which to rank.
+    /// From weights `[d, C]` and a bias `[1, C]` for centred data, divided by their scales, and scores by which to rank.
     pub(super) fn new(
         op: &'static str,
         data: &Labelled,
@@ -66,6 +66,8 @@ impl Fit {
             let expected = "numbers whose squares have finite sums";
             return Err(Error::value(op, "x", expected, "larger ones"));
         }
+        let scales = Tensor::from_slice(&data.scales, (data.scales.len(), 1), &Device::Cpu)?;
+        let weights = weights.broadcast_div(&scales)?;
         let shift = data.means()?.unsqueeze(0)?.matmul(&weights)?;
         Ok(Fit {
             bias: (bias - shift)?.squeeze(0)?,

@@ -1,26 +1,47 @@
 //! Labelled samples in memory, checked, in f64.
 
-use super::Features;
+use super::matrix::Weights;
 use super::problem::{check_finite, check_labels};
+use super::{Features, Preparation};
 use crate::error::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 
 pub(super) struct Labelled {
-    /// The values of each feature.
+    /// The values of each feature, as they came.
     pub(super) features: Vec<Vec<f64>>,
+    /// What standardized features are divided by; 1 where they are not.
+    pub(super) scales: Vec<f64>,
     pub(super) labels: Vec<u32>,
     pub(super) classes: usize,
 }
 
 impl Labelled {
-    pub(super) fn new(op: &'static str, x: &Tensor, labels: &Tensor) -> Result<Self> {
-        let [samples, _] = Features::from(x).size(op)?;
+    /// Errors: weights, which these methods have no use for.
+    pub(super) fn new(
+        op: &'static str,
+        x: &Tensor,
+        labels: &Tensor,
+        how: &Preparation,
+    ) -> Result<Self> {
+        let [samples, features] = Features::from(x).size(op)?;
+        if let Some(weights) = &how.weights {
+            let expected = "none: every sample counts once for this method";
+            let found = format!("{:?}", weights.dims());
+            return Err(Error::value(op, "weights", expected, found));
+        }
         let (labels, classes) = check_labels(op, labels, samples)?;
         let x = x.detach().to_dtype(DType::F64)?;
         let rows = x.to_vec2::<f64>()?;
         check_finite(op, "x", rows.iter().map(|row| row.iter().copied()), 0)?;
+        let scales = if how.standardize {
+            let weights = Weights::new(vec![1.; samples]);
+            Features::from(&x).moments(op, &weights, true)?.scales
+        } else {
+            vec![1.; features]
+        };
         Ok(Labelled {
             features: x.t()?.to_vec2()?,
+            scales,
             labels,
             classes,
         })
@@ -45,15 +66,17 @@ impl Labelled {
         Ok(Tensor::new(means, &Device::Cpu)?)
     }
 
-    /// Features without their means, [N, d]. One that is constant is zero and not what rounding leaves of it.
+    /// Features without their means, divided by their scales, [N, d]. One that is constant is zero and not what rounding
+    /// leaves of it.
     pub(super) fn centred(&self) -> Result<Tensor> {
-        let centre = |values: &Vec<f64>| -> Vec<f64> {
+        let centre = |(values, scale): (&Vec<f64>, &f64)| -> Vec<f64> {
             match mean(values) {
                 _ if values.iter().all(|x| *x == values[0]) => vec![0.; values.len()],
-                mean => values.iter().map(|x| x - mean).collect(),
+                mean => values.iter().map(|x| (x - mean) / scale).collect(),
             }
         };
-        let x: Vec<f64> = self.features.iter().flat_map(centre).collect();
+        let x = self.features.iter().zip(&self.scales).flat_map(centre);
+        let x: Vec<f64> = x.collect();
         let shape = (self.features.len(), self.samples());
         Ok(Tensor::from_vec(x, shape, &Device::Cpu)?
             .t()?

@@ -4,7 +4,7 @@
 //! solution and ranks the features, so that their number can be chosen without another run. [`L20`], [`L21`] and
 //! [`TopRows`] are the penalties with their proximal operators, for other trainings as well. Data come as tensors, as sparse
 //! rows ([`Csr`]) or in [`Blocks`] that are read again for every step. [`cross_validate`] and [`stability`] say how many
-//! features there should be and which of them to trust; [`forward`] takes features one by one, [`splice`] refines a support,
+//! features there should be and which of them to trust, by any method; [`forward`] takes features one by one, [`splice`] refines a support,
 //! and [`Problem::correlated`] tells which of its features say the same.
 //!
 //! A [`Selector`] is any method that ranks features. The rivals are [`ReliefF`] and [`Mrmr`], which look at the data, and

@@ -1,7 +1,7 @@
 //! Relevance without redundancy, by mutual information.
 
 use super::labelled::{Labelled, mean};
-use super::{Ranking, Selector};
+use super::{Preparation, Ranking, Selector};
 use crate::error::Result;
 use candle_core::Tensor;
 
@@ -9,7 +9,7 @@ use candle_core::Tensor;
 ///
 /// Formula: features are taken one by one, always the one of the largest `I(x_i; y) - mean over the taken j of I(x_i; x_j)`;
 /// of equal ones the first. Each feature has three states: below its mean less one standard deviation, above its mean plus
-/// one, and between them.
+/// one, and between them. The states are those of standardized features too: then only constant features are refused.
 ///
 /// Scores are the relevances `I(x_i; y)`. The order has the `k` features as they were taken, then the others by relevance.
 ///
@@ -18,12 +18,13 @@ use candle_core::Tensor;
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
-/// use candle_prob::select::{Mrmr, Selector};
+/// use candle_prob::select::{Mrmr, Preparation, Selector};
 /// # fn main() -> candle_prob::Result<()> {
 /// let labels = Tensor::new(&[0u32, 0, 1, 1, 2, 2], &Device::Cpu)?;
 /// // The second feature repeats the first, the third adds to it.
 /// let x = [[0., 0., 0.], [0., 0., 0.], [0., 0., 1.], [0., 0., 1.], [1., 1., 0.], [1., 1., 0.]];
-/// let ranking = Mrmr { k: 2 }.rank(&Tensor::new(&x, &Device::Cpu)?, &labels)?;
+/// let x = Tensor::new(&x, &Device::Cpu)?;
+/// let ranking = Mrmr { k: 2 }.rank(&x, &labels, &Preparation::default())?;
 /// assert_eq!(ranking.order(), [0, 2, 1]);
 /// # Ok(())
 /// # }
@@ -38,9 +39,9 @@ pub struct Mrmr {
 }
 
 impl Selector for Mrmr {
-    fn rank(&self, x: &Tensor, labels: &Tensor) -> Result<Ranking> {
+    fn rank(&self, x: &Tensor, y: &Tensor, how: &Preparation) -> Result<Ranking> {
         let op = "Mrmr::rank";
-        let data = Labelled::new(op, x, labels)?;
+        let data = Labelled::new(op, x, y, how)?;
         data.check_k(op, self.k)?;
         let features: Vec<Vec<u32>> = data.features.iter().map(|x| states(x)).collect();
         let information = Information::new(data.samples());

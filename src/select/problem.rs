@@ -91,6 +91,14 @@ impl Problem {
         Self::of_classes(x, labels, classes, how)
     }
 
+    /// A classification where `y` is u32, else a regression.
+    pub(super) fn labelled(x: &Tensor, y: &Tensor, how: &Preparation) -> Result<Self> {
+        match y.dtype() {
+            DType::U32 => Self::classification(x, y, how),
+            _ => Self::regression(x, y, how),
+        }
+    }
+
     /// Of so many classes, whether all of them are there or not.
     pub(super) fn of_classes<'a>(
         x: impl Into<Features<'a>>,

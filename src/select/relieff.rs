@@ -1,9 +1,9 @@
 //! Relevance by nearest neighbours.
 
 use super::labelled::Labelled;
-use super::{Ranking, Selector};
+use super::{Preparation, Ranking, Selector};
 use crate::error::{Error, Result};
-use crate::kernels::buffer;
+use crate::kernels::neighbours::{Manhattan, Points};
 use candle_core::Tensor;
 
 /// ReliefF: a feature is relevant where it tells a sample from its nearest neighbours of other classes and not from those of
@@ -11,24 +11,25 @@ use candle_core::Tensor;
 ///
 /// Formula: `score_a = sum_n [-mean over hits h of diff(n, h) + sum_{c != y_n} P(c) / (1 - P(y_n)) mean over misses m of class
 /// c of diff(n, m)] / N`, where `diff` is `|x_na - x_ma|` divided by the range of the feature, hits and misses are the nearest
-/// samples by the sum of all diffs, of equally near ones the first, and `P(c)` is the share of class c.
+/// samples by the sum of all diffs, of equally near ones the first, and `P(c)` is the share of class c. Ranges make up for
+/// any scale: of standardized features the scores are the same, and only constant ones are refused.
 ///
 /// Errors: no neighbours; those of [`Problem::classification`](super::Problem::classification).
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
-/// use candle_prob::select::{ReliefF, Selector};
+/// use candle_prob::select::{Preparation, ReliefF, Selector};
 /// # fn main() -> candle_prob::Result<()> {
 /// let labels = Tensor::new(&[0u32, 0, 1, 1], &Device::Cpu)?;
 /// let x = Tensor::new(&[[0.3, 0.1], [0.1, 0.], [0.2, 0.9], [0.4, 1.]], &Device::Cpu)?;
-/// let ranking = ReliefF::default().rank(&x, &labels)?;
+/// let ranking = ReliefF::default().rank(&x, &labels, &Preparation::default())?;
 /// assert_eq!(ranking.order(), [1, 0]);
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// Numerics: every sample is asked, so nothing is drawn. The time is that of `N^2 d` differences, the memory `N d + N^2`. A
-/// sample that is alone in its class has no hits and a constant feature no differences.
+/// Numerics: every sample is asked, so nothing is drawn. The time is that of `N^2 d` differences, on all threads, the memory
+/// that of `N d` numbers and `N C` neighbours for each of `neighbours`. A sample that is alone in its class has no hits and a constant feature no differences.
 ///
 /// Source: Kira and Rendell (1992), A Practical Approach to Feature Selection; Kononenko (1994), Estimating Attributes:
 /// Analysis and Extensions of RELIEF, for many classes and neighbours.
@@ -45,41 +46,41 @@ impl Default for ReliefF {
 }
 
 impl Selector for ReliefF {
-    fn rank(&self, x: &Tensor, labels: &Tensor) -> Result<Ranking> {
+    fn rank(&self, x: &Tensor, y: &Tensor, how: &Preparation) -> Result<Ranking> {
         let op = "ReliefF::rank";
         if self.neighbours == 0 {
             return Err(Error::value(op, "neighbours", "1 or more", 0));
         }
-        let data = Labelled::new(op, x, labels)?;
+        let data = Labelled::new(op, x, y, how)?;
         let (samples, features) = (data.samples(), data.features.len());
         let rows = scaled_rows(&data);
-        let row = |n: usize| &rows[n * features..][..features];
-        let distances: Vec<f64> = buffer::build(samples * samples, samples, |from, out| {
-            let own = row(from / samples);
-            for (m, out) in out.iter_mut().enumerate() {
-                *out = own.iter().zip(row(m)).map(|(a, b)| (a - b).abs()).sum();
-            }
-        });
-        let counts = data.counts();
+        let all: Vec<&[f64]> = rows.chunks_exact(features).collect();
+        let mut classes = vec![vec![]; data.classes];
+        // Where a sample is among those of its class.
+        let mut places = vec![];
+        for (row, label) in all.iter().zip(&data.labels) {
+            places.push(classes[*label as usize].len());
+            classes[*label as usize].push(*row);
+        }
+        let near = |(class, points): (usize, &Vec<&[f64]>)| {
+            let own = |n: usize| (data.labels[n] as usize == class).then_some(places[n]);
+            Points::new(features, points).nearest(Manhattan, &all, self.neighbours, own)
+        };
+        let near: Vec<_> = classes.iter().enumerate().map(near).collect();
         let mut scores = vec![0.; features];
-        for n in 0..samples {
+        for (n, row) in all.iter().enumerate() {
             let own = data.labels[n] as usize;
-            let others = (samples - counts[own]) as f64;
-            for (class, count) in counts.iter().enumerate() {
-                let mut near: Vec<usize> = (0..samples)
-                    .filter(|m| data.labels[*m] as usize == class && *m != n)
-                    .collect();
-                near.sort_by(|a, b| {
-                    distances[n * samples + a].total_cmp(&distances[n * samples + b])
-                });
-                near.truncate(self.neighbours);
+            let others = (samples - classes[own].len()) as f64;
+            for (class, points) in classes.iter().enumerate() {
                 let share = match class == own {
                     true => -1.,
-                    false => *count as f64 / others,
+                    false => points.len() as f64 / others,
                 };
+                let near = &near[class][n];
                 let weight = share / (near.len() * samples) as f64;
-                for m in near {
-                    for (score, (a, b)) in scores.iter_mut().zip(row(n).iter().zip(row(m))) {
+                for neighbour in near {
+                    let other = points[neighbour.index];
+                    for (score, (a, b)) in scores.iter_mut().zip(row.iter().zip(other)) {
                         *score += weight * (a - b).abs();
                     }
                 }

@@ -4,7 +4,7 @@ use super::fit::{
     Descent, Fit, check_positive, check_steps, lengths, smooth, squared_rows, weighted_ridge,
 };
 use super::labelled::Labelled;
-use super::{Ranking, Selector};
+use super::{Preparation, Ranking, Selector};
 use crate::error::Result;
 use candle_core::{DType, Device, Tensor};
 
@@ -25,13 +25,13 @@ const FLOOR: f64 = 1e-6;
 /// ```
 /// use candle_core::{DType, Device, Tensor};
 /// use candle_prob::Rng;
-/// use candle_prob::select::{Rfs, Selector};
+/// use candle_prob::select::{Preparation, Rfs, Selector};
 /// # fn main() -> candle_prob::Result<()> {
 /// let labels = Tensor::new(&[0u32, 1, 0, 1, 0, 1, 1, 0], &Device::Cpu)?;
 /// let noise = Rng::new(0).normal((8, 2), DType::F32, &Device::Cpu)?;
 /// let class = labels.to_dtype(DType::F32)?.affine(9., 0.)?.unsqueeze(1)?;
 /// let x = Tensor::cat(&[&noise, &class], 1)?;
-/// assert_eq!(Rfs::default().rank(&x, &labels)?.top(1)?, [2]);
+/// assert_eq!(Rfs::default().rank(&x, &labels, &Preparation::default())?.top(1)?, [2]);
 /// # Ok(())
 /// # }
 /// ```
@@ -63,12 +63,12 @@ impl Default for Rfs {
 }
 
 impl Rfs {
-    /// The solution with its objectives.
-    pub fn fit(&self, x: &Tensor, labels: &Tensor) -> Result<Fit> {
+    /// The solution on data that are prepared like this, with its objectives.
+    pub fn fit(&self, x: &Tensor, labels: &Tensor, how: &Preparation) -> Result<Fit> {
         let op = "Rfs::fit";
         check_positive(op, "gamma", self.gamma)?;
         check_steps(op, self.iterations, self.tolerance)?;
-        let data = Labelled::new(op, x, labels)?;
+        let data = Labelled::new(op, x, labels, how)?;
         let (samples, features) = (data.samples(), data.features.len());
         let constant = Tensor::ones((samples, 1), DType::F64, &Device::Cpu)?;
         let (x, y) = (
@@ -96,7 +96,7 @@ impl Rfs {
 }
 
 impl Selector for Rfs {
-    fn rank(&self, x: &Tensor, labels: &Tensor) -> Result<Ranking> {
-        Ok(self.fit(x, labels)?.ranking)
+    fn rank(&self, x: &Tensor, y: &Tensor, how: &Preparation) -> Result<Ranking> {
+        Ok(self.fit(x, y, how)?.ranking)
     }
 }

@@ -4,7 +4,7 @@ use super::fit::{
     Descent, Fit, apply_root, check_positive, check_steps, inverse_root, lengths, squared,
 };
 use super::labelled::Labelled;
-use super::{L21, Ranking, Regularizer, Selector, TopRows};
+use super::{L21, Preparation, Ranking, Regularizer, Selector, TopRows};
 use crate::error::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 
@@ -23,13 +23,13 @@ use candle_core::{DType, Device, Tensor};
 /// ```
 /// use candle_core::{DType, Device, Tensor};
 /// use candle_prob::Rng;
-/// use candle_prob::select::{Rpmfs, Selector};
+/// use candle_prob::select::{Preparation, Rpmfs, Selector};
 /// # fn main() -> candle_prob::Result<()> {
 /// let labels = Tensor::new(&[0u32, 1, 0, 1, 0, 1, 1, 0], &Device::Cpu)?;
 /// let noise = Rng::new(0).normal((8, 2), DType::F32, &Device::Cpu)?;
 /// let class = labels.to_dtype(DType::F32)?.affine(9., 0.)?.unsqueeze(1)?;
 /// let x = Tensor::cat(&[&noise, &class], 1)?;
-/// assert_eq!(Rpmfs::new(1).rank(&x, &labels)?.top(1)?, [2]);
+/// assert_eq!(Rpmfs::new(1).rank(&x, &labels, &Preparation::default())?.top(1)?, [2]);
 /// # Ok(())
 /// # }
 /// ```
@@ -161,8 +161,8 @@ impl Rpmfs {
         }
     }
 
-    /// The solution with its objectives and its gap.
-    pub fn fit(&self, x: &Tensor, labels: &Tensor) -> Result<Fit> {
+    /// The solution on data that are prepared like this, with its objectives and its gap.
+    pub fn fit(&self, x: &Tensor, labels: &Tensor, how: &Preparation) -> Result<Fit> {
         let op = "Rpmfs::fit";
         check_positive(op, "mu", self.mu)?;
         check_steps(op, self.iterations, self.tolerance)?;
@@ -170,7 +170,7 @@ impl Rpmfs {
             let expected = "a finite number of at least 1";
             return Err(Error::value(op, "rho", expected, self.rho));
         }
-        let data = Labelled::new(op, x, labels)?;
+        let data = Labelled::new(op, x, labels, how)?;
         data.check_k(op, self.k)?;
         let (x, y) = (data.centred()?, data.targets()?);
         let mut state = State::new(op, [&x, &y], self.k, self.mu)?;
@@ -195,8 +195,8 @@ impl Rpmfs {
 }
 
 impl Selector for Rpmfs {
-    fn rank(&self, x: &Tensor, labels: &Tensor) -> Result<Ranking> {
-        Ok(self.fit(x, labels)?.ranking)
+    fn rank(&self, x: &Tensor, y: &Tensor, how: &Preparation) -> Result<Ranking> {
+        Ok(self.fit(x, y, how)?.ranking)
     }
 }
 

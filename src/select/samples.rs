@@ -1,13 +1,14 @@
 //! The samples of a problem, whole and in parts.
 
-use super::{Preparation, Problem};
+use super::{Preparation, Problem, Ranking, Selector};
 use crate::error::Result;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 
 /// Features with labels (u32) or targets, and how they are prepared.
 pub(super) struct Samples<'a> {
     pub(super) x: &'a Tensor,
-    pub(super) y: &'a Tensor,
+    /// Labels without the numbers that no sample has.
+    pub(super) y: Tensor,
     preparation: &'a Preparation,
     /// The problem of all of them, which was checked.
     pub(super) whole: Problem,
@@ -18,22 +19,23 @@ pub(super) struct Samples<'a> {
 impl<'a> Samples<'a> {
     /// A classification where `y` is u32, else a regression.
     pub(super) fn new(x: &'a Tensor, y: &'a Tensor, preparation: &'a Preparation) -> Result<Self> {
-        let (whole, groups) = match y.dtype() {
-            DType::U32 => {
-                let whole = Problem::classification(x, y, preparation)?;
-                let mut groups = vec![vec![]; whole.outputs()];
-                for (n, class) in y.to_vec1::<u32>()?.into_iter().enumerate() {
-                    groups[class as usize].push(n as u32);
-                }
-                // Numbers that no sample has are no classes.
-                groups.retain(|group| !group.is_empty());
-                (whole, groups)
+        let whole = Problem::labelled(x, y, preparation)?;
+        let (y, groups) = if whole.is_classification() {
+            let mut groups = vec![vec![]; whole.outputs()];
+            for (n, class) in y.to_vec1::<u32>()?.into_iter().enumerate() {
+                groups[class as usize].push(n as u32);
             }
-            _ => {
-                let whole = Problem::regression(x, y, preparation)?;
-                let all = (0..whole.samples() as u32).collect();
-                (whole, vec![all])
+            // Numbers that no sample has are no classes: parts may have fewer samples than there are numbers.
+            groups.retain(|group| !group.is_empty());
+            let mut labels = vec![0u32; whole.samples()];
+            for (class, group) in groups.iter().enumerate() {
+                group
+                    .iter()
+                    .for_each(|n| labels[*n as usize] = class as u32);
             }
+            (Tensor::new(labels, y.device())?, groups)
+        } else {
+            (y.clone(), vec![(0..whole.samples() as u32).collect()])
         };
         Ok(Samples {
             x,
@@ -44,24 +46,44 @@ impl<'a> Samples<'a> {
         })
     }
 
-    /// The problem of some of the samples, with as many classes.
-    pub(super) fn part(&self, samples: &[u32]) -> Result<Problem> {
-        let [x, y] = [self.x, self.y].map(|t| pick(t, samples));
-        let (x, y) = (x?, y?);
-        let preparation = Preparation {
-            weights: self.weights(samples)?,
-            ..self.preparation.clone()
-        };
-        match self.whole.is_classification() {
-            true => Problem::of_classes(&x, &y, self.whole.outputs(), &preparation),
-            false => Problem::regression(&x, &y, &preparation),
-        }
+    /// The ranking of all samples' features.
+    pub(super) fn rank(&self, selector: &dyn Selector) -> Result<Ranking> {
+        selector.rank(self.x, &self.y, self.preparation)
+    }
+
+    /// Some of the samples.
+    pub(super) fn part(&self, samples: &[u32]) -> Result<Part> {
+        Ok(Part {
+            x: pick(self.x, samples)?,
+            y: pick(&self.y, samples)?,
+            how: Preparation {
+                weights: self.weights(samples)?,
+                ..self.preparation.clone()
+            },
+        })
     }
 
     /// The weights of some of the samples, if there are weights.
     pub(super) fn weights(&self, samples: &[u32]) -> Result<Option<Tensor>> {
         let weights = self.preparation.weights.as_ref();
         weights.map(|w| pick(w, samples)).transpose()
+    }
+}
+
+/// Some of the samples, of every class.
+pub(super) struct Part {
+    x: Tensor,
+    y: Tensor,
+    how: Preparation,
+}
+
+impl Part {
+    pub(super) fn problem(&self) -> Result<Problem> {
+        Problem::labelled(&self.x, &self.y, &self.how)
+    }
+
+    pub(super) fn rank(&self, selector: &dyn Selector) -> Result<Ranking> {
+        selector.rank(&self.x, &self.y, &self.how)
     }
 }
 

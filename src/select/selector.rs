@@ -4,50 +4,54 @@ use super::{HihtConfig, Preparation, Problem, Ranking, ahiht, hiht};
 use crate::error::Result;
 use candle_core::Tensor;
 
-/// A method of feature selection: it puts the features of labelled samples in order.
+/// A method of feature selection: it puts the features of samples in order. [`cross_validate`](super::cross_validate) and
+/// [`stability`](super::stability) take any.
 ///
-/// Shapes: `x` is `[N, d]`, f32 or f64, labels are `[N]`, u32 from 0 to C - 1.
+/// Shapes: `x` is `[N, d]`, f32 or f64; `y` are labels `[N]`, u32 from 0 to C - 1, or targets `[N, C]` of x's dtype for the
+/// methods that take them: [`Hiht`] and [`Ahiht`].
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
 /// use candle_prob::Rng;
-/// use candle_prob::select::{Ahiht, HihtConfig, Selector};
+/// use candle_prob::select::{Ahiht, HihtConfig, Preparation, Selector};
 /// # fn main() -> candle_prob::Result<()> {
 /// // The second of three features is the class.
 /// let labels = Tensor::new(&[0u32, 1, 0, 1, 0, 1, 1, 0], &Device::Cpu)?;
 /// let noise = Rng::new(0).normal((8, 3), DType::F32, &Device::Cpu)?;
 /// let class = labels.to_dtype(DType::F32)?.affine(9., 0.)?.unsqueeze(1)?;
 /// let x = Tensor::cat(&[&noise.narrow(1, 0, 1)?, &class, &noise.narrow(1, 1, 1)?], 1)?;
-/// let ranking = Ahiht(HihtConfig::default()).rank(&x, &labels)?;
+/// let how = Preparation { standardize: true, ..Preparation::default() };
+/// let ranking = Ahiht(HihtConfig::default()).rank(&x, &labels, &how)?;
 /// assert_eq!(ranking.top(1)?, [1]);
 /// # Ok(())
 /// # }
 /// ```
 pub trait Selector {
-    /// All features, the most relevant first.
+    /// All features, the most relevant first, of data that are prepared like this.
     ///
-    /// Errors: those of [`Problem::classification`], and settings that the method refuses.
-    fn rank(&self, x: &Tensor, labels: &Tensor) -> Result<Ranking>;
+    /// Errors: those of [`Problem::classification`] and [`Problem::regression`], settings that the method refuses, targets
+    /// and weights where it has no use for them.
+    fn rank(&self, x: &Tensor, y: &Tensor, how: &Preparation) -> Result<Ranking>;
 }
 
-/// [`hiht`] on the data as they are.
+/// [`hiht`] as a method that ranks.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Hiht(pub HihtConfig);
 
-/// [`ahiht`] on the data as they are.
+/// [`ahiht`] as a method that ranks.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Ahiht(pub HihtConfig);
 
 impl Selector for Hiht {
-    fn rank(&self, x: &Tensor, labels: &Tensor) -> Result<Ranking> {
-        let problem = Problem::classification(x, labels, &Preparation::default())?;
+    fn rank(&self, x: &Tensor, y: &Tensor, how: &Preparation) -> Result<Ranking> {
+        let problem = Problem::labelled(x, y, how)?;
         Ok(hiht(&problem, &self.0)?.ranking().clone())
     }
 }
 
 impl Selector for Ahiht {
-    fn rank(&self, x: &Tensor, labels: &Tensor) -> Result<Ranking> {
-        let problem = Problem::classification(x, labels, &Preparation::default())?;
+    fn rank(&self, x: &Tensor, y: &Tensor, how: &Preparation) -> Result<Ranking> {
+        let problem = Problem::labelled(x, y, how)?;
         Ok(ahiht(&problem, &self.0)?.ranking().clone())
     }
 }

@@ -1,7 +1,7 @@
 //! Which features are found again and again.
 
 use super::samples::Samples;
-use super::{HihtConfig, Preparation, ahiht};
+use super::{Preparation, Selector};
 use crate::error::{Error, Result};
 use crate::rng::Rng;
 use candle_core::Tensor;
@@ -15,23 +15,23 @@ pub struct Stability {
     pub size: usize,
 }
 
-/// Stability selection: [`ahiht`] selects `size` features of each of `halves` random halves of the samples, drawn class by
+/// Stability selection: a [`Selector`] puts `size` features first of each of `halves` random halves of the samples, drawn class by
 /// class.
 ///
 /// Shapes: `x` is `[N, d]`, `y` labels `[N]` (u32) or targets `[N, C]` of x's dtype. Gradients: none.
 ///
 /// Errors: no halves; more features than there are; a class of fewer than two samples; those of [`Problem`](super::Problem)
-/// and [`ahiht`].
+/// and of the selector.
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
 /// use candle_prob::Rng;
-/// use candle_prob::select::{HihtConfig, Preparation, stability};
+/// use candle_prob::select::{Ahiht, Preparation, stability};
 /// # fn main() -> candle_prob::Result<()> {
 /// let x = Rng::new(0).normal((60, 30), DType::F64, &Device::Cpu)?;
 /// let labels = x.narrow(1, 4, 1)?.gt(0.)?.flatten_all()?.to_dtype(DType::U32)?;
-/// let (how, config) = (Preparation::default(), HihtConfig::default());
-/// let found = stability(&x, &labels, &how, &config, 3, 20, &mut Rng::new(1))?;
+/// let how = Preparation::default();
+/// let found = stability(&x, &labels, &how, &Ahiht::default(), 3, 20, &mut Rng::new(1))?;
 /// assert_eq!(found.selected(0.9), [4]);
 /// # Ok(())
 /// # }
@@ -42,7 +42,7 @@ pub fn stability(
     x: &Tensor,
     y: &Tensor,
     preparation: &Preparation,
-    config: &HihtConfig,
+    selector: &dyn Selector,
     size: usize,
     halves: usize,
     rng: &mut Rng,
@@ -68,8 +68,8 @@ pub fn stability(
             let order = rng.permutation(group.len());
             half.extend(order[..group.len() / 2].iter().map(|i| group[*i]));
         }
-        let path = ahiht(&samples.part(&half)?, config)?;
-        for feature in path.ranking().top(size)? {
+        let ranking = samples.part(&half)?.rank(selector)?;
+        for feature in ranking.top(size)? {
             counts[*feature] += 1;
         }
     }

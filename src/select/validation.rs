@@ -1,7 +1,7 @@
 //! How many features: by cross-validation and by information criteria.
 
 use super::samples::{Samples, pick};
-use super::{HihtConfig, LeastSquares, Preparation, Problem, ahiht};
+use super::{LeastSquares, Preparation, Selector};
 use crate::error::{Error, Result};
 use crate::rng::Rng;
 use candle_core::{D, DType, Tensor};
@@ -43,30 +43,36 @@ pub struct Validated {
     pub ebic: Vec<f64>,
 }
 
-/// Cross-validation of the number of features that [`ahiht`] selects: in each fold the path, the ranking and a least-squares
-/// fit see the other folds alone.
+/// Cross-validation of the number of features that a [`Selector`] puts first: in each fold the preparation, the ranking and a
+/// least-squares fit see the other folds alone.
 ///
 /// Formula: a sample's class is that of the largest score; the error of targets is `|x W + b - y|^2 / C`. The criteria are
 /// those of a normal model with one variance, `m ln(2 loss / m) + p`, with m targets (weights count) and parameters at `p`
 /// 2 (AIC), `ln n` (BIC), and for EBIC beside them twice the logarithm of the number of supports of that size among all d
 /// features.
 ///
+/// A selector that is told how many features to select ranks the others too, after them; its number should be that of the
+/// largest size.
+///
 /// Shapes: `x` is `[N, d]`, `y` labels `[N]` (u32) or targets `[N, C]` of x's dtype. Folds are stratified: each class is dealt
 /// out evenly. Gradients: none.
 ///
 /// Errors: fewer than two folds, or more than the smallest class, or all targets, has samples; no sizes, or one that the
-/// other folds' samples cannot determine; those of [`Problem`] and [`ahiht`].
+/// other folds' samples cannot determine; those of [`Problem`](super::Problem) and of the selector.
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
 /// use candle_prob::Rng;
-/// use candle_prob::select::{CrossValidation, HihtConfig, Preparation, cross_validate};
+/// use candle_prob::select::{Ahiht, CrossValidation, Preparation, ReliefF, cross_validate};
 /// # fn main() -> candle_prob::Result<()> {
 /// let x = Rng::new(0).normal((60, 30), DType::F64, &Device::Cpu)?;
 /// let labels = x.narrow(1, 4, 1)?.gt(0.)?.flatten_all()?.to_dtype(DType::U32)?;
 /// let how = CrossValidation { folds: 5, sizes: vec![0, 1, 5], seed: 0 };
-/// let found = cross_validate(&x, &labels, &Preparation::default(), &HihtConfig::default(), &how)?;
+/// let found = cross_validate(&x, &labels, &Preparation::default(), &Ahiht::default(), &how)?;
 /// assert_eq!(found.one_standard_error, 1);
+/// // A rival on the same folds.
+/// let rival = cross_validate(&x, &labels, &Preparation::default(), &ReliefF::default(), &how)?;
+/// assert_eq!(rival.one_standard_error, 1);
 /// # Ok(())
 /// # }
 /// ```
@@ -77,7 +83,7 @@ pub fn cross_validate(
     x: &Tensor,
     y: &Tensor,
     preparation: &Preparation,
-    config: &HihtConfig,
+    selector: &dyn Selector,
     how: &CrossValidation,
 ) -> Result<Validated> {
     let op = OP;
@@ -101,8 +107,8 @@ pub fn cross_validate(
             all.map(|n| n as u32).collect()
         };
         let (rest, held) = (part(false), part(true));
-        let problem = samples.part(&rest)?;
-        let ranking = ahiht(&problem, config)?.ranking().clone();
+        let part = samples.part(&rest)?;
+        let (problem, ranking) = (part.problem()?, part.rank(selector)?);
         let error = |size: &usize| -> Result<f64> {
             let fit = LeastSquares::on(&problem, ranking.top(*size)?)?;
             held_out_error(&samples, &fit, &held)
@@ -130,7 +136,7 @@ pub fn cross_validate(
     let least = mean.iter().copied().fold(f64::INFINITY, f64::min);
     let best = smallest(least);
     let at = how.sizes.iter().position(|size| *size == best).unwrap_or(0);
-    let [aic, bic, ebic] = criteria(&samples.whole, config, &how.sizes)?;
+    let [aic, bic, ebic] = criteria(&samples, selector, &how.sizes)?;
     Ok(Validated {
         best,
         one_standard_error: smallest(least + standard_error[at]),
@@ -146,7 +152,10 @@ pub fn cross_validate(
 
 /// The mean error of samples that the fit has not seen.
 fn held_out_error(samples: &Samples, fit: &LeastSquares, held: &[u32]) -> Result<f64> {
-    let (scores, y) = (fit.scores(&pick(samples.x, held)?)?, pick(samples.y, held)?);
+    let (scores, y) = (
+        fit.scores(&pick(samples.x, held)?)?,
+        pick(&samples.y, held)?,
+    );
     let errors = match samples.whole.is_classification() {
         true => scores.argmax(D::Minus1)?.ne(&y)?.to_dtype(DType::F64)?,
         false => (scores - y.to_dtype(DType::F64)?)?.sqr()?.mean(D::Minus1)?,
@@ -187,8 +196,8 @@ fn deal(op: &'static str, samples: &Samples, how: &CrossValidation) -> Result<Ve
 }
 
 /// AIC, BIC and EBIC for each number of features.
-fn criteria(problem: &Problem, config: &HihtConfig, sizes: &[usize]) -> Result<[Vec<f64>; 3]> {
-    let ranking = ahiht(problem, config)?.ranking().clone();
+fn criteria(samples: &Samples, selector: &dyn Selector, sizes: &[usize]) -> Result<[Vec<f64>; 3]> {
+    let (problem, ranking) = (&samples.whole, samples.rank(selector)?);
     let [mut aic, mut bic, mut ebic] = [const { vec![] }; 3];
     let (n, c) = (problem.weights.total, problem.outputs() as f64);
     let choices = |k: usize| {

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 const ROWS: usize = 256;
 
 /// Multiply-adds below which threads cost more than they save.
-const PARALLEL: usize = 64 * 1024;
+pub(super) const PARALLEL: usize = 64 * 1024;
 
 /// One factor, ready for solves.
 pub(super) struct Factor<'a, T> {

@@ -3,11 +3,13 @@
 //! A factor is read in its lower triangle only; what lies above gets gradient 0. Where a factor has many right-hand
 //! sides it is inverted once, in f64, and the solve is a matrix product: the error bound is that of substitution,
 //! and the product runs at the speed of the machine. Where it has few, substitution runs in f64.
+//! `observed` holds what follows from some elements of a vector for the others.
 //! There is no composed form: candle has no solve. Other devices and dtypes than f32 and f64 go over the CPU in f32.
 
 mod cholesky;
 mod distance;
 mod factor;
+mod observed;
 mod solve;
 #[cfg(test)]
 mod tests;
@@ -18,6 +20,7 @@ use crate::shape;
 use candle_core::{DType, Device, Tensor};
 use cholesky::Cholesky;
 use distance::Distance;
+pub(crate) use observed::Observed;
 use solve::Solve;
 use std::marker::PhantomData;
 
@@ -44,14 +47,7 @@ pub(crate) fn squared_distance(x: &Tensor, loc: &Tensor, factor: &Tensor) -> Res
         return Ok(Tensor::zeros(full, x.dtype(), x.device())?);
     }
     // The rows of a factor side by side: [factors, rows, d].
-    let own = if full.ends_with(&own) {
-        own
-    } else {
-        full.clone()
-    };
-    let factor = factor
-        .reshape([&own[..], &[d, d]].concat())?
-        .reshape(((), d, d))?;
+    let factor = spread(factor, &full)?;
     let count = factor.dim(0)?;
     let rows = full.iter().product::<usize>() / count;
     let x = x
@@ -80,6 +76,19 @@ pub(crate) fn cholesky(a: &Tensor) -> Result<Tensor> {
         true => node::apply1(Cholesky::<f64>(PhantomData), inputs),
         false => node::apply1(Cholesky::<f32>(PhantomData), inputs),
     })
+}
+
+/// Factors `[.., d, d]` for rows of leading dims `full` as `[n, d, d]`: row r has number `r % n`.
+fn spread(factor: &Tensor, full: &[usize]) -> Result<Tensor> {
+    let rank = factor.rank();
+    let matrix = &factor.dims()[rank - 2..];
+    let own = without_ones(&factor.dims()[..rank - 2]);
+    let factor = factor.reshape([&own[..], matrix].concat())?;
+    if full.ends_with(&own) {
+        return Ok(factor.reshape(((), matrix[0], matrix[1]))?);
+    }
+    let factor = factor.broadcast_as([full, matrix].concat())?;
+    Ok(factor.reshape(((), matrix[0], matrix[1]))?)
 }
 
 /// All dims but the last.
