@@ -35,7 +35,7 @@ use crate::kernels::pointwise::{Formula, Real, formula};
 /// ```
 ///
 /// Numerics: everything is computed from `|l|` and `e^-|l|`, so that entropy and KL keep all digits where a probability
-/// would round to 0 or 1.
+/// would round to 0 or 1. KL is a sum of two terms that are not negative and keep their digits near equality.
 #[derive(Debug, Clone)]
 pub struct Bernoulli {
     logits: Tensor,

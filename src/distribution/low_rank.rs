@@ -39,7 +39,8 @@ use std::f64::consts::TAU;
 ///
 /// Numerics: densities are computed in f64. Work and memory grow with d k, not with d^2. The squared length is the least of
 /// `|D^-1/2 (x - loc - W b)|^2 + |b|^2` over b, computed as that sum: no term is negative, and an error in b shows in
-/// second order only. By the same reason its gradient is the one at fixed b.
+/// second order only. By the same reason its gradient is the one at fixed b. KL is computed in f64 as a difference of terms
+/// of order d: near equality its absolute error is about 1e-15 d, so that it may come out as less than 0 by that much.
 #[derive(Debug, Clone)]
 pub struct LowRankMultivariateNormal {
     loc: Tensor,

@@ -7,7 +7,7 @@ use super::*;
 ///
 /// Shapes: the mask (u8) broadcasts to the batch shape. Draws and moments are the base's.
 ///
-/// Gradients: 0 where the mask is 0 and the base's density is finite there. Errors: a mask of another dtype, or that does
+/// Gradients: 0 where the mask is 0, whatever the value there is. Errors: a mask of another dtype, or that does
 /// not broadcast.
 ///
 /// ```
