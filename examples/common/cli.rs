@@ -3,6 +3,7 @@
 use super::report::{self, Output};
 use super::{exists, file_error, printable};
 use candle_prob::Result;
+use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -82,7 +83,7 @@ pub fn main<A: Parser>(run: impl FnOnce(A) -> Result<()>) -> ExitCode {
                 Err(_) => ExitCode::FAILURE,
             };
         }
-        Err(error) => return fail(&first_paragraph(&error.to_string())),
+        Err(error) => return fail(&first_paragraph(&shortened(error).to_string())),
     };
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
@@ -94,6 +95,17 @@ fn fail(line: &str) -> ExitCode {
     report::end_bar();
     report::tell(&printable(line, report::LONGEST));
     ExitCode::FAILURE
+}
+
+/// Cuts values of the command line, which may be files that a shell put there, so that the message behind them is seen.
+fn shortened(mut error: clap::Error) -> clap::Error {
+    for kind in [ContextKind::InvalidArg, ContextKind::InvalidValue] {
+        if let Some(ContextValue::String(text)) = error.get(kind) {
+            let text = printable(text, 60);
+            error.insert(kind, ContextValue::String(text));
+        }
+    }
+    error
 }
 
 /// clap's message without the usage that follows it.

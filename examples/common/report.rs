@@ -250,10 +250,14 @@ pub fn progress(steps: u64, what: &str) -> ProgressBar {
     bar
 }
 
-/// Leaves the bar as it is and goes on below it.
+/// Leaves a bar that is on the terminal as it is and goes on below it.
 pub fn end_bar() {
-    if let Some(bar) = BAR.lock().ok().and_then(|mut bar| bar.take()) {
+    let bar = BAR.lock().ok().and_then(|mut bar| bar.take());
+    if let Some(bar) = bar.filter(|bar| !bar.is_finished()) {
         bar.abandon();
+        if !bar.is_hidden() {
+            tell("");
+        }
     }
 }
 
