@@ -743,6 +743,9 @@ fn csv_files_are_read_and_refused_by_line() {
         "bands.csv",
         &["a column 4", "found 1, 2, 3"],
     );
+    fs::write(&path, b"a,b,y\n1,2,0\n3,\xff,1\n").unwrap();
+    let bytes = Labelled::load(Some(&path), None, None);
+    refused(bytes, "bands.csv", &["UTF-8 in line 3, column 2"]);
     let long = format!("a,b,y\n1,{},0\n", "z".repeat(1_000_000));
     let line = load("long.csv", &long, None).unwrap_err().to_string();
     assert!(

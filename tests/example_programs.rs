@@ -290,6 +290,16 @@ fn sizes_have_upper_bounds() {
         };
         refused(name, &folder, &arguments, words);
     }
+    // What does not fit the images is told once, before anything is trained.
+    let words = ["conv_encoder", "before convolution 4"];
+    let channels = "--images 60 --channels 2,2,2,2,2 --out o2";
+    refused("gmvib", &folder, channels, &words);
+    refused(
+        "realnvp",
+        &folder,
+        "--scales 5 --out o3",
+        &["scales", "1 to 3"],
+    );
     // More than there are is all of them.
     done(
         "gmvib",

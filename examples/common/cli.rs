@@ -4,7 +4,7 @@ use super::report::{self, Output};
 use super::{exists, file_error, printable};
 use candle_prob::Result;
 use clap::error::{ContextKind, ContextValue};
-use clap::{Args, Parser};
+use clap::{Args, Parser, ValueEnum};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -136,6 +136,12 @@ pub fn count(text: &str) -> std::result::Result<usize, String> {
         Ok(value) if value > 0 => Ok(value),
         _ => Err("expected a whole number of at least 1".into()),
     }
+}
+
+/// What a value is called on the command line.
+pub fn value_name(value: impl ValueEnum) -> String {
+    let value = value.to_possible_value();
+    value.map_or(String::new(), |value| value.get_name().into())
 }
 
 /// A flag's value and what it usually is.

@@ -259,7 +259,17 @@ fn tensors(path: &Path, bytes: &[u8]) -> Result<Labelled> {
 /// The first line names the columns, unless `header` says otherwise. Labels may be any texts; those that are numbers are
 /// compared as numbers, and classes are in the order of these and then of texts.
 fn table(path: &Path, label: Option<&str>, header: Option<Header>) -> Result<Labelled> {
-    let unreadable = |e: csv::Error| file_error(path, "a readable CSV file", e);
+    let unreadable = |e: csv::Error| match e.kind() {
+        csv::ErrorKind::Utf8 {
+            pos: Some(at),
+            err: fault,
+        } => {
+            let (line, column) = (at.line(), fault.field() + 1);
+            let expected = format!("UTF-8 in line {line}, column {column}");
+            file_error(path, expected, "other bytes")
+        }
+        _ => file_error(path, "a readable CSV file", e),
+    };
     let reader = csv::ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)

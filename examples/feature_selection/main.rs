@@ -8,8 +8,8 @@ mod report;
 mod studies;
 
 use candle_prob::{Result, Rng};
-use clap::{Parser, ValueEnum};
-use common::cli::{self, Size, check_memory};
+use clap::Parser;
+use common::cli::{self, Size, check_memory, value_name};
 use common::labelled::{Header, Labelled};
 use common::report::{Failures, Output, print, warn};
 use common::train::Settings;
@@ -137,13 +137,10 @@ fn run(arguments: Arguments) -> Result<()> {
 
 /// What decides the results.
 fn settings(arguments: &Arguments, data: &Labelled, trials: usize) -> Result<Settings> {
-    let name = |value: Option<clap::builder::PossibleValue>| {
-        value.map_or(String::new(), |value| value.get_name().into())
-    };
     Ok(Settings::from([
         ("data", data.hash()?),
-        ("method", name(arguments.method.to_possible_value())),
-        ("classifier", name(arguments.classifier.to_possible_value())),
+        ("method", value_name(arguments.method)),
+        ("classifier", value_name(arguments.classifier)),
         ("neighbours", arguments.neighbours.to_string()),
         ("trials", trials.to_string()),
         ("seed", arguments.seed.to_string()),

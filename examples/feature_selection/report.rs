@@ -1,5 +1,6 @@
 //! Table, metrics, selected features and figures.
 
+use crate::common::cli::value_name;
 use crate::common::labelled::Labelled;
 use crate::common::plot::{self, Curve, Panel};
 use crate::common::report::{Failures, Output, print, table, write_whole};
@@ -11,7 +12,6 @@ use crate::studies::{Line, Point, Studies};
 use candle_core::Tensor;
 use candle_prob::Result;
 use candle_prob::select::{Preparation, Problem, Ranking};
-use clap::ValueEnum;
 use std::collections::BTreeMap;
 
 const LAMBDA: &str = "log10 of lambda";
@@ -61,11 +61,6 @@ impl Report<'_> {
         let text = table(&header, &rows);
         print(&format!("{text}\nwritten to {}", output.folder().display()))
     }
-}
-
-fn name(method: Method) -> String {
-    let value = method.to_possible_value();
-    value.map_or(String::new(), |value| value.get_name().to_string())
 }
 
 fn percent(mean: f64, deviation: f64) -> String {
@@ -119,7 +114,7 @@ fn metrics(
             }
         }
         for (key, value) in own {
-            metrics.insert(format!("{}.{key}", name(outcome.method)), value);
+            metrics.insert(format!("{}.{key}", value_name(outcome.method)), value);
             if m == 0 {
                 metrics.insert(key, value);
             }
@@ -192,7 +187,7 @@ fn selected(
         for ((outcome, bests), ranking) in outcomes.iter().zip(bests).zip(rankings) {
             for (rank, column) in ranking.top(bests[0].features)?.iter().enumerate() {
                 let record = [
-                    name(outcome.method),
+                    value_name(outcome.method),
                     (rank + 1).to_string(),
                     data.numbers[*column].to_string(),
                     feature(data, *column),

@@ -1,6 +1,6 @@
 //! The command line and what it amounts to.
 
-use crate::common::cli::{self, Common, Size, check_memory};
+use crate::common::cli::{self, Common, Size, check_memory, value_name};
 use crate::common::images::{CLASSES, Images};
 use crate::common::multi::{self, Protocol};
 use crate::common::train::Settings;
@@ -160,13 +160,13 @@ impl Arguments {
             ("samples", self.samples().to_string()),
             ("digits", composition.digits.to_string()),
             ("images", composition.images.to_string()),
-            ("protocol", name(composition.protocol)),
+            ("protocol", value_name(composition.protocol)),
             ("fresh", self.fresh.to_string()),
             ("beta", format!("{:?}", self.beta)),
             ("latent", self.latent.to_string()),
             ("batch", self.batch.to_string()),
             ("lr", format!("{:?}", self.lr)),
-            ("weight", name(self.weight)),
+            ("weight", value_name(self.weight)),
             ("channels", channels.join("-")),
         ])
     }
@@ -200,12 +200,6 @@ impl Arguments {
         }
         check_memory(16. * (2 * CLASSES * HIDDEN) as f64, &[latent])
     }
-}
-
-/// A value's name on the command line.
-fn name(value: impl ValueEnum) -> String {
-    let value = value.to_possible_value();
-    value.map_or(String::new(), |value| value.get_name().into())
 }
 
 fn digits(text: &str) -> std::result::Result<usize, String> {

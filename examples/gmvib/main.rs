@@ -44,10 +44,17 @@ fn run(arguments: Arguments) -> Result<()> {
         data.train.height,
         data.train.width,
     ))?;
+    let setting = train::Setting {
+        arguments: &arguments,
+        data: &data,
+        entropy,
+        rng: &rng,
+        output: &output,
+    };
     let (mut runs, mut failures) = (vec![], Failures::default());
     for (kind, training) in kinds.into_iter().zip(&trainings) {
-        let run = train::train(kind, training, &arguments, &data, entropy, &rng, &output);
-        runs.extend(failures.keep(run));
+        let model = train::model(kind, &arguments, &data)?;
+        runs.extend(failures.keep(train::train(kind, model, training, &setting)));
     }
     if !runs.is_empty() {
         let report = Report {

@@ -33,19 +33,37 @@ pub fn training(
     }
 }
 
-pub fn train(
-    kind: Kind,
-    training: &Training,
-    arguments: &Arguments,
-    data: &Split,
-    entropy: f64,
-    rng: &Rng,
-    output: &Output,
-) -> Result<Run> {
+/// What all models are trained on, and where the results go.
+pub struct Setting<'a> {
+    pub arguments: &'a Arguments,
+    pub data: &'a Split,
+    /// H(Y) in nats.
+    pub entropy: f64,
+    pub rng: &'a Rng,
+    pub output: &'a Output,
+}
+
+/// A model and its variables.
+pub fn model(kind: Kind, arguments: &Arguments, data: &Split) -> Result<(Model, VarMap)> {
     let vars = VarMap::new();
     let vb = init::seeded(&vars, arguments.common.seed, DType::F32, &Device::Cpu);
     let size = (data.train.height, data.train.width);
-    let model = Model::new(kind, arguments, size, vb)?;
+    Ok((Model::new(kind, arguments, size, vb)?, vars))
+}
+
+pub fn train(
+    kind: Kind,
+    (model, vars): (Model, VarMap),
+    training: &Training,
+    setting: &Setting,
+) -> Result<Run> {
+    let Setting {
+        arguments,
+        data,
+        entropy,
+        rng,
+        output,
+    } = *setting;
     let resume = arguments.common.resume;
     let history = training.run(&vars, resume, output, |epoch, steps| {
         let rng = rng.fork(&format!("epoch {epoch}"));

@@ -1,6 +1,6 @@
 //! Multi-scale flows on images: what is trained, and what is shown of it.
 
-use crate::common::cli::{Common, Size, check_memory, count, positive};
+use crate::common::cli::{Common, Size, check_memory, count, positive, value_name};
 use crate::common::fit::Table;
 use crate::common::images::Images;
 use crate::common::plot::{self, Curve, Panel, Sample};
@@ -8,13 +8,13 @@ use crate::common::report::{self, Failures, Output};
 use crate::common::train::{Settings, Training};
 use crate::train::{self, Model, Run};
 use candle_core::{D, DType, Device, Tensor};
-use candle_nn::VarBuilder;
+use candle_nn::{VarBuilder, VarMap};
 use candle_prob::bijector::{Bijector, LogitPreprocessing};
 use candle_prob::distribution::{Distribution, Normal};
 use candle_prob::flow::{
     GlowConfig, ImageFlow, RealNvpImageConfig, bits_per_dim, dequantize, glow, real_nvp_image,
 };
-use candle_prob::{Result, Rng};
+use candle_prob::{Result, Rng, init};
 use clap::{Args, ValueEnum};
 use std::collections::BTreeMap;
 use std::f64::consts::FRAC_PI_2;
@@ -120,14 +120,16 @@ impl Arguments {
         check_memory(16. * pixels, &[batch, channels, layers])?;
         check_memory(16. * 9., &[channels, channels, layers, scales])?;
         check_memory(4096., &[layers, scales])?;
+        // A flow that does not fit the images is found out before the points are fitted.
+        let vars = VarMap::new();
+        let vb = init::seeded(&vars, common.seed, DType::F32, &Device::Cpu);
+        self.build(data.image(), vb)?;
         Ok(data)
     }
 
     pub fn training(&self, common: &Common, data: &Data) -> Training<'static> {
-        let flow = self.image_flow.to_possible_value();
-        let flow = flow.map_or(String::new(), |flow| flow.get_name().into());
         let settings = Settings::from([
-            ("image_flow", flow),
+            ("image_flow", value_name(self.image_flow)),
             ("image_data", data.images.hash()),
             ("image_count", data.train.len().to_string()),
             ("image_epochs", self.epochs(common).to_string()),

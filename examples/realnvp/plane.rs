@@ -1,6 +1,6 @@
 //! Flows on point sets in the plane.
 
-use crate::common::cli::{Common, Size, check_memory, count};
+use crate::common::cli::{Common, Size, check_memory, count, value_name};
 use crate::common::fit::{Fit, Plan, Table};
 use crate::common::planar::{Set, figure, fit};
 use crate::common::report::{Failures, Output};
@@ -82,13 +82,11 @@ impl Points {
         check_memory(16., &[self.fit.size(), layers, hidden])?;
         check_memory(16., &[layers, hidden, hidden])?;
         check_memory(4096., &[layers])?;
-        let flow = self.flow.to_possible_value();
-        let flow = flow.map_or(String::new(), |flow| flow.get_name().into());
         Ok(Plan {
             how: &self.fit,
             epochs: common.epochs_or(40, 2),
             model: Settings::from([
-                ("model", flow),
+                ("model", value_name(self.flow)),
                 ("layers", self.layers().to_string()),
                 ("hidden", self.hidden.to_string()),
             ]),
