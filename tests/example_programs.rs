@@ -422,6 +422,10 @@ fn an_interruption_says_how_to_go_on() {
     err.read_to_string(&mut rest).unwrap();
     assert!(rest.contains("--resume continues"), "{rest}");
     assert!(folder.join("o/rings.safetensors").exists());
+    // Forgotten --resume: the checkpoint is about to be replaced.
+    let again = done("ffjord", &folder, &format!("{FFJORD} --epochs 1 --out o"));
+    let warning = "warning: o: holds an earlier run, whose files are replaced";
+    assert!(again.err.contains(warning), "{}", again.err);
 }
 
 #[test]

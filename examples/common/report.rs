@@ -51,7 +51,8 @@ impl Output {
     /// Warns of what an earlier run left here.
     pub fn warn_of_earlier(&self, advice: &str) -> Result<()> {
         let path = self.path(METRICS);
-        if !exists(&path)? {
+        // One that was stopped has left no metrics.
+        if !exists(&path)? && !self.has_checkpoint()? {
             return Ok(());
         }
         let text = fs::read(&path).unwrap_or_default();
@@ -65,6 +66,14 @@ impl Output {
             "{folder}: holds an earlier run{seed}, whose files are replaced ({advice})"
         ));
         Ok(())
+    }
+
+    fn has_checkpoint(&self) -> Result<bool> {
+        let entries = fs::read_dir(&self.folder);
+        let mut entries =
+            entries.map_err(|e| file_error(&self.folder, "a folder that can be read", e))?;
+        let is_checkpoint = |path: PathBuf| path.extension().is_some_and(|e| e == "safetensors");
+        Ok(entries.any(|entry| entry.is_ok_and(|entry| is_checkpoint(entry.path()))))
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
