@@ -456,6 +456,16 @@ fn another_config_is_refused() -> Result<()> {
         assert!(texts.iter().all(|text| error.contains(text)), "{error}");
         assert_eq!(run.bits()?, before);
     }
+    // What differs is told, and nothing else.
+    let list = run.checkpoint().config("other", &1);
+    let error = list.config("net", &("tanh", 2.)).config("size", &3);
+    let error = error.load(&path).unwrap_err().to_string();
+    assert!(
+        error.contains("other built from 1, size built from 3, found none, none"),
+        "{error}"
+    );
+    assert!(!error.contains("net"), "{error}");
+    assert_eq!(run.bits()?, before);
     // A config that is not asked for is a part that is not asked for.
     refused(&mut run, &path, "@config.net")?;
     run.checkpoint().load_parts(&path)?;

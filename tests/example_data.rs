@@ -9,7 +9,7 @@ use candle_core::{DType, Device, Tensor};
 use candle_prob::{Result, Rng};
 use common::classify;
 use common::images::{CLASSES, Images};
-use common::labelled::Labelled;
+use common::labelled::{Header, Labelled};
 use common::multi::{Config, MultiImages, Protocol, split};
 use common::{idx, report};
 use flate2::{Compression, write::GzEncoder};
@@ -418,24 +418,107 @@ fn files_are_written_whole_or_not_at_all() {
     let folder = scratch("output");
     let output = report::Output::create(folder.join("deep/er")).unwrap();
     let mut metrics = BTreeMap::from([("b".to_string(), 0.1), ("a".to_string(), 2.)]);
-    output.metrics(&metrics).unwrap();
+    let settings = BTreeMap::from([("flow", "maf".into()), ("seed", "3".into())]);
+    output.metrics(&metrics, &settings).unwrap();
     let path = output.path("metrics.json");
     let text = fs::read_to_string(&path).unwrap();
-    assert_eq!(text, "{\n  \"a\": 2.0,\n  \"b\": 0.1\n}\n");
+    let expected = "{\n  \"a\": 2.0,\n  \"b\": 0.1,\n  \"settings\": {\n    \"flow\": \"maf\",\n    \"seed\": 3\n  }\n}\n";
+    assert_eq!(text, expected);
     metrics.insert("c".into(), f64::NAN);
-    refused(output.metrics(&metrics), "metrics.json", &["finite c"]);
+    let written = output.metrics(&metrics, &settings);
+    refused(written, "metrics.json", &["finite c"]);
     let failed = report::write_whole(&path, |temporary| {
         fs::write(temporary, "half").unwrap();
         idx::images(&folder.join("absent")).map(|_| ())
     });
     refused(failed, "absent", &[]);
     assert_eq!(fs::read_to_string(&path).unwrap(), text);
-    assert_eq!(fs::read_dir(output.folder()).unwrap().count(), 1);
+    // The metrics and the lock.
+    assert_eq!(fs::read_dir(output.folder()).unwrap().count(), 2);
     refused(
         report::Output::create(path.join("below")).map(|_| ()),
         "metrics.json",
         &["a folder"],
     );
+}
+
+#[test]
+fn a_folder_belongs_to_one_run_which_removes_what_dead_ones_left() {
+    let folder = scratch("folder");
+    let left = [".partial-1-curves.png", ".vib.safetensors.1-0.tmp"];
+    let kept = [".tmp", "partial.tmp", ".notes.tmp", "vib.safetensors"];
+    for name in left.iter().chain(&kept) {
+        fs::write(folder.join(name), "").unwrap();
+    }
+    let first = report::Output::create(folder.clone()).unwrap();
+    let is_there = |name: &&str| folder.join(name).exists();
+    assert!(!left.iter().any(is_there) && kept.iter().all(is_there));
+    // What the run itself is writing is not that of a dead one.
+    fs::write(folder.join(left[0]), "").unwrap();
+    let second = report::Output::create(folder.clone()).map(|_| ());
+    refused(second, "folder", &["no other run"]);
+    assert!(is_there(&left[0]));
+    drop(first);
+    report::Output::create(folder.clone()).unwrap();
+    assert!(!is_there(&left[0]));
+}
+
+#[test]
+fn what_comes_from_outside_is_printable_and_short() {
+    let line = common::printable("a\u{1b}[31m\n\u{202e}b\u{e9}", 20);
+    assert_eq!(line, "a\\u{1b}[31m\\n\\u{202e}b\u{e9}");
+    assert_eq!(common::printable("abcd", 4), "abcd");
+    assert_eq!(common::printable("abcde", 4), "abcd\u{2026}");
+    let error = common::file_error(Path::new("a\nb"), "\u{7}", "x".repeat(1_000_000));
+    let line = error.to_string();
+    assert!(line.starts_with("a\\nb: expected \\u{7}, found xxx") && line.len() < 400);
+    let name = "n".repeat(200);
+    let table = report::table(&["first", "b"], &[vec![name, "1".into()]]);
+    assert!(
+        table.lines().all(|line| line.chars().count() <= 80),
+        "{table}"
+    );
+}
+
+#[test]
+fn sizes_that_memory_cannot_hold_name_the_flag() {
+    use common::cli::{Size, check_memory};
+    let most = usize::MAX;
+    check_memory(4., &[Size("--batch", 64, 32), Size("--latent", 256, 256)]).unwrap();
+    for (sizes, flag) in [
+        (vec![Size("--images", most, 20_000)], "--images"),
+        (
+            vec![Size("--batch", 64, 32), Size("--latent", most, 256)],
+            "--latent",
+        ),
+        (
+            vec![Size("--batch", most, 32), Size("--latent", most, 256)],
+            "--batch",
+        ),
+    ] {
+        let words = ["at most", "memory", &most.to_string()];
+        refused(check_memory(4., &sizes), flag, &words);
+    }
+}
+
+#[test]
+fn images_are_known_by_what_they_hold() {
+    let (one, other) = (folder("hash"), folder("hash-moved"));
+    let load = |folder: &Path| Images::load(Some(folder)).unwrap();
+    assert_eq!(load(&one).hash(), load(&other).hash());
+    assert_eq!(load(&one).hash().len(), 16);
+    assert_eq!(
+        load(&other.join("..").join("hash-moved").join(".")).name,
+        "hash-moved"
+    );
+    let mut images = image_file(10, 6, 5);
+    images[16] ^= 1;
+    fs::write(other.join("t10k-images-idx3-ubyte"), images).unwrap();
+    assert_ne!(load(&one).hash(), load(&other).hash());
+    let data = Labelled::load(None, None, None).unwrap();
+    let mut changed = Labelled::load(None, None, None).unwrap();
+    changed.labels.swap(0, 37);
+    assert_ne!(data.hash().unwrap(), changed.hash().unwrap());
 }
 
 #[test]
@@ -476,6 +559,11 @@ fn figures_are_written_without_any_installed_font() {
     plot::bars(&folder.join("bars.png"), "Bars", "s", &times).unwrap();
     plot::bars(&folder.join("bars.png"), "Bars", "s", &[]).unwrap();
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 4);
+    // A figure no memory holds, and a place where none can be written.
+    let huge = plot::samples(&folder.join("huge.png"), "Huge", (1, 1 << 31), 4, &[]);
+    refused(huge, "huge.png", &["pixels"]);
+    let nowhere = plot::bars(&path.join("bars.png"), "Bars", "s", &times);
+    refused(nowhere, "bars.png", &["a writable file"]);
 }
 
 /// An AHIHT selection's 5-NN predictions, made by scikit-learn.
@@ -491,7 +579,7 @@ fn nearest_neighbours_are_those_of_the_reference() {
         let list = golden::list(v).into_iter();
         list.map(|v| v.unwrap() as u32).collect()
     };
-    let data = Labelled::load(None, None).unwrap();
+    let data = Labelled::load(None, None, None).unwrap();
     assert_eq!((data.x.dims(), data.classes), (&[38, 3051][..], 2));
     let [train, test, top] = ["train", "test", "top_100"].map(|key| numbers(&case[key]));
     let labels =
@@ -559,7 +647,7 @@ fn softmax_regression_is_that_of_the_reference() {
         list.map(|v| v.unwrap() as u32).collect()
     };
     let [train, test, top] = ["train", "test", "top_100"].map(|key| numbers(&case[key]));
-    let data = Labelled::load(None, None).unwrap();
+    let data = Labelled::load(None, None, None).unwrap();
     let labels: Vec<u32> = train.iter().map(|n| data.labels[*n as usize]).collect();
     let file = golden::file(include_str!("golden/softmax.json"));
     for result in file["results"].as_array().unwrap() {
@@ -581,7 +669,7 @@ fn softmax_regression_is_that_of_the_reference() {
 
 #[test]
 fn a_third_of_each_class_tests() {
-    let data = Labelled::load(None, None).unwrap();
+    let data = Labelled::load(None, None, None).unwrap();
     let (train, test) = data.split(&Rng::new(5)).unwrap();
     let of = |rows: &[u32], class| {
         let own = rows.iter().filter(|n| data.labels[**n as usize] == class);
@@ -602,7 +690,7 @@ fn csv_files_are_read_and_refused_by_line() {
     let load = |name: &str, text: &str, label: Option<&str>| {
         let path = folder.join(name);
         fs::write(&path, text).unwrap();
-        Labelled::load(Some(&path), label)
+        Labelled::load(Some(&path), label, None)
     };
     let text = "a, kind, b\n1, up, 2\n3, down, 4\n5, up, -6e-1\n";
     let data = load("good.csv", text, Some("kind")).unwrap();
@@ -612,7 +700,58 @@ fn csv_files_are_read_and_refused_by_line() {
     assert_eq!(data.names.unwrap(), ["a", "b"]);
     let data = load("last.csv", "a,y\n1,0\n2,1\n", None).unwrap();
     assert_eq!(data.labels, [0, 1]);
-    refused(data.split(&Rng::new(0)), "last", &["three samples"]);
+    refused(data.split(&Rng::new(0)), "last.csv", &["three samples"]);
+    // Labels that are numbers are compared as numbers, and in their order.
+    let text = "a,y\n1,10\n2,2.0\n3,2\n4,1e1\n5,02\n6,-0\n7,0\n8,x\n";
+    let data = load("NUMBERS.CSV", text, None).unwrap();
+    assert_eq!(
+        (data.classes, data.labels),
+        (4, vec![2, 1, 1, 2, 1, 0, 0, 3])
+    );
+    // f32 has no 16777217; features that never change are left out and their numbers kept.
+    let text = "id,same,b,y\n16777217,7,2,0\n3,7,1,1\n16777219,7,5,1\n";
+    let data = load("odd.csv", text, None).unwrap();
+    assert_eq!((data.numbers, data.x.dims()), (vec![0, 2], &[3, 2][..]));
+    assert_eq!(data.names.unwrap(), ["id", "b"]);
+    let [rounded, constant] = &data.warnings[..] else {
+        panic!("{:?}", data.warnings)
+    };
+    assert!(
+        rounded.contains("16777217") && rounded.contains("line 2, column id"),
+        "{rounded}"
+    );
+    assert!(
+        constant.contains("1 constant") && constant.ends_with("same"),
+        "{constant}"
+    );
+    // Names that are numbers are names when they are said to be, and samples when they are said to be.
+    let path = folder.join("bands.csv");
+    fs::write(&path, "400,500,600\n1,2,0\n3,5,1\n").unwrap();
+    let with = |label: Option<&str>, header| Labelled::load(Some(&path), label, Some(header));
+    let data = with(None, Header::Yes).unwrap();
+    assert_eq!(
+        (data.labels, data.names.unwrap()),
+        (vec![0, 1], vec!["400".into(), "500".into()])
+    );
+    let data = with(Some("1"), Header::No).unwrap();
+    assert_eq!(
+        (data.labels, data.names.unwrap()),
+        (vec![2, 0, 1], vec!["2".into(), "3".into()])
+    );
+    refused(
+        with(Some("4"), Header::No),
+        "bands.csv",
+        &["a column 4", "found 1, 2, 3"],
+    );
+    fs::write(&path, b"a,b,y\n1,2,0\n3,\xff,1\n").unwrap();
+    let bytes = Labelled::load(Some(&path), None, None);
+    refused(bytes, "bands.csv", &["UTF-8 in line 3, column 2"]);
+    let long = format!("a,b,y\n1,{},0\n", "z".repeat(1_000_000));
+    let line = load("long.csv", &long, None).unwrap_err().to_string();
+    assert!(
+        line.len() < 400 && line.contains("line 2, column b"),
+        "{line}"
+    );
     for (name, text, label, words) in [
         (
             "ragged.csv",
@@ -624,19 +763,19 @@ fn csv_files_are_read_and_refused_by_line() {
             "text.csv",
             "a,b,y\n1,2,0\n1,x,0\n",
             None,
-            vec!["line 3, b", "`x`"],
+            vec!["line 3, column b", "`x`"],
         ),
         (
             "nan.csv",
             "a,b,y\nNaN,2,0\n1,2,1\n",
             None,
-            vec!["line 2, a", "`NaN`"],
+            vec!["line 2, column a", "`NaN`"],
         ),
         (
             "missing.csv",
             "a,b,y\n1,,0\n1,2,1\n",
             None,
-            vec!["line 2, b", "``"],
+            vec!["line 2, column b", "``"],
         ),
         (
             "one.csv",
@@ -648,14 +787,74 @@ fn csv_files_are_read_and_refused_by_line() {
             "bare.csv",
             "1,2,0\n1,2,1\n",
             None,
-            vec!["first line that names", "1,2,0"],
+            vec!["first line that names", "--header no", "1,2,0"],
+        ),
+        (
+            "number.csv",
+            "a,0.64042,y\n1,2,0\n1,3,1\n",
+            None,
+            vec!["first line that names", "--header yes", "0.64042"],
+        ),
+        (
+            "index.csv",
+            ",a,y\n0,2,0\n1,3,1\n",
+            None,
+            vec!["line 1", "index", "none for column 1"],
+        ),
+        (
+            "twice.csv",
+            "a,b,a,y\n0,2,1,0\n1,3,1,1\n",
+            None,
+            vec!["distinct names", "`a` for columns 1 and 3"],
+        ),
+        (
+            "unlabelled.csv",
+            "a,y\n0,1\n1,\n2,0\n",
+            None,
+            vec!["a label in line 3, column y", "``"],
+        ),
+        (
+            "nan-label.csv",
+            "a,y\n0,1\n1,NaN\n2,0\n",
+            None,
+            vec!["a label in line 3, column y", "`NaN`"],
+        ),
+        (
+            "quote.csv",
+            "a,b,y\n1,2,0\n1,\"2,0\n3,4,1\n5,6,0\n",
+            None,
+            vec!["closing quote in line 3", "`2,0\\n3,4,1"],
+        ),
+        (
+            "quotes.csv",
+            "a,y\n1,0\n2,\"1\n3,0\n4,1\"\n5,0\n",
+            None,
+            vec!["closing quote in line 3"],
+        ),
+        (
+            "constant.csv",
+            "a,b,y\n1,2,0\n1,2,1\n",
+            None,
+            vec!["a feature that varies", "2 constant"],
+        ),
+        (
+            "large.csv",
+            "a,b,y\n1,1e39,0\n1,2,1\n",
+            None,
+            vec!["line 2, column b", "`1e39`"],
+        ),
+        (
+            "control.csv",
+            "a,b,y\n1,\u{1b}[2J,0\n1,2,1\n",
+            None,
+            vec!["\\u{1b}[2J"],
         ),
         ("empty.csv", "", None, vec!["first line that names"]),
         (
             "label.csv",
-            "a,b,y\n1,2,0\n1,2,1\n",
+            "a,b,y\n1,2,0\n1,3,1\n",
             Some("z"),
-            vec!["column z"],
+            vec!["column z", "found a, b, y"],
         ),
         ("kind.txt", "a,y\n1,0\n", None, vec![".safetensors or .csv"]),
         (
@@ -674,7 +873,7 @@ fn csv_files_are_read_and_refused_by_line() {
         refused(load(name, text, label), name, &words);
     }
     refused(
-        Labelled::load(Some(&folder.join("absent.csv")), None),
+        Labelled::load(Some(&folder.join("absent.csv")), None, None),
         "absent.csv",
         &[],
     );
@@ -687,13 +886,27 @@ fn tensors_of_samples_are_checked() {
         let path = folder.join(name);
         let tensors = HashMap::from([("x", x), ("y", y)]);
         candle_core::safetensors::save(&tensors, &path).unwrap();
-        Labelled::load(Some(&path), None)
+        Labelled::load(Some(&path), None, None)
     };
     let x = |values: [[f64; 2]; 3]| Tensor::new(&values, &Device::Cpu).unwrap();
     let y = |labels: &[i64]| Tensor::new(labels, &Device::Cpu).unwrap();
     let good = [[1., 2.], [3., 4.], [5., 6.]];
     let data = load("good.safetensors", x(good), y(&[1, 0, 1])).unwrap();
     assert_eq!((data.labels, data.x.dtype()), (vec![1, 0, 1], DType::F32));
+    // Whole numbers of every width are labels, and those of f64 that f32 cannot hold are told.
+    for dtype in [DType::U8, DType::I16, DType::I32, DType::U32, DType::I64] {
+        let y = y(&[1, 0, 1]).to_dtype(dtype).unwrap();
+        let data = load("width.safetensors", x(good), y).unwrap();
+        assert_eq!(data.labels, [1, 0, 1], "{dtype:?}");
+    }
+    let mut large = good;
+    large[1][0] = 16777217.;
+    let data = load("large.safetensors", x(large), y(&[1, 0, 1])).unwrap();
+    assert!(
+        data.warnings[0].contains("16777217 in row 1, column 0"),
+        "{:?}",
+        data.warnings
+    );
     let mut infinite = good;
     infinite[2][1] = f64::INFINITY;
     let float = y(&[1, 0, 1]).to_dtype(DType::F32).unwrap();
@@ -702,14 +915,29 @@ fn tensors_of_samples_are_checked() {
             "infinite",
             x(infinite),
             y(&[1, 0, 1]),
-            vec!["inf in row 2, column 1"],
+            vec!["finite number", "row 2, column 1", "found inf"],
         ),
         ("few", x(good), y(&[1, 0]), vec!["3 x 2 and 2 labels"]),
         (
             "gap",
             x(good),
             y(&[2, 0, 2]),
-            vec!["labels 0 to 1", "found 2"],
+            vec!["labels 0 to 1", "found 2 in row 0"],
+        ),
+        (
+            "huge",
+            x(good),
+            y(&[1, 0, 4_000_000_000]),
+            vec![
+                "labels 0 to 2 in y, for its 3 classes",
+                "4000000000 in row 2",
+            ],
+        ),
+        (
+            "huger",
+            x(good),
+            y(&[1, 0, 5_000_000_000]),
+            vec!["labels 0 to 2", "5000000000 in row 2"],
         ),
         ("negative", x(good), y(&[-1, 0, 1]), vec!["found -1"]),
         ("float", x(good), float, vec!["whole numbers", "f32"]),
@@ -717,5 +945,153 @@ fn tensors_of_samples_are_checked() {
     ] {
         let name = format!("{name}.safetensors");
         refused(load(&name, x, y), &name, &words);
+    }
+}
+
+/// Four steps an epoch down the square of a number, and what the gradients of a step are multiplied by.
+mod training {
+    use super::common::report::Output;
+    use super::common::train::{History, Metrics, Settings, Training, check_resume};
+    use super::{refused, scratch};
+    use candle_core::{DType, Device, Tensor};
+    use candle_nn::{Init, VarMap};
+    use candle_prob::Result;
+    use std::fs;
+
+    const STEPS: usize = 4;
+
+    fn training(epochs: usize, data: &str) -> Training<'static> {
+        Training {
+            name: "model",
+            title: "Model",
+            settings: Settings::from([("data", data.into()), ("width", "3".into())]),
+            epochs,
+            pause_after: None,
+            steps: STEPS,
+            lr: 0.25,
+            warm_up: 0,
+            max_norm: 1.,
+            shown: ("loss", "loss"),
+        }
+    }
+
+    fn run(
+        training: &Training,
+        resume: bool,
+        output: &Output,
+        scale: &dyn Fn(usize, usize) -> f64,
+    ) -> (Result<History>, Vec<f32>) {
+        let vars = VarMap::new();
+        let p = vars.get(3, "p", Init::Const(2.), DType::F32, &Device::Cpu);
+        let p: Tensor = p.unwrap();
+        let history = training.run(&vars, resume, output, |epoch, steps| {
+            let mut last = 0.;
+            for k in 0..STEPS {
+                let loss = (p.sqr()?.sum_all()? * scale(epoch, k))?;
+                if steps.step(&loss)? {
+                    last = f64::from(loss.to_scalar::<f32>()?);
+                }
+            }
+            // An epoch that is said to be bad though its gradients are not.
+            let bad = if scale(epoch, STEPS) == 0. {
+                f64::NAN
+            } else {
+                0.
+            };
+            Ok(Metrics::from([("loss".into(), last + bad)]))
+        });
+        (history, p.to_vec1().unwrap())
+    }
+
+    #[test]
+    fn a_paused_run_goes_on_bit_for_bit() {
+        let whole = Output::create(scratch("training-whole")).unwrap();
+        let parts = Output::create(scratch("training-parts")).unwrap();
+        let one = |_, _| 1.;
+        let (history, expected) = run(&training(4, "a"), false, &whole, &one);
+        let paused = Training {
+            pause_after: Some(1),
+            ..training(4, "a")
+        };
+        assert_eq!(run(&paused, false, &parts, &one).0.unwrap().len(), 1);
+        let (resumed, found) = run(&training(4, "a"), true, &parts, &one);
+        assert_eq!((resumed.unwrap(), found), (history.unwrap(), expected));
+    }
+
+    #[test]
+    fn skipped_steps_are_counted_and_end_a_run_when_they_are_most() {
+        let output = Output::create(scratch("training-skipped")).unwrap();
+        // Of the second epoch two of four, of the third three.
+        let scale = |epoch, k| match (epoch, k) {
+            (1, 0 | 2) | (2, 0..=2) => f64::INFINITY,
+            _ => 1.,
+        };
+        let (history, _) = run(&training(2, "a"), false, &output, &scale);
+        let history = history.unwrap();
+        assert_eq!(history[0]["skipped_steps"], 0.);
+        assert_eq!(history[1]["skipped_steps"], 2.);
+        let (history, _) = run(&training(3, "a"), false, &output, &scale);
+        let words = [
+            "training",
+            "epoch 3",
+            "rate of 0.25",
+            "3 of 4 steps skipped",
+        ];
+        refused(history, "Model", &words);
+    }
+
+    #[test]
+    fn a_lost_epoch_ends_the_run_and_leaves_the_good_checkpoint() {
+        let output = Output::create(scratch("training-lost")).unwrap();
+        let good = Training {
+            pause_after: Some(1),
+            ..training(3, "a")
+        };
+        run(&good, false, &output, &|_, _| 1.).0.unwrap();
+        let path = output.path("model.safetensors");
+        let before = fs::read(&path).unwrap();
+        let lost = |_, k| if k == STEPS { 0. } else { 1. };
+        let (history, _) = run(&training(3, "a"), true, &output, &lost);
+        refused(history, "Model", &["epoch 2", "rate of 0.25", "loss NaN"]);
+        assert_eq!(fs::read(&path).unwrap(), before);
+        // What refuses numbers that are not finite says where; the epoch and the rate are told too.
+        let vars = VarMap::new();
+        vars.get(1, "p", Init::Const(2.), DType::F32, &Device::Cpu)
+            .unwrap();
+        let failed = training(1, "a").run(&vars, false, &output, |_, _| {
+            let nan = Tensor::new(f32::NAN, &Device::Cpu)?;
+            candle_prob::distribution::Normal::new(&nan, &nan)?;
+            Ok(Metrics::new())
+        });
+        refused(failed, "Model", &["epoch 1", "rate of 0.25", "NaN"]);
+        assert_eq!(fs::read(&path).unwrap(), before);
+    }
+
+    #[test]
+    fn a_checkpoint_of_other_settings_is_refused_by_what_differs() {
+        let output = Output::create(scratch("training-settings")).unwrap();
+        let check = |training| check_resume(&[training], true, &output);
+        let file = "model.safetensors";
+        refused(check(training(1, "a")), file, &["--resume", "found none"]);
+        run(&training(1, "a"), false, &output, &|_, _| 1.)
+            .0
+            .unwrap();
+        check(training(1, "a")).unwrap();
+        for refusal in [
+            check(training(1, "b")),
+            run(&training(1, "b"), true, &output, &|_, _| 1.)
+                .0
+                .map(|_| ()),
+        ] {
+            let line = refusal.as_ref().unwrap_err().to_string();
+            assert!(!line.contains("width"), "{line}");
+            refused(refusal, file, &["data built from b", "found a"]);
+        }
+        // One of two has a checkpoint: the other starts anew, with a warning.
+        let other = Training {
+            name: "other",
+            ..training(1, "a")
+        };
+        check_resume(&[other, training(1, "a")], true, &output).unwrap();
     }
 }

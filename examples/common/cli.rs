@@ -1,29 +1,30 @@
 //! The command line: flags all examples share, and errors as one line.
 
-use super::{file_error, report::Output};
+use super::report::{self, Output};
+use super::{exists, file_error, printable};
 use candle_prob::Result;
-use clap::{Args, Parser};
-use std::path::PathBuf;
+use clap::error::{ContextKind, ContextValue};
+use clap::{Args, Parser, ValueEnum};
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+/// Flags of the examples that train.
 #[derive(Debug, Clone, Args)]
 pub struct Common {
-    /// Folder of IDX files (train-images-idx3-ubyte[.gz], ...: MNIST, Fashion-MNIST); without it the digits shipped here
-    #[arg(long, value_name = "FOLDER")]
-    pub data: Option<PathBuf>,
     /// Seed of everything random
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
     /// Passes over the training data
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub epochs: Option<u32>,
-    /// Folder for figures, metrics.json and checkpoints [default: out/NAME]
-    #[arg(long)]
+    /// Folder for figures, metrics.json and checkpoints
+    #[arg(long, value_name = "FOLDER")]
     pub out: Option<PathBuf>,
     /// A run of less than a minute
     #[arg(long)]
     pub quick: bool,
-    /// Continue from the checkpoint in the output folder
+    /// Continue from the checkpoints in the output folder
     #[arg(long)]
     pub resume: bool,
 }
@@ -31,25 +32,16 @@ pub struct Common {
 impl Common {
     /// The output folder, made if need be.
     pub fn output(&self, name: &str) -> Result<Output> {
-        let folder = match &self.out {
-            Some(folder) => folder.clone(),
-            None => PathBuf::from("out").join(name),
-        };
-        if self.resume && !folder.is_dir() {
-            return Err(file_error(&folder, "the folder of an earlier run", "none"));
+        let folder = output_folder(&self.out, name);
+        if self.resume && !exists(&folder)? {
+            let expected = "the folder of an earlier run for --resume";
+            return Err(file_error(&folder, expected, "none"));
         }
-        Output::create(folder)
-    }
-}
-
-impl Common {
-    /// The output folder of an example that draws its data and reads none.
-    pub fn planar_output(&self, name: &str) -> Result<Output> {
-        if let Some(folder) = &self.data {
-            let expected = "no --data: the point sets are drawn, not read";
-            return Err(file_error(folder, expected, "a folder"));
+        let output = Output::create(folder)?;
+        if !self.resume {
+            output.warn_of_earlier("--resume continues it, --out takes another folder")?;
         }
-        self.output(name)
+        Ok(output)
     }
 
     /// The number of epochs asked for, or these: of a whole run and of a quick one.
@@ -59,16 +51,39 @@ impl Common {
     }
 }
 
+/// The folder asked for, or that of the example.
+pub fn output_folder(asked: &Option<PathBuf>, name: &str) -> PathBuf {
+    let own = || Path::new("out").join(name);
+    asked.clone().unwrap_or_else(own)
+}
+
 /// Runs an example: parses its arguments, and turns an error into one line and exit code 1.
 pub fn main<A: Parser>(run: impl FnOnce(A) -> Result<()>) -> ExitCode {
-    let arguments = match A::try_parse() {
+    // Without a handler Ctrl-C leaves the bar's line unfinished; nothing else depends on it.
+    let _ = ctrlc::set_handler(|| report::interrupted());
+    let command = A::command().version(env!("CARGO_PKG_VERSION"));
+    let name = command.get_name().to_string();
+    let command = command.mut_args(|arg| match arg.get_action().takes_values() {
+        // So that what is wrong with -1 is told by the flag's own parser.
+        true => arg.allow_negative_numbers(true),
+        false => arg,
+    });
+    let command = command.mut_arg("out", |arg| {
+        let help = arg.get_help().map_or(String::new(), ToString::to_string);
+        arg.help(format!("{help} [default: out/{name}]"))
+    });
+    let matches = command.try_get_matches();
+    let arguments = match matches.and_then(|matches| A::from_arg_matches(&matches)) {
         Ok(arguments) => arguments,
         Err(error) if !error.use_stderr() => {
-            // --help
-            let _ = error.print();
-            return ExitCode::SUCCESS;
+            // --help and --version
+            let printed = error.print().and_then(|()| std::io::stdout().flush());
+            return match printed {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(_) => ExitCode::FAILURE,
+            };
         }
-        Err(error) => return fail(&first_paragraph(&error.to_string())),
+        Err(error) => return fail(&first_paragraph(&shortened(error).to_string())),
     };
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
@@ -77,8 +92,20 @@ pub fn main<A: Parser>(run: impl FnOnce(A) -> Result<()>) -> ExitCode {
 }
 
 fn fail(line: &str) -> ExitCode {
-    eprintln!("{}", line.replace('\n', " "));
+    report::end_bar();
+    report::tell(&printable(line, report::LONGEST));
     ExitCode::FAILURE
+}
+
+/// Cuts values of the command line, which may be files that a shell put there, so that the message behind them is seen.
+fn shortened(mut error: clap::Error) -> clap::Error {
+    for kind in [ContextKind::InvalidArg, ContextKind::InvalidValue] {
+        if let Some(ContextValue::String(text)) = error.get(kind) {
+            let text = printable(text, 60);
+            error.insert(kind, ContextValue::String(text));
+        }
+    }
+    error
 }
 
 /// clap's message without the usage that follows it.
@@ -109,4 +136,43 @@ pub fn count(text: &str) -> std::result::Result<usize, String> {
         Ok(value) if value > 0 => Ok(value),
         _ => Err("expected a whole number of at least 1".into()),
     }
+}
+
+/// What a value is called on the command line.
+pub fn value_name(value: impl ValueEnum) -> String {
+    let value = value.to_possible_value();
+    value.map_or(String::new(), |value| value.get_name().into())
+}
+
+/// A flag's value and what it usually is.
+#[derive(Clone, Copy)]
+pub struct Size(pub &'static str, pub usize, pub usize);
+
+/// Refuses sizes that together ask for more than the memory that is free: an allocation that fails ends the process, and
+/// one that succeeds may take the machine with it. `bytes` is a rough share for each unit of the sizes' product. Named is the
+/// flag that is furthest from what is usual.
+pub fn check_memory(bytes: f64, sizes: &[Size]) -> Result<()> {
+    let free = free_memory();
+    let asked = sizes.iter().fold(bytes, |all, size| all * size.1 as f64);
+    let excess = |size: &&Size| size.1 as f64 / size.2 as f64;
+    let worst = sizes.iter().max_by(|a, b| excess(a).total_cmp(&excess(b)));
+    let (Some(Size(flag, value, _)), true) = (worst, asked > free) else {
+        return Ok(());
+    };
+    let most = (*value as f64 * free / asked).floor();
+    let gigabytes = free / 1e9;
+    let expected = format!("at most {most}, for {gigabytes:.1} GB of free memory");
+    Err(file_error(Path::new(flag), expected, value))
+}
+
+/// Bytes that are free, where the system tells them as Linux does; otherwise 16 GB.
+fn free_memory() -> f64 {
+    let kilobytes = || -> Option<f64> {
+        let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+        line.trim().trim_end_matches("kB").trim().parse().ok()
+    };
+    kilobytes().map_or(16e9, |kilobytes| kilobytes * 1024.)
 }

@@ -1,14 +1,12 @@
-//! Training on points that are all new, a checkpoint after every epoch.
+//! Training on points that are all new.
 
-use super::cli::{Common, count, positive};
+use super::cli::{Common, Size, check_memory, count, positive};
 use super::file_error;
 use super::report::{self, Output};
+use super::train::{Metrics, Settings, Training, check_resume};
 use candle_core::{DType, Tensor};
 use candle_nn::VarMap;
 use candle_prob::distribution::Distribution;
-use candle_prob::optim::{
-    Adam, AdamConfig, Checkpoint, Optimizer, Schedule, backward, clip_grad_norm_or_skip,
-};
 use candle_prob::{Result, Rng};
 use clap::Args;
 use std::collections::BTreeMap;
@@ -18,7 +16,6 @@ use std::time::Instant;
 const STEPS: usize = 100;
 /// Points on which the likelihood is measured.
 const TEST: usize = 10_000;
-const MAX_NORM: f64 = 10.;
 
 /// How a flow is fitted.
 #[derive(Debug, Clone, Args)]
@@ -26,9 +23,16 @@ pub struct Fit {
     /// Points of a step, all of them new
     #[arg(long, default_value_t = 512, value_parser = count)]
     pub batch: usize,
-    /// Learning rate at the start
+    /// Learning rate at the start; it falls to zero along a half cosine
     #[arg(long, default_value_t = 2e-3, value_parser = positive)]
     pub lr: f64,
+}
+
+impl Fit {
+    /// The flag `--batch`, for [`check_memory`].
+    pub fn size(&self) -> Size {
+        Size("--batch", self.batch, 512)
+    }
 }
 
 /// What a model is fitted to.
@@ -36,7 +40,7 @@ pub struct Data<'a> {
     /// For files and metrics.
     pub name: &'a str,
     /// For people.
-    pub title: &'a str,
+    pub title: &'static str,
     /// So many new points.
     pub draw: &'a dyn Fn(usize, &mut Rng) -> Result<Tensor>,
 }
@@ -54,73 +58,71 @@ pub struct Plan<'a> {
     pub how: &'a Fit,
     /// Of 100 steps each.
     pub epochs: usize,
-    /// What a checkpoint to continue must agree with.
-    pub settings: String,
+    /// Of the model: its name and sizes.
+    pub model: Settings,
     pub common: &'a Common,
     pub output: &'a Output,
 }
 
+impl Plan<'_> {
+    /// All settings but the name of the data.
+    pub fn settings(&self) -> Settings {
+        let mut settings = self.model.clone();
+        settings.extend([
+            ("epochs", self.epochs.to_string()),
+            ("batch", self.how.batch.to_string()),
+            ("lr", format!("{:?}", self.how.lr)),
+            ("seed", self.common.seed.to_string()),
+        ]);
+        settings
+    }
+
+    /// The training on data of this name and title.
+    pub fn training<'a>(&self, name: &'a str, title: &'static str) -> Training<'a> {
+        let mut settings = self.settings();
+        settings.insert("data", name.into());
+        Training {
+            name,
+            title,
+            settings,
+            epochs: self.epochs,
+            pause_after: None,
+            steps: STEPS,
+            lr: self.how.lr,
+            warm_up: 0,
+            max_norm: 10.,
+            shown: ("training_nll_nats", "NLL"),
+        }
+    }
+}
+
 /// Fits the model, whose variables are `vars`.
 pub fn fit<M: Distribution>(data: &Data, model: M, vars: &VarMap, plan: &Plan) -> Result<Run<M>> {
-    let Plan { how, common, .. } = plan;
-    let rng = Rng::new(common.seed).fork(data.name);
-    let adam_config = AdamConfig {
-        lr: how.lr,
-        ..AdamConfig::default()
-    };
-    let mut adam = Adam::new(vars, adam_config)?;
-
-    let path = plan.output.path(&format!("{}.safetensors", data.name));
-    let (batch, lr) = (how.batch, how.lr);
-    let (seed, epochs) = (common.seed, plan.epochs);
-    let settings = &plan.settings;
-    let settings = format!("{settings} epochs {epochs} batch {batch} lr {lr} seed {seed}");
-    let mut done = 0;
-    if common.resume && path.exists() {
-        let notes = Checkpoint::new()
-            .config("run", &settings)
-            .vars("model", vars)
-            .optimizer("adam", &mut adam)
-            .load(&path)?;
-        let count = notes.get("epochs").map_or("", String::as_str).parse();
-        done = count.map_err(|e| file_error(&path, "a number of epochs", e))?;
-    }
-
-    let steps = epochs * STEPS;
-    let schedule = Schedule::Cosine {
-        from: how.lr,
-        to: 0.,
-        steps,
-    };
-    let bar = report::progress(steps as u64, data.title);
-    bar.set_position((done * STEPS) as u64);
+    let rng = Rng::new(plan.common.seed).fork(data.name);
+    let training = plan.training(data.name, data.title);
     let start = Instant::now();
-    for epoch in done..epochs {
+    training.run(vars, plan.common.resume, plan.output, |epoch, steps| {
+        let (mut sum, mut count) = (0., 0.);
         for k in 0..STEPS {
-            let step = epoch * STEPS + k;
-            let mut fresh = rng.fork(&format!("step {step}"));
-            let x = (data.draw)(how.batch, &mut fresh)?;
+            let mut fresh = rng.fork(&format!("step {}", epoch * STEPS + k));
+            let x = (data.draw)(plan.how.batch, &mut fresh)?;
             let loss = model.log_prob(&x)?.mean_all()?.neg()?;
-            let mut gradients = backward(&loss)?;
-            adam.set_learning_rate(schedule.at(step));
-            if clip_grad_norm_or_skip(&mut gradients, vars, MAX_NORM)?.is_some() {
-                adam.step(&gradients)?;
+            if steps.step(&loss)? {
+                sum += f64::from(loss.to_scalar::<f32>()?);
+                count += 1.;
             }
-            bar.inc(1);
         }
-        Checkpoint::new()
-            .vars("model", vars)
-            .optimizer("adam", &mut adam)
-            .config("run", &settings)
-            .note("epochs", epoch + 1)
-            .save(&path)?;
-    }
-    bar.finish_and_clear();
+        Ok(Metrics::from([("training_nll_nats".into(), sum / count)]))
+    })?;
     let seconds = start.elapsed().as_secs_f64();
     let test = (data.draw)(TEST, &mut rng.fork("test"))?;
     let log_prob = model.log_prob(&test)?.to_dtype(DType::F64)?;
     let nll = -log_prob.mean_all()?.to_scalar::<f64>()?;
     let spread = log_prob.var(0)?.to_scalar::<f64>()?;
+    if !nll.is_finite() || !spread.is_finite() {
+        let found = format!("a test NLL of {nll}");
+        return Err(training.diverged(training.epochs, &found));
+    }
     Ok(Run {
         model,
         nll,
@@ -160,13 +162,16 @@ impl Table {
         self.metrics.extend(metrics);
     }
 
-    pub fn write(&self, output: &Output) -> Result<()> {
-        output.metrics(&self.metrics)?;
+    /// Writes and prints what was reached, if anything.
+    pub fn write(&self, output: &Output, settings: &Settings) -> Result<()> {
+        if self.metrics.is_empty() {
+            return Ok(());
+        }
+        output.metrics(&self.metrics, settings)?;
         if !self.rows.is_empty() {
             let header = ["data", "test NLL, nats", "s.e.", "training, s"];
-            report::print(&report::table(&header, &self.rows));
+            report::print(&report::table(&header, &self.rows))?;
         }
-        report::print(&format!("written to {}", output.folder().display()));
-        Ok(())
+        report::print(&format!("written to {}", output.folder().display()))
     }
 }

@@ -1,6 +1,6 @@
 //! IDX files, the format of MNIST and its kin, plain or gzipped.
 
-use super::file_error;
+use super::{exists, file_error};
 use candle_prob::Result;
 use flate2::read::MultiGzDecoder;
 use std::fs::File;
@@ -25,7 +25,7 @@ pub fn locate(folder: &Path, name: &str) -> Result<PathBuf> {
     let plain = folder.join(name);
     let zipped = folder.join(format!("{name}.gz"));
     for path in [&plain, &zipped] {
-        if path.is_file() {
+        if exists(path)? && path.is_file() {
             return Ok(path.clone());
         }
     }

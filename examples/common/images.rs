@@ -1,6 +1,6 @@
 //! Labelled grey images: the digits shipped here, or a folder of IDX files.
 
-use super::{file_error, idx};
+use super::{exists, file_error, hash, idx, printable};
 use candle_core::{DType, Device};
 use candle_prob::Result;
 use std::path::Path;
@@ -12,6 +12,8 @@ const DIGITS: &[u8] = include_bytes!("../data/digits.safetensors");
 
 /// Grey images of one size with a class each.
 pub struct Images {
+    /// For people.
+    pub name: String,
     pub pixels: Vec<u8>,
     pub labels: Vec<u8>,
     pub height: usize,
@@ -39,6 +41,7 @@ impl Images {
         let (x, y) = (tensor("x")?, tensor("y")?);
         let (_, height, width) = x.dims3()?;
         Ok(Images {
+            name: "UCI digits".into(),
             pixels: x.flatten_all()?.to_vec1()?,
             labels: y.to_dtype(DType::U8)?.to_vec1()?,
             height,
@@ -50,9 +53,12 @@ impl Images {
 
     /// `train-*` and `t10k-*` of MNIST, Fashion-MNIST and their kin, one after the other.
     pub fn idx(folder: &Path) -> Result<Self> {
-        if !folder.is_dir() {
+        if !exists(folder)? || !folder.is_dir() {
             return Err(file_error(folder, "a folder of IDX files", "no folder"));
         }
+        // The name of `.` is known to the system alone.
+        let whole = folder.canonicalize().unwrap_or_else(|_| folder.into());
+        let name = whole.file_name().unwrap_or_default().to_string_lossy();
         let (train, mut labels) = idx::pair(folder, "train", CLASSES)?;
         let (test, test_labels) = idx::pair(folder, "t10k", CLASSES)?;
         if (test.height, test.width) != (train.height, train.width) {
@@ -69,6 +75,7 @@ impl Images {
         pixels.extend(test.pixels);
         labels.extend(test_labels);
         Ok(Images {
+            name: printable(&name, 40),
             pixels,
             labels,
             height: train.height,
@@ -80,6 +87,13 @@ impl Images {
 
     pub fn len(&self) -> usize {
         self.labels.len()
+    }
+
+    /// A hash of all that the set holds: one that was moved is the same, another one in its place is not.
+    pub fn hash(&self) -> String {
+        let own_split = self.own_split.unwrap_or(0);
+        let sizes = [self.len(), self.height, self.width, own_split];
+        hash(&sizes, [self.labels.as_slice(), &self.pixels])
     }
 
     /// The rows of one image.

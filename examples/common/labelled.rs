@@ -1,80 +1,137 @@
 //! Labelled samples in rows: the leukemia matrix shipped here, safetensors or CSV files; stratified splits of them.
 
-use super::file_error;
+use super::{file_error, hash, printable};
 use candle_core::{DType, Device, Tensor};
-use candle_prob::{Result, Rng};
-use std::collections::{BTreeSet, HashMap};
-use std::path::Path;
+use candle_prob::{Error, Result, Rng};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
 
 const LEUKEMIA: &[u8] = include_bytes!("../data/leukemia.safetensors");
 
 #[derive(Debug)]
 pub struct Labelled {
+    pub path: PathBuf,
+    /// The file's name without its ending.
     pub name: String,
-    /// `[N, d]`, f32, all finite.
+    /// `[N, d]`, f32, all finite, none constant.
     pub x: Tensor,
     /// From 0 to C - 1, every class at least once.
     pub labels: Vec<u32>,
     pub classes: usize,
+    /// Where each feature is in the file, counted from 0 and without the label.
+    pub numbers: Vec<usize>,
     /// Names of the features, where the file has them.
     pub names: Option<Vec<String>>,
+    /// What was read otherwise than the file has it.
+    pub warnings: Vec<String>,
+}
+
+/// Whether the first line of a CSV file names the columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Header {
+    /// It does, even where names are numbers
+    Yes,
+    /// It is a sample: columns are called 1, 2, ...
+    No,
 }
 
 impl Labelled {
     /// A `.safetensors` file of `x` [N, d] and `y` [N], a `.csv` file whose column `label`, or last one, is the label, or
     /// the leukemia matrix.
-    pub fn load(path: Option<&Path>, label: Option<&str>) -> Result<Self> {
-        let shipped = Path::new("leukemia.safetensors");
-        let at = path.unwrap_or(shipped);
-        let is_csv = at.extension().is_some_and(|end| end == "csv");
+    pub fn load(path: Option<&Path>, label: Option<&str>, header: Option<Header>) -> Result<Self> {
+        let at = path.unwrap_or(Path::new("leukemia.safetensors"));
+        let ending = at.extension().unwrap_or_default().to_ascii_lowercase();
+        let is_csv = ending == "csv";
         if let (Some(label), false) = (label, is_csv) {
             let found = format!("--label {label}");
             return Err(file_error(at, "a .csv file where --label is given", found));
         }
-        if path.is_none() {
-            return tensors(
+        if header.is_some() && !is_csv {
+            return Err(file_error(
                 at,
-                candle_core::safetensors::load_buffer(LEUKEMIA, &Device::Cpu),
-            );
+                "a .csv file where --header is given",
+                "--header",
+            ));
         }
-        match at.extension().and_then(|end| end.to_str()) {
-            Some("csv") => table(at, label),
-            Some("safetensors") => tensors(at, candle_core::safetensors::load(at, &Device::Cpu)),
-            _ => Err(file_error(at, "a .safetensors or .csv file", "neither")),
+        match path {
+            None => tensors(at, LEUKEMIA),
+            Some(path) if is_csv => table(path, label, header),
+            Some(path) if ending == "safetensors" => {
+                let bytes = std::fs::read(path);
+                tensors(
+                    path,
+                    &bytes.map_err(|e| file_error(path, "a readable file", e))?,
+                )
+            }
+            Some(path) => Err(file_error(path, "a .safetensors or .csv file", "neither")),
         }
     }
 
-    fn new(path: &Path, x: Tensor, labels: Vec<u32>, names: Option<Vec<String>>) -> Result<Self> {
-        let (samples, features) = x.dims2()?;
-        if samples != labels.len() || features == 0 {
-            let expected = "a label for each sample, and a feature or more";
-            let found = format!("{samples} x {features} and {} labels", labels.len());
-            return Err(file_error(path, expected, found));
-        }
-        for (n, row) in x.to_vec2::<f32>()?.iter().enumerate() {
-            if let Some(i) = row.iter().position(|x| !x.is_finite()) {
-                let found = format!("{} in row {n}, column {i}, counted from 0", row[i]);
-                return Err(file_error(path, "finite numbers", found));
-            }
-        }
-        let present: BTreeSet<u32> = labels.iter().copied().collect();
-        let classes = present.len();
+    /// The values are those of `samples` rows.
+    fn new(
+        path: &Path,
+        values: Values,
+        labels: Vec<u32>,
+        names: Option<Vec<String>>,
+    ) -> Result<Self> {
+        let (samples, features) = (labels.len(), values.columns);
+        let x = Tensor::from_vec(values.values, (samples, features), &Device::Cpu)?;
+        let classes = labels.iter().collect::<BTreeSet<_>>().len();
         if classes < 2 {
-            let found = format!("{classes}");
-            return Err(file_error(path, "labels of two classes or more", found));
+            return Err(file_error(path, "labels of two classes or more", classes));
         }
-        if let Some((_, label)) = (0u32..).zip(&present).find(|(k, label)| k != *label) {
-            let expected = format!("labels 0 to {}, each of them", classes - 1);
-            return Err(file_error(path, expected, label));
+        // Features that are the same in every sample tell nothing, and some methods would rank them.
+        let varying = x
+            .broadcast_ne(&x.narrow(0, 0, 1)?)?
+            .max(0)?
+            .to_vec1::<u8>()?;
+        let (kept, constant): (Vec<usize>, Vec<usize>) =
+            (0..features).partition(|i| varying[*i] == 1);
+        if kept.is_empty() {
+            let found = format!("{features} constant ones");
+            return Err(file_error(path, "a feature that varies, or more", found));
         }
-        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        let name = |i: &usize| {
+            names
+                .as_ref()
+                .map_or(i.to_string(), |names| names[*i].clone())
+        };
+        let mut warnings = values.rounded.into_values().collect::<Vec<_>>();
+        let mut x = x;
+        if !constant.is_empty() {
+            let columns: Vec<u32> = kept.iter().map(|i| *i as u32).collect();
+            x = x.index_select(&Tensor::new(columns, &Device::Cpu)?, 1)?;
+            let some: Vec<String> = constant.iter().take(5).map(name).collect();
+            let more = if constant.len() > 5 { ", ..." } else { "" };
+            warnings.push(format!(
+                "{}: {} constant features are left out: {}{more}",
+                path.display(),
+                constant.len(),
+                some.join(", "),
+            ));
+        }
+        let names = names
+            .as_ref()
+            .map(|names| kept.iter().map(|i| names[*i].clone()).collect());
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         Ok(Labelled {
-            name: name.into_owned(),
+            path: path.into(),
+            name: printable(&stem, 40),
             x,
             labels,
             classes,
+            numbers: kept,
             names,
+            warnings,
         })
+    }
+
+    /// A hash of all values and labels.
+    pub fn hash(&self) -> Result<String> {
+        let values = self.x.flatten_all()?.to_vec1::<f32>()?;
+        let values: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+        let labels: Vec<u8> = self.labels.iter().flat_map(|y| y.to_le_bytes()).collect();
+        Ok(hash(self.x.dims(), [values.as_slice(), &labels]))
     }
 
     /// Training and test samples: of each class a third, rounded down, tests.
@@ -95,7 +152,7 @@ impl Labelled {
         }
         if test.is_empty() {
             let expected = "three samples or more of some class";
-            return Err(file_error(Path::new(&self.name), expected, "fewer"));
+            return Err(file_error(&self.path, expected, "fewer"));
         }
         train.sort();
         test.sort();
@@ -103,8 +160,56 @@ impl Labelled {
     }
 }
 
-fn tensors(path: &Path, read: candle_core::Result<HashMap<String, Tensor>>) -> Result<Labelled> {
-    let tensors = read.map_err(|e| file_error(path, "a readable safetensors file", e))?;
+/// Numbers of a file on their way to f32.
+struct Values {
+    values: Vec<f32>,
+    columns: usize,
+    /// A warning for each column of whole numbers that f32 cannot hold.
+    rounded: BTreeMap<usize, String>,
+}
+
+impl Values {
+    fn new(columns: usize) -> Self {
+        Values {
+            values: vec![],
+            columns,
+            rounded: BTreeMap::new(),
+        }
+    }
+
+    /// `place` says where the value is, and `text` what is written there.
+    fn push(
+        &mut self,
+        path: &Path,
+        value: f64,
+        place: &dyn Fn() -> String,
+        text: &dyn Fn() -> String,
+    ) -> Result<()> {
+        let single = value as f32;
+        if !single.is_finite() {
+            let expected = format!("a finite number of single precision in {}", place());
+            return Err(file_error(path, expected, text()));
+        }
+        if value.fract() == 0. && f64::from(single) != value {
+            let column = self.values.len() % self.columns;
+            self.rounded.entry(column).or_insert_with(|| {
+                let (path, place, text) = (path.display(), place(), text());
+                format!("{path}: {text} in {place} is read as {single}: single precision holds whole numbers to 16777216")
+            });
+        }
+        self.values.push(single);
+        Ok(())
+    }
+}
+
+fn tensors(path: &Path, bytes: &[u8]) -> Result<Labelled> {
+    let tensors = candle_core::safetensors::load_buffer(bytes, &Device::Cpu).map_err(|_| {
+        file_error(
+            path,
+            "a readable safetensors file",
+            "other or damaged contents",
+        )
+    })?;
     let tensor = |name: &str, rank: usize| match tensors.get(name) {
         Some(t) if t.rank() == rank => Ok(t),
         Some(t) => {
@@ -114,63 +219,186 @@ fn tensors(path: &Path, read: candle_core::Result<HashMap<String, Tensor>>) -> R
         None => Err(file_error(path, format!("a tensor {name}"), "none")),
     };
     let (x, y) = (tensor("x", 2)?, tensor("y", 1)?);
+    let (samples, features) = x.dims2()?;
+    if samples != y.elem_count() || features == 0 || samples == 0 {
+        let expected = "a label for each sample, and a feature or more";
+        let found = format!("{samples} x {features} and {} labels", y.elem_count());
+        return Err(file_error(path, expected, found));
+    }
     if !y.dtype().is_int() {
         return Err(file_error(path, "whole numbers in y", y.dtype().as_str()));
     }
-    let label = |y: i64| u32::try_from(y).map_err(|_| file_error(path, "labels from 0 on", y));
-    let labels = y.to_dtype(DType::I64)?.to_vec1::<i64>()?;
-    let labels = labels.into_iter().map(label).collect::<Result<_>>()?;
-    Labelled::new(path, x.to_dtype(DType::F32)?, labels, None)
+    let dtype = |_| file_error(path, "numbers in x", x.dtype().as_str());
+    let wide = x.to_dtype(DType::F64).map_err(dtype)?.flatten_all()?;
+    let mut values = Values::new(features);
+    for (k, value) in wide.to_vec1::<f64>()?.into_iter().enumerate() {
+        let (row, column) = (k / features, k % features);
+        let place = || format!("row {row}, column {column} of x, counted from 0");
+        values.push(path, value, &place, &|| value.to_string())?;
+    }
+    let all = y.to_dtype(DType::I64)?.to_vec1::<i64>()?;
+    let classes = all.iter().collect::<BTreeSet<_>>().len();
+    let labels = all.iter().enumerate().map(|(row, label)| {
+        let right = u32::try_from(*label).ok();
+        right.filter(|y| (*y as usize) < classes).ok_or_else(|| {
+            let expected = format!(
+                "labels 0 to {} in y, for its {classes} classes",
+                classes - 1
+            );
+            file_error(
+                path,
+                expected,
+                format!("{label} in row {row}, counted from 0"),
+            )
+        })
+    });
+    let labels = labels.collect::<Result<_>>()?;
+    Labelled::new(path, values, labels, None)
 }
 
-/// The first line names the columns. Labels may be any texts; classes are in the order of these.
-fn table(path: &Path, label: Option<&str>) -> Result<Labelled> {
-    let unreadable = |e: csv::Error| file_error(path, "a readable CSV file", e);
-    let mut reader = csv::ReaderBuilder::new()
+/// The first line names the columns, unless `header` says otherwise. Labels may be any texts; those that are numbers are
+/// compared as numbers, and classes are in the order of these and then of texts.
+fn table(path: &Path, label: Option<&str>, header: Option<Header>) -> Result<Labelled> {
+    let unreadable = |e: csv::Error| match e.kind() {
+        csv::ErrorKind::Utf8 {
+            pos: Some(at),
+            err: fault,
+        } => {
+            let (line, column) = (at.line(), fault.field() + 1);
+            let expected = format!("UTF-8 in line {line}, column {column}");
+            file_error(path, expected, "other bytes")
+        }
+        _ => file_error(path, "a readable CSV file", e),
+    };
+    let reader = csv::ReaderBuilder::new()
+        .has_headers(false)
         .flexible(true)
         .trim(csv::Trim::All)
         .from_path(path)
         .map_err(unreadable)?;
-    let header = reader.headers().map_err(unreadable)?.clone();
-    if header.len() < 2 || header.iter().all(|name| name.parse::<f64>().is_ok()) {
-        let expected = "a first line that names two columns or more";
-        let found: Vec<&str> = header.iter().take(3).collect();
-        return Err(file_error(path, expected, found.join(",")));
-    }
-    let target = match label {
-        None => header.len() - 1,
-        Some(label) => header
-            .iter()
-            .position(|name| name == label)
-            .ok_or_else(|| file_error(path, format!("a column {label}"), "none"))?,
-    };
-    let (mut values, mut texts) = (vec![], vec![]);
-    for record in reader.records() {
+    let mut records = reader.into_records().map(|record| {
         let record = record.map_err(unreadable)?;
         let line = record.position().map_or(0, |at| at.line());
-        if record.len() != header.len() {
-            let expected = format!("{} fields in line {line}", header.len());
+        // A quote that nobody closes swallows the lines behind it without a word.
+        if let Some(field) = record.iter().find(|field| field.contains(['\n', '\r'])) {
+            let expected = format!("a closing quote in line {line}, where one opens");
+            return Err(file_error(path, expected, cell(field)));
+        }
+        Ok((line, record))
+    });
+    let first = records.next().transpose()?;
+    let (first_line, first) = first.unwrap_or_default();
+    let columns = first.len();
+    if columns < 2 {
+        let expected = "a first line that names two columns or more";
+        return Err(file_error(path, expected, cell(first.get(0).unwrap_or(""))));
+    }
+    let target = |names: &[String]| match label {
+        None => Ok(columns - 1),
+        Some(label) => names.iter().position(|name| name == label).ok_or_else(|| {
+            let all: Vec<String> = names.iter().map(|name| printable(name, CELL)).collect();
+            file_error(
+                path,
+                format!("a column {label} for --label"),
+                all.join(", "),
+            )
+        }),
+    };
+    let (names, target) = match header {
+        Some(Header::No) => {
+            let names: Vec<String> = (1..=columns).map(|k| k.to_string()).collect();
+            let target = target(&names)?;
+            (names, target)
+        }
+        _ => {
+            let names: Vec<String> = first.iter().map(str::to_string).collect();
+            if header.is_none() && names.iter().any(|name| name.parse::<f64>().is_ok()) {
+                let expected = "a first line that names the columns (pass --header no if it is a sample, \
+                                --header yes if its numbers are names)";
+                return Err(file_error(path, expected, cell(&names.join(","))));
+            }
+            check_names(path, first_line, &names)?;
+            let target = target(&names)?;
+            (names, target)
+        }
+    };
+    let sample = (header == Some(Header::No)).then_some(Ok((first_line, first)));
+    let (mut values, mut texts) = (Values::new(columns - 1), vec![]);
+    for record in sample.into_iter().chain(records) {
+        let (line, record) = record?;
+        if record.len() != columns {
+            let expected = format!("{columns} fields in line {line}");
             return Err(file_error(path, expected, record.len()));
         }
-        for (k, field) in record.iter().enumerate() {
-            if k == target {
-                texts.push(field.to_string());
+        for (field, name) in record.iter().zip(&names) {
+            let place = || format!("line {line}, column {}", printable(name, CELL));
+            if *name == names[target] {
+                let missing = ["", "na", "n/a", "nan", "null"];
+                if missing.contains(&field.to_ascii_lowercase().as_str()) {
+                    return Err(file_error(
+                        path,
+                        format!("a label in {}", place()),
+                        cell(field),
+                    ));
+                }
+                texts.push(label_of(field));
                 continue;
             }
-            match field.parse::<f32>() {
-                Ok(value) if value.is_finite() => values.push(value),
-                _ => {
-                    let expected = format!("a finite number in line {line}, {}", &header[k]);
-                    return Err(file_error(path, expected, format!("`{field}`")));
-                }
-            }
+            let value = field.parse().unwrap_or(f64::NAN);
+            values.push(path, value, &place, &|| cell(field))?;
         }
     }
-    let classes: BTreeSet<&String> = texts.iter().collect();
+    let mut classes: Vec<&String> = texts.iter().collect();
+    let number = |text: &String| text.parse().unwrap_or(f64::INFINITY);
+    classes.sort_by(|a, b| number(a).total_cmp(&number(b)).then(a.cmp(b)));
+    classes.dedup();
     let number: HashMap<&String, u32> = classes.into_iter().zip(0..).collect();
     let labels = texts.iter().map(|text| number[text]).collect();
-    let names = header.iter().enumerate().filter(|(k, _)| *k != target);
-    let names: Vec<String> = names.map(|(_, name)| name.to_string()).collect();
-    let x = Tensor::from_vec(values, (texts.len(), names.len()), &Device::Cpu)?;
-    Labelled::new(path, x, labels, Some(names))
+    let mut names = names;
+    names.remove(target);
+    Labelled::new(path, values, labels, Some(names))
+}
+
+/// Columns are known by their names: each has one of its own.
+fn check_names(path: &Path, line: u64, names: &[String]) -> Result<()> {
+    let mut seen = HashMap::new();
+    for (name, number) in names.iter().zip(1..) {
+        if name.is_empty() {
+            let expected = format!(
+                "a name for every column in line {line} (an index is no feature: leave it out)"
+            );
+            return Err(file_error(
+                path,
+                expected,
+                format!("none for column {number}"),
+            ));
+        }
+        if let Some(first) = seen.insert(name, number) {
+            let found = format!("{} for columns {first} and {number}", cell(name));
+            return Err(file_error(
+                path,
+                format!("distinct names in line {line}"),
+                found,
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// 1, 1.0 and 01 are one label.
+fn label_of(text: &str) -> String {
+    // Beyond 2^53 a whole number has no f64 of its own.
+    match (text.parse::<i64>(), text.parse::<f64>()) {
+        (Ok(whole), _) => whole.to_string(),
+        // Of -0 and 0 one is enough.
+        (_, Ok(number)) if number.is_finite() => (number + 0.).to_string(),
+        _ => text.into(),
+    }
+}
+
+/// Characters of a cell in a message.
+const CELL: usize = 40;
+
+fn cell(text: &str) -> String {
+    format!("`{}`", printable(text, CELL))
 }

@@ -175,7 +175,7 @@ impl Pool {
 }
 
 /// The paper's canvases for 28 x 28 sources, and slots half as wide again as the source for others.
-fn canvas(images: &Images, digits: usize) -> (usize, usize) {
+pub fn canvas(images: &Images, digits: usize) -> (usize, usize) {
     match (images.height, images.width, digits) {
         (28, 28, 2) => (64, 64),
         (28, 28, 3) => (84, 84),

@@ -9,9 +9,10 @@ mod studies;
 
 use candle_prob::{Result, Rng};
 use clap::Parser;
-use common::cli;
-use common::labelled::Labelled;
-use common::report::Output;
+use common::cli::{self, Size, check_memory, value_name};
+use common::labelled::{Header, Labelled};
+use common::report::{Failures, Output, print, warn};
+use common::train::Settings;
 use evaluate::{Classifier, Trial};
 use methods::Method;
 use std::path::PathBuf;
@@ -33,21 +34,26 @@ pub struct Arguments {
     /// The column of a .csv file that is the label [default: the last]
     #[arg(long, value_name = "NAME")]
     label: Option<String>,
+    /// Whether the first line of a .csv file names the columns [default: yes; a number among the names is refused]
+    #[arg(long, value_enum)]
+    header: Option<Header>,
+    /// What selects
     #[arg(long, value_enum, default_value_t = Method::L20)]
     method: Method,
+    /// What judges the selection
     #[arg(long, value_enum, default_value_t = Judge::Both)]
     classifier: Judge,
     /// Nearest neighbours of the classifier knn
     #[arg(long, default_value_t = 5, value_parser = cli::count)]
     neighbours: usize,
-    /// Splits into training and test samples [default: 10]
+    /// Splits into training and test samples [default: 10, with --quick 3]
     #[arg(long, value_parser = cli::count)]
     trials: Option<usize>,
     /// Seed of the splits
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Folder for figures, metrics.json and selected.csv [default: out/feature_selection]
-    #[arg(long)]
+    /// Folder for figures, metrics.json and selected.csv
+    #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
     /// A run of seconds: three trials, one lambda
     #[arg(long)]
@@ -77,33 +83,67 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<()> {
-    let data = Labelled::load(arguments.data.as_deref(), arguments.label.as_deref())?;
-    let trials = arguments
-        .trials
-        .unwrap_or(if arguments.quick { 3 } else { 10 });
+    let output = Output::create(cli::output_folder(&arguments.out, "feature_selection"))?;
+    output.warn_of_earlier("--out takes another folder")?;
+    let data = Labelled::load(
+        arguments.data.as_deref(),
+        arguments.label.as_deref(),
+        arguments.header,
+    )?;
+    data.warnings.iter().for_each(|warning| warn(warning));
+    let (samples, features) = data.x.dims2()?;
+    let quick = if arguments.quick { 3 } else { 10 };
+    let trials = arguments.trials.unwrap_or(quick);
+    // A trial has its own copy of the samples.
+    check_memory(
+        (4 * samples * features) as f64,
+        &[Size("--trials", trials, 10)],
+    )?;
+    let settings = settings(&arguments, &data, trials)?;
     let rng = Rng::new(arguments.seed);
     let trials: Vec<Trial> = (0..trials)
         .map(|k| Trial::new(&data, &rng.fork(&format!("trial {k}"))))
         .collect::<Result<_>>()?;
-    let folder = arguments.out.clone();
-    let output = Output::create(folder.unwrap_or_else(|| "out/feature_selection".into()))?;
-    let (samples, features) = data.x.dims2()?;
-    common::report::print(&format!(
+    print(&format!(
         "{}: {samples} samples of {features} features in {} classes, {} of them for training",
         data.name,
         data.classes,
         trials[0].training(),
-    ));
+    ))?;
     let classifiers = arguments.classifiers();
     let all = evaluate::without_selection(&trials, &classifiers)?;
-    let mut results = vec![];
+    let (mut results, mut failures) = (vec![], Failures::default());
     for method in arguments.method.each() {
-        let result = evaluate::judge(method, &trials, &classifiers, arguments.quick)?;
-        results.push(result);
+        let result = evaluate::judge(method, &trials, &classifiers, arguments.quick);
+        results.extend(failures.keep(result));
     }
     // Of the algorithms for the l2,0 norm.
     let studied = results.iter().any(|result| result.method == Method::L20);
     let studies = studied.then(|| studies::run(&data, &trials, classifiers[0], arguments.quick));
-    let studies = studies.transpose()?;
-    report::write(&output, &data, &classifiers, &all, &results, &studies)
+    let studies = studies.and_then(|studies| failures.keep(studies));
+    if !results.is_empty() {
+        let report = report::Report {
+            output: &output,
+            data: &data,
+            classifiers: &classifiers,
+            all: &all,
+            outcomes: &results,
+            studies: &studies,
+        };
+        report.write(&settings, &mut failures)?;
+    }
+    failures.end(&output)
+}
+
+/// What decides the results.
+fn settings(arguments: &Arguments, data: &Labelled, trials: usize) -> Result<Settings> {
+    Ok(Settings::from([
+        ("data", data.hash()?),
+        ("method", value_name(arguments.method)),
+        ("classifier", value_name(arguments.classifier)),
+        ("neighbours", arguments.neighbours.to_string()),
+        ("trials", trials.to_string()),
+        ("seed", arguments.seed.to_string()),
+        ("quick", arguments.quick.to_string()),
+    ]))
 }

@@ -1,53 +1,66 @@
 //! Table, metrics, selected features and figures.
 
-use crate::common::file_error;
+use crate::common::cli::value_name;
 use crate::common::labelled::Labelled;
 use crate::common::plot::{self, Curve, Panel};
-use crate::common::report::{Output, print, table, write_whole};
+use crate::common::report::{Failures, Output, print, table, write_whole};
+use crate::common::train::Settings;
+use crate::common::{file_error, printable};
 use crate::evaluate::{Best, Classifier, Outcome};
 use crate::methods::Method;
 use crate::studies::{Line, Point, Studies};
 use candle_core::Tensor;
 use candle_prob::Result;
 use candle_prob::select::{Preparation, Problem, Ranking};
-use clap::ValueEnum;
 use std::collections::BTreeMap;
 
 const LAMBDA: &str = "log10 of lambda";
 
-pub fn write(
-    output: &Output,
-    data: &Labelled,
-    classifiers: &[Classifier],
-    all: &[[f64; 2]],
-    outcomes: &[Outcome],
-    studies: &Option<Studies>,
-) -> Result<()> {
-    let best = |outcome: &Outcome| (0..classifiers.len()).map(|c| outcome.best(c)).collect();
-    let bests: Vec<Vec<Best>> = outcomes.iter().map(best).collect();
-    let rankings = rankings(data, outcomes, &bests)?;
-    output.metrics(&metrics(classifiers, all, outcomes, &bests))?;
-    selected(output, data, outcomes, &bests, &rankings)?;
-    figures(output, data, classifiers, outcomes, &bests, studies)?;
-    print(&format!(
-        "\n{}",
-        leading(data, outcomes, &bests, &rankings)?
-    ));
-    let rows = rows(all, outcomes, &bests);
-    let mut header = vec!["mean \u{b1} s.d. in %"];
-    let titles: Vec<String> = classifiers.iter().map(|c| c.title()).collect();
-    for title in &titles {
-        header.extend([title, "features"]);
-    }
-    header.push("s per fit");
-    let text = table(&header, &rows);
-    print(&format!("{text}\nwritten to {}", output.folder().display()));
-    Ok(())
+/// What came of all methods.
+pub struct Report<'a> {
+    pub output: &'a Output,
+    pub data: &'a Labelled,
+    pub classifiers: &'a [Classifier],
+    /// Accuracies with all features.
+    pub all: &'a [[f64; 2]],
+    pub outcomes: &'a [Outcome],
+    pub studies: &'a Option<Studies>,
 }
 
-fn name(method: Method) -> String {
-    let value = method.to_possible_value();
-    value.map_or(String::new(), |value| value.get_name().to_string())
+impl Report<'_> {
+    pub fn write(&self, settings: &Settings, failures: &mut Failures) -> Result<()> {
+        let Report {
+            output,
+            data,
+            classifiers,
+            all,
+            outcomes,
+            studies,
+        } = *self;
+        let best = |outcome: &Outcome| (0..classifiers.len()).map(|c| outcome.best(c)).collect();
+        let bests: Vec<Vec<Best>> = outcomes.iter().map(best).collect();
+        let rankings = rankings(data, outcomes, &bests)?;
+        output.metrics(&metrics(classifiers, all, outcomes, &bests), settings)?;
+        selected(output, data, outcomes, &bests, &rankings)?;
+        figures(self, &bests, failures);
+        if let Some(studies) = studies {
+            let accuracy = format!("accuracy, {}", classifiers[0].title());
+            study(output, &data.name, &accuracy, studies, failures);
+        }
+        print(&format!(
+            "\n{}",
+            leading(data, outcomes, &bests, &rankings)?
+        ))?;
+        let rows = rows(all, outcomes, &bests);
+        let mut header = vec!["mean \u{b1} s.d. in %"];
+        let titles: Vec<String> = classifiers.iter().map(|c| c.title()).collect();
+        for title in &titles {
+            header.extend([title, "features"]);
+        }
+        header.push("s per fit");
+        let text = table(&header, &rows);
+        print(&format!("{text}\nwritten to {}", output.folder().display()))
+    }
 }
 
 fn percent(mean: f64, deviation: f64) -> String {
@@ -101,7 +114,7 @@ fn metrics(
             }
         }
         for (key, value) in own {
-            metrics.insert(format!("{}.{key}", name(outcome.method)), value);
+            metrics.insert(format!("{}.{key}", value_name(outcome.method)), value);
             if m == 0 {
                 metrics.insert(key, value);
             }
@@ -120,9 +133,12 @@ fn rankings(data: &Labelled, outcomes: &[Outcome], bests: &[Vec<Best>]) -> Resul
     outcomes.iter().zip(bests).map(rank).collect()
 }
 
-fn feature(data: &Labelled, number: usize) -> String {
+/// The name of a column of x, or its number in the file.
+fn feature(data: &Labelled, column: usize) -> String {
     let names = data.names.as_ref();
-    names.map_or(number.to_string(), |names| names[number].clone())
+    names.map_or(data.numbers[column].to_string(), |names| {
+        names[column].clone()
+    })
 }
 
 /// The ten features that lead each ranking, and whether some of the selected ones are nearly equal.
@@ -138,12 +154,12 @@ fn leading(
     let mut text = String::new();
     for ((outcome, bests), ranking) in outcomes.iter().zip(bests).zip(rankings) {
         let top = ranking.order().iter().take(10);
-        let top: Vec<String> = top.map(|i| feature(data, *i)).collect();
+        let top: Vec<String> = top.map(|i| printable(&feature(data, *i), 40)).collect();
         text += &format!("{}: {}, ...\n", outcome.method.title(), top.join(", "));
         let number = bests[0].features;
         let pairs = problem.correlated(ranking.top(number)?, EQUAL)?;
         if let Some(closest) = pairs.first() {
-            let [a, b] = closest.features.map(|i| feature(data, i));
+            let [a, b] = closest.features.map(|i| printable(&feature(data, i), 40));
             let correlation = closest.correlation;
             text += &format!(
                 "  pairs of its {number} features with correlations beyond {EQUAL}: {}, the closest {a} and {b} \
@@ -169,13 +185,13 @@ fn selected(
         let header = ["method", "rank", "feature", "name", "score"];
         writer.write_record(header).map_err(failed)?;
         for ((outcome, bests), ranking) in outcomes.iter().zip(bests).zip(rankings) {
-            for (rank, number) in ranking.top(bests[0].features)?.iter().enumerate() {
+            for (rank, column) in ranking.top(bests[0].features)?.iter().enumerate() {
                 let record = [
-                    name(outcome.method),
+                    value_name(outcome.method),
                     (rank + 1).to_string(),
-                    number.to_string(),
-                    feature(data, *number),
-                    ranking.scores()[*number].to_string(),
+                    data.numbers[*column].to_string(),
+                    feature(data, *column),
+                    ranking.scores()[*column].to_string(),
                 ];
                 writer.write_record(record).map_err(failed)?;
             }
@@ -186,24 +202,23 @@ fn selected(
     })
 }
 
-fn figures(
-    output: &Output,
-    data: &Labelled,
-    classifiers: &[Classifier],
-    outcomes: &[Outcome],
-    bests: &[Vec<Best>],
-    studies: &Option<Studies>,
-) -> Result<()> {
+fn figures(report: &Report, bests: &[Vec<Best>], failures: &mut Failures) {
+    let (outcomes, classifiers) = (report.outcomes, report.classifiers);
+    let path = |name: &str| report.output.path(name);
     let accuracy = |c: usize| format!("accuracy, {}", classifiers[c].title());
     let each = || 0..classifiers.len();
-    let title = |what: &str| format!("{}: {what}", data.name);
+    let title = |what: &str| format!("{}: {what}", report.data.name);
     let by_number = |c: usize| {
         let lines = outcomes.iter().zip(bests);
         let lines = lines.map(|(o, bests)| (o.method.title().into(), bests[c].curve.clone()));
         panel("number of features", &accuracy(c), lines.collect())
     };
     let panels: Vec<Panel> = each().map(by_number).collect();
-    plot::curves(&output.path("accuracy.png"), &title("accuracy"), &panels)?;
+    failures.keep(plot::curves(
+        &path("accuracy.png"),
+        &title("accuracy"),
+        &panels,
+    ));
     // With a single lambda there is nothing to compare.
     let l20 = outcomes
         .iter()
@@ -212,30 +227,19 @@ fn figures(
         let panels: Vec<Panel> = each()
             .map(|c| panel(LAMBDA, &accuracy(c), by_lambda(l20, c)))
             .collect();
-        let path = output.path("lambda.png");
-        plot::curves(&path, &title("AHIHT, number of features"), &panels)?;
-    }
-    if let Some(studies) = studies {
-        study(output, &title, &accuracy(0), studies)?;
+        let title = title("AHIHT, number of features");
+        failures.keep(plot::curves(&path("lambda.png"), &title, &panels));
     }
     let seconds = outcomes
         .iter()
         .map(|o| (o.method.title().into(), o.seconds_per_fit));
     let bars: Vec<(String, f64)> = seconds.collect();
-    plot::bars(
-        &output.path("time.png"),
-        &title("time"),
-        "seconds per fit",
-        &bars,
-    )
+    let path = path("time.png");
+    failures.keep(plot::bars(&path, &title("time"), "seconds per fit", &bars));
 }
 
-fn study(
-    output: &Output,
-    title: &dyn Fn(&str) -> String,
-    accuracy: &str,
-    studies: &Studies,
-) -> Result<()> {
+fn study(output: &Output, name: &str, accuracy: &str, studies: &Studies, failures: &mut Failures) {
+    let title = |what: &str| format!("{name}: {what}");
     for (file, what, lines) in [
         ("initialization.png", "starts of AHIHT", &studies.starts),
         ("hiht.png", "AHIHT and HIHT", &studies.algorithms),
@@ -250,7 +254,7 @@ fn study(
             panel(LAMBDA, accuracy, lines(|line| &line.accuracies)),
             panel(LAMBDA, "features selected", lines(|line| &line.supports)),
         ];
-        plot::curves(&output.path(file), &title(what), &panels)?;
+        failures.keep(plot::curves(&output.path(file), &title(what), &panels));
     }
     // Functions that are not to be compared: a panel for each, and a colour for each line of all of them.
     let mut colour = 0;
@@ -267,7 +271,8 @@ fn study(
         panel
     });
     let panels: Vec<Panel> = panels.collect();
-    plot::curves(&output.path("objective.png"), &title("objective"), &panels)
+    let path = output.path("objective.png");
+    failures.keep(plot::curves(&path, &title("objective"), &panels));
 }
 
 /// A line for each of five numbers of features.

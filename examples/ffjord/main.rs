@@ -10,9 +10,11 @@ use candle_prob::dynamics::Solver;
 use candle_prob::flow::{FfjordConfig, ffjord};
 use candle_prob::{Result, Rng, init};
 use clap::Parser;
-use common::cli::{Common, count};
+use common::cli::{Common, Size, check_memory, count};
 use common::fit::{Fit, Plan, Table};
 use common::planar::{Set, figure, fit};
+use common::report::Failures;
+use common::train::{Settings, check_resume};
 use std::process::ExitCode;
 
 // Training makes and drops large tensors all the time; this allocator keeps their pages.
@@ -24,6 +26,8 @@ const POINTS: usize = 6000;
 
 /// A continuous flow on point sets in the plane: densities, and samples on their way
 #[derive(Debug, Clone, Parser)]
+#[command(name = "ffjord")]
+#[command(mut_arg("epochs", |arg| arg.help("Epochs of 100 steps [default: 12, with --quick 1]")))]
 struct Arguments {
     #[command(flatten)]
     common: Common,
@@ -46,28 +50,40 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> Result<()> {
     let (steps, hidden) = (arguments.steps, arguments.hidden);
-    let output = arguments.common.planar_output("ffjord")?;
-    let epochs = arguments.common.epochs_or(12, 1);
-    let mut table = Table::default();
-    for set in Set::chosen(&arguments.set) {
-        let rng = Rng::new(arguments.common.seed).fork(set.name());
+    let (batch, wide) = (arguments.fit.size(), Size("--hidden", hidden, 64));
+    // The states of two hidden layers at the four places of each step, with tangents; weights with gradient and moments.
+    check_memory(128., &[batch, wide, Size("--steps", steps, 12)])?;
+    check_memory(16., &[wide, wide])?;
+    let common = &arguments.common;
+    let output = common.output("ffjord")?;
+    let plan = Plan {
+        how: &arguments.fit,
+        epochs: common.epochs_or(12, 1),
+        model: Settings::from([
+            ("model", "ffjord".into()),
+            ("steps", steps.to_string()),
+            ("hidden", hidden.to_string()),
+        ]),
+        common,
+        output: &output,
+    };
+    let sets = Set::chosen(&arguments.set);
+    check_resume(&Set::trainings(&sets, &plan), common.resume, &output)?;
+    let (mut table, mut failures) = (Table::default(), Failures::default());
+    for set in sets {
+        let rng = Rng::new(common.seed).fork(set.name());
         let vars = VarMap::new();
-        let vb = init::seeded(&vars, arguments.common.seed, DType::F32, &Device::Cpu);
+        let vb = init::seeded(&vars, common.seed, DType::F32, &Device::Cpu);
         let config = FfjordConfig {
             hidden: vec![hidden; 2],
             solver: Solver::Rk4 { steps },
             ..FfjordConfig::default()
         };
         let flow = ffjord(&config, vb)?;
-        let settings = format!("steps {steps} hidden {hidden}");
-        let plan = Plan {
-            how: &arguments.fit,
-            epochs,
-            settings,
-            common: &arguments.common,
-            output: &output,
+        let Some(run) = failures.keep(fit(set, flow, &vars, &plan)) else {
+            continue;
         };
-        let run = fit(set, flow, &vars, &plan)?;
+        table.add(set.name(), set.title(), &run);
         let start = rng
             .fork("start")
             .normal((POINTS, 2), DType::F32, &Device::Cpu)?;
@@ -76,8 +92,8 @@ fn run(arguments: Arguments) -> Result<()> {
             let points = run.model.bijector().until(time)?.transform(&start)?;
             stages.push((format!("samples at time {time}"), points));
         }
-        figure(set, &run, &stages, &rng.fork("figure"), &output)?;
-        table.add(set.name(), set.title(), &run);
+        failures.keep(figure(set, &run, &stages, &rng.fork("figure"), &output));
     }
-    table.write(&output)
+    table.write(&output, &plan.settings())?;
+    failures.end(&output)
 }

@@ -12,10 +12,11 @@ use candle_prob::distribution::{
 use candle_prob::flow::{Latent, UnivariateConfig, univariate};
 use candle_prob::{Result, Rng, init};
 use clap::Parser;
-use common::cli::{Common, count};
+use common::cli::{Common, Size, check_memory, count};
 use common::fit::{Data, Fit, Plan, Table, fit};
 use common::plot::{Cell, densities, histogram};
-use common::report::Output;
+use common::report::Failures;
+use common::train::{Settings, check_resume};
 use std::process::ExitCode;
 
 // Training makes and drops large tensors all the time; this allocator keeps their pages.
@@ -29,6 +30,8 @@ const ENDS: (f64, f64) = (-3.5, 3.5);
 
 /// A flow on the line from data with three peaks to a uniform, a beta and a normal base, before and after training
 #[derive(Debug, Clone, Parser)]
+#[command(name = "flow_1d")]
+#[command(mut_arg("epochs", |arg| arg.help("Epochs of 100 steps [default: 20, with --quick 2]")))]
 #[command(mut_arg("lr", |lr| lr.default_value("0.02")))]
 struct Arguments {
     #[command(flatten)]
@@ -44,24 +47,50 @@ fn main() -> ExitCode {
     common::cli::main(run)
 }
 
+/// Names of the bases for files and metrics, and for people.
+const UNIFORM: [&str; 2] = ["uniform", "Uniform(0, 1)"];
+const BETA: [&str; 2] = ["beta", "Beta(5, 5)"];
+const NORMAL: [&str; 2] = ["normal", "N(0, 1)"];
+
 fn run(arguments: Arguments) -> Result<()> {
-    let output = arguments.common.planar_output("flow_1d")?;
+    let Arguments {
+        common,
+        fit,
+        components,
+    } = &arguments;
+    let batch = fit.batch.max(POINTS);
+    // A weight, a shift and a scale of each component, for each point.
+    let sizes = [
+        Size("--batch", batch, POINTS),
+        Size("--components", *components, 8),
+    ];
+    check_memory(64., &sizes)?;
+    let output = common.output("flow_1d")?;
+    let plan = Plan {
+        how: fit,
+        epochs: common.epochs_or(20, 2),
+        model: Settings::from([
+            ("model", "univariate".into()),
+            ("components", components.to_string()),
+        ]),
+        common,
+        output: &output,
+    };
+    let trainings = [UNIFORM, BETA, NORMAL].map(|[name, title]| plan.training(name, title));
+    check_resume(&trainings, common.resume, &output)?;
     let mut to = Bases {
-        arguments,
-        output,
+        components: *components,
+        plan,
         table: Table::default(),
+        failures: Failures::default(),
     };
     let number = |x: f32| Tensor::new(x, &Device::Cpu);
     let (zero, one, five) = (number(0.)?, number(1.)?, number(5.)?);
-    to.base(
-        "uniform",
-        "Uniform(0, 1)",
-        Uniform::new(&zero, &one)?,
-        (0., 1.),
-    )?;
-    to.base("beta", "Beta(5, 5)", Beta::new(&five, &five)?, (0., 1.))?;
-    to.base("normal", "N(0, 1)", Normal::new(&zero, &one)?, (-4., 4.))?;
-    to.table.write(&to.output)
+    to.base(UNIFORM, Uniform::new(&zero, &one)?, (0., 1.))?;
+    to.base(BETA, Beta::new(&five, &five)?, (0., 1.))?;
+    to.base(NORMAL, Normal::new(&zero, &one)?, (-4., 4.))?;
+    to.table.write(&output, &to.plan.settings())?;
+    to.failures.end(&output)
 }
 
 /// The data's distribution, which the flow does not know.
@@ -72,29 +101,28 @@ fn truth() -> Result<MixtureSameFamily<Normal>> {
     MixtureSameFamily::new(weights, components)
 }
 
-struct Bases {
-    arguments: Arguments,
-    output: Output,
+struct Bases<'a> {
+    components: usize,
+    plan: Plan<'a>,
     table: Table,
+    failures: Failures,
 }
 
-impl Bases {
+impl Bases<'_> {
     /// Fits a flow to this base, whose support or bulk lies between the ends, and draws it before and after.
     fn base<D: Distribution>(
         &mut self,
-        name: &str,
-        title: &str,
+        [name, title]: [&'static str; 2],
         base: D,
         ends: (f64, f64),
     ) -> Result<()> {
-        let Common { seed, .. } = self.arguments.common;
-        let components = self.arguments.components;
+        let Common { seed, .. } = *self.plan.common;
         let latent = match name {
             "normal" => Latent::Line,
             _ => Latent::UnitInterval,
         };
         let config = UnivariateConfig {
-            components,
+            components: self.components,
             latent,
             ..UnivariateConfig::default()
         };
@@ -109,19 +137,15 @@ impl Bases {
         };
         let points = truth.sample(&[POINTS], &mut Rng::new(seed).fork("figure"))?;
         let before = cells("before", &model, &points, ends)?;
-        let plan = Plan {
-            how: &self.arguments.fit,
-            epochs: self.arguments.common.epochs_or(20, 2),
-            settings: format!("components {components}"),
-            common: &self.arguments.common,
-            output: &self.output,
+        let Some(run) = self.failures.keep(fit(&data, model, &vars, &self.plan)) else {
+            return Ok(());
         };
-        let run = fit(&data, model, &vars, &plan)?;
+        self.table.add(name, title, &run);
         let after = cells("after", &run.model, &points, ends)?;
         let heading = format!("Flow to {title}: test NLL {:.3} nats", run.nll);
-        let path = self.output.path(&format!("{name}.png"));
-        densities(&path, &heading, &[before, after])?;
-        self.table.add(name, title, &run);
+        let path = self.plan.output.path(&format!("{name}.png"));
+        self.failures
+            .keep(densities(&path, &heading, &[before, after]));
         Ok(())
     }
 }

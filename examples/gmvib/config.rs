@@ -1,8 +1,13 @@
 //! The command line and what it amounts to.
 
-use crate::common::cli::{self, Common};
+use crate::common::cli::{self, Common, Size, check_memory, value_name};
+use crate::common::images::{CLASSES, Images};
 use crate::common::multi::{self, Protocol};
+use crate::common::train::Settings;
+use crate::model::HIDDEN;
+use candle_prob::Result;
 use clap::{Parser, ValueEnum};
+use std::path::PathBuf;
 
 /// Basic, VIB and GMVIB (Zuo, 2023) side by side on images of several digits.
 ///
@@ -11,16 +16,22 @@ use clap::{Parser, ValueEnum};
 /// per model.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "gmvib")]
+#[command(mut_arg("epochs", |arg| {
+    arg.help("Passes over the training data [default: 12, with --data 50, with --quick 4]")
+}))]
 pub struct Arguments {
     #[command(flatten)]
     pub common: Common,
+    /// Folder of IDX files (train-images-idx3-ubyte[.gz], ...: MNIST, Fashion-MNIST); without it the digits shipped here
+    #[arg(long, value_name = "FOLDER")]
+    pub data: Option<PathBuf>,
     /// Which model to train
     #[arg(long, value_enum, default_value_t = Choice::All)]
     pub model: Choice,
-    /// Digits in an image
+    /// Digits in an image, 2 or 3
     #[arg(long, default_value_t = 2, value_parser = digits)]
     pub digits: usize,
-    /// Images composed in total, four fifths for training [default: 20000]
+    /// Images composed in total, four fifths for training [default: 20000, with --quick 5000]
     #[arg(long, value_parser = cli::count)]
     pub images: Option<usize>,
     /// Where the sources of test images come from
@@ -30,9 +41,9 @@ pub struct Arguments {
     #[arg(long)]
     pub fresh: bool,
     /// Weight of the rate in the objective
-    #[arg(long, default_value_t = 1e-3, value_parser = cli::not_negative, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 1e-3, value_parser = cli::not_negative)]
     pub beta: f64,
-    /// Monte-Carlo samples of the code, in training and in prediction [default: 12]
+    /// Monte-Carlo samples of the code, in training and in prediction [default: 12, with --quick 4]
     #[arg(long, value_parser = cli::count)]
     pub samples: Option<usize>,
     /// Dimensions of the code
@@ -42,7 +53,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 32, value_parser = cli::count)]
     pub batch: usize,
     /// Highest learning rate; it falls to zero along a half cosine
-    #[arg(long, default_value_t = 3e-3, value_parser = cli::positive, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 3e-3, value_parser = cli::positive)]
     pub lr: f64,
     /// Posterior of GMVIB's weights
     #[arg(long, value_enum, default_value_t = Weight::Dirichlet)]
@@ -108,7 +119,7 @@ impl Arguments {
     }
 
     pub fn epochs(&self) -> usize {
-        let default = match (self.common.quick, &self.common.data) {
+        let default = match (self.common.quick, &self.data) {
             (true, _) => 4,
             (false, None) => 12,
             (false, Some(_)) => 50,
@@ -122,7 +133,7 @@ impl Arguments {
     }
 
     pub fn channels(&self) -> Vec<usize> {
-        match (self.channels.is_empty(), &self.common.data) {
+        match (self.channels.is_empty(), &self.data) {
             (false, _) => self.channels.clone(),
             (true, Some(_)) => vec![16, 32, 64, 128],
             (true, None) => vec![16, 32, 64],
@@ -138,30 +149,60 @@ impl Arguments {
         }
     }
 
-    /// Everything that decides the result, as one line: a checkpoint of other settings cannot be continued.
-    pub fn fingerprint(&self) -> String {
-        let data = match &self.common.data {
-            Some(folder) => folder.display().to_string(),
-            None => "digits".into(),
-        };
-        format!(
-            "seed {} epochs {} samples {} data {data} {:?} fresh {} beta {} latent {} batch {} lr {} weight {:?} channels {:?}",
-            self.common.seed,
-            self.epochs(),
-            self.samples(),
-            self.composition(),
-            self.fresh,
-            self.beta,
-            self.latent,
-            self.batch,
-            self.lr,
-            self.weight,
-            self.channels(),
-        )
+    /// Everything that decides the result.
+    pub fn settings(&self, images: &Images) -> Settings {
+        let channels: Vec<String> = self.channels().iter().map(usize::to_string).collect();
+        let composition = self.composition();
+        Settings::from([
+            ("data", images.hash()),
+            ("seed", self.common.seed.to_string()),
+            ("epochs", self.epochs().to_string()),
+            ("samples", self.samples().to_string()),
+            ("digits", composition.digits.to_string()),
+            ("images", composition.images.to_string()),
+            ("protocol", value_name(composition.protocol)),
+            ("fresh", self.fresh.to_string()),
+            ("beta", format!("{:?}", self.beta)),
+            ("latent", self.latent.to_string()),
+            ("batch", self.batch.to_string()),
+            ("lr", format!("{:?}", self.lr)),
+            ("weight", value_name(self.weight)),
+            ("channels", channels.join("-")),
+        ])
+    }
+
+    /// Refuses sizes that memory cannot hold, before anything is allocated.
+    pub fn check_memory(&self, images: &Images) -> Result<()> {
+        let composition = self.composition();
+        let count = Size("--images", composition.images, 20_000);
+        // Places, and the numbers they are drawn from.
+        check_memory(200., &[count])?;
+        let batch = self.batch.min(composition.images);
+        let batch = Size("--batch", batch, 32);
+        let latent = Size("--latent", self.latent, 256);
+        let samples = Size("--samples", self.samples(), 12);
+        // Four bytes of each value, its gradient, and as much again on the way.
+        check_memory(16., &[batch, samples, latent])?;
+        check_memory(16. * HIDDEN as f64, &[batch, samples])?;
+        let channels = self.channels();
+        let channels: Vec<Size> = channels
+            .iter()
+            .map(|n| Size("--channels", *n, 64))
+            .collect();
+        let (height, width) = multi::canvas(images, self.digits);
+        let first = channels[0];
+        check_memory(4. * (height * width) as f64, &[batch, first])?;
+        // Weights of 4 x 4 and of dense layers, with gradients and two moments.
+        let last = channels[channels.len() - 1];
+        check_memory(16. * HIDDEN as f64, &[last])?;
+        for pair in channels.windows(2) {
+            check_memory(16. * 16., pair)?;
+        }
+        check_memory(16. * (2 * CLASSES * HIDDEN) as f64, &[latent])
     }
 }
 
-fn digits(text: &str) -> Result<usize, String> {
+fn digits(text: &str) -> std::result::Result<usize, String> {
     match text {
         "2" => Ok(2),
         "3" => Ok(3),

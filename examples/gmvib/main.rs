@@ -11,7 +11,10 @@ mod train;
 use candle_prob::{Result, Rng};
 use common::images::Images;
 use common::multi;
-use config::Arguments;
+use common::report::Failures;
+use common::train::{Training, check_resume};
+use config::{Arguments, Kind};
+use report::Report;
 use std::process::ExitCode;
 
 // Training makes and drops large tensors all the time; this allocator keeps their pages.
@@ -23,11 +26,16 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<()> {
-    let images = Images::load(arguments.common.data.as_deref())?;
+    let output = arguments.common.output("gmvib")?;
+    let images = Images::load(arguments.data.as_deref())?;
+    arguments.check_memory(&images)?;
+    let (name, settings) = (images.name.clone(), arguments.settings(&images));
     let rng = Rng::new(arguments.common.seed);
     let data = multi::split(images, arguments.composition(), &rng.fork("data"))?;
-    let output = arguments.common.output("gmvib")?;
-    train::check_resume(&arguments, &output)?;
+    let kinds = arguments.kinds();
+    let training = |kind: &Kind| train::training(*kind, &arguments, &settings, &data);
+    let trainings: Vec<Training> = kinds.iter().map(training).collect();
+    check_resume(&trainings, arguments.common.resume, &output)?;
     let entropy = data.train.label_entropy();
     common::report::print(&format!(
         "{} training and {} test images of {} x {}, H(Y) = {entropy:.3} nats",
@@ -35,17 +43,35 @@ fn run(arguments: Arguments) -> Result<()> {
         data.test.len(),
         data.train.height,
         data.train.width,
-    ));
-    let mut runs = vec![];
-    for kind in arguments.kinds() {
-        runs.push(train::train(
-            kind, &arguments, &data, entropy, &rng, &output,
-        )?);
+    ))?;
+    let setting = train::Setting {
+        arguments: &arguments,
+        data: &data,
+        entropy,
+        rng: &rng,
+        output: &output,
+    };
+    let (mut runs, mut failures) = (vec![], Failures::default());
+    for (kind, training) in kinds.into_iter().zip(&trainings) {
+        let model = train::model(kind, &arguments, &data)?;
+        runs.extend(failures.keep(train::train(kind, model, training, &setting)));
     }
-    let table = report::write(&arguments, &output, &runs, &data.test, entropy)?;
-    common::report::print(&format!(
-        "\n{table}\nwritten to {}",
-        output.folder().display()
-    ));
-    Ok(())
+    if !runs.is_empty() {
+        let report = Report {
+            title: format!("{name}, {} to an image", arguments.digits),
+            seed: arguments.common.seed,
+            output: &output,
+            runs: &runs,
+            test: &data.test,
+            entropy,
+        };
+        output.metrics(&report.metrics(), &settings)?;
+        report.figures(&mut failures);
+        common::report::print(&format!(
+            "\n{}\nwritten to {}",
+            report.table(),
+            output.folder().display()
+        ))?;
+    }
+    failures.end(&output)
 }

@@ -16,7 +16,7 @@ use candle_prob::objective::bottleneck::{self, Config, gmvib, vib};
 use candle_prob::{Activation, Conditional, Result, Rng};
 
 /// Width of the layer between the convolutions and the code, and of the decoder's hidden layer.
-const HIDDEN: usize = 256;
+pub const HIDDEN: usize = 256;
 
 pub struct Model {
     encoder: ConvEncoder,

@@ -3,13 +3,12 @@
 use crate::common::images::CLASSES;
 use crate::common::multi::MultiImages;
 use crate::common::plot::{self, Caption, Curve, Panel, Path, Sample};
-use crate::common::report::{self, Output};
-use crate::config::{Arguments, Kind};
+use crate::common::report::{self, Failures, Output};
+use crate::common::train::{History, Metrics};
+use crate::config::Kind;
 use crate::evaluate::{Score, values};
 use crate::model::Model;
-use crate::train::History;
 use candle_prob::{Result, Rng};
-use std::collections::BTreeMap;
 
 /// A trained model and how it got there.
 pub struct Run {
@@ -22,104 +21,145 @@ pub struct Run {
 
 const SHOWN: usize = 18;
 
-/// Writes everything and returns the table for the terminal. `entropy` is H(Y) in nats.
-pub fn write(
-    arguments: &Arguments,
-    output: &Output,
-    runs: &[Run],
-    test: &MultiImages,
-    entropy: f64,
-) -> Result<String> {
-    output.metrics(&metrics(runs, entropy))?;
-    let title = title(arguments);
-    plot::curves(&output.path("curves.png"), &title, &panels(runs))?;
-    let paths: Vec<Path> = runs
-        .iter()
-        .filter(|run| run.kind != Kind::Basic)
-        .map(|run| Path {
-            name: run.kind.title().into(),
-            colour: run.kind as usize,
-            points: run
-                .history
-                .iter()
-                .map(|epoch| (epoch["information_x_nats"], epoch["information_y_nats"]))
-                .collect(),
-        })
-        .collect();
-    if !paths.is_empty() {
-        plot::information_plane(
-            &output.path("information_plane.png"),
-            &title,
-            entropy,
-            &paths,
-        )?;
+/// What came of all models.
+pub struct Report<'a> {
+    pub title: String,
+    pub seed: u64,
+    pub output: &'a Output,
+    pub runs: &'a [Run],
+    pub test: &'a MultiImages,
+    /// H(Y) in nats.
+    pub entropy: f64,
+}
+
+impl Report<'_> {
+    pub fn figures(&self, failures: &mut Failures) {
+        let path = |name: &str| self.output.path(name);
+        let curves = plot::curves(&path("curves.png"), &self.title, &panels(self.runs));
+        failures.keep(curves);
+        let paths: Vec<Path> = self
+            .runs
+            .iter()
+            .filter(|run| run.kind != Kind::Basic)
+            .map(|run| Path {
+                name: run.kind.title().into(),
+                colour: run.kind as usize,
+                points: run
+                    .history
+                    .iter()
+                    .map(|epoch| (epoch["information_x_nats"], epoch["information_y_nats"]))
+                    .collect(),
+            })
+            .collect();
+        if !paths.is_empty() {
+            let path = path("information_plane.png");
+            let plane = plot::information_plane(&path, &self.title, self.entropy, &paths);
+            failures.keep(plane);
+        }
+        failures.keep(self.sheet());
     }
-    sheet(output, &title, runs, test, arguments.common.seed)?;
-    Ok(table(runs))
-}
 
-fn title(arguments: &Arguments) -> String {
-    let data = match &arguments.common.data {
-        Some(folder) => folder
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned(),
-        None => "UCI digits".into(),
-    };
-    format!("{data}, {} to an image", arguments.digits)
-}
-
-/// The last epoch under `model.metric`, every epoch under `model.epoch_NNN.metric`; `model.known_sources.metric` on new
-/// arrangements of the training sources.
-fn metrics(runs: &[Run], entropy: f64) -> BTreeMap<String, f64> {
-    let mut all = BTreeMap::from([("label_entropy_nats".to_string(), entropy)]);
-    for run in runs {
-        let name = run.kind.name();
-        for (k, epoch) in run.history.iter().enumerate() {
-            for (metric, value) in epoch {
-                all.insert(format!("{name}.epoch_{:03}.{metric}", k + 1), *value);
-                all.insert(format!("{name}.{metric}"), *value);
+    /// The last epoch under `model.metric`, every epoch under `model.epoch_NNN.metric`; `model.known_sources.metric` on new
+    /// arrangements of the training sources.
+    pub fn metrics(&self) -> Metrics {
+        let mut all = Metrics::from([("label_entropy_nats".to_string(), self.entropy)]);
+        for run in self.runs {
+            let name = run.kind.name();
+            for (k, epoch) in run.history.iter().enumerate() {
+                for (metric, value) in epoch {
+                    all.insert(format!("{name}.epoch_{:03}.{metric}", k + 1), *value);
+                    all.insert(format!("{name}.{metric}"), *value);
+                }
+            }
+            for (metric, value) in [
+                ("exact_match", run.known.exact_match()),
+                ("label_accuracy", run.known.label_accuracy()),
+            ] {
+                all.insert(format!("{name}.known_sources.{metric}"), value);
             }
         }
-        for (metric, value) in [
-            ("exact_match", run.known.exact_match()),
-            ("label_accuracy", run.known.label_accuracy()),
-        ] {
-            all.insert(format!("{name}.known_sources.{metric}"), value);
-        }
+        all
     }
-    all
-}
 
-fn table(runs: &[Run]) -> String {
-    let header = [
-        "test",
-        "exact match",
-        "known sources",
-        "per label",
-        "micro-F1",
-        "I(Z;X) <= nats",
-        "I(Z;Y) >= nats",
-    ];
-    let rows: Vec<Vec<String>> = runs
-        .iter()
-        .filter_map(|run| Some((run, run.history.last()?)))
-        .map(|(run, last)| {
-            let share = |metric: &str| format!("{:.4}", last[metric]);
-            let rate = last.get("information_x_nats");
-            vec![
-                run.kind.title().into(),
-                share("exact_match"),
-                format!("{:.4}", run.known.exact_match()),
-                share("label_accuracy"),
-                share("micro_f1"),
-                rate.map_or("-".into(), |rate| format!("{rate:.2}")),
-                format!("{:.3}", last["information_y_nats"]),
-            ]
-        })
-        .collect();
-    report::table(&header, &rows)
+    pub fn table(&self) -> String {
+        let header = [
+            "test",
+            "exact match",
+            "known sources",
+            "per label",
+            "micro-F1",
+            "I(Z;X) <=",
+            "I(Z;Y) >=",
+        ];
+        let rows: Vec<Vec<String>> = self
+            .runs
+            .iter()
+            .filter_map(|run| Some((run, run.history.last()?)))
+            .map(|(run, last)| {
+                let share = |metric: &str| format!("{:.4}", last[metric]);
+                let rate = last.get("information_x_nats");
+                vec![
+                    run.kind.title().into(),
+                    share("exact_match"),
+                    format!("{:.4}", run.known.exact_match()),
+                    share("label_accuracy"),
+                    share("micro_f1"),
+                    rate.map_or("-".into(), |rate| format!("{rate:.2}")),
+                    format!("{:.3}", last["information_y_nats"]),
+                ]
+            })
+            .collect();
+        report::table(&header, &rows)
+    }
+
+    fn sheet(&self) -> Result<()> {
+        let test = self.test;
+        let shown: Vec<usize> = (0..test.len().min(SHOWN)).collect();
+        let (x, _) = test.batch(&shown)?;
+        let text = |classes: &[usize]| {
+            let names: Vec<String> = classes.iter().map(usize::to_string).collect();
+            names.join(" ")
+        };
+        let mut captions: Vec<Vec<Caption>> = shown
+            .iter()
+            .map(|&index| {
+                vec![Caption {
+                    name: "true".into(),
+                    text: text(&test.classes(index)),
+                    right: None,
+                }]
+            })
+            .collect();
+        for run in self.runs {
+            let mut rng = Rng::new(self.seed).fork("sheet");
+            let posterior = run.model.posterior(&x)?;
+            let probabilities = values(&run.model.probabilities(&posterior, &mut rng)?)?;
+            for (k, row) in probabilities.chunks_exact(CLASSES).enumerate() {
+                let found: Vec<usize> = (0..CLASSES).filter(|&class| row[class] > 0.5).collect();
+                captions[k].push(Caption {
+                    name: run.kind.title().into(),
+                    text: text(&found),
+                    right: Some(found == test.classes(shown[k])),
+                });
+            }
+        }
+        let images: Vec<Sample> = captions
+            .into_iter()
+            .zip(&shown)
+            .map(|(captions, &index)| {
+                let mut pixels = vec![0.; test.height * test.width];
+                test.draw(index, &mut pixels);
+                Sample { pixels, captions }
+            })
+            .collect();
+        plot::samples(
+            &self.output.path("samples.png"),
+            &format!("{}: test images and predicted label sets", self.title),
+            (test.height, test.width),
+            6,
+            &images,
+        )
+    }
 }
 
 fn panels(runs: &[Run]) -> Vec<Panel> {
@@ -166,52 +206,4 @@ fn panels(runs: &[Run]) -> Vec<Panel> {
             ],
         ),
     ]
-}
-
-fn sheet(output: &Output, title: &str, runs: &[Run], test: &MultiImages, seed: u64) -> Result<()> {
-    let shown: Vec<usize> = (0..test.len().min(SHOWN)).collect();
-    let (x, _) = test.batch(&shown)?;
-    let text = |classes: &[usize]| {
-        let names: Vec<String> = classes.iter().map(usize::to_string).collect();
-        names.join(" ")
-    };
-    let mut captions: Vec<Vec<Caption>> = shown
-        .iter()
-        .map(|&index| {
-            vec![Caption {
-                name: "true".into(),
-                text: text(&test.classes(index)),
-                right: None,
-            }]
-        })
-        .collect();
-    for run in runs {
-        let mut rng = Rng::new(seed).fork("sheet");
-        let posterior = run.model.posterior(&x)?;
-        let probabilities = values(&run.model.probabilities(&posterior, &mut rng)?)?;
-        for (k, row) in probabilities.chunks_exact(CLASSES).enumerate() {
-            let found: Vec<usize> = (0..CLASSES).filter(|&class| row[class] > 0.5).collect();
-            captions[k].push(Caption {
-                name: run.kind.title().into(),
-                text: text(&found),
-                right: Some(found == test.classes(shown[k])),
-            });
-        }
-    }
-    let images: Vec<Sample> = captions
-        .into_iter()
-        .zip(&shown)
-        .map(|(captions, &index)| {
-            let mut pixels = vec![0.; test.height * test.width];
-            test.draw(index, &mut pixels);
-            Sample { pixels, captions }
-        })
-        .collect();
-    plot::samples(
-        &output.path("samples.png"),
-        &format!("{title}: test images and predicted label sets"),
-        (test.height, test.width),
-        6,
-        &images,
-    )
 }

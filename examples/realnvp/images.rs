@@ -1,25 +1,32 @@
 //! Multi-scale flows on images: what is trained, and what is shown of it.
 
-use crate::common::cli::{Common, count, positive};
+use crate::common::cli::{Common, Size, check_memory, count, positive, value_name};
 use crate::common::fit::Table;
 use crate::common::images::Images;
 use crate::common::plot::{self, Curve, Panel, Sample};
-use crate::common::report::{self, Output};
+use crate::common::report::{self, Failures, Output};
+use crate::common::train::{Settings, Training};
 use crate::train::{self, Model, Run};
 use candle_core::{D, DType, Device, Tensor};
-use candle_nn::VarBuilder;
+use candle_nn::{VarBuilder, VarMap};
 use candle_prob::bijector::{Bijector, LogitPreprocessing};
 use candle_prob::distribution::{Distribution, Normal};
 use candle_prob::flow::{
     GlowConfig, ImageFlow, RealNvpImageConfig, bits_per_dim, dequantize, glow, real_nvp_image,
 };
-use candle_prob::{Result, Rng};
+use candle_prob::{Result, Rng, init};
 use clap::{Args, ValueEnum};
 use std::collections::BTreeMap;
 use std::f64::consts::FRAC_PI_2;
+use std::path::{Path, PathBuf};
 
+// The program's own are called so too, and names of groups are the parser's.
 #[derive(Debug, Clone, Args)]
+#[group(skip)]
 pub struct Arguments {
+    /// Folder of IDX files (train-images-idx3-ubyte[.gz], ...: MNIST, Fashion-MNIST); without it the digits shipped here
+    #[arg(long, value_name = "FOLDER")]
+    pub data: Option<PathBuf>,
     /// What transforms the base of images
     #[arg(long, value_enum, default_value_t = Flow::RealNvp)]
     image_flow: Flow,
@@ -62,21 +69,21 @@ enum Flow {
 
 impl Arguments {
     pub fn epochs(&self, common: &Common) -> usize {
-        let whole = if common.data.is_some() { 4 } else { 30 };
+        let whole = if self.data.is_some() { 4 } else { 30 };
         common.epochs_or(whole, 2)
     }
 
-    fn scales(&self, common: &Common) -> usize {
-        let large = common.data.is_some() && self.image_flow == Flow::RealNvp;
+    fn scales(&self) -> usize {
+        let large = self.data.is_some() && self.image_flow == Flow::RealNvp;
         self.scales.unwrap_or(if large { 3 } else { 2 })
     }
 
-    pub fn build(&self, common: &Common, image: [usize; 3], vb: VarBuilder) -> Result<ImageFlow> {
+    pub fn build(&self, image: [usize; 3], vb: VarBuilder) -> Result<ImageFlow> {
         match self.image_flow {
             Flow::RealNvp => {
                 let config = RealNvpImageConfig {
                     image,
-                    scales: self.scales(common),
+                    scales: self.scales(),
                     channels: self.channels,
                     blocks: self.blocks,
                     batch_norm: self.batch_norm,
@@ -87,7 +94,7 @@ impl Arguments {
             Flow::Glow => {
                 let config = GlowConfig {
                     image,
-                    levels: self.scales(common),
+                    levels: self.scales(),
                     steps: self.steps,
                     channels: self.channels,
                     ..GlowConfig::default()
@@ -97,25 +104,56 @@ impl Arguments {
         }
     }
 
-    /// Everything that decides the result, as one line: a checkpoint of other settings cannot be continued.
-    pub fn fingerprint(&self, common: &Common) -> String {
-        let data = common.data.as_ref().map(|folder| folder.display());
-        let data = data.map_or("digits".into(), |folder| folder.to_string());
-        format!(
-            "{:?} data {data} at most {:?} seed {} epochs {} scales {} steps {} channels {} blocks {} batch norm {} \
-             batch {} lr {}",
-            self.image_flow,
-            self.most_images,
-            common.seed,
-            self.epochs(common),
-            self.scales(common),
-            self.steps,
-            self.channels,
-            self.blocks,
-            self.batch_norm,
-            self.image_batch,
-            self.image_lr,
-        )
+    /// The images, if memory can hold a flow of them.
+    pub fn load(&self, common: &Common) -> Result<Data> {
+        let data = Data::load(self.data.as_deref(), common, self.most_images)?;
+        let pixels = data.image().iter().product::<usize>() as f64;
+        let batch = self.image_batch.min(data.train.len());
+        let batch = Size("--image-batch", batch, 64);
+        let channels = Size("--channels", self.channels, 32);
+        let layers = match self.image_flow {
+            Flow::RealNvp => Size("--blocks", self.blocks, 1),
+            Flow::Glow => Size("--steps", self.steps, 8),
+        };
+        // A layer's values with gradients, and its weights of 3 x 3 with gradients and moments.
+        let scales = Size("--scales", self.scales(), 2);
+        check_memory(16. * pixels, &[batch, channels, layers])?;
+        check_memory(16. * 9., &[channels, channels, layers, scales])?;
+        check_memory(4096., &[layers, scales])?;
+        // A flow that does not fit the images is found out before the points are fitted.
+        let vars = VarMap::new();
+        let vb = init::seeded(&vars, common.seed, DType::F32, &Device::Cpu);
+        self.build(data.image(), vb)?;
+        Ok(data)
+    }
+
+    pub fn training(&self, common: &Common, data: &Data) -> Training<'static> {
+        let settings = Settings::from([
+            ("image_flow", value_name(self.image_flow)),
+            ("image_data", data.images.hash()),
+            ("image_count", data.train.len().to_string()),
+            ("image_epochs", self.epochs(common).to_string()),
+            ("scales", self.scales().to_string()),
+            ("steps", self.steps.to_string()),
+            ("channels", self.channels.to_string()),
+            ("blocks", self.blocks.to_string()),
+            ("batch_norm", self.batch_norm.to_string()),
+            ("image_batch", self.image_batch.to_string()),
+            ("image_lr", format!("{:?}", self.image_lr)),
+            ("seed", common.seed.to_string()),
+        ]);
+        Training {
+            name: "images",
+            title: "images",
+            settings,
+            epochs: self.epochs(common),
+            pause_after: self.pause_after,
+            steps: data.train.len().div_ceil(self.image_batch),
+            lr: self.image_lr,
+            warm_up: 100,
+            max_norm: 50.,
+            shown: ("bits_per_dim", "bits per dim"),
+        }
     }
 }
 
@@ -123,23 +161,23 @@ impl Arguments {
 pub fn run(
     arguments: &Arguments,
     common: &Common,
+    data: &Data,
+    training: &Training,
     output: &Output,
     table: &mut Table,
+    failures: &mut Failures,
 ) -> Result<()> {
-    let data = Data::load(common, arguments.most_images)?;
     report::print(&format!(
         "{} training and {} test images of {} x {}",
         data.train.len(),
         data.test.len(),
         data.images.height,
         data.images.width
-    ));
-    let run = train::train(arguments, common, &data, output)?;
-    let name = match &common.data {
-        Some(folder) => folder.file_name().unwrap_or_default().to_string_lossy(),
-        None => "digits".into(),
+    ))?;
+    let run = train::train(arguments, common, data, training, output);
+    let Some(run) = failures.keep(run) else {
+        return Ok(());
     };
-    figures(&run, &data, &name, common, output)?;
     let mut metrics = BTreeMap::new();
     for (k, epoch) in run.history.iter().enumerate() {
         for (metric, value) in epoch {
@@ -148,16 +186,17 @@ pub fn run(
         }
     }
     table.extend(metrics);
+    failures.keep(figures(&run, data, common, output));
     if let Some(last) = run.history.last() {
         let rows = [vec![
-            name.to_string(),
+            data.images.name.clone(),
             format!("{:.3}", last["training_bits_per_dim"]),
             format!("{:.3}", last["bits_per_dim"]),
             format!("{:.3}", last["standard_error"]),
             format!("{:.1}", run.seconds),
         ]];
         let header = ["images", "training bits/dim", "test", "s.e.", "training, s"];
-        report::print(&report::table(&header, &rows));
+        report::print(&report::table(&header, &rows))?;
     }
     Ok(())
 }
@@ -170,8 +209,8 @@ pub struct Data {
 }
 
 impl Data {
-    fn load(common: &Common, most: Option<usize>) -> Result<Self> {
-        let images = Images::load(common.data.as_deref())?;
+    fn load(folder: Option<&Path>, common: &Common, most: Option<usize>) -> Result<Self> {
+        let images = Images::load(folder)?;
         let order: Vec<usize> = match images.own_split {
             Some(_) => (0..images.len()).collect(),
             None => Rng::new(common.seed)
@@ -251,7 +290,8 @@ const SAMPLES: usize = 60;
 const PAIRS: usize = 6;
 const PATH: usize = 10;
 
-fn figures(run: &Run, data: &Data, name: &str, common: &Common, output: &Output) -> Result<()> {
+fn figures(run: &Run, data: &Data, common: &Common, output: &Output) -> Result<()> {
+    let name = &data.images.name;
     let rng = Rng::new(common.seed).fork("figures");
     let (model, size) = (&run.model, (data.images.height, data.images.width));
     let z = model.base()?.sample(&[SAMPLES], &mut rng.fork("samples"))?;

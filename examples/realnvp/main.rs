@@ -11,6 +11,9 @@ use clap::{Parser, ValueEnum};
 use common::cli::Common;
 use common::file_error;
 use common::fit::Table;
+use common::planar::Set;
+use common::report::Failures;
+use common::train::{Settings, check_resume};
 use std::process::ExitCode;
 
 // Training makes and drops large tensors all the time; this allocator keeps their pages.
@@ -23,6 +26,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// of --data: bits per dim of held-out images every epoch, samples, and interpolations between latents.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "realnvp")]
+#[command(mut_arg("epochs", |arg| arg.help(
+    "Epochs of 100 steps on points, passes over images [default: points 40, images 30, with --data 4, with --quick 2]"
+)))]
 struct Arguments {
     #[command(flatten)]
     common: Common,
@@ -43,7 +49,7 @@ enum Part {
 
 impl Arguments {
     fn does(&self, part: Part) -> bool {
-        let (data, sets) = (self.common.data.is_some(), !self.points.set.is_empty());
+        let (data, sets) = (self.images.data.is_some(), !self.points.set.is_empty());
         match (self.only, part) {
             (Some(only), _) => only == part,
             (None, Part::Points) => sets || !data,
@@ -57,18 +63,51 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<()> {
-    let common = &arguments.common;
-    if let (Some(folder), false) = (&common.data, arguments.does(Part::Images)) {
+    let Arguments {
+        common,
+        points,
+        images,
+        ..
+    } = &arguments;
+    if let (Some(folder), false) = (&images.data, arguments.does(Part::Images)) {
         let expected = "no --data: the point sets are drawn, not read";
         return Err(file_error(folder, expected, "a folder"));
     }
     let output = common.output("realnvp")?;
-    let mut table = Table::default();
-    if arguments.does(Part::Points) {
-        plane::run(&arguments.points, common, &output, &mut table)?;
+    let (mut trainings, mut settings) = (vec![], Settings::new());
+    let plan = match arguments.does(Part::Points) {
+        true => Some(points.plan(common, &output)?),
+        false => None,
+    };
+    if let Some(plan) = &plan {
+        trainings.extend(Set::trainings(&Set::chosen(&points.set), plan));
+        settings.extend(plan.settings());
     }
-    if arguments.does(Part::Images) {
-        images::run(&arguments.images, common, &output, &mut table)?;
+    let data = match arguments.does(Part::Images) {
+        true => Some(images.load(common)?),
+        false => None,
+    };
+    let training = data.as_ref().map(|data| images.training(common, data));
+    if let Some(training) = &training {
+        settings.extend(training.settings.clone());
+        trainings.push(training.clone());
     }
-    table.write(&output)
+    check_resume(&trainings, common.resume, &output)?;
+    let (mut table, mut failures) = (Table::default(), Failures::default());
+    if let Some(plan) = &plan {
+        points.run(plan, &mut table, &mut failures)?;
+    }
+    if let (Some(data), Some(training)) = (&data, &training) {
+        images::run(
+            images,
+            common,
+            data,
+            training,
+            &output,
+            &mut table,
+            &mut failures,
+        )?;
+    }
+    table.write(&output, &settings)?;
+    failures.end(&output)
 }

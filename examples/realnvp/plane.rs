@@ -1,9 +1,10 @@
 //! Flows on point sets in the plane.
 
-use crate::common::cli::{Common, count};
+use crate::common::cli::{Common, Size, check_memory, count, value_name};
 use crate::common::fit::{Fit, Plan, Table};
 use crate::common::planar::{Set, figure, fit};
-use crate::common::report::Output;
+use crate::common::report::{Failures, Output};
+use crate::common::train::Settings;
 use candle_core::{DType, Device};
 use candle_nn::{VarBuilder, VarMap};
 use candle_prob::bijector::Bijector;
@@ -73,28 +74,46 @@ impl Flow {
     }
 }
 
-/// Fits the flow to every set and adds what came of it to the table.
-pub fn run(points: &Points, common: &Common, output: &Output, table: &mut Table) -> Result<()> {
-    let (flow, hidden) = (points.flow, points.hidden);
-    let own = if flow == Flow::RealNvp { 12 } else { 5 };
-    let layers = points.layers.unwrap_or(own);
-    let epochs = common.epochs_or(40, 2);
-    for set in Set::chosen(&points.set) {
-        let rng = Rng::new(common.seed).fork(set.name());
-        let vars = VarMap::new();
-        let vb = init::seeded(&vars, common.seed, DType::F32, &Device::Cpu);
-        let bijector = flow.build(layers, hidden, vb)?;
-        let settings = format!("{flow:?} layers {layers} hidden {hidden}");
-        let plan = Plan {
-            how: &points.fit,
-            epochs,
-            settings,
+impl Points {
+    pub fn plan<'a>(&'a self, common: &'a Common, output: &'a Output) -> Result<Plan<'a>> {
+        let layers = Size("--layers", self.layers(), 12);
+        let hidden = Size("--hidden", self.hidden, 64);
+        // A layer's hidden values with gradients, and its weights with gradients and moments.
+        check_memory(16., &[self.fit.size(), layers, hidden])?;
+        check_memory(16., &[layers, hidden, hidden])?;
+        check_memory(4096., &[layers])?;
+        Ok(Plan {
+            how: &self.fit,
+            epochs: common.epochs_or(40, 2),
+            model: Settings::from([
+                ("model", value_name(self.flow)),
+                ("layers", self.layers().to_string()),
+                ("hidden", self.hidden.to_string()),
+            ]),
             common,
             output,
-        };
-        let run = fit(set, bijector, &vars, &plan)?;
-        figure(set, &run, &[], &rng.fork("figure"), output)?;
-        table.add(set.name(), set.title(), &run);
+        })
     }
-    Ok(())
+
+    /// Fits the flow to every set and adds what came of it to the table.
+    pub fn run(&self, plan: &Plan, table: &mut Table, failures: &mut Failures) -> Result<()> {
+        for set in Set::chosen(&self.set) {
+            let seed = plan.common.seed;
+            let vars = VarMap::new();
+            let vb = init::seeded(&vars, seed, DType::F32, &Device::Cpu);
+            let bijector = self.flow.build(self.layers(), self.hidden, vb)?;
+            let Some(run) = failures.keep(fit(set, bijector, &vars, plan)) else {
+                continue;
+            };
+            table.add(set.name(), set.title(), &run);
+            let rng = Rng::new(seed).fork(set.name()).fork("figure");
+            failures.keep(figure(set, &run, &[], &rng, plan.output));
+        }
+        Ok(())
+    }
+
+    fn layers(&self) -> usize {
+        let own = if self.flow == Flow::RealNvp { 12 } else { 5 };
+        self.layers.unwrap_or(own)
+    }
 }

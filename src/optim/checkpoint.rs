@@ -222,12 +222,17 @@ impl<'a> Checkpoint<'a> {
         let expected = self.tensors()?;
         let wrong = |expected: String, found: String| file(path, expected, found);
         // Configs before all: what differs in the others may follow from them.
+        let mut differing = vec![];
         for (name, config) in &self.configs {
             let found = found.get(&format!("{CONFIG}{name}")).map(read_text);
             let found = found.transpose()?.unwrap_or_else(|| "none".into());
             if found != *config {
-                return Err(wrong(format!("{name} built from {config}"), found));
+                differing.push((format!("{name} built from {config}"), found));
             }
+        }
+        if !differing.is_empty() {
+            let (expected, found): (Vec<_>, Vec<_>) = differing.into_iter().unzip();
+            return Err(wrong(expected.join(", "), found.join(", ")));
         }
         // Weights first: their names say more than those of the moments.
         let (state, weights): (Vec<_>, Vec<_>) =

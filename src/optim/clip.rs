@@ -58,18 +58,52 @@ pub fn clip_grad_norm(gradients: &mut GradStore, vars: &VarMap, max_norm: f64) -
     Err(Error::value(OP, "gradients", "a finite norm", found))
 }
 
-/// [`clip_grad_norm`], with `None` instead of an error when the norm is not finite: the store is as it was, and the step
-/// is to be skipped.
+/// What [`clip_grad_norm_or_skip`] found.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[must_use = "gradients that are not finite are still in the store: their step is to be skipped, and skipped steps counted"]
+pub enum Clipped {
+    /// The norm before; the gradients are at most as long as asked for.
+    Norm(f64),
+    /// The norm is not finite: the store is as it was, and the step is to be skipped.
+    NotFinite,
+}
+
+/// [`clip_grad_norm`], with [`Clipped::NotFinite`] instead of an error when the norm is not finite: the store is as it was,
+/// and the step is to be skipped. A run that skips most of its steps does not learn, so count them.
 ///
 /// Errors: `max_norm` is negative or NaN.
+///
+/// ```
+/// use candle_core::{DType, Device};
+/// use candle_nn::{Init, VarMap};
+/// use candle_prob::optim::{Clipped, Optimizer, Sgd, SgdConfig, backward, clip_grad_norm_or_skip};
+/// # fn main() -> candle_prob::Result<()> {
+/// let vars = VarMap::new();
+/// let p = vars.get(4, "p", Init::Const(3.), DType::F32, &Device::Cpu)?;
+/// let mut sgd = Sgd::new(&vars, SgdConfig::default())?;
+/// let mut skipped = 0;
+/// for scale in [1., f64::INFINITY] {
+///     let mut gradients = backward(&(p.sqr()?.sum_all()? * scale)?)?;
+///     match clip_grad_norm_or_skip(&mut gradients, &vars, 1.)? {
+///         Clipped::Norm(_) => drop(sgd.step(&gradients)?),
+///         Clipped::NotFinite => skipped += 1,
+///     }
+/// }
+/// assert_eq!(skipped, 1);
+/// # Ok(())
+/// # }
+/// ```
 pub fn clip_grad_norm_or_skip(
     gradients: &mut GradStore,
     vars: &VarMap,
     max_norm: f64,
-) -> Result<Option<f64>> {
+) -> Result<Clipped> {
     let vars = super::trainable(vars)?;
     let norm = clip("clip_grad_norm_or_skip", gradients, &vars, max_norm)?;
-    Ok(norm.is_finite().then_some(norm))
+    Ok(match norm.is_finite() {
+        true => Clipped::Norm(norm),
+        false => Clipped::NotFinite,
+    })
 }
 
 /// Moves every element of the variables' gradients into `[-bound, bound]`; NaN stays NaN.

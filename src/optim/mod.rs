@@ -22,7 +22,7 @@ pub use adam::{Adam, AdamConfig};
 pub use backward::backward;
 pub use check::{GradReport, check_grads};
 pub use checkpoint::Checkpoint;
-pub use clip::{clip_grad_norm, clip_grad_norm_or_skip, clip_grad_value, grad_norm};
+pub use clip::{Clipped, clip_grad_norm, clip_grad_norm_or_skip, clip_grad_value, grad_norm};
 pub use schedule::Schedule;
 pub use sgd::{Sgd, SgdConfig};
 

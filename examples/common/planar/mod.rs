@@ -5,6 +5,7 @@ mod figure;
 pub use figure::figure;
 
 use super::fit::{self, Data, Plan};
+use super::train::Training;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarMap;
@@ -53,12 +54,17 @@ impl Set {
         Set::SwissRoll,
     ];
 
-    /// Those asked for, or all.
+    /// Those asked for, each once, or all.
     pub fn chosen(asked: &[Set]) -> Vec<Set> {
-        if asked.is_empty() {
-            return Set::ALL.to_vec();
-        }
-        asked.to_vec()
+        let asked = |set: &Set| asked.is_empty() || asked.contains(set);
+        Set::ALL.into_iter().filter(asked).collect()
+    }
+
+    /// The trainings on these sets.
+    pub fn trainings(sets: &[Set], plan: &Plan) -> Vec<Training<'static>> {
+        let sets = sets.iter();
+        sets.map(|set| plan.training(set.name(), set.title()))
+            .collect()
     }
 
     /// For files and metrics.

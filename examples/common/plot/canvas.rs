@@ -18,6 +18,7 @@ use std::path::Path;
 /// Both sides are drawn this many times larger.
 const SCALE: f64 = 2.;
 const FONT: &str = "figures";
+const MOST_PIXELS: u64 = 50_000_000;
 
 type Area<'a> = DrawingArea<BitMapBackend<'a>, Shift>;
 type Fault = DrawingAreaErrorKind<<BitMapBackend<'static> as DrawingBackend>::ErrorType>;
@@ -81,7 +82,8 @@ pub fn figure(
     height: u32,
     draw: impl FnOnce(&Canvas) -> Drawn,
 ) -> Result<()> {
-    let failed = |e: Fault| file_error(path, "a figure that can be drawn", e);
+    // The backend's own messages are made for programmers.
+    let failed = |_: Fault| file_error(path, "a figure that can be drawn", "one that cannot");
     for (style, bytes) in [
         (FontStyle::Normal, dejavu::sans::regular()),
         (FontStyle::Bold, dejavu::sans::bold()),
@@ -90,6 +92,11 @@ pub fn figure(
             .map_err(|_| file_error(path, "a readable font", "a damaged one"))?;
     }
     let scale = SCALE as u32;
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels > MOST_PIXELS {
+        let expected = format!("a figure of at most {MOST_PIXELS} pixels");
+        return Err(file_error(path, expected, pixels));
+    }
     let (wide, high) = (width * scale, height * scale);
     let mut large = vec![255; (3 * wide * high) as usize];
     {
@@ -100,13 +107,28 @@ pub fn figure(
         canvas.area.present().map_err(failed)?;
     }
     let small = shrink(&large, wide as usize, scale as usize);
+    let bytes = encode(&small, width, height)
+        .map_err(|e| file_error(path, "a figure that can be encoded", e))?;
     write_whole(path, |temporary| {
-        let mut image = BitMapBackend::new(temporary, (width, height));
-        let written = image
-            .blit_bitmap((0, 0), (width, height), &small)
-            .and_then(|()| image.present());
-        written.map_err(|e| file_error(path, "a writable file", e))
+        std::fs::write(temporary, &bytes).map_err(|e| file_error(path, "a writable file", e))
     })
+}
+
+/// Three bytes for each pixel as a PNG file.
+fn encode(
+    pixels: &[u8],
+    width: u32,
+    height: u32,
+) -> std::result::Result<Vec<u8>, png::EncodingError> {
+    let mut bytes = vec![];
+    let mut encoder = png::Encoder::new(&mut bytes, width, height);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_adaptive_filter(png::AdaptiveFilterType::Adaptive);
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(pixels)?;
+    writer.finish()?;
+    Ok(bytes)
 }
 
 /// The mean of each `scale` x `scale` square.

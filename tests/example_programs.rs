@@ -1,0 +1,472 @@
+//! The examples as programs: what they write, print and refuse. Cargo builds them before it runs this with the other
+//! tests; alone it wants `cargo build --examples` before.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+const ALL: [&str; 5] = ["gmvib", "realnvp", "ffjord", "flow_1d", "feature_selection"];
+const FFJORD: &str = "--set rings --steps 1 --hidden 4 --batch 8";
+const GMVIB: &str = "--images 40 --epochs 2 --batch 8 --latent 4 --samples 1 --channels 4";
+
+/// A fresh folder under the build's own scratch space.
+fn scratch(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join("example_programs")
+        .join(name);
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// The example, to be run in this folder with arguments that have no spaces.
+fn program(name: &str, folder: &Path, arguments: &str) -> Command {
+    let test = std::env::current_exe().unwrap();
+    let profile = test.parent().unwrap().parent().unwrap();
+    let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);
+    let path = profile.join("examples").join(file);
+    assert!(path.exists(), "{}: cargo build --examples", path.display());
+    let mut command = Command::new(path);
+    command
+        .current_dir(folder)
+        .args(arguments.split_whitespace())
+        .stdin(Stdio::null());
+    command
+}
+
+struct Ended {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+fn run(name: &str, folder: &Path, arguments: &str) -> Ended {
+    let output = program(name, folder, arguments).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let ended = Ended {
+        code: output.status.code(),
+        out: text(&output.stdout),
+        err: text(&output.stderr),
+    };
+    assert!(
+        !ended.err.contains("panicked"),
+        "{name} {arguments}: {}",
+        ended.err
+    );
+    ended
+}
+
+fn done(name: &str, folder: &Path, arguments: &str) -> Ended {
+    let ended = run(name, folder, arguments);
+    assert_eq!(ended.code, Some(0), "{name} {arguments}: {}", ended.err);
+    ended
+}
+
+/// Exit code 1, nothing trained, and one line that says all of `words`.
+fn refused(name: &str, folder: &Path, arguments: &str, words: &[&str]) -> String {
+    let ended = run(name, folder, arguments);
+    assert_eq!(ended.code, Some(1), "{name} {arguments}: {}", ended.err);
+    let line = ended.err.trim_end();
+    assert_eq!(line.lines().count(), 1, "{name} {arguments}: {line}");
+    assert!(line.len() < 400, "{line}");
+    for word in words {
+        assert!(
+            line.contains(word),
+            "{name} {arguments}: `{word}` is not in: {line}"
+        );
+    }
+    line.into()
+}
+
+/// IDX files of 20 training and 10 test images of 6 x 5, the first pixel given.
+fn images(folder: &Path, first: u8) {
+    fs::create_dir_all(folder).unwrap();
+    for (part, count) in [("train", 20u32), ("t10k", 10)] {
+        let words =
+            |words: &[u32]| -> Vec<u8> { words.iter().flat_map(|w| w.to_be_bytes()).collect() };
+        let mut pixels = words(&[0x803, count, 6, 5]);
+        pixels.extend((0..count * 30).map(|k| if k == 0 { first } else { (k % 251) as u8 }));
+        let mut labels = words(&[0x801, count]);
+        labels.extend((0..count).map(|k| (k % 10) as u8));
+        fs::write(folder.join(format!("{part}-images-idx3-ubyte")), pixels).unwrap();
+        fs::write(folder.join(format!("{part}-labels-idx1-ubyte")), labels).unwrap();
+    }
+}
+
+#[test]
+fn a_checkpoint_of_images_knows_them() {
+    let folder = scratch("images");
+    images(&folder.join("m1"), 1);
+    images(&folder.join("m2"), 1);
+    images(&folder.join("other"), 2);
+    let vib = format!("{GMVIB} --model vib --out o");
+    done(
+        "gmvib",
+        &folder,
+        &format!("{vib} --data m1 --pause-after 1"),
+    );
+    // Another spelling and another place are the same data; other contents in the same place are not.
+    for data in ["./m1", "m2"] {
+        done(
+            "gmvib",
+            &folder,
+            &format!("{vib} --data {data} --pause-after 1 --resume"),
+        );
+    }
+    fs::remove_dir_all(folder.join("m1")).unwrap();
+    fs::rename(folder.join("other"), folder.join("m1")).unwrap();
+    let line = refused(
+        "gmvib",
+        &folder,
+        &format!("{vib} --data m1 --resume"),
+        &["vib.safetensors", "data built from"],
+    );
+    assert!(!line.contains("latent"), "{line}");
+    let line = refused(
+        "gmvib",
+        &folder,
+        &format!("{vib} --data m2 --resume --lr 0.5"),
+        &["lr built from 0.5", "found 0.003"],
+    );
+    assert!(!line.contains("data built"), "{line}");
+    let end = done("gmvib", &folder, &format!("{vib} --data m2 --resume"));
+    assert!(
+        end.err.contains("VIB: epoch 2 of 2: exact match"),
+        "{}",
+        end.err
+    );
+    let text = fs::read_to_string(folder.join("o/metrics.json")).unwrap();
+    let metrics: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(metrics["settings"]["seed"], 0);
+    assert_eq!(metrics["settings"]["latent"], 4);
+    // RealNVP knows them too.
+    let images = "--batch-norm --channels 2 --scales 1 --epochs 2 --image-batch 8 --out r";
+    let images = format!("{images} --only images");
+    done(
+        "realnvp",
+        &folder,
+        &format!("{images} --data m2 --pause-after 1"),
+    );
+    let other = format!("{images} --data m1 --resume");
+    refused("realnvp", &folder, &other, &["image_data built from"]);
+}
+
+#[test]
+fn a_checkpoint_of_points_knows_set_and_model() {
+    let folder = scratch("points");
+    let rings = format!("{FFJORD} --epochs 1 --out o");
+    let end = done("ffjord", &folder, &rings);
+    assert!(end.err.contains("Rings: epoch 1 of 1: NLL"), "{}", end.err);
+    assert!(end.out.lines().all(|line| line.chars().count() <= 80));
+    let file = |name: &str| folder.join("o").join(name);
+    fs::copy(file("rings.safetensors"), file("moons.safetensors")).unwrap();
+    let moons = rings.replace("rings", "moons");
+    let words = ["moons.safetensors", "data built from moons", "found rings"];
+    refused("ffjord", &folder, &format!("{moons} --resume"), &words);
+    let flow = "--set rings --batch 8 --epochs 1 --hidden 4 --layers 2 --out o --resume";
+    refused(
+        "realnvp",
+        &folder,
+        flow,
+        &["rings.safetensors", "found none"],
+    );
+    // A run without --resume says that it replaces an earlier one.
+    let again = done("ffjord", &folder, &rings);
+    assert!(
+        again
+            .err
+            .contains("warning: o: holds an earlier run with seed 0"),
+        "{}",
+        again.err
+    );
+}
+
+#[test]
+fn what_diverges_does_not_take_the_others_with_it() {
+    let folder = scratch("beta");
+    let end = run("gmvib", &folder, &format!("{GMVIB} --beta 1e39 --out o"));
+    assert_eq!(end.code, Some(1));
+    for word in [
+        "VIB: training",
+        "GMVIB: training",
+        "epoch 1",
+        "0.003",
+        "of 4 steps skipped",
+    ] {
+        assert!(end.err.contains(word), "`{word}` is not in: {}", end.err);
+    }
+    assert!(end.out.contains("Basic  "), "{}", end.out);
+    let text = fs::read_to_string(folder.join("o/metrics.json")).unwrap();
+    assert!(
+        text.contains("basic.exact_match") && !text.contains("vib."),
+        "{text}"
+    );
+    // A figure that cannot be written takes nothing with it either.
+    let folder = scratch("figure");
+    fs::create_dir_all(folder.join("o/curves.png")).unwrap();
+    fs::write(folder.join("o/curves.png/file"), "").unwrap();
+    let end = run("gmvib", &folder, &format!("{GMVIB} --out o"));
+    assert_eq!(end.code, Some(1));
+    assert!(
+        end.err.contains("o/curves.png: expected a writable file"),
+        "{}",
+        end.err
+    );
+    assert!(end.out.contains("GMVIB  ") && folder.join("o/samples.png").exists());
+    assert!(
+        end.out.lines().all(|line| line.chars().count() <= 80),
+        "{}",
+        end.out
+    );
+}
+
+#[test]
+fn resume_wants_a_checkpoint() {
+    let folder = scratch("resume");
+    fs::create_dir_all(folder.join("empty")).unwrap();
+    fs::write(folder.join("file"), "").unwrap();
+    for name in &ALL[..4] {
+        refused(
+            name,
+            &folder,
+            "--resume --out none",
+            &["none: ", "--resume"],
+        );
+        refused(
+            name,
+            &folder,
+            "--resume --out empty",
+            &["empty", "--resume", "found none"],
+        );
+        refused(name, &folder, "--resume --out file/below", &["file/below"]);
+    }
+    for name in ALL {
+        refused(name, &folder, "--out file/below", &["file/below", "folder"]);
+    }
+    for name in ["gmvib", "realnvp"] {
+        refused(
+            name,
+            &folder,
+            "--data file/below --out o",
+            &["file/below", "can be read"],
+        );
+    }
+}
+
+#[test]
+fn sizes_have_upper_bounds() {
+    let folder = scratch("sizes");
+    for (name, sizes) in [
+        ("gmvib", "--images 18446744073709551615"),
+        ("gmvib", "--latent 100000000000"),
+        ("gmvib", "--samples 1000000000000"),
+        ("gmvib", "--batch 10000000000000 --images 10000000000000"),
+        ("gmvib", "--channels 1000000000000"),
+        ("realnvp", "--batch 10000000000000"),
+        ("realnvp", "--layers 1000000000000"),
+        ("realnvp", "--hidden 1000000000000"),
+        ("realnvp", "--channels 1000000000000 --only images"),
+        ("realnvp", "--blocks 1000000000000 --only images"),
+        ("realnvp", "--scales 1000000000000 --only images"),
+        (
+            "realnvp",
+            "--steps 1000000000000 --only images --image-flow glow",
+        ),
+        ("ffjord", "--batch 10000000000000"),
+        ("ffjord", "--steps 1000000000000"),
+        ("ffjord", "--hidden 1000000000000"),
+        ("flow_1d", "--batch 10000000000000"),
+        ("flow_1d", "--components 1000000000000"),
+        ("feature_selection", "--trials 1000000000000"),
+    ] {
+        let flag = sizes.split_whitespace().next().unwrap();
+        let expected = [flag, "at most", "memory"];
+        let arguments = format!("{sizes} --out o");
+        let words: &[&str] = if sizes.contains("--batch") && name == "gmvib" {
+            &expected[1..]
+        } else {
+            &expected
+        };
+        refused(name, &folder, &arguments, words);
+    }
+    // What does not fit the images is told once, before anything is trained.
+    let words = ["conv_encoder", "before convolution 4"];
+    let channels = "--images 60 --channels 2,2,2,2,2 --out o2";
+    refused("gmvib", &folder, channels, &words);
+    refused(
+        "realnvp",
+        &folder,
+        "--scales 5 --out o3",
+        &["scales", "1 to 3"],
+    );
+    // More than there are is all of them.
+    done(
+        "gmvib",
+        &folder,
+        &format!("{GMVIB} --model basic --out o").replace("--batch 8", "--batch 10000000000000"),
+    );
+}
+
+#[test]
+fn the_command_line_says_what_there_is() {
+    let folder = scratch("help");
+    for name in ALL {
+        let help = program(name, &folder, "--help")
+            .env("COLUMNS", "70")
+            .output()
+            .unwrap();
+        let help = String::from_utf8(help.stdout).unwrap();
+        assert!(
+            help.lines().all(|line| line.chars().count() <= 70),
+            "{help}"
+        );
+        assert!(help.contains(&format!("out/{name}")), "{help}");
+        let reads = ["gmvib", "realnvp", "feature_selection"].contains(&name);
+        assert_eq!(help.contains("--data"), reads, "{help}");
+        let version = done(name, &folder, "--version").out;
+        assert_eq!(
+            version.trim(),
+            format!("{name} {}", env!("CARGO_PKG_VERSION"))
+        );
+        // Negative numbers reach the parser of each flag that has a value; another flag ends the run.
+        let words: Vec<&str> = help.split_whitespace().collect();
+        let wrong = if name == "feature_selection" {
+            "--trials 0"
+        } else {
+            "--epochs 0"
+        };
+        for pair in words.windows(2) {
+            let [flag, value] = pair else { continue };
+            if flag.starts_with("--") && value.starts_with('<') && !wrong.starts_with(flag) {
+                let line = refused(
+                    name,
+                    &folder,
+                    &format!("{flag} -1 {wrong}"),
+                    &["invalid value"],
+                );
+                assert!(!line.contains("unexpected"), "{line}");
+            }
+        }
+    }
+    let line = refused(
+        "gmvib",
+        &folder,
+        &format!("--lr \u{1b}[2J{}", "9".repeat(1000)),
+        &["--lr"],
+    );
+    assert!(!line.contains('\u{1b}'), "{line}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_standard_output_is_an_error() {
+    let folder = scratch("full");
+    let full = || fs::File::options().write(true).open("/dev/full").unwrap();
+    let ffjord = format!("{FFJORD} --epochs 1 --out o");
+    for (name, arguments) in [
+        ("ffjord", ffjord.as_str()),
+        ("gmvib", "--help"),
+        ("gmvib", "--version"),
+    ] {
+        let mut command = program(name, &folder, arguments);
+        let output = command
+            .stdout(full())
+            .stderr(Stdio::piped())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments}");
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert!(!err.contains("panicked"), "{err}");
+        // Nor is there a place to tell it when both are full.
+        let mut command = program(name, &folder, arguments);
+        let status = command.stdout(full()).stderr(full()).status().unwrap();
+        assert_eq!(status.code(), Some(1), "{arguments}");
+    }
+    // The results are written nevertheless; a reader that has seen enough is no error.
+    assert!(folder.join("o/metrics.json").exists());
+    let mut command = program("ffjord", &folder, &ffjord);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+#[cfg(unix)]
+fn an_interruption_says_how_to_go_on() {
+    let folder = scratch("interrupt");
+    let long = format!("{FFJORD} --epochs 100000 --out o");
+    let mut command = program("ffjord", &folder, &long);
+    let mut child = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut err = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    // The second epoch begins when the first is saved.
+    while !line.contains("epoch 2") {
+        line.clear();
+        assert!(err.read_line(&mut line).unwrap() > 0, "ended early");
+    }
+    let interrupt = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    assert!(interrupt.unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let mut rest = String::new();
+    err.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("--resume continues"), "{rest}");
+    assert!(folder.join("o/rings.safetensors").exists());
+    // Forgotten --resume: the checkpoint is about to be replaced.
+    let again = done("ffjord", &folder, &format!("{FFJORD} --epochs 1 --out o"));
+    let warning = "warning: o: holds an earlier run, whose files are replaced";
+    assert!(again.err.contains(warning), "{}", again.err);
+}
+
+#[test]
+fn selected_features_are_those_of_the_file() {
+    let folder = scratch("selection");
+    // The first and the fourth column never change; the second is the label's.
+    let rows = (0..24).map(|n| {
+        let class = n % 2;
+        format!(
+            "3,{},{},7,{}\n",
+            class * 2 + n / 12,
+            (n * 7) % 5,
+            ["no", "yes"][class]
+        )
+    });
+    let text = format!("same,good,noise,too,kind\n{}", rows.collect::<String>());
+    fs::write(folder.join("Data.CSV"), text).unwrap();
+    let end = done(
+        "feature_selection",
+        &folder,
+        "--data Data.CSV --quick --method all --out o",
+    );
+    assert!(
+        end.err
+            .contains("2 constant features are left out: same, too"),
+        "{}",
+        end.err
+    );
+    let selected = fs::read_to_string(folder.join("o/selected.csv")).unwrap();
+    assert!(selected.contains(",1,good,"), "{selected}");
+    for word in ["same", "too"] {
+        assert!(
+            !selected.contains(word) && !end.out.contains(word),
+            "{selected}"
+        );
+    }
+    let table = end.out.lines().skip_while(|line| !line.starts_with("mean"));
+    assert!(table.clone().count() > 8);
+    assert!(
+        table
+            .take_while(|line| !line.is_empty())
+            .all(|line| line.chars().count() <= 80)
+    );
+}
