@@ -580,6 +580,24 @@ fn a_variable_of_half_precision_is_its_rounded_master() -> Result<()> {
     Ok(())
 }
 
+/// Eight bits are trained like sixteen.
+#[test]
+fn eight_bits_train_too() -> Result<()> {
+    for k in 0..2 {
+        let (vars, w) = alone(DType::F8E4M3)?;
+        let optimizer = &mut small_steps(&vars, true)?[k];
+        for _ in 0..5000 {
+            let slope = ((w.to_dtype(DType::F32)? - 3.)? * 2.)?.to_dtype(DType::F8E4M3)?;
+            optimizer.step(&store(&[(&w, slope)]))?;
+        }
+        assert_eq!(
+            bits(&w.to_dtype(DType::F32)?),
+            bits(&Tensor::new(&[3f32; 2], &Device::Cpu)?)
+        );
+    }
+    Ok(())
+}
+
 /// What was written to a variable between two steps stays: a stale master does not come back. What was not written to
 /// keeps its master, and so does a variable that was swapped away and back.
 #[test]

@@ -4,6 +4,9 @@
 //! a sample has shape `sample ++ batch ++ event`, a log-probability `sample ++ batch`. Sample and batch dims may be 0, and
 //! then all results have no elements; classes and the elements of vectors are 1 or more.
 //!
+//! A value with NaN has no density but NaN. [`MultivariateNormal::log_prob_observed`], `conditional_mean` and
+//! `conditional_covariance` take it for a missing element.
+//!
 //! What each family has beside [`sample`](Distribution::sample) and [`log_prob`](Distribution::log_prob):
 //! [pathwise](Reparameterized) gradients of samples, [moments](Moments), [mode](Mode), [entropy](Entropy), [cdf](Cdf),
 //! and [KL](Kl) to another of its own in closed form. Combinators pass on what their parts have; their rows are those of

@@ -67,13 +67,10 @@ impl<const K: usize> Kept<K> {
         let Some(master) = &self.master else {
             return update(rule, var, gradient, &mut self.state);
         };
-        let value = var.as_detached_tensor();
-        let ours = master
-            .as_detached_tensor()
-            .to_dtype(var.dtype())?
-            .eq(&value)?;
-        let written = value.to_dtype(DType::F32)?;
-        master.set(&ours.where_cond(master.as_tensor(), &written)?.detach())?;
+        let value = var.as_detached_tensor().to_dtype(DType::F32)?;
+        let own = master.as_detached_tensor();
+        let rounded = own.to_dtype(var.dtype())?.to_dtype(DType::F32)?;
+        master.set(&rounded.eq(&value)?.where_cond(&own, &value)?)?;
         let gradient = gradient.detach().to_dtype(DType::F32)?;
         let moved = update(rule, master, &gradient, &mut self.state)?;
         var.set(&master.as_detached_tensor().to_dtype(var.dtype())?)?;
