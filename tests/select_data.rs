@@ -2,8 +2,8 @@
 
 use candle_core::{DType, Device, Tensor};
 use candle_prob::select::{
-    Blocks, Csr, HihtConfig, L20, LeastSquares, Loss, Preparation, Problem, Start, ahiht, forward,
-    hiht, splice,
+    Blocks, Csr, HihtConfig, L20, LeastSquares, Loss, Preparation, Problem, ReliefF, Selector,
+    Start, ahiht, forward, hiht, splice,
 };
 use candle_prob::{Result, Rng};
 
@@ -409,5 +409,32 @@ fn features_at_the_edge_of_their_dtype() -> Result<()> {
     let problem = Problem::regression(&large, &y, &how)?;
     let error = LeastSquares::on(&problem, &[1]).unwrap_err();
     assert!(error.to_string().contains("finite sums"), "{error}");
+    Ok(())
+}
+
+/// Labels are whole numbers of any dtype; one that is no class is named with its row.
+#[test]
+fn labels_of_every_integer_dtype() -> Result<()> {
+    let x = Rng::new(1).normal((6, 3), DType::F64, CPU)?;
+    let labels = [0i64, 1, 2, 0, 1, 2];
+    let how = Preparation::default();
+    let rank = |labels: &Tensor| ReliefF::default().rank(&x, labels, &how);
+    let want = rank(&Tensor::new(&labels, CPU)?)?.order;
+    let unsigned = labels.map(|label| label as u32);
+    let small = labels.map(|label| label as u8);
+    for labels in [Tensor::new(&unsigned, CPU)?, Tensor::new(&small, CPU)?] {
+        assert_eq!(rank(&labels)?.order, want);
+        let problem = Problem::classification(&x, &labels, &how)?;
+        assert_eq!(problem.outputs(), 3);
+    }
+    for (wrong, found) in [(-1, "-1 in row 4"), (4_000_000_000, "4000000000 in row 4")] {
+        let mut labels = labels;
+        labels[4] = wrong;
+        let error = rank(&Tensor::new(&labels, CPU)?).unwrap_err().to_string();
+        assert!(
+            error.contains(found) && error.contains("0 to C - 1"),
+            "{error}"
+        );
+    }
     Ok(())
 }

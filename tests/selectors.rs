@@ -406,7 +406,10 @@ fn preparations_are_refused_by_name() -> Result<()> {
             selector.rank(&x, &labels, &how),
             &["weights", "none", "[12]"],
         );
-        refused(selector.rank(&x, &x, &PLAIN), &["u32 labels [12]", "F64"]);
+        refused(
+            selector.rank(&x, &x, &PLAIN),
+            &["labels [12] of an integer dtype", "F64"],
+        );
     }
     Ok(())
 }

@@ -35,10 +35,11 @@ use crate::kernels::pointwise::{Formula, Real, formula};
 /// ```
 ///
 /// Numerics: the mass is computed without factorials, whose digits would cancel at large counts. The entropy is a sum
-/// over the support, up to 12 standard deviations; what it leaves out is below 1e-16.
+/// over the support, up to 12 standard deviations; what it leaves out is below 1e-16. Draws are exact for up to 1e16 trials,
+/// beyond Poisson or rounded normal ones; counts that the dtype does not have are rounded.
 ///
 /// Source: Loader (2000), Fast and Accurate Computation of Binomial Probabilities; draws by Kachitvichyanukul and
-/// Schmeiser (1988).
+/// Schmeiser (1988), from 2^23 trials on by Hoermann (1993).
 #[derive(Debug, Clone)]
 pub struct Binomial {
     parameters: Parameters<2>,

@@ -28,7 +28,7 @@ use std::f64::consts::{FRAC_1_PI, PI};
 /// # }
 /// ```
 ///
-/// Numerics: both tails of the cdf keep full relative precision as logarithms.
+/// Numerics: the density and both tails of the cdf keep full relative precision as logarithms, also where `t^2` or t overflow.
 ///
 /// Source: the divergence: F. Chyzak and F. Nielsen, "A closed-form formula for the Kullback-Leibler divergence between
 /// Cauchy distributions" (2019).

@@ -36,8 +36,10 @@ use candle_core::{D, DType};
 /// Numerics: draws are made as logarithms of gammas and normalised by their largest, so that no row is lost to underflow;
 /// [`sample_log`](Dirichlet::sample_log) keeps coordinates that underflow. Concentrations from 1e-6 to 1e6 give finite
 /// draws and gradients. `log_prob` accepts values whose sum is 1 within `1e-6 + K eps` (eps of the dtype).
+/// Densities, entropy and divergence keep their digits at any concentrations: their terms of that size cancel before they are
+/// computed.
 ///
-/// Source: Devroye (1986), Non-Uniform Random Variate Generation, ch. XI.4; Figurnov, Mohamed and Mnih (2018), Implicit
+/// Source: densities: Loader (2000), Fast and Accurate Computation of Binomial Probabilities; draws: Devroye (1986), Non-Uniform Random Variate Generation, ch. XI.4; Figurnov, Mohamed and Mnih (2018), Implicit
 /// Reparameterization Gradients, section 3.
 #[derive(Debug, Clone)]
 pub struct Dirichlet {

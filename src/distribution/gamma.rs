@@ -222,7 +222,7 @@ impl Formula<3> for LogTail {
         if x.value() <= 0. {
             return R::constant(if self.upper { 0. } else { f64::NEG_INFINITY });
         }
-        a.gamma_log_tail_of(b.value() * x.value(), b.log_times(x), self.upper)
+        a.gamma_log_tail_of(b, x, false, self.upper)
     }
 }
 

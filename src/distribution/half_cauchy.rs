@@ -104,16 +104,26 @@ impl Formula<2> for LogTail {
         if x.value() <= 0. {
             return R::constant(if self.upper { 0. } else { f64::NEG_INFINITY });
         }
-        // The share beyond x is that of the inverse below 1 / x.
         let t = x / scale;
-        let t = if self.upper { t.recip() } else { t };
-        if t.value() < 1. / FAR {
-            let log = x.log_over(scale);
-            (if self.upper { -log } else { log }) + FRAC_2_PI.ln()
-        } else if t.value() <= 1. {
-            (t.atan() * FRAC_2_PI).ln()
+        // The share beyond x is that of the inverse below 1 / x.
+        if t.value() <= 1. {
+            let below = t.atan() * FRAC_2_PI;
+            if self.upper {
+                (-below).ln_1p()
+            } else if t.value() < 1. / FAR {
+                x.log_over(scale) + FRAC_2_PI.ln()
+            } else {
+                below.ln()
+            }
         } else {
-            (t.recip().atan() * -FRAC_2_PI).ln_1p()
+            let above = (scale / x).atan() * FRAC_2_PI;
+            if !self.upper {
+                (-above).ln_1p()
+            } else if t.value() > FAR {
+                scale.log_over(x) + FRAC_2_PI.ln()
+            } else {
+                above.ln()
+            }
         }
     }
 }

@@ -28,7 +28,8 @@ use crate::kernels::pointwise::{Elementary, Formula, Real, formula};
 /// # }
 /// ```
 ///
-/// Numerics: both tails of the cdf keep their digits as logarithms.
+/// Numerics: densities, entropy and divergence keep their digits at any concentration, as for [`Gamma`]; both tails of the
+/// cdf as logarithms, also where `b / x` overflows or underflows.
 #[derive(Debug, Clone)]
 pub struct InverseGamma {
     parameters: Parameters<2>,
@@ -113,7 +114,7 @@ impl Formula<3> for LogTail {
         if x.value() <= 0. {
             return R::constant(if self.upper { 0. } else { f64::NEG_INFINITY });
         }
-        a.gamma_log_tail_of(b.value() / x.value(), b.log_over(x), !self.upper)
+        a.gamma_log_tail_of(b, x, true, !self.upper)
     }
 }
 

@@ -33,7 +33,8 @@ use std::f64::consts::{LN_2, PI};
 /// # }
 /// ```
 ///
-/// Numerics: both tails of the cdf keep their digits as logarithms. The gamma draw is made as a logarithm, so that a draw
+/// Numerics: the density and both tails of the cdf keep their digits as logarithms, also where `t^2` or t overflow, and the
+/// slopes to many degrees of freedom theirs. The gamma draw is made as a logarithm, so that a draw
 /// is as far out as its dtype reaches even for a hundredth of a degree of freedom.
 ///
 /// Source: Figurnov, Mohamed and Mnih (2018), Implicit Reparameterization Gradients, section 3.

@@ -23,7 +23,7 @@ pub struct Preparation {
 /// Formula: least squares with the bias eliminated, `f(W) = |H (X W - Y)|_F^2 / 2`, where `H` takes the samples' means away.
 /// Targets of a classification are one where the sample is of the class and zero elsewhere.
 ///
-/// Shapes: `x` is `[N, d]`, labels `[N]` (u32, 0 to C - 1) or targets `[N, C]`. No `N x N` matrix is ever formed. Tensors, f32
+/// Shapes: `x` is `[N, d]`, labels `[N]` (of any integer dtype, 0 to C - 1) or targets `[N, C]`. No `N x N` matrix is ever formed. Tensors, f32
 /// or f64, are held once more, centred and by feature; of sparse data ([`Csr`](super::Csr)) only what is not zero, by feature;
 /// of data in [`Blocks`](super::Blocks) nothing: every step reads them again. No gradients.
 ///
@@ -76,7 +76,7 @@ pub(super) struct Centred<T> {
     pub(super) y: Vec<T>,
 }
 
-const CLASSIFICATION: &str = "Problem::classification";
+pub(super) const CLASSIFICATION: &str = "Problem::classification";
 
 impl Problem {
     /// From labels 0 to C - 1.
@@ -91,10 +91,10 @@ impl Problem {
         Self::of_classes(x, labels, classes, how)
     }
 
-    /// A classification where `y` is u32, else a regression.
+    /// A classification where `y` are whole numbers, else a regression.
     pub(super) fn labelled(x: &Tensor, y: &Tensor, how: &Preparation) -> Result<Self> {
         match y.dtype() {
-            DType::U32 => Self::classification(x, y, how),
+            dtype if dtype.is_int() => Self::classification(x, y, how),
             _ => Self::regression(x, y, how),
         }
     }
@@ -106,7 +106,7 @@ impl Problem {
         classes: usize,
         how: &Preparation,
     ) -> Result<Self> {
-        let labels = labels.to_vec1::<u32>()?;
+        let labels = numbers(CLASSIFICATION, labels)?;
         let target = |n: usize, c: usize| f64::from(u8::from(labels[n] as usize == c));
         Self::new(CLASSIFICATION, x.into(), classes, target, how)
     }
@@ -227,26 +227,39 @@ impl Problem {
     }
 }
 
+/// Labels of any integer dtype as numbers.
+pub(super) fn numbers(op: &'static str, labels: &Tensor) -> Result<Vec<u32>> {
+    let wide = labels.to_dtype(DType::I64)?.to_vec1::<i64>()?;
+    let number = |(row, label): (usize, i64)| {
+        u32::try_from(label).map_err(|_| {
+            let found = format!("{label} in row {row}");
+            Error::value(op, "labels", "0 to C - 1", found)
+        })
+    };
+    wide.into_iter().enumerate().map(number).collect()
+}
+
 /// Labels as numbers, and the number of classes.
 pub(super) fn check_labels(
     op: &'static str,
     labels: &Tensor,
     samples: usize,
 ) -> Result<(Vec<u32>, usize)> {
-    if labels.dtype() != DType::U32 || labels.dims() != [samples] {
-        let expected = format!("u32 labels [{samples}]");
+    if !labels.dtype().is_int() || labels.dims() != [samples] {
+        let expected = format!("labels [{samples}] of an integer dtype");
         let found = format!("{:?} {:?}", labels.dtype(), labels.dims());
         return Err(Error::value(op, "labels", expected, found));
     }
-    let labels = labels.to_vec1::<u32>()?;
+    let labels = numbers(op, labels)?;
+    if let Some(row) = labels.iter().position(|label| *label as usize >= samples) {
+        let expected = format!("0 to C - 1 with no more classes C than the {samples} samples");
+        let found = format!("{} in row {row}", labels[row]);
+        return Err(Error::value(op, "labels", expected, found));
+    }
     let classes = labels.iter().max().map_or(0, |most| *most as usize + 1);
     if labels.iter().all(|label| *label == labels[0]) {
         let expected = "two classes or more";
         return Err(Error::value(op, "labels", expected, "one"));
-    }
-    if samples < classes {
-        let expected = format!("no more classes than the {samples} samples");
-        return Err(Error::value(op, "labels", expected, classes));
     }
     Ok((labels, classes))
 }

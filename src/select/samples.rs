@@ -1,10 +1,11 @@
 //! The samples of a problem, whole and in parts.
 
+use super::problem::{CLASSIFICATION, numbers};
 use super::{Preparation, Problem, Ranking, Selector};
 use crate::error::Result;
 use candle_core::{Device, Tensor};
 
-/// Features with labels (u32) or targets, and how they are prepared.
+/// Features with labels (integers) or targets, and how they are prepared.
 pub(super) struct Samples<'a> {
     pub(super) x: &'a Tensor,
     /// Labels without the numbers that no sample has.
@@ -17,12 +18,12 @@ pub(super) struct Samples<'a> {
 }
 
 impl<'a> Samples<'a> {
-    /// A classification where `y` is u32, else a regression.
+    /// A classification where `y` are whole numbers, else a regression.
     pub(super) fn new(x: &'a Tensor, y: &'a Tensor, preparation: &'a Preparation) -> Result<Self> {
         let whole = Problem::labelled(x, y, preparation)?;
         let (y, groups) = if whole.is_classification() {
             let mut groups = vec![vec![]; whole.outputs()];
-            for (n, class) in y.to_vec1::<u32>()?.into_iter().enumerate() {
+            for (n, class) in numbers(CLASSIFICATION, y)?.into_iter().enumerate() {
                 groups[class as usize].push(n as u32);
             }
             // Numbers that no sample has are no classes: parts may have fewer samples than there are numbers.

@@ -7,7 +7,7 @@ use candle_core::Tensor;
 /// A method of feature selection: it puts the features of samples in order. [`cross_validate`](super::cross_validate) and
 /// [`stability`](super::stability) take any.
 ///
-/// Shapes: `x` is `[N, d]`, f32 or f64; `y` are labels `[N]`, u32 from 0 to C - 1, or targets `[N, C]` of x's dtype for the
+/// Shapes: `x` is `[N, d]`, f32 or f64; `y` are labels `[N]`, of an integer dtype from 0 to C - 1, or targets `[N, C]` of x's dtype for the
 /// methods that take them: [`Hiht`] and [`Ahiht`].
 ///
 /// ```

@@ -18,7 +18,7 @@ pub struct Stability {
 /// Stability selection: a [`Selector`] puts `size` features first of each of `halves` random halves of the samples, drawn class by
 /// class.
 ///
-/// Shapes: `x` is `[N, d]`, `y` labels `[N]` (u32) or targets `[N, C]` of x's dtype. Gradients: none.
+/// Shapes: `x` is `[N, d]`, `y` labels `[N]` (integers) or targets `[N, C]` of x's dtype. Gradients: none.
 ///
 /// Errors: no halves; more features than there are; a class of fewer than two samples; those of [`Problem`](super::Problem)
 /// and of the selector.

@@ -54,7 +54,7 @@ pub struct Validated {
 /// A selector that is told how many features to select ranks the others too, after them; its number should be that of the
 /// largest size.
 ///
-/// Shapes: `x` is `[N, d]`, `y` labels `[N]` (u32) or targets `[N, C]` of x's dtype. Folds are stratified: each class is dealt
+/// Shapes: `x` is `[N, d]`, `y` labels `[N]` (integers) or targets `[N, C]` of x's dtype. Folds are stratified: each class is dealt
 /// out evenly. Gradients: none.
 ///
 /// Errors: fewer than two folds, or more than the smallest class, or all targets, has samples; no sizes, or one that the

@@ -99,13 +99,7 @@ pub(crate) trait Real:
     /// `ln(self other)` of positive numbers, also where the product overflows or underflows.
     fn log_times(self, other: Self) -> Self {
         let (x, y) = (self.value(), other.value());
-        let product = x * y;
-        let value = if product.is_normal() {
-            product.ln()
-        } else {
-            x.ln() + y.ln()
-        };
-        Self::chain([self, other], value, [1. / x, 1. / y])
+        Self::chain([self, other], saddle::log_product(x, y), [1. / x, 1. / y])
     }
 
     /// `(self - loc) / scale`, also where the difference overflows, which that of f32 numbers does not in f64.
@@ -442,12 +436,19 @@ pub(crate) trait Real:
         Self::function([self, x], value, || gamma_slopes(a, v, upper, value))
     }
 
-    /// The same of a positive x, which may overflow or underflow, and its logarithm.
-    fn gamma_log_tail_of(self, x: f64, log_x: Self, upper: bool) -> Self {
-        let (a, y) = (self.value(), log_x.value());
-        let value = incomplete_gamma::log_tail(a, x, y, upper);
-        Self::function([self, log_x], value, || {
-            gamma_slopes_of_log(a, x, y, upper, value)
+    /// The same at `b x` or, `over`, at `b / x`, for positive numbers whose product or quotient may overflow or underflow.
+    fn gamma_log_tail_of(self, b: Self, x: Self, over: bool, upper: bool) -> Self {
+        let [a, r, v] = [self, b, x].map(Self::value);
+        let (z, y) = if over {
+            (r / v, saddle::log_ratio(r, v, r - v))
+        } else {
+            (r * v, saddle::log_product(r, v))
+        };
+        let value = incomplete_gamma::log_tail(a, z, y, upper);
+        Self::function([self, b, x], value, || {
+            let [to_a, to_log] = gamma_slopes_of_log(a, z, y, upper, value);
+            // Not by 1 / x, which overflows where x is subnormal.
+            [to_a, to_log / r, if over { -to_log } else { to_log } / v]
         })
     }
 
@@ -572,7 +573,10 @@ fn gamma_slopes(a: f64, x: f64, upper: bool, log: f64) -> [f64; 2] {
 
 /// As [`gamma_slopes`], to a and to the logarithm y of x.
 fn gamma_slopes_of_log(a: f64, x: f64, y: f64, upper: bool, log: f64) -> [f64; 2] {
-    let density = (incomplete_gamma::log_density(a, x, y) - log).exp();
+    let density = incomplete_gamma::density_over(a, x, y, upper, log);
+    if density == 0. {
+        return [0.; 2];
+    }
     let slope = incomplete_gamma::derivative(a, x, y, Digits::All);
     let sign = if upper { -1. } else { 1. };
     [-sign * slope * density, sign * density]

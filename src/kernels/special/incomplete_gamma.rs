@@ -16,21 +16,14 @@
 //! ```
 
 pub(crate) use super::tail::Digits;
-use super::tail::{exp_minus_line, integral, log_minus_line};
-use super::{HALF_LN_TAU, digamma, lgamma, lgamma_1p, stirling};
+use super::tail::{exp_minus_line, integral};
+use super::{digamma, lgamma_1p, saddle};
 
 /// ln of `x^a e^-x / Gamma(a)`, the density of the logarithm y of a gamma variable.
 pub(crate) fn log_density(a: f64, x: f64, y: f64) -> f64 {
-    if a < 8. {
-        return a * y - x - lgamma(a);
-    }
-    let u = (x - a) / a;
-    let gap = if u.abs() < 0.4 {
-        log_minus_line(u)
-    } else {
-        y - a.ln() - u
-    };
-    a * gap + 0.5 * a.ln() - HALF_LN_TAU - stirling::<0>(1. / a)
+    let far = || a * (a.ln() - y) + (x - a);
+    let deviance = saddle::deviance_by_gap(a, x, a - x).unwrap_or_else(far);
+    a.ln() - deviance - saddle::rest(a)
 }
 
 /// ln P(a, x) or, `upper`, ln Q(a, x), for y = ln x. NaN where a is not positive or x is negative.
@@ -53,6 +46,15 @@ pub(crate) fn log_tail(a: f64, x: f64, y: f64, upper: bool) -> f64 {
     } else {
         (-far.exp()).ln_1p()
     }
+}
+
+/// The density of the logarithm over P(a, x) or, `upper`, Q(a, x), whose logarithm is `log`; with a `log` of 0 the density.
+pub(crate) fn density_over(a: f64, x: f64, y: f64, upper: bool, log: f64) -> f64 {
+    if log < -1e3 && upper == (x >= a) && !(a < 1. && x < 1.) {
+        // Not by the difference of the logarithms, which has no digits left.
+        return 1. / tail(a, x, upper, Digits::All, |_| 1.);
+    }
+    (log_density(a, x, y) - log).exp()
 }
 
 /// For a and x below 1: `P = x^a / Gamma(a + 1) (1 + sum_{n > 0} a (-x)^n / (n! (a + n)))`.

@@ -78,6 +78,16 @@ pub(crate) fn log_ratio(x: f64, y: f64, gap: f64) -> f64 {
     }
 }
 
+/// `ln(x y)` of positive numbers, also where the product overflows or underflows.
+pub(crate) fn log_product(x: f64, y: f64) -> f64 {
+    let product = x * y;
+    if product.is_normal() {
+        product.ln()
+    } else {
+        x.ln() + y.ln()
+    }
+}
+
 /// `x ln(x / mean) + mean - x`, not negative, 0 where both are equal; exact where they are close.
 pub(crate) fn deviance(x: f64, mean: f64, log_mean: f64) -> f64 {
     if x == 0. {

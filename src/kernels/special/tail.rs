@@ -46,7 +46,8 @@ pub(super) fn integral(
     // Where a parabola of this slope and curvature reaches the level; then beyond the level, and by Newton's steps, which
     // stay beyond for a convex function, back to near it.
     let (_, slope) = exponent(0.);
-    let mut end = 2. * level / (slope + (slope * slope + 2. * level * curvature).max(0.).sqrt());
+    // A square of the slope would overflow.
+    let mut end = 2. * level / (slope + slope.hypot((2. * level * curvature).sqrt()));
     for _ in 0..60 {
         if !(exponent(end).0 < level) {
             break;
