@@ -419,11 +419,11 @@ fn labels_of_every_integer_dtype() -> Result<()> {
     let labels = [0i64, 1, 2, 0, 1, 2];
     let how = Preparation::default();
     let rank = |labels: &Tensor| ReliefF::default().rank(&x, labels, &how);
-    let want = rank(&Tensor::new(&labels, CPU)?)?.order;
+    let want = rank(&Tensor::new(&labels, CPU)?)?.order().to_vec();
     let unsigned = labels.map(|label| label as u32);
     let small = labels.map(|label| label as u8);
     for labels in [Tensor::new(&unsigned, CPU)?, Tensor::new(&small, CPU)?] {
-        assert_eq!(rank(&labels)?.order, want);
+        assert_eq!(rank(&labels)?.order(), want);
         let problem = Problem::classification(&x, &labels, &how)?;
         assert_eq!(problem.outputs(), 3);
     }
