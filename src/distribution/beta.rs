@@ -87,14 +87,17 @@ impl Beta {
 /// `r(a) + r(b) - r(n) - ln(a b / n)` with `n = a + b` and r of [`stirling_rest`](Real::stirling_rest), small, so that single
 /// precision holds it.
 #[derive(Clone, Copy)]
-struct Rest;
+struct Rest<const HUGE: bool>;
 
-impl Formula<2> for Rest {
+impl<const HUGE: bool> Formula<2> for Rest<HUGE> {
     const NAME: &'static str = "beta-norm";
-    const QUICK: bool = true;
+    const QUICK: bool = !HUGE;
 
     #[inline(always)]
     fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
+        if !R::Functions::EXACT {
+            return a.lbeta(b) - entropies(a, b);
+        }
         let n = a + b;
         let logs = a.ln() + b.ln() - n.ln();
         a.stirling_rest() + b.stirling_rest() - n.stirling_rest() - logs
@@ -269,10 +272,15 @@ impl Distribution for Beta {
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
         self.parameters.check_value("Beta::log_prob", value)?;
         let [a, b] = self.parameters.given();
-        let arguments = [value, a, b, &self.parameters.formula(Rest)?];
         match kernel::huge(a)? || kernel::huge(b)? {
-            true => formula(LogProb::<true>, arguments),
-            false => formula(LogProb::<false>, arguments),
+            true => {
+                let rest = self.parameters.formula(Rest::<true>)?;
+                formula(LogProb::<true>, [value, a, b, &rest])
+            }
+            false => {
+                let rest = self.parameters.formula(Rest::<false>)?;
+                formula(LogProb::<false>, [value, a, b, &rest])
+            }
         }
     }
 }

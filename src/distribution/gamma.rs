@@ -101,8 +101,8 @@ impl Gamma {
     pub fn log_prob_of_log(&self, log_value: &Tensor) -> Result<Tensor> {
         let op = "Gamma::log_prob_of_log";
         match kernel::huge(self.parameters.given()[0])? {
-            true => self.density(op, LogProbOfLog::<true>, log_value),
-            false => self.density(op, LogProbOfLog::<false>, log_value),
+            true => self.density(op, LogProbOfLog::<true>, Rest::<true>, log_value),
+            false => self.density(op, LogProbOfLog::<false>, Rest::<false>, log_value),
         }
     }
 
@@ -112,10 +112,16 @@ impl Gamma {
     }
 
     /// A formula of value, parameters, and the density's constant: what depends on the parameters alone is computed once.
-    fn density<F: Formula<4>>(&self, op: &'static str, f: F, value: &Tensor) -> Result<Tensor> {
+    fn density<F: Formula<4>, C: Formula<1>>(
+        &self,
+        op: &'static str,
+        f: F,
+        rest: C,
+        value: &Tensor,
+    ) -> Result<Tensor> {
         self.parameters.check_value(op, value)?;
         let [a, b] = self.parameters.given();
-        formula(f, [value, a, b, &formula(Rest, [a])?])
+        formula(f, [value, a, b, &formula(rest, [a])?])
     }
 
     /// A formula of value and parameters; `op` names the caller in errors.
@@ -129,14 +135,17 @@ impl Gamma {
 /// `a ln a - a - ln Gamma(1 + a)`: what is left of the density's constant, computed once for all values, when the terms that
 /// cancel against the value's are taken out. It is small, so that single precision holds it.
 #[derive(Clone, Copy)]
-pub(super) struct Rest;
+pub(super) struct Rest<const HUGE: bool>;
 
-impl Formula<1> for Rest {
+impl<const HUGE: bool> Formula<1> for Rest<HUGE> {
     const NAME: &'static str = "gamma-constant";
-    const QUICK: bool = true;
+    const QUICK: bool = !HUGE;
 
     #[inline(always)]
     fn at<R: Real>(self, [a]: [R; 1]) -> R {
+        if !R::Functions::EXACT {
+            return a * a.ln() - a - (a + 1.).lgamma();
+        }
         -a.stirling_rest()
     }
 }
@@ -336,8 +345,8 @@ impl Distribution for Gamma {
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
         let op = "Gamma::log_prob";
         match kernel::huge(self.parameters.given()[0])? {
-            true => self.density(op, LogProb::<true>, value),
-            false => self.density(op, LogProb::<false>, value),
+            true => self.density(op, LogProb::<true>, Rest::<true>, value),
+            false => self.density(op, LogProb::<false>, Rest::<false>, value),
         }
     }
 }

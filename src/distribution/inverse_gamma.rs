@@ -195,10 +195,12 @@ impl Distribution for InverseGamma {
         self.parameters
             .check_value("InverseGamma::log_prob", value)?;
         let [a, b] = self.parameters.given();
-        let arguments = [value, a, b, &formula(Rest, [a])?];
         match kernel::huge(a)? {
-            true => formula(LogProb::<true>, arguments),
-            false => formula(LogProb::<false>, arguments),
+            true => formula(LogProb::<true>, [value, a, b, &formula(Rest::<true>, [a])?]),
+            false => formula(
+                LogProb::<false>,
+                [value, a, b, &formula(Rest::<false>, [a])?],
+            ),
         }
     }
 }
