@@ -84,17 +84,23 @@ impl Beta {
 }
 
 /// What is left of `ln B(a, b)`, computed once for all values, when the terms that cancel against the value's are taken out:
-/// `r(a) + r(b) - r(a + b)` with r of [`stirling_rest`](Real::stirling_rest), small, so that single precision holds it.
+/// `r(a) + r(b) - r(n) - ln(a b / n)` with `n = a + b` and r of [`stirling_rest`](Real::stirling_rest), small, so that single
+/// precision holds it.
 #[derive(Clone, Copy)]
-struct Rest;
+struct Rest<const HUGE: bool>;
 
-impl Formula<2> for Rest {
+impl<const HUGE: bool> Formula<2> for Rest<HUGE> {
     const NAME: &'static str = "beta-norm";
-    const QUICK: bool = true;
+    const QUICK: bool = !HUGE;
 
     #[inline(always)]
     fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
-        a.stirling_rest() + b.stirling_rest() - (a + b).stirling_rest()
+        if !R::Functions::EXACT {
+            return a.lbeta(b) - entropies(a, b);
+        }
+        let n = a + b;
+        let logs = a.ln() + b.ln() - n.ln();
+        a.stirling_rest() + b.stirling_rest() - n.stirling_rest() - logs
     }
 }
 
@@ -110,22 +116,21 @@ fn entropies<R: Real>(a: R, b: R) -> R {
     -((a + b) * (less / more).ln_1p() + less * (more.ln() - less.ln()))
 }
 
+/// In the saddle-point form, but for f32 numbers of ordinary size.
 #[derive(Clone, Copy)]
-struct LogProb;
+struct LogProb<const HUGE: bool>;
 
-impl Formula<4> for LogProb {
+impl<const HUGE: bool> Formula<4> for LogProb<HUGE> {
     const NAME: &'static str = "beta-log-prob";
-    const QUICK: bool = true;
+    const QUICK: bool = !HUGE;
 
     #[inline(always)]
     fn at<R: Real>(self, [x, a, b, rest]: [R; 4]) -> R {
         if x.value() < 0. || x.value() > 1. {
             return R::constant(f64::NEG_INFINITY);
         }
-        if x.value() == 0. || x.value() == 1. {
-            let logs = a.ln() + b.ln() - (a + b).ln();
-            let limits = (a - 1.).power_law(x) + (b - 1.).power_law_1m(x);
-            return limits - entropies(a, b) + logs - rest;
+        if !R::Functions::EXACT || x.value() == 0. || x.value() == 1. {
+            return (a - 1.).power_law(x) + (b - 1.).power_law_1m(x) - entropies(a, b) - rest;
         }
         let [v, p, q] = [x.value(), a.value(), b.value()];
         let (c, n) = (1. - v, p + q);
@@ -133,7 +138,7 @@ impl Formula<4> for LogProb {
         let gap = q * v - p * c;
         let share = |part: f64, a: f64, gap: f64| {
             let y = n * part;
-            if R::Functions::EXACT && !y.is_normal() {
+            if !y.is_normal() {
                 return n.ln() + part.ln() - a.ln();
             }
             R::Functions::log_ratio(y, a, gap)
@@ -141,17 +146,12 @@ impl Formula<4> for LogProb {
         let (log, log_c) = (share(v, p, gap), share(c, q, -gap));
         let far = R::Functions::deviance(p, n * v, -gap, -log)
             + R::Functions::deviance(q, n * c, gap, -log_c);
-        let value = R::Functions::ln(n) - far - (log + log_c) - rest.value();
-        let both = 1. / n;
+        let logs = 2. * n.ln() - p.ln() - q.ln();
+        let value = logs - far - (log + log_c) - rest.value();
         R::chain(
             [x, a, b, rest],
             value,
-            [
-                ((v - c) - gap) / (v * c),
-                log + (1. / p - both),
-                log_c + (1. / q - both),
-                -1.,
-            ],
+            [((v - c) - gap) / (v * c), log, log_c, -1.],
         )
     }
 }
@@ -272,7 +272,16 @@ impl Distribution for Beta {
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
         self.parameters.check_value("Beta::log_prob", value)?;
         let [a, b] = self.parameters.given();
-        formula(LogProb, [value, a, b, &self.parameters.formula(Rest)?])
+        match kernel::huge(a)? || kernel::huge(b)? {
+            true => {
+                let rest = self.parameters.formula(Rest::<true>)?;
+                formula(LogProb::<true>, [value, a, b, &rest])
+            }
+            false => {
+                let rest = self.parameters.formula(Rest::<false>)?;
+                formula(LogProb::<false>, [value, a, b, &rest])
+            }
+        }
     }
 }
 

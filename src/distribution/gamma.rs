@@ -99,7 +99,11 @@ impl Gamma {
     /// Formula: `a ln b + (a - 1) l - exp(l + ln b) - ln Gamma(a)` with l the log of the value. It stays finite where the
     /// value underflows. `log_value` broadcasts with the batch. At -inf (a value of zero) it is the limit from inside.
     pub fn log_prob_of_log(&self, log_value: &Tensor) -> Result<Tensor> {
-        self.density("Gamma::log_prob_of_log", LogProbOfLog, log_value)
+        let op = "Gamma::log_prob_of_log";
+        match kernel::huge(self.parameters.given()[0])? {
+            true => self.density(op, LogProbOfLog::<true>, Rest::<true>, log_value),
+            false => self.density(op, LogProbOfLog::<false>, Rest::<false>, log_value),
+        }
     }
 
     fn draw(&self, shape: &[usize], rng: &mut Rng, log: bool) -> Result<Tensor> {
@@ -108,10 +112,16 @@ impl Gamma {
     }
 
     /// A formula of value, parameters, and the density's constant: what depends on the parameters alone is computed once.
-    fn density<F: Formula<4>>(&self, op: &'static str, f: F, value: &Tensor) -> Result<Tensor> {
+    fn density<F: Formula<4>, C: Formula<1>>(
+        &self,
+        op: &'static str,
+        f: F,
+        rest: C,
+        value: &Tensor,
+    ) -> Result<Tensor> {
         self.parameters.check_value(op, value)?;
         let [a, b] = self.parameters.given();
-        formula(f, [value, a, b, &formula(Rest, [a])?])
+        formula(f, [value, a, b, &formula(rest, [a])?])
     }
 
     /// A formula of value and parameters; `op` names the caller in errors.
@@ -125,14 +135,17 @@ impl Gamma {
 /// `a ln a - a - ln Gamma(1 + a)`: what is left of the density's constant, computed once for all values, when the terms that
 /// cancel against the value's are taken out. It is small, so that single precision holds it.
 #[derive(Clone, Copy)]
-pub(super) struct Rest;
+pub(super) struct Rest<const HUGE: bool>;
 
-impl Formula<1> for Rest {
+impl<const HUGE: bool> Formula<1> for Rest<HUGE> {
     const NAME: &'static str = "gamma-constant";
-    const QUICK: bool = true;
+    const QUICK: bool = !HUGE;
 
     #[inline(always)]
     fn at<R: Real>(self, [a]: [R; 1]) -> R {
+        if !R::Functions::EXACT {
+            return a * a.ln() - a - (a + 1.).lgamma();
+        }
         -a.stirling_rest()
     }
 }
@@ -141,7 +154,7 @@ impl Formula<1> for Rest {
 /// smallest normal one: then by `logs`, that of y from theirs.
 #[inline(always)]
 pub(super) fn log_share<R: Real>(y: f64, a: f64, logs: impl FnOnce() -> f64) -> f64 {
-    if R::Functions::EXACT && !y.is_normal() {
+    if !y.is_normal() {
         return logs() - a.ln();
     }
     R::Functions::log_ratio(y, a, y - a)
@@ -153,20 +166,28 @@ pub(super) fn log_peak_less<R: Real>(a: f64, y: f64, log: f64) -> f64 {
     -R::Functions::deviance(a, y, a - y, -log)
 }
 
-#[derive(Clone, Copy)]
-struct LogProb;
+/// `a ln b - ln Gamma(a) - y`, with y the value times the rate, where a is not huge: terms of the size of a meet in f64.
+#[inline(always)]
+pub(super) fn constant_less<R: Real>(a: R, b: R, rest: R, y: R) -> R {
+    let log = a.ln();
+    a * (b.ln() - log) + (a - y) + log + rest
+}
 
-impl Formula<4> for LogProb {
+/// In the saddle-point form, but for f32 numbers of ordinary size, to which one logarithm less is more.
+#[derive(Clone, Copy)]
+struct LogProb<const HUGE: bool>;
+
+impl<const HUGE: bool> Formula<4> for LogProb<HUGE> {
     const NAME: &'static str = "gamma-log-prob";
-    const QUICK: bool = true;
+    const QUICK: bool = !HUGE;
 
     #[inline(always)]
     fn at<R: Real>(self, [x, a, b, rest]: [R; 4]) -> R {
         if x.value() < 0. || x.value() == f64::INFINITY {
             return R::constant(f64::NEG_INFINITY);
         }
-        if x.value() == 0. {
-            return (a - 1.).limit_of_power() + a * (b.ln() - a.ln()) + a - b * x + a.ln() + rest;
+        if !R::Functions::EXACT || x.value() == 0. {
+            return (a - 1.).power_law(x) + constant_less(a, b, rest, b * x);
         }
         let [v, p, r] = [x.value(), a.value(), b.value()];
         let y = r * v;
@@ -182,11 +203,11 @@ impl Formula<4> for LogProb {
 }
 
 #[derive(Clone, Copy)]
-struct LogProbOfLog;
+struct LogProbOfLog<const HUGE: bool>;
 
-impl Formula<4> for LogProbOfLog {
+impl<const HUGE: bool> Formula<4> for LogProbOfLog<HUGE> {
     const NAME: &'static str = "gamma-log-prob-of-log";
-    const QUICK: bool = true;
+    const QUICK: bool = !HUGE;
 
     #[inline(always)]
     fn at<R: Real>(self, [l, a, b, rest]: [R; 4]) -> R {
@@ -194,7 +215,10 @@ impl Formula<4> for LogProbOfLog {
             return R::constant(f64::NEG_INFINITY);
         }
         if l.value() == f64::NEG_INFINITY {
-            return (a - 1.).limit_of_power() + a * (b.ln() - a.ln()) + a + a.ln() + rest;
+            return (a - 1.).limit_of_power() + constant_less(a, b, rest, R::constant(0.));
+        }
+        if !R::Functions::EXACT {
+            return (a - 1.) * l + constant_less(a, b, rest, b * l.exp());
         }
         let [v, p, r] = [l.value(), a.value(), b.value()];
         let log_a = R::Functions::ln(p);
@@ -319,7 +343,11 @@ impl Distribution for Gamma {
 
     /// At zero it is the limit from inside: +inf for a concentration below 1, `ln b` at 1, -inf above.
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
-        self.density("Gamma::log_prob", LogProb, value)
+        let op = "Gamma::log_prob";
+        match kernel::huge(self.parameters.given()[0])? {
+            true => self.density(op, LogProb::<true>, Rest::<true>, value),
+            false => self.density(op, LogProb::<false>, Rest::<false>, value),
+        }
     }
 }
 

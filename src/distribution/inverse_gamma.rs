@@ -1,6 +1,6 @@
 //! The inverse gamma distribution.
 
-use super::gamma::{Divergence, Rest, log_peak_less, log_share};
+use super::gamma::{Divergence, Rest, constant_less, log_peak_less, log_share};
 use super::parameters::{Domain, Parameters};
 use super::*;
 use crate::kernels::gamma as kernel;
@@ -72,17 +72,21 @@ impl InverseGamma {
     }
 }
 
+/// As that of [`Gamma`].
 #[derive(Clone, Copy)]
-struct LogProb;
+struct LogProb<const HUGE: bool>;
 
-impl Formula<4> for LogProb {
+impl<const HUGE: bool> Formula<4> for LogProb<HUGE> {
     const NAME: &'static str = "inverse-gamma-log-prob";
-    const QUICK: bool = true;
+    const QUICK: bool = !HUGE;
 
     #[inline(always)]
     fn at<R: Real>(self, [x, a, b, rest]: [R; 4]) -> R {
         if x.value() <= 0. || x.value() == f64::INFINITY {
             return R::constant(f64::NEG_INFINITY);
+        }
+        if !R::Functions::EXACT {
+            return constant_less(a, b, rest, b / x) - (a + 1.) * x.ln();
         }
         let [v, p, r] = [x.value(), a.value(), b.value()];
         let y = r / v;
@@ -191,7 +195,13 @@ impl Distribution for InverseGamma {
         self.parameters
             .check_value("InverseGamma::log_prob", value)?;
         let [a, b] = self.parameters.given();
-        formula(LogProb, [value, a, b, &formula(Rest, [a])?])
+        match kernel::huge(a)? {
+            true => formula(LogProb::<true>, [value, a, b, &formula(Rest::<true>, [a])?]),
+            false => formula(
+                LogProb::<false>,
+                [value, a, b, &formula(Rest::<false>, [a])?],
+            ),
+        }
     }
 }
 

@@ -114,14 +114,17 @@ impl Formula<1> for Peak {
 }
 
 #[derive(Clone, Copy)]
-struct LogProb;
+struct LogProb<const HUGE: bool>;
 
-impl Formula<5> for LogProb {
+impl<const HUGE: bool> Formula<5> for LogProb<HUGE> {
     const NAME: &'static str = "student-t-log-prob";
-    const QUICK: bool = true;
+    const QUICK: bool = !HUGE;
 
     #[inline(always)]
     fn at<R: Real>(self, [x, df, loc, scale, peak]: [R; 5]) -> R {
+        if !R::Functions::EXACT {
+            return peak - scale.ln() - (df + 1.) * 0.5 * log_rise([x, loc, scale], df);
+        }
         let n = df.value();
         let rise = log_rise([x, loc, scale], R::constant(n));
         // The derivative to df is written out: its terms cancel where these are many.
@@ -353,7 +356,11 @@ impl Distribution for StudentT {
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
         self.parameters.check_value("StudentT::log_prob", value)?;
         let [df, loc, scale] = self.parameters.given();
-        formula(LogProb, [value, df, loc, scale, &formula(Peak, [df])?])
+        let arguments = [value, df, loc, scale, &formula(Peak, [df])?];
+        match kernel::huge(df)? {
+            true => formula(LogProb::<true>, arguments),
+            false => formula(LogProb::<false>, arguments),
+        }
     }
 }
 

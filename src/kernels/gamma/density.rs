@@ -24,7 +24,7 @@ pub(crate) fn dirichlet_log_prob(
     log: bool,
 ) -> Result<Tensor> {
     let full = shape::broadcast(concentration.dims(), value.dims()).unwrap_or_default();
-    if !full.contains(&0) && parts::serve(&[concentration, value]) {
+    if !full.contains(&0) && parts::serve(concentration, value)? {
         return parts::log_prob(concentration, value, log);
     }
     if full.contains(&0) || !crate::kernels::fused(&[concentration, value]) {
@@ -44,7 +44,7 @@ pub(crate) fn dirichlet_log_prob(
 }
 
 /// How far from 1 the sum of a point may be.
-fn tolerance(dtype: DType, categories: usize) -> f64 {
+pub(super) fn tolerance(dtype: DType, categories: usize) -> f64 {
     let epsilon = match dtype {
         DType::F64 => f64::EPSILON,
         DType::F32 => f64::from(f32::EPSILON),
@@ -63,18 +63,23 @@ fn composed(concentration: &Tensor, value: &Tensor, log: bool) -> Result<Tensor>
     };
     let norm = log_norm(concentration)?.to_dtype(powers.dtype())?;
     let total = powers.sum(D::Minus1)?.broadcast_sub(&norm)?;
-    on_simplex(total, &powers, &value)
+    let tolerance = tolerance(value.dtype(), value.dim(D::Minus1)?);
+    on_simplex(total, &powers, &value, tolerance)
 }
 
 /// -inf where the coordinates do not add up to 1, or one of them repels.
-pub(super) fn on_simplex(total: Tensor, powers: &Tensor, value: &Tensor) -> Result<Tensor> {
+pub(super) fn on_simplex(
+    total: Tensor,
+    powers: &Tensor,
+    value: &Tensor,
+    tolerance: f64,
+) -> Result<Tensor> {
     if total.elem_count() == 0 {
         // A minimum over no rows is an error in candle.
         return Ok(total);
     }
     let miss = (value.sum(D::Minus1)? - 1.)?.abs()?;
-    let categories = value.dim(D::Minus1)?;
-    let outside = miss.gt(tolerance(value.dtype(), categories))?;
+    let outside = miss.gt(tolerance)?;
     // One coordinate at zero may attract where another repels: there is no limit, and -inf wins.
     let repelled = powers.detach().min(D::Minus1)?.le(f64::NEG_INFINITY)?;
     let outside = repelled.broadcast_add(&outside)?;
@@ -134,8 +139,8 @@ fn sums(x: &[f64], k: usize, out: &mut [f64]) {
     }
 }
 
-/// `sum_i ln Gamma(a_i) - ln Gamma(sum_i a_i)` of each row, NaN unless all are positive, and the sum.
-struct Norms<'a>(&'a [f32], usize, &'a mut [[f64; 2]]);
+/// `sum_i ln Gamma(a_i) - ln Gamma(sum_i a_i)` of each row; NaN unless all are positive.
+struct Norms<'a>(&'a [f32], usize, &'a mut [f64]);
 
 impl Loop for Norms<'_> {
     type Output = ();
@@ -149,10 +154,9 @@ impl Loop for Norms<'_> {
         for x in &mut turn {
             *x = lgamma_positive::<FMA>(*x);
         }
-        let mut norms = vec![0.; out.len()];
-        sums(&turn, k, &mut norms);
-        for ((out, norm), total) in out.iter_mut().zip(norms).zip(totals) {
-            *out = [norm - lgamma_positive::<FMA>(total), total];
+        sums(&turn, k, out);
+        for (out, total) in out.iter_mut().zip(&totals) {
+            *out -= lgamma_positive::<FMA>(*total);
         }
     }
 }
@@ -200,7 +204,7 @@ pub(super) fn coordinate<const FMA: bool>(x: f64, log: bool) -> (bool, bool, f64
 struct Values<'a> {
     a: &'a [f32],
     x: &'a [f32],
-    norms: &'a [[f64; 2]],
+    norms: &'a [f64],
     categories: usize,
     log: bool,
     out: &'a mut [f32],
@@ -245,7 +249,7 @@ impl Loop for Values<'_> {
         }
         let tolerance = tolerance(DType::F32, k);
         let rows = terms.chunks_exact(k).zip(points.chunks_exact(k));
-        for (((terms, points), [norm, _]), out) in rows.zip(self.norms).zip(self.out) {
+        for (((terms, points), norm), out) in rows.zip(self.norms).zip(self.out) {
             let (mut total, mut sum) = (-norm, -1.);
             for i in 0..k {
                 total += terms[i];
@@ -326,7 +330,7 @@ impl Op for Density {
         let (a, x) = (View::new(&inputs[0])?, View::new(&inputs[1])?);
         let (a, x, k) = (a.f32()?, x.f32()?, self.categories);
         let count: usize = self.rows.iter().product();
-        let norms = |row: usize, out: &mut [[f64; 2]]| {
+        let norms = |row: usize, out: &mut [f64]| {
             dispatch(Norms(&a[row * k..][..out.len() * k], k, out));
         };
         // Once for all rows that share them.
@@ -338,27 +342,19 @@ impl Op for Density {
         };
         let out = self.build(count, 1, |row, out: &mut [f32]| {
             let len = out.len();
-            let mut fresh = vec![[0.; 2]; if own { len } else { 0 }];
+            let mut fresh = vec![0.; if own { len } else { 0 }];
             if own {
                 norms(row, &mut fresh);
             }
             let again = cycle(&shared, row, if own { 0 } else { len });
-            let (a, x) = (cycle(a, row * k, len * k), cycle(x, row * k, len * k));
-            let norms = if own { &fresh[..] } else { &again };
             dispatch(Values {
-                a: &a,
-                x: &x,
-                norms,
+                a: &cycle(a, row * k, len * k),
+                x: &cycle(x, row * k, len * k),
+                norms: if own { &fresh } else { &again },
                 categories: k,
                 log: self.log,
                 out,
             });
-            let rows = a.chunks_exact(k).zip(x.chunks_exact(k));
-            for ((out, [_, total]), (a, x)) in out.iter_mut().zip(norms).zip(rows) {
-                if *total > parts::HUGE && out.is_finite() {
-                    *out = parts::row(a, x, self.log) as f32;
-                }
-            }
         });
         Ok(vec![fresh(out, self.rows.as_slice())])
     }
@@ -382,7 +378,6 @@ impl Op for Density {
             dispatch(Gaps(&a[row * k..][..out.len()], k, out));
         };
         let own = a.len() == len;
-        let huge = needs[0] && a.chunks_exact(k).any(parts::is_huge);
         let shared = if own || !needs[0] {
             vec![]
         } else {
@@ -406,22 +401,15 @@ impl Op for Density {
                 gaps(offset / k, &mut fresh);
             }
             let again = cycle(&shared, offset, if own || !to_a { 0 } else { out.len() });
-            let (a, x) = (cycle(a, offset, out.len()), cycle(x, offset, out.len()));
             dispatch(Slopes {
-                a: &a,
-                x: &x,
+                a: &cycle(a, offset, out.len()),
+                x: &cycle(x, offset, out.len()),
                 gaps: to_a.then_some(if own { &fresh } else { &again }),
                 weights: &weights,
                 categories: k,
                 log: self.log,
                 out,
             });
-            if to_a && huge {
-                let rows = a.chunks_exact(k).zip(x.chunks_exact(k)).zip(&weights);
-                for (out, ((a, x), weight)) in out.chunks_exact_mut(k).zip(rows) {
-                    parts::row_slopes(a, x, self.log, *weight, out);
-                }
-            }
         };
         let chunk = self.group() * k;
         let mut results = vec![];

@@ -23,6 +23,7 @@ pub(crate) use sample::log_f64 as log_gamma;
 use super::buffer::{self, View};
 use super::node::{self, Fresh, Op, Reached, weigh};
 use super::random::{BLOCK, Stream};
+use super::range::{End, all_inside, first_outside};
 use crate::error::Result;
 use crate::shape;
 use candle_core::{DType, Device, Tensor};
@@ -64,6 +65,14 @@ pub(crate) fn wide(tensor: &Tensor) -> Result<Tensor> {
     Ok(wide
         .gt(0f64)?
         .where_cond(&wide, &nan.broadcast_as(wide.shape())?)?)
+}
+
+/// Whether one of these is so large that terms of its size, which cancel in a density, leave less digits of f64 than f32
+/// has. What is not a number counts as large.
+pub(crate) fn huge(concentration: &Tensor) -> Result<bool> {
+    let (low, high) = (End::Closed(f64::NEG_INFINITY), End::Closed(1e6));
+    Ok(!all_inside([(concentration, low, high)])
+        && first_outside(concentration, low, high)?.is_some())
 }
 
 /// Calls `f` with the tensors as f32 or f64 on the CPU and brings the result back.

@@ -1,16 +1,23 @@
 //! The log-density of Dirichlet distributions in its saddle-point form: exact at any concentrations.
 
-use super::density::{coordinate, on_simplex};
-use super::wide;
+use super::density::{coordinate, on_simplex, tolerance};
+use super::{huge, wide};
 use crate::error::Result;
 use crate::kernels::pointwise::{Formula, Real, formula};
 use crate::kernels::special::saddle;
 use candle_core::{D, DType, Tensor};
 
-/// Whether formulas of f64 numbers may take the place of composed operations.
-pub(super) fn serve(tensors: &[&Tensor]) -> bool {
-    let native = |t: &&Tensor| t.device().is_cpu() && t.dtype() == DType::F64;
-    tensors.iter().all(native) && !crate::kernels::second_derivatives()
+/// Whether formulas of f64 numbers take the place of other ways: for f64, and for f32 where concentrations are huge.
+pub(super) fn serve(concentration: &Tensor, value: &Tensor) -> Result<bool> {
+    let native = [concentration, value].iter().all(|t| t.device().is_cpu());
+    if !native || crate::kernels::second_derivatives() {
+        return Ok(false);
+    }
+    match value.dtype() {
+        DType::F64 => Ok(true),
+        DType::F32 => huge(concentration),
+        _ => Ok(false),
+    }
 }
 
 /// One coordinate's part of the log-density in its saddle-point form, from the point, its concentration, and the sum of
@@ -86,50 +93,19 @@ impl Formula<1> for Total {
 
 /// In double precision, without terms of the size of the concentrations.
 pub(super) fn log_prob(concentration: &Tensor, value: &Tensor, log: bool) -> Result<Tensor> {
-    let a = wide(concentration)?;
+    let (a, x) = (wide(concentration)?, value.to_dtype(DType::F64)?);
     let n = a.sum_keepdim(D::Minus1)?;
-    let parts = formula(Part { log }, [value, &a, &n])?;
-    let categories = a.dim(D::Minus1)? as f64;
-    let total = formula(Total { categories }, [&n.squeeze(D::Minus1)?])?;
-    let point = match log {
-        true => value.detach().exp()?,
-        false => value.detach(),
+    let parts = formula(Part { log }, [&x, &a, &n])?;
+    let categories = a.dim(D::Minus1)?;
+    let total = Total {
+        categories: categories as f64,
     };
-    on_simplex(parts.sum(D::Minus1)?.broadcast_add(&total)?, &parts, &point)
-}
-
-/// From this sum of concentrations on the terms of a row are so large that their difference loses digits of f32: such
-/// rows, which are few, are computed one by one.
-pub(super) const HUGE: f64 = 1e6;
-
-pub(super) fn is_huge(a: &[f32]) -> bool {
-    a.iter().fold(0., |sum, a| sum + f64::from(*a)) > HUGE
-}
-
-/// The log-density of one row in its saddle-point form, at a point on the simplex where it is finite.
-pub(super) fn row(a: &[f32], x: &[f32], log: bool) -> f64 {
-    let a = a.iter().map(|a| f64::from(*a));
-    let n = a.clone().fold(0., |sum, a| sum + a);
-    let categories = a.len() as f64;
-    let parts = a
-        .zip(x)
-        .map(|(a, x)| Part { log }.of(f64::from(*x), a, n).0);
-    Total { categories }.of(n).0 + parts.sum::<f64>()
-}
-
-/// The slopes of one row to its concentrations, as [`row`]; others than such rows keep theirs.
-pub(super) fn row_slopes(a: &[f32], x: &[f32], log: bool, weight: f64, out: &mut [f32]) {
-    if !is_huge(a) {
-        return;
-    }
-    let n = a.iter().fold(0., |sum, a| sum + f64::from(*a));
-    let total = Total { categories: 0. }.of(n).1;
-    for ((out, a), x) in out.iter_mut().zip(a).zip(x) {
-        let (_, [_, slope]) = Part { log }.of(f64::from(*x), f64::from(*a), n);
-        *out = if weight == 0. {
-            0.
-        } else {
-            (weight * (slope + total)) as f32
-        };
-    }
+    let total = formula(total, [&n.squeeze(D::Minus1)?])?;
+    let total = parts.sum(D::Minus1)?.broadcast_add(&total)?;
+    let point = match log {
+        true => x.detach().exp()?,
+        false => x.detach(),
+    };
+    let tolerance = tolerance(value.dtype(), categories);
+    Ok(on_simplex(total, &parts, &point, tolerance)?.to_dtype(value.dtype())?)
 }
