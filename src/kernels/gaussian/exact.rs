@@ -25,7 +25,7 @@ impl Formula<3> for Density {
     #[inline(always)]
     fn at<R: Real>(self, [x, loc, spread]: [R; 3]) -> R {
         let (log_scale, scale) = self.0.of(spread);
-        ((x - loc) / scale).square() * -0.5 - log_scale - HALF_LN_TAU
+        x.standard(loc, scale).square() * -0.5 - log_scale - HALF_LN_TAU
     }
 }
 
