@@ -730,3 +730,19 @@ fn tails_of_classes() -> Result<()> {
     }
     Ok(())
 }
+
+/// NaN comes first; a coordinate at zero has no density, given as such or as its logarithm.
+#[test]
+fn relaxed_classes_at_the_edges() -> Result<()> {
+    let logits = new(&[0.5, -0.5, 0.1], DType::F64);
+    let codes = RelaxedOneHotCategorical::new(&one(0.75), &logits)?;
+    let at = |x: [f64; 3]| -> Result<f64> {
+        Ok(codes.log_prob(&new(&x, DType::F64))?.to_scalar::<f64>()?)
+    };
+    assert!(at([f64::NAN, 0., 0.])?.is_nan() && at([f64::NAN, 0.5, 0.5])?.is_nan());
+    assert_eq!(at([0., 0.5, 0.5])?, f64::NEG_INFINITY);
+    let log = new(&[f64::NEG_INFINITY, 0.5f64.ln(), 0.5f64.ln()], DType::F64);
+    let log_prob = codes.log_prob_of_log(&log)?.to_scalar::<f64>()?;
+    assert_eq!(log_prob, f64::NEG_INFINITY);
+    Ok(())
+}

@@ -404,3 +404,24 @@ fn large_concentrations_keep_their_digits_in_single_precision() -> Result<()> {
     }
     Ok(())
 }
+
+/// What nobody checked ends, and says so: a run that diverged gets NaN, not a loop without end.
+#[test]
+fn unchecked_parameters_end() -> Result<()> {
+    for wrong in [f64::NEG_INFINITY, -1e17, -2.5, 0., f64::NAN] {
+        let a = Var::new(wrong, &Device::Cpu)?;
+        let one = a.ones_like()?.detach();
+        let gamma = Gamma::new_unchecked(&a, &one)?;
+        let beta = Beta::new_unchecked(&a, &one)?;
+        for number in [
+            gamma.entropy()?,
+            gamma.kl(&Gamma::new(&one, &one)?)?,
+            beta.entropy()?,
+            beta.kl(&Beta::new(&one, &one)?)?,
+        ] {
+            number.backward()?;
+            assert!(number.to_scalar::<f64>()?.is_nan(), "{wrong}: {number}");
+        }
+    }
+    Ok(())
+}

@@ -57,6 +57,10 @@ fn of_events() -> Result<()> {
                 ("Independent<Laplace>::log_prob", laplace.log_prob(&x)?),
                 ("Independent<Laplace>::entropy", laplace.entropy()?),
                 ("Independent<Bernoulli>::log_prob", bernoulli.log_prob(&x)?),
+                (
+                    "MultivariateNormalDiag::log_prob_observed",
+                    p.log_prob_observed(&x)?,
+                ),
             ])
         };
         let want = answers(DType::F64)?;
@@ -90,6 +94,17 @@ fn of_classes() -> Result<()> {
         near("log_prob", &p.log_prob(&index)?, &log_p.get(k / 2)?)?;
     }
     Ok(())
+}
+
+#[test]
+fn of_concentrations() -> Result<()> {
+    let k = 1 << 22;
+    let mean = Dirichlet::new(&Tensor::full(0.1f32, k, CPU)?)?.mean()?;
+    near(
+        "mean",
+        &(mean.get(5)? * k as f64)?,
+        &Tensor::new(1f64, CPU)?,
+    )
 }
 
 /// A mixture of normals on long vectors leaves the kernel of short ones.

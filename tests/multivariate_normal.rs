@@ -1,7 +1,7 @@
 //! The multivariate normal in single precision, far from the unit covariance.
 
 use candle_core::{DType, Device, Tensor, Var};
-use candle_prob::distribution::{Distribution, MultivariateNormal};
+use candle_prob::distribution::{Distribution, LowRankMultivariateNormal, MultivariateNormal};
 use candle_prob::{Result, Rng};
 use std::cmp::Ordering;
 
@@ -75,6 +75,37 @@ fn single_precision_loses_the_condition_number_at_most() -> Result<()> {
                 println!("{scales:?} {count} {name}: {off:e}");
                 assert!(off <= bound, "{scales:?} {count} {name}: {off:e}");
             }
+        }
+    }
+    Ok(())
+}
+
+/// An infinite element is infinitely far; NaN stays.
+#[test]
+fn at_infinity() -> Result<()> {
+    for dtype in [DType::F32, DType::F64] {
+        let tensor = |x: &[f64], shape: &[usize]| -> Result<Tensor> {
+            Ok(Tensor::from_slice(x, shape, &Device::Cpu)?.to_dtype(dtype)?)
+        };
+        let loc = tensor(&[0.5, -0.5], &[2])?;
+        let x = [
+            f64::INFINITY,
+            1.,
+            1.,
+            f64::NEG_INFINITY,
+            f64::NAN,
+            f64::INFINITY,
+            0.,
+            0.,
+        ];
+        let x = tensor(&x, &[4, 2])?;
+        let full = MultivariateNormal::new(&loc, &tensor(&[1., 0., 0.5, 2.], &[2, 2])?)?;
+        let factor = tensor(&[0.5, 0.25], &[2, 1])?;
+        let low = LowRankMultivariateNormal::new(&loc, &factor, &loc.ones_like()?)?;
+        for log_prob in [full.log_prob(&x)?, low.log_prob(&x)?] {
+            let got = log_prob.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+            assert_eq!(got[..2], [f64::NEG_INFINITY; 2]);
+            assert!(got[2].is_nan() && got[3].is_finite(), "{got:?}");
         }
     }
     Ok(())

@@ -186,7 +186,25 @@ fn families() -> Vec<Family> {
             [0, 1],
             |p| Weibull::new(&p[0], &p[1])
         ),
+        row!(
+            "DiscretizedLogistic",
+            vec![(one, &[0.1]), (one, &[0.3])],
+            [0, 1],
+            |p| DiscretizedLogistic::new(&p[0], &p[1], 5)
+        ),
         // Of two kinds.
+        Family {
+            name: "Exponential and Gamma",
+            parameters: vec![(one, &[1.]), (one, &[2.5])],
+            kl: |p, q| Exponential::new(&p[1])?.kl(&Gamma::new(&q[0], &q[1])?),
+            free: &[0, 1],
+        },
+        Family {
+            name: "Gamma and Exponential",
+            parameters: vec![(one, &[2.5])],
+            kl: |p, q| Gamma::new(&p[0].ones_like()?, &p[0])?.kl(&Exponential::new(&q[0])?),
+            free: &[0],
+        },
         Family {
             name: "Normal to Normal::from_log_var",
             parameters: vec![(one, &[0.5]), (one, &[1.25])],
@@ -360,4 +378,22 @@ fn known_values() -> Result<()> {
     near(q?.kl(&p?)?, 1.222e-9)?;
     let [p, q] = [0.3f32, 0.3001].map(|l| Categorical::new(&Tensor::new(&[l, 0.], CPU)?));
     near(q?.kl(&p?)?, 1.222e-9)
+}
+
+/// Scales so far apart that their quotient is beyond the dtype.
+#[test]
+fn of_far_scales() -> Result<()> {
+    for (dtype, far) in [(DType::F64, 200.), (DType::F32, 30.)] {
+        let zero = Tensor::zeros((), dtype, CPU)?;
+        let normal = |power: f64| -> Result<Normal> {
+            Normal::new(&zero, &(zero.ones_like()? * 10f64.powf(power))?)
+        };
+        let (small, large) = (normal(-far)?, normal(far)?);
+        // ln(scale_q / scale_p) - 1 / 2 and a vanishing rest.
+        let want = 2. * far * std::f64::consts::LN_10 - 0.5;
+        let got = number(&small.kl(&large)?)?;
+        assert!((got / want - 1.).abs() < 1e-6, "{got} for {want}");
+        assert_eq!(number(&large.kl(&small)?)?, f64::INFINITY);
+    }
+    Ok(())
 }

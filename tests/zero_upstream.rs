@@ -687,3 +687,102 @@ fn of_functions() -> Result<()> {
     report(faults);
     Ok(())
 }
+
+/// Vectors that were observed in part.
+#[test]
+fn of_what_was_observed() -> Result<()> {
+    type Function = fn(&MultivariateNormal, &Tensor) -> Result<Tensor>;
+    let functions: [(&str, Function); 2] = [
+        ("log_prob_observed", MultivariateNormal::log_prob_observed),
+        ("conditional_mean", MultivariateNormal::conditional_mean),
+    ];
+    let mut faults = vec![];
+    for dtype in [DType::F32, DType::F64] {
+        let tensor =
+            |x: &[f64], shape: &[usize]| Tensor::from_slice(x, shape, CPU)?.to_dtype(dtype);
+        let parameters = [
+            tensor(&[0.5, -0.5], &[2])?,
+            tensor(&[1.25, 0., 0.5, 0.75], &[2, 2])?,
+        ];
+        let good = tensor(&[0.25, f64::NAN], &[2])?;
+        for bad in [f64::INFINITY, f64::NEG_INFINITY, 3e38] {
+            let bad = tensor(&[bad, f64::NAN], &[2])?;
+            for (name, function) in functions {
+                let f =
+                    |p: &[Tensor], x: &Tensor| function(&MultivariateNormal::new(&p[0], &p[1])?, x);
+                let name = format!("{name} at {:?}", floats(&bad)?);
+                sweep(&name, &parameters, [&bad, &good], 3, true, &f, &mut faults)?;
+            }
+        }
+    }
+    report(faults);
+    Ok(())
+}
+
+/// A bijector of somebody else, of candle operations, whose range depends on the element of the batch.
+#[test]
+fn of_a_bijector_of_candle_operations() -> Result<()> {
+    struct ShiftedExp {
+        loc: Tensor,
+        scale: Tensor,
+    }
+    impl Bijector for ShiftedExp {
+        fn event_rank(&self) -> usize {
+            0
+        }
+        fn transform_and_log_det(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
+            let y = x.exp()?.broadcast_mul(&self.scale)?;
+            let log_det = x.broadcast_add(&self.scale.log()?)?;
+            Ok((y.broadcast_add(&self.loc)?, log_det))
+        }
+        fn inverse_and_log_det(&self, y: &Tensor) -> Result<(Tensor, Tensor)> {
+            let x = y
+                .broadcast_sub(&self.loc)?
+                .broadcast_div(&self.scale)?
+                .log()?;
+            let log_det = x.broadcast_add(&self.scale.log()?)?.neg()?;
+            Ok((x, log_det))
+        }
+    }
+    for bad in [f64::NAN, 1., 0.5, f64::INFINITY] {
+        let loc = Var::new(&[0f64, 1.], CPU)?;
+        let scale = Var::new(1.5f64, CPU)?;
+        let zero = Tensor::zeros(2, DType::F64, CPU)?;
+        let base = Normal::new(&zero, &zero.ones_like()?)?;
+        let bijector = ShiftedExp {
+            loc: loc.as_tensor().clone(),
+            scale: scale.as_tensor().clone(),
+        };
+        let model = base.transformed_by(bijector)?;
+        let y = model.log_prob(&Tensor::new(&[1., bad], CPU)?)?;
+        let store = y.get(0)?.backward()?;
+        let of = |var: &Var| floats(store.get(var).expect("a gradient"));
+        // ln(y / s) = -0.405: the density of x falls by 0.405 a unit of ln s, and 1 / y to loc.
+        let x = (1f64 / 1.5).ln();
+        let want = [x + 1., 0.];
+        for (got, want) in of(&loc)?.iter().zip(want) {
+            assert!((got - want).abs() < 1e-12, "{bad}: {got} for {want}");
+        }
+        assert!((of(&scale)?[0] - x / 1.5).abs() < 1e-12, "{bad}");
+    }
+    Ok(())
+}
+
+/// Divergences: an infinite mean of one element of the batch.
+#[test]
+fn of_divergences() -> Result<()> {
+    let loc = Var::new(&[[f64::INFINITY, 0.], [0.1, 0.2]], CPU)?;
+    let scale = Var::new(&[1.25f64, 0.75], CPU)?;
+    let eye = Tensor::eye(2, DType::F64, CPU)?;
+    let p = MultivariateNormal::new_unchecked(&loc, &eye)?;
+    let q = MultivariateNormalDiag::new(&scale.zeros_like()?, &scale)?;
+    let store = p.kl(&q)?.get(1)?.backward()?;
+    let loc = floats(store.get(&loc).expect("a gradient"))?;
+    assert_eq!(loc[..2], [0., 0.]);
+    let scale = floats(store.get(&scale).expect("a gradient"))?;
+    assert!(
+        loc.iter().chain(&scale).all(|g| g.is_finite()),
+        "{loc:?} {scale:?}"
+    );
+    Ok(())
+}

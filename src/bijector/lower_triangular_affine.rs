@@ -2,6 +2,7 @@
 
 use super::{Bijector, vectors};
 use crate::error::{Error, Result};
+use crate::kernels::reduce;
 use crate::kernels::triangular;
 use crate::shape;
 use candle_core::{D, Tensor};
@@ -100,9 +101,7 @@ impl LowerTriangularAffine {
 
     fn log_det(&self, x: &Tensor) -> Result<Tensor> {
         let log = vectors::diagonal(&self.scale_tril)?.abs()?.log()?;
-        Ok(log
-            .sum(D::Minus1)?
-            .broadcast_as(&x.dims()[..x.rank() - 1])?)
+        Ok(reduce::sum(&log)?.broadcast_as(&x.dims()[..x.rank() - 1])?)
     }
 }
 

@@ -3,9 +3,10 @@
 use super::{Bijector, Permutation, vectors};
 use crate::Rng;
 use crate::error::{Error, Result};
+use crate::kernels::reduce;
 use crate::kernels::triangular;
 use crate::shape;
-use candle_core::{D, DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 /// An invertible matrix by factors whose determinant is a product.
 ///
@@ -228,6 +229,6 @@ impl Lu {
 
     /// `ln |det W|`.
     pub fn log_det(&self) -> Result<Tensor> {
-        Ok(self.log_diagonal.sum(D::Minus1)?)
+        reduce::sum(&self.log_diagonal)
     }
 }

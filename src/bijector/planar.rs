@@ -3,6 +3,7 @@
 use super::{Bijector, vectors};
 use crate::error::{Error, Result};
 use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::reduce;
 use crate::kernels::root::{self, At};
 use crate::{shape, special};
 use candle_core::{D, Tensor};
@@ -57,11 +58,11 @@ impl Planar {
             let expected = format!("a shape that broadcasts with {batch:?}");
             return Err(Error::shape(op, "bias", expected, bias.dims()));
         };
-        let square = w.sqr()?.sum_keepdim(D::Minus1)?;
+        let square = reduce::sum(&w.sqr()?)?.unsqueeze(D::Minus1)?;
         if !(vectors::least(&square)? > 0.) {
             return Err(Error::value(op, "w", "a vector that is not zero", 0.));
         }
-        let raw = w.broadcast_mul(u)?.sum_keepdim(D::Minus1)?;
+        let raw = reduce::sum(&w.broadcast_mul(u)?)?.unsqueeze(D::Minus1)?;
         let missing = ((special::softplus(&raw)? - 1.)? - &raw)?;
         let along = w.broadcast_mul(&missing.broadcast_div(&square)?)?;
         Ok(Planar {
@@ -80,7 +81,7 @@ impl Planar {
 
     fn projected(&self, op: &'static str, x: &Tensor) -> Result<Tensor> {
         vectors::check(op, x, &self.w, &self.shape)?;
-        let dot = x.broadcast_mul(&self.w)?.sum(D::Minus1)?;
+        let dot = reduce::sum(&x.broadcast_mul(&self.w)?)?;
         Ok(dot.broadcast_add(&self.bias)?)
     }
 

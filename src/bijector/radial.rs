@@ -3,6 +3,7 @@
 use super::{Bijector, vectors};
 use crate::error::{Error, Result};
 use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::reduce;
 use crate::shape;
 use candle_core::{D, Tensor};
 
@@ -72,7 +73,7 @@ impl Radial {
     fn apply(&self, op: &'static str, inverse: bool, x: &Tensor) -> Result<(Tensor, Tensor)> {
         vectors::check(op, x, &self.center, &self.shape)?;
         let from = x.broadcast_sub(&self.center)?;
-        let square = from.sqr()?.sum(D::Minus1)?;
+        let square = reduce::sum(&from.sqr()?)?;
         let arguments = [&square, &self.alpha, &self.beta];
         let dims = x.dim(D::Minus1)?;
         let factor = formula(Stretch { inverse }, arguments)?;

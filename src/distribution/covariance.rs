@@ -29,7 +29,7 @@ pub(super) trait Gaussian: Distribution {
 struct Gap;
 
 impl Formula<2> for Gap {
-    const NAME: &'static str = "log-gap";
+    const NAME: &'static str = "diagonal-gap";
 
     #[inline(always)]
     fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
@@ -148,6 +148,19 @@ pub(super) fn check_matrix(
     fits.ok_or_else(|| Error::shape(op, arg, expected(), matrix.dims()))
 }
 
+#[derive(Clone, Copy)]
+struct SquaredRatio;
+
+impl Formula<2> for SquaredRatio {
+    const NAME: &'static str = "squared-ratio";
+    const QUICK: bool = true;
+
+    #[inline(always)]
+    fn at<R: Real>(self, [x, scale]: [R; 2]) -> R {
+        x.over(scale).square()
+    }
+}
+
 impl Gaussian for MultivariateNormalDiag {
     fn center(&self) -> &Tensor {
         self.loc()
@@ -162,8 +175,7 @@ impl Gaussian for MultivariateNormalDiag {
     }
 
     fn squared_length(&self, x: &Tensor) -> Result<Tensor> {
-        let scale = self.scale()?.to_dtype(x.dtype())?;
-        reduce::sum(&x.broadcast_div(&scale)?.sqr()?)
+        formula_sum(SquaredRatio, [x, &self.scale()?.to_dtype(x.dtype())?])
     }
 
     fn log_det(&self, dtype: DType) -> Result<Tensor> {

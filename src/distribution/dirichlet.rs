@@ -4,6 +4,7 @@ use super::parameters::Domain;
 use super::*;
 use crate::kernels::gamma::{self as kernel, wide};
 use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::reduce;
 use crate::kernels::special::saddle;
 use candle_core::{D, DType};
 
@@ -122,7 +123,7 @@ impl Reparameterized for Dirichlet {}
 
 impl Moments for Dirichlet {
     fn mean(&self) -> Result<Tensor> {
-        let total = self.concentration.sum_keepdim(D::Minus1)?;
+        let total = reduce::sum(&self.concentration)?.unsqueeze(D::Minus1)?;
         Ok(self.concentration.broadcast_div(&total)?)
     }
 
@@ -142,10 +143,9 @@ impl Mode for Dirichlet {
     fn mode(&self) -> Result<Tensor> {
         let less = (&self.concentration - 1.)?;
         let above = less.gt(0f64)?.to_dtype(DType::F32)?;
-        let inside = above
-            .sum_keepdim(D::Minus1)?
-            .eq(self.event_shape()[0] as f64)?;
-        let mode = less.broadcast_div(&less.sum_keepdim(D::Minus1)?)?;
+        let total = |x: &Tensor| -> Result<Tensor> { Ok(reduce::sum(x)?.unsqueeze(D::Minus1)?) };
+        let inside = total(&above)?.eq(self.event_shape()[0] as f64)?;
+        let mode = less.broadcast_div(&total(&less)?)?;
         let nan = (mode.zeros_like()? * f64::NAN)?;
         Ok(inside.broadcast_as(mode.shape())?.where_cond(&mode, &nan)?)
     }

@@ -1,5 +1,6 @@
 //! The discretized logistic distribution.
 
+use super::counts::times;
 use super::parameters::{Domain, Parameters};
 use super::*;
 use crate::kernels::pointwise::{Formula, Real, formula};
@@ -324,13 +325,14 @@ impl Formula<4> for Divergence {
         let zero = R::constant(0.);
         self.0.indices().fold(zero, |sum, i| {
             let log = self.0.log_mass(i, [loc, scale]);
-            sum + log.exp() * (log - self.0.log_mass(i, [other, to]))
+            let gap = self.0.log_mass(i, [other, to]) - log;
+            sum + times(log.exp(), gap.exp_minus_line())
         })
     }
 }
 
 impl Kl for DiscretizedLogistic {
-    /// A sum over all levels, which must be as many in both.
+    /// A sum over all levels, which must be as many in both, of `p (q / p - 1 - ln(q / p))`: no term is negative.
     fn kl(&self, other: &DiscretizedLogistic) -> Result<Tensor> {
         let op = "DiscretizedLogistic::kl";
         if self.levels() != other.levels() {

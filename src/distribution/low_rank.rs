@@ -3,6 +3,7 @@
 use super::covariance::{self, Gaussian, check_matrix, diagonal, diagonal_rows, product};
 use super::parameters::Domain;
 use super::*;
+use crate::kernels::range::{End, first_outside};
 use crate::kernels::reduce;
 use crate::kernels::triangular::{cholesky, solve};
 use candle_core::{D, DType, Device};
@@ -149,11 +150,17 @@ impl Distribution for LowRankMultivariateNormal {
         shape::same_kind(op, "value", value, &self.loc)?;
         shape::value_shape(op, value, &self.batch, &self.event)?;
         let constant = (self.wide_log_det()? + self.event[0] as f64 * TAU.ln())?;
-        shield::shielded(value, 1, |value| {
-            let distance = self.distance(&wide(value)?.broadcast_sub(&wide(&self.loc)?)?)?;
-            let total = (distance.broadcast_add(&constant)? * -0.5)?;
-            Ok(total.to_dtype(value.dtype())?)
-        })
+        shield::shielded(
+            value,
+            1,
+            || Ok(self.loc.clone()),
+            |value| {
+                let x = wide(value)?.broadcast_sub(&wide(&self.loc)?)?;
+                let distance = far(&x, self.distance(&x)?)?;
+                let total = (distance.broadcast_add(&constant)? * -0.5)?;
+                Ok(total.to_dtype(value.dtype())?)
+            },
+        )
     }
 }
 
@@ -215,6 +222,17 @@ fn wide(x: &Tensor) -> Result<Tensor> {
         Device::Metal(_) => Ok(x.clone()),
         _ => Ok(x.to_dtype(DType::F64)?),
     }
+}
+
+/// The squared length of rows with an infinite element, which products make NaN: infinite, unless they have a NaN too.
+fn far(x: &Tensor, distance: Tensor) -> Result<Tensor> {
+    let ends = [f64::NEG_INFINITY, f64::INFINITY].map(End::Closed);
+    if first_outside(&distance, ends[0], ends[1])?.is_none() {
+        return Ok(distance);
+    }
+    let size = reduce::sum(&x.detach().abs()?)?.broadcast_as(distance.dims())?;
+    let infinite = (distance.detach().zeros_like()? + f64::INFINITY)?;
+    Ok(size.eq(f64::INFINITY)?.where_cond(&infinite, &distance)?)
 }
 
 impl LowRankMultivariateNormal {

@@ -90,7 +90,8 @@ pub trait Distribution {
     /// Log-density or log-mass, in nats. `value` has shape `S ++ batch ++ event` (the dims before the event broadcast
     /// with the batch, event dims never broadcast); the result has shape `S ++ batch`. Outside the support it is -inf,
     /// and NaN in gives NaN out. A row whose upstream gradient is 0 gives no gradient to anything, whatever its value: rows
-    /// that are left out of a loss do not spoil the parameters they share with others.
+    /// that are left out of a loss do not spoil the parameters they share with others. That holds on the CPU, without candle's
+    /// second derivatives; elsewhere candle's operations multiply 0 by slopes that may be infinite.
     fn log_prob(&self, value: &Tensor) -> Result<Tensor>;
 
     /// [`log_prob`](Distribution::log_prob) summed over the last `dims` dimensions of the batch, as

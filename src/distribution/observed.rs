@@ -3,9 +3,10 @@
 use super::covariance::Gaussian as _;
 use super::{Distribution as _, MultivariateNormal, MultivariateNormalDiag};
 use crate::error::Result;
+use crate::kernels::reduce;
 use crate::kernels::triangular::Observed;
 use crate::shape;
-use candle_core::{D, Tensor};
+use candle_core::Tensor;
 
 impl MultivariateNormal {
     /// Log-density of the observed elements of each vector: the missing ones, marked by NaN, are marginalized.
@@ -38,7 +39,7 @@ impl MultivariateNormal {
     /// ```
     ///
     /// Numerics: computed in f64 from the factor's rows, made triangular by reflections, so the condition number of the
-    /// factor counts and not its square. Vectors with the same pattern share that work, `n^2 d` for each pattern.
+    /// factor counts and not its square. Vectors with the same pattern share that work, `n^2 d` for each 256 of them.
     ///
     /// Source: Little and Rubin (2019), Statistical Analysis with Missing Data, section 11.2: the likelihood of observed data.
     pub fn log_prob_observed(&self, value: &Tensor) -> Result<Tensor> {
@@ -121,7 +122,7 @@ impl MultivariateNormalDiag {
         let (seen, value) = self.seen("MultivariateNormalDiag::log_prob_observed", value)?;
         let each = self.elements().log_prob(&value)?;
         let none = each.detach().zeros_like()?;
-        Ok(seen.where_cond(&each, &none)?.sum(D::Minus1)?)
+        reduce::sum(&seen.where_cond(&each, &none)?)
     }
 
     /// Each vector with its missing elements, marked by NaN, replaced by their means: no element tells about another.

@@ -322,8 +322,14 @@ impl RelaxedOneHotCategorical {
         let op = "RelaxedOneHotCategorical::log_prob_of_log";
         shape::same_kind(op, "log_value", log_value, &self.logits)?;
         shape::value_shape(op, log_value, &self.batch, &self.event)?;
-        shield::shielded(log_value, 1, |log_value| {
+        let inside = || Ok((self.logits.zeros_like()? - (self.event[0] as f64).ln())?);
+        shield::shielded(log_value, 1, inside, |log_value| {
             let density = self.density(&counts::double(log_value)?)?;
+            // A coordinate at zero, where no other is NaN.
+            let zero = reduce::sum(&log_value.detach())?.le(f64::NEG_INFINITY)?;
+            let never = (density.zeros_like()? + f64::NEG_INFINITY)?;
+            let zero = zero.broadcast_as(density.shape())?;
+            let density = zero.where_cond(&never, &density)?;
             Ok(density.to_dtype(self.logits.dtype())?)
         })
     }
@@ -359,10 +365,13 @@ impl Distribution for RelaxedOneHotCategorical {
         if out.contains(&0) {
             return Ok(Tensor::zeros(out, value.dtype(), value.device())?);
         }
-        shield::shielded(value, 1, |value| {
+        let inside = || Ok((self.logits.ones_like()? / self.event[0] as f64)?);
+        shield::shielded(value, 1, inside, |value| {
             let value = counts::double(value)?;
             let miss = (value.sum_keepdim(D::Minus1)? - 1.)?.abs()?.gt(1e-3)?;
+            let known = value.ne(&value)?.max_keepdim(D::Minus1)?.eq(0u8)?;
             let outside = (value.le(0.)?.max_keepdim(D::Minus1)? + miss)?.gt(0u8)?;
+            let outside = (outside * known)?;
             // A point inside takes the place of those outside, so that no gradient is NaN.
             let inside = (value.ones_like()? / self.event[0] as f64)?;
             let full = outside.broadcast_as(value.shape())?;

@@ -6,10 +6,12 @@ use crate::kernels::pointwise::{Formula, Real, formula};
 use crate::kernels::range::{End, first_outside};
 
 /// `density` of the rows of `value`, whose last `event_rank` dims are the event. Where it is -inf it has no gradient; where it is
-/// NaN its gradient is NaN for those who ask, and 0 for those who do not.
+/// NaN its gradient is NaN for those who ask, and 0 for those who do not. `inside` are points with a density, one for each
+/// element of the batch, which take the place of rows without: the density is computed twice if there are any.
 pub(super) fn shielded(
     value: &Tensor,
     event_rank: usize,
+    inside: impl FnOnce() -> Result<Tensor>,
     density: impl Fn(&Tensor) -> Result<Tensor>,
 ) -> Result<Tensor> {
     let found = density(value)?;
@@ -19,24 +21,14 @@ pub(super) fn shielded(
     }
     let fixed = found.detach();
     let good = fixed.gt(f64::NEG_INFINITY)?;
-    let list = good.flatten_all()?.to_vec1::<u8>()?;
     let event = &value.dims()[value.rank() - event_rank..];
     let full = [found.dims(), event].concat();
-    let rows = value.broadcast_as(full.as_slice())?;
-    // Any row with a density takes the place of those without.
-    let flat = rows.detach().reshape([&[list.len()], event].concat())?;
-    let other = match list.iter().position(|good| *good != 0) {
-        Some(row) => flat.get(row)?,
-        None => flat.get(0)?.zeros_like()?,
-    };
     let ones = vec![1; event_rank];
     let mask = good.reshape([good.dims(), &ones].concat())?;
     let mask = mask.broadcast_as(full.as_slice())?;
-    let other = other.broadcast_as(full.as_slice())?;
-    formula(
-        Restore,
-        [&density(&mask.where_cond(&rows, &other)?)?, &fixed],
-    )
+    let inside = inside()?.detach().broadcast_as(full.as_slice())?;
+    let safe = mask.where_cond(&value.broadcast_as(full)?, &inside)?;
+    formula(Restore, [&density(&safe)?, &fixed])
 }
 
 /// A density, or what was found where there is none.

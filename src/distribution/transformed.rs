@@ -144,7 +144,8 @@ impl<D: Distribution, B: Bijector> Distribution for Transformed<D, B> {
             self.batch_shape(),
             &self.event,
         )?;
-        shield::shielded(value, self.event.len(), |value| self.density(value))
+        let inside = || self.sample(&[], &mut Rng::new(0));
+        shield::shielded(value, self.event.len(), inside, |value| self.density(value))
     }
 
     fn sample_and_log_prob(&self, shape: &[usize], rng: &mut Rng) -> Result<(Tensor, Tensor)> {

@@ -194,7 +194,6 @@ impl Formula<1> for Spread {
     }
 }
 
-/// The mean of `1 - cos(x - other)` is `v + g cos t` with `v = 1 - cos t`, `t = loc - other`, `g = 1 - I1(k) / I0(k)`.
 /// The divergence at equal locations, `ln I0(k_q) - ln I0(k_p) - (k_q - k_p) I1(k_p) / I0(k_p)`.
 #[inline(always)]
 fn concentrations<R: Real>(k: R, to: R) -> R {
@@ -206,6 +205,7 @@ fn concentrations<R: Real>(k: R, to: R) -> R {
     R::function([k, to], kl, || [-d * bessel::ratio_slope(own), slope])
 }
 
+/// With `v = 1 - cos(loc_p - loc_q)`: `k_q v I1(k_p) / I0(k_p)`, and the divergence at equal locations. Neither is negative.
 #[derive(Clone, Copy)]
 struct Divergence;
 

@@ -7,6 +7,7 @@ use crate::dynamics::{Solver, solve};
 use crate::error::{Error, Result};
 use crate::kernels::activation::Activation;
 use crate::kernels::continuous::{Along, Way, rk4};
+use crate::kernels::reduce;
 use crate::net::{Dense, Mlp};
 use crate::shape;
 use candle_core::{D, Tensor};
@@ -227,7 +228,7 @@ impl Ffjord {
                 None => trace(velocity, &state[0])?,
                 Some(noise) => trace_estimate(velocity, &state[0], noise)?,
             };
-            let kinetic = value.sqr()?.sum(D::Minus1)?;
+            let kinetic = reduce::sum(&value.sqr()?)?;
             Ok(vec![value, trace, kinetic, frobenius])
         };
         let zeros = x.detach().sum(D::Minus1)?.zeros_like()?;

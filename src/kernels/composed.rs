@@ -46,7 +46,7 @@ pub(crate) fn exp_minus_line(x: &Tensor) -> Result<Tensor> {
 }
 
 /// d - ln r for r = 1 + d. Near zero by the series of 2 artanh(d / (2 + d)), as the two cancel.
-pub(crate) fn log_gap(d: &Tensor, r: &Tensor) -> Result<Tensor> {
+pub(crate) fn line_minus_log(d: &Tensor, r: &Tensor) -> Result<Tensor> {
     let small = d.abs()?.lt(0.35)?;
     let near = masked(&small, d, 0.)?;
     let s = near.div(&(&near + 2.)?)?;

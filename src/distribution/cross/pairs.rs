@@ -98,9 +98,25 @@ impl Kl<ContinuousBernoulli> for Exponential {
     }
 }
 
+#[derive(Clone, Copy)]
+struct ExponentialToGamma;
+
+impl Formula<3> for ExponentialToGamma {
+    const NAME: &'static str = "exponential-gamma-kl";
+
+    #[inline(always)]
+    fn at<R: Real>(self, [rate, a, to]: [R; 3]) -> R {
+        gamma::Divergence.at([R::constant(1.), rate, a, to])
+    }
+}
+
 impl Kl<Gamma> for Exponential {
+    /// That of gamma distributions, this one's of concentration 1.
     fn kl(&self, other: &Gamma) -> Result<Tensor> {
-        divergence("Exponential::kl", self, other)
+        let (p, q) = (&self.parameters, &other.parameters);
+        p.check_other("Exponential::kl", q)?;
+        let ([rate], [a, to]) = (p.given(), q.given());
+        formula(ExponentialToGamma, [rate, a, to])
     }
 }
 
@@ -122,9 +138,25 @@ impl Kl<ContinuousBernoulli> for Gamma {
     }
 }
 
+#[derive(Clone, Copy)]
+struct GammaToExponential;
+
+impl Formula<3> for GammaToExponential {
+    const NAME: &'static str = "gamma-exponential-kl";
+
+    #[inline(always)]
+    fn at<R: Real>(self, [a, rate, to]: [R; 3]) -> R {
+        gamma::Divergence.at([a, rate, R::constant(1.), to])
+    }
+}
+
 impl Kl<Exponential> for Gamma {
+    /// That of gamma distributions, the other's of concentration 1.
     fn kl(&self, other: &Exponential) -> Result<Tensor> {
-        divergence("Gamma::kl", self, other)
+        let (p, q) = (&self.parameters, &other.parameters);
+        p.check_other("Gamma::kl", q)?;
+        let ([a, rate], [to]) = (p.given(), q.given());
+        formula(GammaToExponential, [a, rate, to])
     }
 }
 

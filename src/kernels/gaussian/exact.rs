@@ -57,7 +57,7 @@ impl Formula<4> for Divergence {
                 if d.value().abs() < 0.5 {
                     d.ln_1p()
                 } else {
-                    (spread / to).ln()
+                    spread.log_over(to)
                 }
             }
             [Spread::LogVar, Spread::LogVar] => (spread - to) * 0.5,

@@ -14,7 +14,7 @@ use super::simd::fma;
 use crate::error::Result;
 use crate::shape;
 use candle_core::{DType, Tensor};
-use elementary::{exp_parts, ln, log_gap};
+use elementary::{exp_parts, line_minus_log, ln};
 
 /// ln(2 pi) / 2
 const HALF_LN_TAU: f64 = 0.918_938_533_204_672_7;
@@ -262,7 +262,7 @@ impl Pointwise<4> for KlScale {
     fn value<const FMA: bool>(self, [loc, scale, other, to]: [f32; 4]) -> f32 {
         let t = (loc - other) / to;
         let d = (scale - to) / to;
-        let gap = log_gap::<FMA>(d, scale / to);
+        let gap = line_minus_log::<FMA>(d, scale.sqrt() / to.sqrt());
         fma::<FMA>(0.5 * t, t, fma::<FMA>(0.5 * d, d, gap))
     }
 
@@ -333,7 +333,7 @@ fn composed_rate(kind: Spread, loc: &Tensor, spread: &Tensor) -> Result<Tensor> 
     let (d, gap) = match kind {
         Spread::Scale => {
             let d = (spread - 1.)?;
-            let gap = composed::log_gap(&d, spread)?;
+            let gap = composed::line_minus_log(&d, spread)?;
             (d, gap)
         }
         Spread::LogVar => composed_differences(&(spread * 0.5)?)?,
@@ -365,7 +365,7 @@ fn composed_kl(kind: Spread, p: [&Tensor; 2], q: [&Tensor; 2], event: bool) -> R
     let (d, gap) = match kind {
         Spread::Scale => {
             let d = p[1].broadcast_sub(q[1])?.broadcast_div(q[1])?;
-            let gap = composed::log_gap(&d, &p[1].broadcast_div(q[1])?)?;
+            let gap = composed::line_minus_log(&d, &p[1].broadcast_div(q[1])?)?;
             (d, gap)
         }
         Spread::LogVar => composed_differences(&(p[1].broadcast_sub(q[1])? * 0.5)?)?,

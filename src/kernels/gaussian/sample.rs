@@ -1,7 +1,7 @@
 //! A reparameterized draw and its rate as one node. The noise is never stored: the backward pass draws it again.
 
 use super::Spread;
-use super::elementary::{exp_parts, log_gap};
+use super::elementary::{exp_parts, line_minus_log};
 use crate::kernels::buffer::View;
 use crate::kernels::node::{self, Fresh, Op, Reached, fresh, weigh};
 use crate::kernels::pointwise::tiles::{Parts, Task, Tiles, add, spread_rows, sum_rows, unwritten};
@@ -280,7 +280,7 @@ impl Loop for Prepare<'_> {
                 for i in 0..len {
                     let (m, s) = (loc[i], spread[i]);
                     let d = s - 1.;
-                    let gap = fma::<FMA>(0.5 * d, d, log_gap::<FMA>(d, s));
+                    let gap = fma::<FMA>(0.5 * d, d, line_minus_log::<FMA>(d, s.sqrt()));
                     scale[i] = s;
                     terms[i] = fma::<FMA>(0.5 * m, m, gap);
                 }

@@ -107,7 +107,7 @@ impl<T: WithDType> Loop for LogSum<'_, T> {
     }
 }
 
-/// (p, q, ln(p / q), e^-t - 1 + t) of a class.
+/// (p, q, t = ln(p / q), p (e^-t - 1 + t)) of a class.
 #[inline(always)]
 fn masses<const FMA: bool>(p: f64, q: f64) -> (f64, f64, f64, f64) {
     let t = p - q;
@@ -131,9 +131,9 @@ fn masses<const FMA: bool>(p: f64, q: f64) -> (f64, f64, f64, f64) {
         series = series * x + 1. / factorial;
     }
     let gap = if small {
-        x * x * series
+        p * x * x * series
     } else {
-        (q - p) / p + t
+        (q - p) + p * t
     };
     (p, q, t, gap)
 }
@@ -164,7 +164,7 @@ impl<T: WithDType> Loop for Value<'_, T> {
             Kind::Divergence => sum(self.p, self.q, |p, q| {
                 let (p, q, _, gap) = masses::<FMA>(p - a, q - b);
                 // A class that cannot happen counts as what the other gives it.
-                if p == 0. { q } else { p * gap }
+                if p == 0. { q } else { gap }
             }),
         }
     }
@@ -198,16 +198,14 @@ impl<T: WithDType> Loop for Slopes<'_, T> {
                 }
                 (Kind::Divergence, false) => {
                     let (p, _, t, _) = masses::<FMA>(p - a, q - b);
-                    if p == 0. { 0. } else { p * (t - value) }
+                    // An infinite value has no slope.
+                    let none = p == 0. || value == f64::INFINITY;
+                    if none { 0. } else { p * (t - value) }
                 }
                 (Kind::Divergence, true) => {
                     let (p, q, t, gap) = masses::<FMA>(p - a, q - b);
                     // The difference keeps its digits near zero.
-                    if t.abs() < 0.125 {
-                        p * (gap - t)
-                    } else {
-                        q - p
-                    }
+                    if t.abs() < 0.125 { gap - p * t } else { q - p }
                 }
             };
         }
@@ -307,33 +305,38 @@ impl<T: WithDType> Op for Node<T> {
         let tables = views.iter().map(View::as_slice::<T>);
         let classes = inputs[0].dim(D::Minus1)?;
         let rows = Rows::new(self.0, classes, tables.collect::<CandleResult<_>>()?);
-        let upstream = View::new(&reached.gradient)?;
-        let upstream = upstream.as_slice::<T>()?;
+        let (value, upstream) = (View::new(&reached.value)?, View::new(&reached.gradient)?);
+        let (value, upstream) = (value.as_slice::<T>()?, upstream.as_slice::<T>()?);
         let gradient = |k: usize| {
             let own = rows.tables[k].1.len();
-            let chunk = classes * CHUNK.div_ceil(classes);
-            buffer::build(own * classes, chunk, |offset, out: &mut [T]| {
-                let mut sums = vec![0.; classes];
+            let (repeats, size) = (upstream.len() / own, own * classes);
+            // Few rows that repeat often are added in at most 16 groups, so that all threads have work.
+            let groups = if size < SERIAL { repeats.min(16) } else { 1 };
+            let each = repeats.div_ceil(groups);
+            let chunk = classes * CHUNK.div_ceil(classes * each);
+            let parts = buffer::build(groups * size, chunk, |offset, out: &mut [f64]| {
                 for (i, out) in out.chunks_exact_mut(classes).enumerate() {
-                    sums.fill(0.);
-                    for r in (offset / classes + i..upstream.len()).step_by(own) {
+                    out.fill(0.);
+                    let place = offset / classes + i;
+                    let (group, row) = (place / own, place % own);
+                    for repeat in group * each..repeats.min((group + 1) * each) {
+                        let r = repeat * own + row;
                         let g = upstream[r].to_f64();
                         if g == 0. {
                             continue;
                         }
                         dispatch(Slopes {
-                            value: dispatch(rows.row(r)),
                             row: rows.row(r),
+                            value: value[r].to_f64(),
                             of_q: k == 1,
                             upstream: g,
-                            out: &mut sums,
+                            out: &mut *out,
                         });
                     }
-                    for (out, sum) in out.iter_mut().zip(&sums) {
-                        *out = T::from_f64(*sum);
-                    }
                 }
-            })
+            });
+            let total = |i: usize| parts[i..].iter().step_by(size).sum();
+            (0..size).map(|i| T::from_f64(total(i))).collect::<Vec<T>>()
         };
         let tensor = |k: usize| {
             let (shape, device) = (inputs[k].shape(), inputs[k].device());
@@ -364,7 +367,7 @@ mod tests {
 
     #[test]
     fn fused_is_composed() -> Result<()> {
-        let cases: [(&[usize], &[usize]); 7] = [
+        let cases: [(&[usize], &[usize]); 8] = [
             (&[7], &[7]),
             (&[1], &[1]),
             (&[40, 10], &[40, 10]),
@@ -372,6 +375,7 @@ mod tests {
             (&[3, 5, 33], &[5, 33]),
             (&[4, 1, 9], &[3, 9]),
             (&[50, 1000], &[1000]),
+            (&[3000, 4], &[4]),
         ];
         for (p, q) in cases {
             let inputs = [tensor(p, 3, 4.)?, tensor(q, 5, 4.)?];
@@ -387,6 +391,28 @@ mod tests {
                 1e-5,
             )?;
         }
+        // Classes whose probabilities are subnormal, or 0.
+        for low in [-700., -710., -720., -744., -750., f64::NEG_INFINITY] {
+            let device = &candle_core::Device::Cpu;
+            let p = candle_core::Var::new(&[low, 0.], device)?;
+            let kl = categorical_kl(&p, &Tensor::new(&[0f64, 0.], device)?)?;
+            let gap = kl.to_scalar::<f64>()? - std::f64::consts::LN_2;
+            assert!(gap.abs() < 1e-15, "{low}: {gap}");
+            let store = kl.backward()?;
+            let slopes = store.get(&p).map(|g| g.to_vec1::<f64>()).transpose()?;
+            assert!(slopes.is_some_and(|g| g.iter().all(|g| g.abs() < 1e-15)));
+        }
+        // Infinite, without slopes.
+        let (p, q) = (tensor(&[3], 1, 1.)?, [0f32, f32::NEG_INFINITY, 0.]);
+        let p = candle_core::Var::from_tensor(&p)?;
+        let kl = categorical_kl(&p, &Tensor::new(&q, p.device())?)?;
+        assert_eq!(kl.to_scalar::<f32>()?, f32::INFINITY);
+        let store = kl.backward()?;
+        assert!(
+            store
+                .get(&p)
+                .is_some_and(|g| g.to_vec1::<f32>().is_ok_and(|g| g == [0.; 3]))
+        );
         // A part of a larger tensor, across its layout.
         let strided = tensor(&[9, 6], 3, 2.)?.t()?;
         let inputs = [strided, tensor(&[6, 9], 5, 2.)?];

@@ -40,6 +40,9 @@ pub(crate) fn log_gap(a: f64) -> f64 {
 
 /// `trigamma(a) - 1 / a`, minus the derivative of [`log_gap`], positive: about `1 / (2 a^2)`.
 pub(crate) fn log_gap_fall(a: f64) -> f64 {
+    if a.is_nan() || a <= 0. {
+        return f64::NAN;
+    }
     let (mut y, mut sum) = (a, 0.);
     while y < FAR {
         sum += 1. / (y * y * (y + 1.));

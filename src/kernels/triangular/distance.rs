@@ -46,8 +46,12 @@ impl<T: WithDType> Op for Distance<T> {
             let x = differences(&x[from..from + out.len() * d], loc);
             let mut z = vec![T::zero(); x.len()];
             factors[task.factor].solve(&x, &mut z)?;
-            for (out, z) in out.iter_mut().zip(z.chunks_exact(d)) {
+            for ((out, z), x) in out.iter_mut().zip(z.chunks_exact(d)).zip(x.chunks_exact(d)) {
                 *out = squares(z);
+                // Products make NaN of an infinite element, which is infinitely far.
+                if out.to_f64().is_nan() && infinite(x) {
+                    *out = T::from_f64(f64::INFINITY);
+                }
             }
             Ok(())
         })?;
@@ -149,4 +153,10 @@ fn squares<T: WithDType>(z: &[T]) -> T {
         sum += lane;
     }
     sum
+}
+
+/// Whether a row has an infinite element and no NaN.
+fn infinite<T: WithDType>(row: &[T]) -> bool {
+    let size = row.iter().fold(0., |size, x| size + x.to_f64().abs());
+    size == f64::INFINITY
 }

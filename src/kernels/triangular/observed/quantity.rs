@@ -57,6 +57,9 @@ impl Quantity for LogProb {
         let mut total = 0.;
         for ((rest, gradient), to_rest) in rest.iter().zip(gradient).zip(to_rest) {
             let g = gradient[0];
+            if g == 0. {
+                continue;
+            }
             total += g;
             let mut u = marginal.pick(rest);
             marginal.precision(&mut u);
@@ -113,6 +116,9 @@ impl Quantity for Mean {
             observed, missing, ..
         } = marginal.pattern;
         for ((rest, gradient), to_rest) in rest.iter().zip(gradient).zip(to_rest) {
+            if missing.iter().all(|i| gradient[*i] == 0.) {
+                continue;
+            }
             let mut a = marginal.pick(rest);
             marginal.precision(&mut a);
             let v = marginal.combine(observed, a.iter().copied());
