@@ -460,7 +460,7 @@ fn bad_input_is_refused_by_name() -> Result<()> {
     for (own, texts) in [
         (labels(&[1, 1, 1])?, ["labels", "two classes", "one"]),
         (labels(&[0, 1])?, ["labels", "[3]", "[2]"]),
-        (labels(&[0, 1, 7])?, ["labels", "3 samples", "8"]),
+        (labels(&[0, 1, 7])?, ["labels", "3 samples", "7 in row 2"]),
     ] {
         refused(problem(&x, &own, &how), &texts);
     }
