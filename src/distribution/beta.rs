@@ -130,7 +130,12 @@ impl<const HUGE: bool> Formula<4> for LogProb<HUGE> {
             return R::constant(f64::NEG_INFINITY);
         }
         if !R::Functions::EXACT || x.value() == 0. || x.value() == 1. {
-            return (a - 1.).power_law(x) + (b - 1.).power_law_1m(x) - entropies(a, b) - rest;
+            let powers = (a - 1.).power_law(x) + (b - 1.).power_law_1m(x);
+            // At an end the norm is all there is, and the logarithm of a small whole number is exact.
+            if R::Functions::EXACT && a.value() + b.value() < 1e6 {
+                return powers - a.lbeta(b);
+            }
+            return powers - entropies(a, b) - rest;
         }
         let [v, p, q] = [x.value(), a.value(), b.value()];
         let (c, n) = (1. - v, p + q);
