@@ -4,6 +4,7 @@
 mod common;
 
 use candle_core::{D, DType, Device, Tensor, Var};
+use candle_prob::distribution::{Categorical, Entropy, Kl};
 use candle_prob::{Activation, Result, Rng, special};
 use common::Timed as _;
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -86,6 +87,29 @@ fn rows(c: &mut Criterion) {
         &x,
         |x| special::log_softmax(x, 1),
         |x| candle_nn::ops::log_softmax(x, D::Minus1),
+    );
+    let other = Rng::new(3).normal(SHAPE, DType::F32, &Device::Cpu).unwrap();
+    let classes = |x: &Tensor| Categorical::new_unchecked(x);
+    both(
+        c,
+        "categorical_entropy",
+        &x,
+        |x| classes(x)?.entropy(),
+        |x| {
+            let log = candle_nn::ops::log_softmax(x, D::Minus1)?;
+            (log.exp()? * log)?.sum(D::Minus1)?.neg()
+        },
+    );
+    both(
+        c,
+        "categorical_kl",
+        &x,
+        |x| classes(x)?.kl(&classes(&other)?),
+        |x| {
+            let p = candle_nn::ops::log_softmax(x, D::Minus1)?;
+            let q = candle_nn::ops::log_softmax(&other, D::Minus1)?;
+            (p.exp()? * (p - q)?)?.sum(D::Minus1)
+        },
     );
 }
 
