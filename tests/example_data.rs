@@ -906,7 +906,7 @@ fn csv_files_are_read_and_refused_by_line() {
     let text = "a,y\n1,\"x \"\"y\"\"\"\n2,6\"\n3,\"\"\"\"\n4,\"z\"";
     assert_eq!(load("quoted.csv", text, None).unwrap().classes, 4);
     let names: Vec<String> = (0..8).map(|k| format!("c{k}")).collect();
-    let row = |first| vec![first; 8].join(",");
+    let row = |first| [first; 8].join(",");
     let names = names.join(",");
     let text = format!("{names},y\n{},0\n{},1\n", row("16777217"), row("3"));
     let warnings = load("many.csv", &text, None).unwrap().warnings;

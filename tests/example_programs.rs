@@ -502,3 +502,30 @@ fn selected_features_are_those_of_the_file() {
             .all(|line| line.chars().count() <= 80)
     );
 }
+
+/// Beside features of these sizes the linear systems of some rivals are singular.
+#[test]
+fn a_method_that_fails_does_not_take_the_others_with_it() {
+    let folder = scratch("singular");
+    let rows = (0..24).map(|n| {
+        let class = n % 2;
+        let (good, noise) = (
+            (class * 2 + n / 12) as f64 * 1e17,
+            ((n * 7) % 5) as f64 * 1e17,
+        );
+        format!("{},{good},{noise},{},{class}\n", good + 0.5, (n * 3) % 4)
+    });
+    let text = format!("a,b,c,d,y\n{}", rows.collect::<String>());
+    fs::write(folder.join("d.csv"), text).unwrap();
+    let arguments = "--data d.csv --quick --method all --out o";
+    let end = run("feature_selection", &folder, arguments);
+    assert_eq!(end.code, Some(1));
+    for (file, method) in [("metrics.json", "RFS"), ("objective.png", "RPMFS")] {
+        let line = format!("o/{file}: expected the results of {method}, found");
+        assert!(end.err.contains(&line), "{}", end.err);
+    }
+    assert!(end.out.contains("\nESFS  ") && !end.out.contains("\nRFS  "));
+    for file in ["metrics.json", "selected.csv", "hiht.png", "objective.png"] {
+        assert!(folder.join("o").join(file).exists(), "{file}");
+    }
+}

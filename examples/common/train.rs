@@ -84,7 +84,7 @@ pub fn begin(
     match resume {
         true => Ok(()),
         false => {
-            let advice = "--resume would have continued it, --out takes another folder";
+            let advice = "--resume continues one, --out takes another folder";
             output.remove_earlier(&[&checkpoints, figures].concat(), advice)
         }
     }

@@ -107,10 +107,11 @@ pub fn run(
     let rpmfs = || Rpmfs::new(k).fit(&data.x, &labels, &how);
     let esfs = || Esfs::new(k).fit(&data.x, &labels, &how);
     let (scale, seed) = (1e-3, 0);
-    let mut lines = |file: &str, lines: &[(&'static str, Solve, Start)]| -> Vec<Line> {
+    let mut lines = |file: &str, what: &str, lines: &[(&'static str, Solve, Start)]| -> Vec<Line> {
         let lines = lines.iter().map(|(name, solve, start)| {
             let line = line(name, *solve, *start);
-            failures.keep(line.map_err(|e| part_error(&output.path(file), name, e)))
+            failures
+                .keep(line.map_err(|e| part_error(&output.path(file), &format!("{what}{name}"), e)))
         });
         lines.flatten().collect()
     };
@@ -123,7 +124,10 @@ pub fn run(
         ("AHIHT", ahiht as Solve, Start::Zero),
         ("HIHT", hiht, Start::Zero),
     ];
-    let (starts, algorithms) = (lines(STARTS, &starts), lines(ALGORITHMS, &algorithms));
+    let (starts, algorithms) = (
+        lines(STARTS, "AHIHT, start ", &starts),
+        lines(ALGORITHMS, "", &algorithms),
+    );
     // What one method fails at is not the others'.
     let mut kept = |name, found: Result<Vec<Point>>| {
         let found = found.map_err(|e| part_error(&output.path(OBJECTIVES), name, e));
