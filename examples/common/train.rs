@@ -33,7 +33,7 @@ pub fn by_epoch(name: &str, history: &History) -> Metrics {
 
 /// The steps that were skipped in all epochs.
 pub fn skipped(history: &History) -> f64 {
-    history.iter().map(|epoch| epoch[SKIPPED]).sum()
+    history.iter().filter_map(|epoch| epoch.get(SKIPPED)).sum()
 }
 
 #[derive(Clone)]
@@ -200,7 +200,7 @@ impl Training<'_> {
                     steps.diverged(&error.to_string())
                 }
                 other => self.error(
-                    format!("an epoch {} without errors", number + 1),
+                    format!("epoch {} without errors", number + 1),
                     &other.to_string(),
                 ),
             })?;
