@@ -472,6 +472,9 @@ fn what_comes_from_outside_is_printable_and_short() {
     let error = common::file_error(Path::new("a\nb"), "\u{7}", "x".repeat(1_000_000));
     let line = error.to_string();
     assert!(line.starts_with("a\\nb: expected \\u{7}, found xxx") && line.len() < 400);
+    let long = format!("{}/end.csv", "d".repeat(1200));
+    let line = common::file_error(Path::new(&long), "this", "that").to_string();
+    assert!(line.ends_with("d/end.csv: expected this, found that") && line.len() < 300);
     let name = "n".repeat(200);
     let table = report::table(&["first", "b"], &[vec![name, "1".into()]]);
     assert!(
@@ -482,7 +485,7 @@ fn what_comes_from_outside_is_printable_and_short() {
 
 #[test]
 fn sizes_that_memory_cannot_hold_name_the_flag() {
-    use common::cli::{Size, check_memory};
+    use common::cli::{Size, check_all, check_memory};
     let most = usize::MAX;
     check_memory(4., &[Size("--batch", 64, 32), Size("--latent", 256, 256)]).unwrap();
     for (sizes, flag) in [
@@ -499,6 +502,14 @@ fn sizes_that_memory_cannot_hold_name_the_flag() {
         let words = ["at most", "memory", &most.to_string()];
         refused(check_memory(4., &sizes), flag, &words);
     }
+    // Of two bounds the smaller one is told: what it allows passes both.
+    let latent = [Size("--latent", most, 256)];
+    let checks: [(f64, &[Size]); 2] = [(4., &latent), (4e6, &latent)];
+    let error = check_all(&checks).unwrap_err().to_string();
+    let told = error.split("at most ").nth(1).unwrap();
+    let bound: usize = told.split(',').next().unwrap().parse().unwrap();
+    assert!(bound < 1_000_000_000, "{error}");
+    check_memory(4e6, &[Size("--latent", bound / 2, 256)]).unwrap();
 }
 
 #[test]
@@ -823,13 +834,25 @@ fn csv_files_are_read_and_refused_by_line() {
             "quote.csv",
             "a,b,y\n1,2,0\n1,\"2,0\n3,4,1\n5,6,0\n",
             None,
-            vec!["closing quote in line 3", "`2,0\\n3,4,1"],
+            vec!["no line break within quotes in line 3", "`2,0\\n3,4,1"],
         ),
         (
             "quotes.csv",
             "a,y\n1,0\n2,\"1\n3,0\n4,1\"\n5,0\n",
             None,
-            vec!["closing quote in line 3"],
+            vec!["no line break within quotes in line 3"],
+        ),
+        (
+            "last-quote.csv",
+            "a,y\n1,0\n2,\"\"\"1\"\"\"\n3,\"0",
+            None,
+            vec!["a closing quote in line 4", "found the end of the file"],
+        ),
+        (
+            "pandas.csv",
+            "Unnamed: 0,a,y\n0,2,0\n1,3,1\n",
+            None,
+            vec!["line 1", "index", "`Unnamed: 0` for column 1"],
         ),
         (
             "constant.csv",
@@ -872,6 +895,24 @@ fn csv_files_are_read_and_refused_by_line() {
     ] {
         refused(load(name, text, label), name, &words);
     }
+    for missing in [
+        "-nan", "+NaN", "<NA>", "#N/A", "?", ".", "-", "None", "N/A", "NULL",
+    ] {
+        let text = format!("a,y\n0,1\n1,{missing}\n2,0\n");
+        let words = ["a label in line 3, column y", missing];
+        refused(load("missing.csv", &text, None), "missing.csv", &words);
+    }
+    // Quotes that are closed, doubled, or within a field that none opens.
+    let text = "a,y\n1,\"x \"\"y\"\"\"\n2,6\"\n3,\"\"\"\"\n4,\"z\"";
+    assert_eq!(load("quoted.csv", text, None).unwrap().classes, 4);
+    let names: Vec<String> = (0..8).map(|k| format!("c{k}")).collect();
+    let row = |first| [first; 8].join(",");
+    let names = names.join(",");
+    let text = format!("{names},y\n{},0\n{},1\n", row("16777217"), row("3"));
+    let warnings = load("many.csv", &text, None).unwrap().warnings;
+    assert_eq!(warnings.len(), 6);
+    assert!(warnings[0].contains("is read as 16777216:"), "{warnings:?}");
+    assert!(warnings[5].contains("and 3 more"), "{warnings:?}");
     refused(
         Labelled::load(Some(&folder.join("absent.csv")), None, None),
         "absent.csv",
@@ -948,10 +989,34 @@ fn tensors_of_samples_are_checked() {
     }
 }
 
+#[test]
+fn labels_of_a_dtype_that_is_not_read_name_it() {
+    let folder = scratch("dtype");
+    let header = r#"{"x":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]},"y":{"dtype":"BOOL","shape":[2],"data_offsets":[8,10]}}"#;
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.as_bytes());
+    bytes.extend([0, 0, 0, 0, 0, 0, 128, 63, 0, 1]);
+    let path = folder.join("bool.safetensors");
+    fs::write(&path, bytes).unwrap();
+    refused(
+        Labelled::load(Some(&path), None, None),
+        "bool.safetensors",
+        &["BOOL"],
+    );
+}
+
+#[test]
+fn parts_of_points_are_all_of_them() {
+    let x = Tensor::arange(0f32, 2500., &Device::Cpu).unwrap();
+    let found = common::fit::in_parts(&x, |x| Ok((x + 1.)?)).unwrap();
+    let expected: Vec<f32> = (1..=2500).map(|k| k as f32).collect();
+    assert_eq!(found.to_vec1::<f32>().unwrap(), expected);
+}
+
 /// Four steps an epoch down the square of a number, and what the gradients of a step are multiplied by.
 mod training {
     use super::common::report::Output;
-    use super::common::train::{History, Metrics, Settings, Training, check_resume};
+    use super::common::train::{History, Metrics, Settings, Training, begin, check_resume};
     use super::{refused, scratch};
     use candle_core::{DType, Device, Tensor};
     use candle_nn::{Init, VarMap};
@@ -1065,6 +1130,36 @@ mod training {
         });
         refused(failed, "Model", &["epoch 1", "rate of 0.25", "NaN"]);
         assert_eq!(fs::read(&path).unwrap(), before);
+        // Other errors are told as what they are.
+        let failed = training(1, "a").run(&vars, false, &output, |_, _| {
+            let [two, three] = [2, 3].map(|n| Tensor::zeros(n, DType::F32, &Device::Cpu));
+            candle_prob::distribution::Normal::new(&two?, &three?)?;
+            Ok(Metrics::new())
+        });
+        let line = failed.as_ref().unwrap_err().to_string();
+        assert!(!line.contains("rate"), "{line}");
+        refused(failed, "Model", &["epoch 1 without errors"]);
+    }
+
+    #[test]
+    fn a_new_run_removes_its_own_files_of_an_earlier_one_and_no_others() {
+        let output = Output::create(scratch("training-begin")).unwrap();
+        let own = ["metrics.json", "model.safetensors", "model.png"];
+        let others = ["other.safetensors", "other.png", "notes"];
+        for name in own.iter().chain(&others) {
+            fs::write(output.path(name), "").unwrap();
+        }
+        let begin = |resume| begin(&[training(1, "a")], &["model.png".into()], resume, &output);
+        let is_there = |name: &&str| output.path(name).exists();
+        // A refused run removes nothing.
+        begin(true).unwrap_err();
+        assert!(own.iter().all(is_there));
+        begin(false).unwrap();
+        assert!(!own.iter().any(is_there) && others.iter().all(is_there));
+        fs::create_dir(output.path("metrics.json")).unwrap();
+        for resume in [false, true] {
+            refused(begin(resume), "metrics.json", &["found a folder"]);
+        }
     }
 
     #[test]

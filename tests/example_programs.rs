@@ -183,6 +183,26 @@ fn a_checkpoint_of_points_knows_set_and_model() {
 }
 
 #[test]
+fn a_folder_in_the_place_of_a_file_is_found_at_the_start() {
+    let folder = scratch("places");
+    for file in ["metrics.json", "uniform.safetensors"] {
+        fs::create_dir_all(folder.join("o").join(file)).unwrap();
+        refused("flow_1d", &folder, "--out o", &[file, "found a folder"]);
+        fs::remove_dir(folder.join("o").join(file)).unwrap();
+    }
+    fs::create_dir_all(folder.join("s/selected.csv")).unwrap();
+    let words = ["selected.csv", "found a folder"];
+    refused("feature_selection", &folder, "--quick --out s", &words);
+    for (name, arguments, words) in [
+        ("flow_1d", "--seed x", ["0 to 18446744073709551615", "x"]),
+        ("flow_1d", "--epochs 0", ["1 to 4294967295", "0"]),
+        ("feature_selection", "--seed -1", ["0 to", "-1"]),
+    ] {
+        refused(name, &folder, arguments, &words);
+    }
+}
+
+#[test]
 fn what_diverges_does_not_take_the_others_with_it() {
     let folder = scratch("beta");
     let end = run("gmvib", &folder, &format!("{GMVIB} --beta 1e39 --out o"));
@@ -378,10 +398,22 @@ fn a_full_standard_output_is_an_error() {
         assert_eq!(output.status.code(), Some(1), "{arguments}");
         let err = String::from_utf8(output.stderr).unwrap();
         assert!(!err.contains("panicked"), "{err}");
+        assert!(err.contains("standard output: expected"), "{err}");
         // Nor is there a place to tell it when both are full.
         let mut command = program(name, &folder, arguments);
         let status = command.stdout(full()).stderr(full()).status().unwrap();
         assert_eq!(status.code(), Some(1), "{arguments}");
+    }
+    // What a heading is refused for takes no results with it.
+    images(&folder.join("m"), 1);
+    let flow = "--only images --data m --channels 2 --scales 1 --epochs 1 --image-batch 8 --out r";
+    let gmvib = format!("{GMVIB} --model basic --out g");
+    for (name, arguments, out) in [("realnvp", flow, "r"), ("gmvib", &gmvib, "g")] {
+        let mut command = program(name, &folder, arguments);
+        let status = command.stdout(full()).stderr(Stdio::null()).status();
+        assert_eq!(status.unwrap().code(), Some(1), "{arguments}");
+        let text = fs::read_to_string(folder.join(out).join("metrics.json")).unwrap();
+        assert!(text.contains("skipped_steps"), "{text}");
     }
     // The results are written nevertheless; a reader that has seen enough is no error.
     assert!(folder.join("o/metrics.json").exists());
@@ -422,9 +454,9 @@ fn an_interruption_says_how_to_go_on() {
     err.read_to_string(&mut rest).unwrap();
     assert!(rest.contains("--resume continues"), "{rest}");
     assert!(folder.join("o/rings.safetensors").exists());
-    // Forgotten --resume: the checkpoint is about to be replaced.
+    // Forgotten --resume: the checkpoint goes.
     let again = done("ffjord", &folder, &format!("{FFJORD} --epochs 1 --out o"));
-    let warning = "warning: o: holds an earlier run, whose files are replaced";
+    let warning = "warning: o: holds an earlier run: removes its rings.safetensors (";
     assert!(again.err.contains(warning), "{}", again.err);
 }
 
@@ -469,4 +501,31 @@ fn selected_features_are_those_of_the_file() {
             .take_while(|line| !line.is_empty())
             .all(|line| line.chars().count() <= 80)
     );
+}
+
+/// Beside features of these sizes the linear systems of some rivals are singular.
+#[test]
+fn a_method_that_fails_does_not_take_the_others_with_it() {
+    let folder = scratch("singular");
+    let rows = (0..24).map(|n| {
+        let class = n % 2;
+        let (good, noise) = (
+            (class * 2 + n / 12) as f64 * 1e17,
+            ((n * 7) % 5) as f64 * 1e17,
+        );
+        format!("{},{good},{noise},{},{class}\n", good + 0.5, (n * 3) % 4)
+    });
+    let text = format!("a,b,c,d,y\n{}", rows.collect::<String>());
+    fs::write(folder.join("d.csv"), text).unwrap();
+    let arguments = "--data d.csv --quick --method all --out o";
+    let end = run("feature_selection", &folder, arguments);
+    assert_eq!(end.code, Some(1));
+    for (file, method) in [("metrics.json", "RFS"), ("objective.png", "RPMFS")] {
+        let line = format!("o/{file}: expected the results of {method}, found");
+        assert!(end.err.contains(&line), "{}", end.err);
+    }
+    assert!(end.out.contains("\nESFS  ") && !end.out.contains("\nRFS  "));
+    for file in ["metrics.json", "selected.csv", "hiht.png", "objective.png"] {
+        assert!(folder.join("o").join(file).exists(), "{file}");
+    }
 }

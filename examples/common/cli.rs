@@ -5,7 +5,7 @@ use super::{exists, file_error, printable};
 use candle_prob::Result;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser, ValueEnum};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -13,10 +13,10 @@ use std::process::ExitCode;
 #[derive(Debug, Clone, Args)]
 pub struct Common {
     /// Seed of everything random
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = seed)]
     pub seed: u64,
     /// Passes over the training data
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_parser = epochs)]
     pub epochs: Option<u32>,
     /// Folder for figures, metrics.json and checkpoints
     #[arg(long, value_name = "FOLDER")]
@@ -37,11 +37,7 @@ impl Common {
             let expected = "the folder of an earlier run for --resume";
             return Err(file_error(&folder, expected, "none"));
         }
-        let output = Output::create(folder)?;
-        if !self.resume {
-            output.warn_of_earlier("--resume continues it, --out takes another folder")?;
-        }
-        Ok(output)
+        Output::create(folder)
     }
 
     /// The number of epochs asked for, or these: of a whole run and of a quick one.
@@ -59,9 +55,10 @@ pub fn output_folder(asked: &Option<PathBuf>, name: &str) -> PathBuf {
 
 /// Runs an example: parses its arguments, and turns an error into one line and exit code 1.
 pub fn main<A: Parser>(run: impl FnOnce(A) -> Result<()>) -> ExitCode {
-    // Without a handler Ctrl-C leaves the bar's line unfinished; nothing else depends on it.
-    let _ = ctrlc::set_handler(|| report::interrupted());
     let command = A::command().version(env!("CARGO_PKG_VERSION"));
+    let resumes = command.get_arguments().any(|arg| arg.get_id() == "resume");
+    // Without a handler Ctrl-C leaves the bar's line unfinished; nothing else depends on it.
+    let _ = ctrlc::set_handler(move || report::interrupted(resumes));
     let name = command.get_name().to_string();
     let command = command.mut_args(|arg| match arg.get_action().takes_values() {
         // So that what is wrong with -1 is told by the flag's own parser.
@@ -80,7 +77,8 @@ pub fn main<A: Parser>(run: impl FnOnce(A) -> Result<()>) -> ExitCode {
             let printed = error.print().and_then(|()| std::io::stdout().flush());
             return match printed {
                 Ok(()) => ExitCode::SUCCESS,
-                Err(_) => ExitCode::FAILURE,
+                Err(e) if e.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+                Err(e) => fail(&format!("error: {}", report::no_output(e))),
             };
         }
         Err(error) => return fail(&first_paragraph(&shortened(error).to_string())),
@@ -138,6 +136,20 @@ pub fn count(text: &str) -> std::result::Result<usize, String> {
     }
 }
 
+/// A value parser for seeds.
+pub fn seed(text: &str) -> std::result::Result<u64, String> {
+    let most = u64::MAX;
+    let expected = |_| format!("expected a whole number from 0 to {most}");
+    text.parse().map_err(expected)
+}
+
+/// A value parser for epochs.
+pub fn epochs(text: &str) -> std::result::Result<u32, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    let most = u32::MAX;
+    number.ok_or_else(|| format!("expected a whole number from 1 to {most}"))
+}
+
 /// What a value is called on the command line.
 pub fn value_name(value: impl ValueEnum) -> String {
     let value = value.to_possible_value();
@@ -152,8 +164,19 @@ pub struct Size(pub &'static str, pub usize, pub usize);
 /// one that succeeds may take the machine with it. `bytes` is a rough share for each unit of the sizes' product. Named is the
 /// flag that is furthest from what is usual.
 pub fn check_memory(bytes: f64, sizes: &[Size]) -> Result<()> {
+    check_all(&[(bytes, sizes)])
+}
+
+/// Of several checks, tells the one that asks for most: the least bound of its flag.
+pub fn check_all(checks: &[(f64, &[Size])]) -> Result<()> {
     let free = free_memory();
-    let asked = sizes.iter().fold(bytes, |all, size| all * size.1 as f64);
+    let asked = |(bytes, sizes): &(f64, &[Size])| {
+        sizes.iter().fold(*bytes, |all, size| all * size.1 as f64)
+    };
+    let Some(check) = checks.iter().max_by(|a, b| asked(a).total_cmp(&asked(b))) else {
+        return Ok(());
+    };
+    let (asked, sizes) = (asked(check), check.1);
     let excess = |size: &&Size| size.1 as f64 / size.2 as f64;
     let worst = sizes.iter().max_by(|a, b| excess(a).total_cmp(&excess(b)));
     let (Some(Size(flag, value, _)), true) = (worst, asked > free) else {

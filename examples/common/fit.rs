@@ -1,9 +1,8 @@
 //! Training on points that are all new.
 
-use super::cli::{Common, Size, check_memory, count, positive};
-use super::file_error;
-use super::report::{self, Output};
-use super::train::{Metrics, Settings, Training, check_resume};
+use super::cli::{Common, Size, count, positive};
+use super::report::{self, Failures, Output};
+use super::train::{Metrics, Settings, Training, skipped};
 use candle_core::{DType, Tensor};
 use candle_nn::VarMap;
 use candle_prob::distribution::Distribution;
@@ -16,6 +15,8 @@ use std::time::Instant;
 const STEPS: usize = 100;
 /// Points on which the likelihood is measured.
 const TEST: usize = 10_000;
+/// Points that are looked at together where nothing is learned from them.
+const PART: usize = 1000;
 
 /// How a flow is fitted.
 #[derive(Debug, Clone, Args)]
@@ -29,9 +30,9 @@ pub struct Fit {
 }
 
 impl Fit {
-    /// The flag `--batch`, for [`check_memory`].
+    /// The flag `--batch`, for [`super::cli::check_memory`]: the points of a step, or those of a measurement.
     pub fn size(&self) -> Size {
-        Size("--batch", self.batch, 512)
+        Size("--batch", self.batch.max(PART), PART)
     }
 }
 
@@ -51,6 +52,22 @@ pub struct Run<M> {
     pub nll: f64,
     pub error: f64,
     pub seconds: f64,
+    /// Steps of gradients that were not finite.
+    pub skipped: f64,
+}
+
+/// A function of points, part by part: what each part went through is forgotten before the next.
+pub fn in_parts(x: &Tensor, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    let count = x.dim(0)?;
+    let part = |start| -> Result<Tensor> {
+        let part = x.narrow(0, start, PART.min(count - start))?;
+        Ok(f(&part)?.detach())
+    };
+    let parts = (0..count)
+        .step_by(PART)
+        .map(part)
+        .collect::<Result<Vec<_>>>()?;
+    Ok(Tensor::cat(&parts, 0)?)
 }
 
 /// How long to fit, and where the rest of a run is told.
@@ -101,7 +118,7 @@ pub fn fit<M: Distribution>(data: &Data, model: M, vars: &VarMap, plan: &Plan) -
     let rng = Rng::new(plan.common.seed).fork(data.name);
     let training = plan.training(data.name, data.title);
     let start = Instant::now();
-    training.run(vars, plan.common.resume, plan.output, |epoch, steps| {
+    let history = training.run(vars, plan.common.resume, plan.output, |epoch, steps| {
         let (mut sum, mut count) = (0., 0.);
         for k in 0..STEPS {
             let mut fresh = rng.fork(&format!("step {}", epoch * STEPS + k));
@@ -116,7 +133,7 @@ pub fn fit<M: Distribution>(data: &Data, model: M, vars: &VarMap, plan: &Plan) -
     })?;
     let seconds = start.elapsed().as_secs_f64();
     let test = (data.draw)(TEST, &mut rng.fork("test"))?;
-    let log_prob = model.log_prob(&test)?.to_dtype(DType::F64)?;
+    let log_prob = in_parts(&test, |x| model.log_prob(x))?.to_dtype(DType::F64)?;
     let nll = -log_prob.mean_all()?.to_scalar::<f64>()?;
     let spread = log_prob.var(0)?.to_scalar::<f64>()?;
     if !nll.is_finite() || !spread.is_finite() {
@@ -128,6 +145,7 @@ pub fn fit<M: Distribution>(data: &Data, model: M, vars: &VarMap, plan: &Plan) -
         nll,
         error: (spread / TEST as f64).sqrt(),
         seconds,
+        skipped: skipped(&history),
     })
 }
 
@@ -144,6 +162,7 @@ impl Table {
             ("nll_nats", run.nll),
             ("nll_standard_error", run.error),
             ("seconds", run.seconds),
+            ("skipped_steps", run.skipped),
         ];
         for (part, value) in parts {
             self.metrics.insert(format!("{name}_{part}"), value);
@@ -163,15 +182,16 @@ impl Table {
     }
 
     /// Writes and prints what was reached, if anything.
-    pub fn write(&self, output: &Output, settings: &Settings) -> Result<()> {
+    pub fn write(&self, output: &Output, settings: &Settings, failures: &mut Failures) {
         if self.metrics.is_empty() {
-            return Ok(());
+            return;
         }
-        output.metrics(&self.metrics, settings)?;
+        failures.keep(output.metrics(&self.metrics, settings));
+        let mut text = format!("written to {}", output.folder().display());
         if !self.rows.is_empty() {
             let header = ["data", "test NLL, nats", "s.e.", "training, s"];
-            report::print(&report::table(&header, &self.rows))?;
+            text = format!("{}\n{text}", report::table(&header, &self.rows));
         }
-        report::print(&format!("written to {}", output.folder().display()))
+        failures.keep(report::print(&text));
     }
 }

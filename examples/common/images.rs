@@ -96,6 +96,15 @@ impl Images {
         hash(&sizes, [self.labels.as_slice(), &self.pixels])
     }
 
+    /// The kind of the data and its hash: settings tell people apart what is not the same.
+    pub fn id(&self) -> String {
+        let kind = match self.own_split {
+            Some(_) => "images",
+            None => "digits",
+        };
+        format!("{kind} {}", self.hash())
+    }
+
     /// The rows of one image.
     pub fn rows(&self, index: usize) -> std::slice::ChunksExact<'_, u8> {
         let size = self.height * self.width;

@@ -1,8 +1,8 @@
 //! Labelled samples in rows: the leukemia matrix shipped here, safetensors or CSV files; stratified splits of them.
 
-use super::{file_error, hash, printable};
+use super::{file_error, hash, place, printable};
 use candle_core::{DType, Device, Tensor};
-use candle_prob::{Error, Result, Rng};
+use candle_prob::{Result, Rng};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
@@ -96,7 +96,14 @@ impl Labelled {
                 .as_ref()
                 .map_or(i.to_string(), |names| names[*i].clone())
         };
-        let mut warnings = values.rounded.into_values().collect::<Vec<_>>();
+        const WARNINGS: usize = 5;
+        let more = values.rounded.len().saturating_sub(WARNINGS);
+        let rounded = values.rounded.into_values().take(WARNINGS);
+        let mut warnings = rounded.collect::<Vec<_>>();
+        if more > 0 {
+            let path = place(path);
+            warnings.push(format!("{path}: and {more} more features are rounded so"));
+        }
         let mut x = x;
         if !constant.is_empty() {
             let columns: Vec<u32> = kept.iter().map(|i| *i as u32).collect();
@@ -105,7 +112,7 @@ impl Labelled {
             let more = if constant.len() > 5 { ", ..." } else { "" };
             warnings.push(format!(
                 "{}: {} constant features are left out: {}{more}",
-                path.display(),
+                place(path),
                 constant.len(),
                 some.join(", "),
             ));
@@ -124,6 +131,11 @@ impl Labelled {
             names,
             warnings,
         })
+    }
+
+    /// What the data are called in settings: the file's name and a hash of all values and labels.
+    pub fn id(&self) -> Result<String> {
+        Ok(format!("{} {}", self.name, self.hash()?))
     }
 
     /// A hash of all values and labels.
@@ -177,24 +189,24 @@ impl Values {
         }
     }
 
-    /// `place` says where the value is, and `text` what is written there.
+    /// `at` says where the value is, and `text` what is written there.
     fn push(
         &mut self,
         path: &Path,
         value: f64,
-        place: &dyn Fn() -> String,
+        at: &dyn Fn() -> String,
         text: &dyn Fn() -> String,
     ) -> Result<()> {
         let single = value as f32;
         if !single.is_finite() {
-            let expected = format!("a finite number of single precision in {}", place());
+            let expected = format!("a finite number of single precision in {}", at());
             return Err(file_error(path, expected, text()));
         }
         if value.fract() == 0. && f64::from(single) != value {
             let column = self.values.len() % self.columns;
             self.rounded.entry(column).or_insert_with(|| {
-                let (path, place, text) = (path.display(), place(), text());
-                format!("{path}: {text} in {place} is read as {single}: single precision holds whole numbers to 16777216")
+                let (path, at, text, single) = (place(path), at(), text(), f64::from(single));
+                format!("{path}: {text} in {at} is read as {single}: single precision holds whole numbers to 16777216")
             });
         }
         self.values.push(single);
@@ -203,12 +215,12 @@ impl Values {
 }
 
 fn tensors(path: &Path, bytes: &[u8]) -> Result<Labelled> {
-    let tensors = candle_core::safetensors::load_buffer(bytes, &Device::Cpu).map_err(|_| {
-        file_error(
-            path,
-            "a readable safetensors file",
-            "other or damaged contents",
-        )
+    let tensors = candle_core::safetensors::load_buffer(bytes, &Device::Cpu).map_err(|error| {
+        let found = match error {
+            candle_core::Error::UnsupportedSafeTensorDtype(dtype) => format!("one of {dtype:?}"),
+            _ => "other or damaged contents".into(),
+        };
+        file_error(path, "a readable safetensors file", found)
     })?;
     let tensor = |name: &str, rank: usize| match tensors.get(name) {
         Some(t) if t.rank() == rank => Ok(t),
@@ -236,7 +248,8 @@ fn tensors(path: &Path, bytes: &[u8]) -> Result<Labelled> {
         let place = || format!("row {row}, column {column} of x, counted from 0");
         values.push(path, value, &place, &|| value.to_string())?;
     }
-    let all = y.to_dtype(DType::I64)?.to_vec1::<i64>()?;
+    let dtype = |_| file_error(path, "labels in y of a supported dtype", y.dtype().as_str());
+    let all = y.to_dtype(DType::I64).map_err(dtype)?.to_vec1::<i64>()?;
     let classes = all.iter().collect::<BTreeSet<_>>().len();
     let labels = all.iter().enumerate().map(|(row, label)| {
         let right = u32::try_from(*label).ok();
@@ -270,18 +283,19 @@ fn table(path: &Path, label: Option<&str>, header: Option<Header>) -> Result<Lab
         }
         _ => file_error(path, "a readable CSV file", e),
     };
+    let bytes = std::fs::read(path).map_err(|e| file_error(path, "a readable file", e))?;
     let reader = csv::ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
         .trim(csv::Trim::All)
-        .from_path(path)
-        .map_err(unreadable)?;
+        .from_reader(bytes.as_slice());
     let mut records = reader.into_records().map(|record| {
         let record = record.map_err(unreadable)?;
         let line = record.position().map_or(0, |at| at.line());
         // A quote that nobody closes swallows the lines behind it without a word.
         if let Some(field) = record.iter().find(|field| field.contains(['\n', '\r'])) {
-            let expected = format!("a closing quote in line {line}, where one opens");
+            let expected =
+                format!("no line break within quotes in line {line} (is a quote left open?)");
             return Err(file_error(path, expected, cell(field)));
         }
         Ok((line, record))
@@ -333,8 +347,7 @@ fn table(path: &Path, label: Option<&str>, header: Option<Header>) -> Result<Lab
         for (field, name) in record.iter().zip(&names) {
             let place = || format!("line {line}, column {}", printable(name, CELL));
             if *name == names[target] {
-                let missing = ["", "na", "n/a", "nan", "null"];
-                if missing.contains(&field.to_ascii_lowercase().as_str()) {
+                if is_missing(field) {
                     return Err(file_error(
                         path,
                         format!("a label in {}", place()),
@@ -347,6 +360,10 @@ fn table(path: &Path, label: Option<&str>, header: Option<Header>) -> Result<Lab
             let value = field.parse().unwrap_or(f64::NAN);
             values.push(path, value, &place, &|| cell(field))?;
         }
+    }
+    if let Some(line) = open_quote(&bytes) {
+        let expected = format!("a closing quote in line {line}, where one opens");
+        return Err(file_error(path, expected, "the end of the file"));
     }
     let mut classes: Vec<&String> = texts.iter().collect();
     let number = |text: &String| text.parse().unwrap_or(f64::INFINITY);
@@ -363,14 +380,18 @@ fn table(path: &Path, label: Option<&str>, header: Option<Header>) -> Result<Lab
 fn check_names(path: &Path, line: u64, names: &[String]) -> Result<()> {
     let mut seen = HashMap::new();
     for (name, number) in names.iter().zip(1..) {
-        if name.is_empty() {
+        // The second is what pandas calls a column without a name.
+        if name.is_empty() || number == 1 && name == "Unnamed: 0" {
             let expected = format!(
                 "a name for every column in line {line} (an index is no feature: leave it out)"
             );
             return Err(file_error(
                 path,
                 expected,
-                format!("none for column {number}"),
+                match name.as_str() {
+                    "" => format!("none for column {number}"),
+                    name => format!("{} for column {number}", cell(name)),
+                },
             ));
         }
         if let Some(first) = seen.insert(name, number) {
@@ -383,6 +404,32 @@ fn check_names(path: &Path, line: u64, names: &[String]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The line of a quote that is open at the end. A quote opens where a field begins, and two within quotes are one.
+fn open_quote(text: &[u8]) -> Option<usize> {
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    let (mut open, mut before, mut line) = (None, b'\n', 1);
+    for &byte in text {
+        let counts = open.is_some() || matches!(before, b',' | b'\n' | b'\r' | b'"');
+        before = match byte {
+            b'"' if counts => {
+                open = open.xor(Some(line));
+                byte
+            }
+            b'"' => b' ',
+            _ => byte,
+        };
+        line += usize::from(byte == b'\n');
+    }
+    open
+}
+
+/// What files have in the place of a label that nobody knows.
+fn is_missing(label: &str) -> bool {
+    const MISSING: [&str; 9] = ["", "na", "n/a", "<na>", "#n/a", "null", "none", "?", "."];
+    let not_a_number = label.parse().is_ok_and(f64::is_nan);
+    not_a_number || label == "-" || MISSING.contains(&label.to_ascii_lowercase().as_str())
 }
 
 /// 1, 1.0 and 01 are one label.

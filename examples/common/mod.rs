@@ -1,7 +1,7 @@
 //! What the examples share: data, command line, the training loop, figures, files.
 
 // Every example uses its own part.
-#![allow(dead_code, unused_imports)]
+#![allow(dead_code)]
 
 pub mod classify;
 pub mod cli;
@@ -10,7 +10,9 @@ pub mod idx;
 pub mod images;
 pub mod labelled;
 pub mod multi;
+#[allow(unused_imports)]
 pub mod planar;
+#[allow(unused_imports)]
 pub mod plot;
 pub mod report;
 pub mod train;
@@ -22,10 +24,25 @@ use std::path::Path;
 /// The error of a file that is not what it should be.
 pub fn file_error(path: &Path, expected: impl Into<String>, found: impl ToString) -> Error {
     Error::File {
-        path: printable(&path.display().to_string(), 4096),
+        path: place(path),
         expected: printable(&expected.into(), 300),
         found: printable(&found.to_string(), 300),
     }
+}
+
+/// A path in a message: the end of a long one, so that the rest of the line is seen.
+pub fn place(path: &Path) -> String {
+    const MOST: usize = 200;
+    let path = path.display().to_string();
+    let cut = path.chars().count().saturating_sub(MOST);
+    let end: String = path.chars().skip(cut).collect();
+    let start = if cut > 0 { "\u{2026}" } else { "" };
+    format!("{start}{}", printable(&end, MOST))
+}
+
+/// The error of one of several parts of a run, with the part's name and the file that misses it.
+pub fn part_error(path: &Path, part: &str, error: Error) -> Error {
+    file_error(path, format!("the results of {part}"), error)
 }
 
 /// A text that came from outside, fit for a terminal and one line: control characters are escaped, and what is longer than

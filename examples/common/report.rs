@@ -1,7 +1,7 @@
 //! What an example leaves behind: files written whole or not at all, a table, a progress bar.
 
 use super::train::Settings;
-use super::{exists, file_error, printable};
+use super::{file_error, place, printable};
 use candle_prob::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
@@ -48,32 +48,47 @@ impl Output {
         })
     }
 
-    /// Warns of what an earlier run left here.
-    pub fn warn_of_earlier(&self, advice: &str) -> Result<()> {
-        let path = self.path(METRICS);
-        // One that was stopped has left no metrics.
-        if !exists(&path)? && !self.has_checkpoint()? {
-            return Ok(());
+    /// Refuses folders in the places of the metrics and of these files, before anything is done for them.
+    pub fn check_files(&self, names: &[String]) -> Result<()> {
+        for path in names
+            .iter()
+            .map(|name| self.path(name))
+            .chain([self.path(METRICS)])
+        {
+            if path.is_dir() {
+                return Err(file_error(&path, "a file, or none", "a folder"));
+            }
         }
-        let text = fs::read(&path).unwrap_or_default();
+        Ok(())
+    }
+
+    /// Removes the metrics and those of these files that an earlier run left here, and says so: beside the files of this run
+    /// they would be taken for its own.
+    pub fn remove_earlier(&self, names: &[String], advice: &str) -> Result<()> {
+        let text = fs::read(self.path(METRICS)).unwrap_or_default();
         let earlier: Value = serde_json::from_slice(&text).unwrap_or_default();
         let seed = match &earlier["settings"]["seed"] {
             Value::Number(seed) => format!(" with seed {seed}"),
             _ => String::new(),
         };
-        let folder = self.folder.display();
+        let is_file =
+            |name: &&str| fs::symlink_metadata(self.path(name)).is_ok_and(|m| !m.is_dir());
+        let all = [METRICS]
+            .into_iter()
+            .chain(names.iter().map(String::as_str));
+        let left: Vec<&str> = all.filter(is_file).collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        let folder = place(&self.folder);
         warn(&format!(
-            "{folder}: holds an earlier run{seed}, whose files are replaced ({advice})"
+            "{folder}: holds an earlier run{seed}: removes its {} ({advice})",
+            left.join(", ")
         ));
+        for path in left.into_iter().map(|name| self.path(name)) {
+            fs::remove_file(&path).map_err(|e| file_error(&path, "a removable file", e))?;
+        }
         Ok(())
-    }
-
-    fn has_checkpoint(&self) -> Result<bool> {
-        let entries = fs::read_dir(&self.folder);
-        let mut entries =
-            entries.map_err(|e| file_error(&self.folder, "a folder that can be read", e))?;
-        let is_checkpoint = |path: PathBuf| path.extension().is_some_and(|e| e == "safetensors");
-        Ok(entries.any(|entry| entry.is_ok_and(|entry| is_checkpoint(entry.path()))))
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -222,13 +237,14 @@ pub fn print(text: &str) -> Result<()> {
         .and_then(|()| out.write_all(b"\n"))
         .and_then(|()| out.flush());
     match written {
-        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(file_error(
-            Path::new("standard output"),
-            "a place to write to",
-            e,
-        )),
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(no_output(e)),
         _ => Ok(()),
     }
+}
+
+/// The error of a standard output that cannot be written.
+pub fn no_output(error: std::io::Error) -> Error {
+    file_error(Path::new("standard output"), "a place to write to", error)
 }
 
 /// A line on standard error. There is no place left to tell that it cannot be written.
@@ -275,12 +291,16 @@ pub fn saved() {
     SAVED.store(true, Ordering::Relaxed);
 }
 
-/// What Ctrl-C does: ends the bar's line and says how to go on. The checkpoint is whole at any moment.
-pub fn interrupted() -> ! {
+/// What Ctrl-C does: ends the bar's line and, if the example can be resumed, says how to go on. The checkpoint is whole at
+/// any moment.
+pub fn interrupted(resumes: bool) -> ! {
     end_bar();
-    tell(match SAVED.load(Ordering::Relaxed) {
-        true => "interrupted: the same command with --resume continues from the last whole epoch",
-        false => "interrupted: nothing to continue from was written yet",
+    tell(match (resumes, SAVED.load(Ordering::Relaxed)) {
+        (false, _) => "interrupted",
+        (_, true) => {
+            "interrupted: the same command with --resume continues from the last whole epoch"
+        }
+        (_, false) => "interrupted: nothing to continue from was written yet",
     });
     // As a shell reports a process that SIGINT ended.
     std::process::exit(130)

@@ -1,7 +1,7 @@
 //! The loop of every training: learning rate, clipping, a checkpoint after every epoch, and what ends a run that goes wrong.
 
 use super::report::{self, Output};
-use super::{exists, file_error};
+use super::{exists, file_error, place};
 use candle_core::Tensor;
 use candle_nn::VarMap;
 use candle_prob::optim::{
@@ -18,6 +18,23 @@ pub type Settings = BTreeMap<&'static str, String>;
 pub type Metrics = BTreeMap<String, f64>;
 /// The metrics of each epoch.
 pub type History = Vec<Metrics>;
+
+/// The last epoch under `name.metric`, every epoch under `name.epoch_NNN.metric`.
+pub fn by_epoch(name: &str, history: &History) -> Metrics {
+    let mut all = Metrics::new();
+    for (epoch, metrics) in (1..).zip(history) {
+        for (metric, value) in metrics {
+            all.insert(format!("{name}.epoch_{epoch:03}.{metric}"), *value);
+            all.insert(format!("{name}.{metric}"), *value);
+        }
+    }
+    all
+}
+
+/// The steps that were skipped in all epochs.
+pub fn skipped(history: &History) -> f64 {
+    history.iter().filter_map(|epoch| epoch.get(SKIPPED)).sum()
+}
 
 #[derive(Clone)]
 pub struct Training<'a> {
@@ -53,6 +70,26 @@ pub struct Steps<'a> {
     skipped: usize,
 }
 
+/// The last of the checks before the first step. A run without `--resume` removes what earlier ones left of its own
+/// checkpoints and figures.
+pub fn begin(
+    trainings: &[Training],
+    figures: &[String],
+    resume: bool,
+    output: &Output,
+) -> Result<()> {
+    let checkpoints: Vec<String> = trainings.iter().map(Training::file).collect();
+    output.check_files(&checkpoints)?;
+    check_resume(trainings, resume, output)?;
+    match resume {
+        true => Ok(()),
+        false => {
+            let advice = "--resume continues one, --out takes another folder";
+            output.remove_earlier(&[&checkpoints, figures].concat(), advice)
+        }
+    }
+}
+
 /// A run with `--resume` needs a checkpoint of one training or more, and none of another run. This is found out before the
 /// first step of any of them.
 pub fn check_resume(trainings: &[Training], resume: bool, output: &Output) -> Result<()> {
@@ -78,15 +115,19 @@ pub fn check_resume(trainings: &[Training], resume: bool, output: &Output) -> Re
     for path in missing {
         report::warn(&format!(
             "{}: no checkpoint: this training starts from its beginning",
-            path.display()
+            place(&path)
         ));
     }
     Ok(())
 }
 
 impl Training<'_> {
+    fn file(&self) -> String {
+        format!("{}.safetensors", self.name)
+    }
+
     fn path(&self, output: &Output) -> PathBuf {
-        output.path(&format!("{}.safetensors", self.name))
+        output.path(&self.file())
     }
 
     /// One config for each setting, so that a refusal names the one that differs.
@@ -153,9 +194,17 @@ impl Training<'_> {
             let mut metrics = metrics.map_err(|error| match error {
                 Error::File { .. } | Error::Value { arg: TRAINING, .. } => error,
                 // Parameters that are not numbers are refused by the distribution that first gets them.
-                other => steps.diverged(&other.to_string()),
+                Error::Value { ref found, .. }
+                    if found.contains("NaN") || found.contains("inf") =>
+                {
+                    steps.diverged(&error.to_string())
+                }
+                other => self.error(
+                    format!("epoch {} without errors", number + 1),
+                    &other.to_string(),
+                ),
             })?;
-            metrics.insert("skipped_steps".into(), steps.skipped as f64);
+            metrics.insert(SKIPPED.into(), steps.skipped as f64);
             self.show(number, &metrics, &bar);
             history.push(metrics);
             let checkpoint = self.checkpoint().vars("model", vars);
@@ -166,16 +215,28 @@ impl Training<'_> {
             report::saved();
         }
         bar.finish_and_clear();
+        let skipped = skipped(&history);
+        if skipped > 0. {
+            let (title, all) = (self.title, history.len() * self.steps);
+            report::warn(&format!(
+                "{title}: {skipped} of {all} steps skipped: gradients that were not finite"
+            ));
+        }
         Ok(history)
     }
 
     /// The error of a training that is lost; epochs are counted from 1.
     pub fn diverged(&self, epoch: usize, found: &str) -> Error {
         let lr = self.lr;
+        let expected = format!("finite numbers in epoch {epoch}, at a learning rate of {lr:?}");
+        self.error(expected, found)
+    }
+
+    fn error(&self, expected: String, found: &str) -> Error {
         Error::Value {
             op: self.title,
             arg: TRAINING,
-            expected: format!("finite numbers in epoch {epoch}, at a learning rate of {lr:?}"),
+            expected,
             found: found.into(),
         }
     }
@@ -186,7 +247,7 @@ impl Training<'_> {
         let mut text = metrics
             .get(metric)
             .map_or(String::new(), |value| format!("{name} {value:.3}"));
-        let skipped = metrics["skipped_steps"];
+        let skipped = metrics[SKIPPED];
         if skipped > 0. {
             text += &format!(", {skipped} steps skipped");
         }
@@ -202,6 +263,7 @@ impl Training<'_> {
 }
 
 const TRAINING: &str = "training";
+const SKIPPED: &str = "skipped_steps";
 
 impl Steps<'_> {
     /// A step down the loss. One whose gradients are not finite is skipped: it returns false, and its loss is not one to

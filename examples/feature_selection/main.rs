@@ -11,6 +11,7 @@ use candle_prob::{Result, Rng};
 use clap::Parser;
 use common::cli::{self, Size, check_memory, value_name};
 use common::labelled::{Header, Labelled};
+use common::part_error;
 use common::report::{Failures, Output, print, warn};
 use common::train::Settings;
 use evaluate::{Classifier, Trial};
@@ -50,7 +51,7 @@ pub struct Arguments {
     #[arg(long, value_parser = cli::count)]
     trials: Option<usize>,
     /// Seed of the splits
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = cli::seed)]
     seed: u64,
     /// Folder for figures, metrics.json and selected.csv
     #[arg(long, value_name = "FOLDER")]
@@ -84,7 +85,6 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> Result<()> {
     let output = Output::create(cli::output_folder(&arguments.out, "feature_selection"))?;
-    output.warn_of_earlier("--out takes another folder")?;
     let data = Labelled::load(
         arguments.data.as_deref(),
         arguments.label.as_deref(),
@@ -104,22 +104,33 @@ fn run(arguments: Arguments) -> Result<()> {
     let trials: Vec<Trial> = (0..trials)
         .map(|k| Trial::new(&data, &rng.fork(&format!("trial {k}"))))
         .collect::<Result<_>>()?;
-    print(&format!(
+    output.check_files(&report::FILES.map(String::from)[..1])?;
+    output.remove_earlier(
+        &report::FILES.map(String::from),
+        "--out takes another folder",
+    )?;
+    let (mut results, mut failures) = (vec![], Failures::default());
+    let heading = print(&format!(
         "{}: {samples} samples of {features} features in {} classes, {} of them for training",
         data.name,
         data.classes,
         trials[0].training(),
-    ))?;
+    ));
+    failures.keep(heading);
     let classifiers = arguments.classifiers();
     let all = evaluate::without_selection(&trials, &classifiers)?;
-    let (mut results, mut failures) = (vec![], Failures::default());
     for method in arguments.method.each() {
         let result = evaluate::judge(method, &trials, &classifiers, arguments.quick);
+        let metrics = output.path("metrics.json");
+        let result = result.map_err(|error| part_error(&metrics, method.title(), error));
         results.extend(failures.keep(result));
     }
     // Of the algorithms for the l2,0 norm.
     let studied = results.iter().any(|result| result.method == Method::L20);
-    let studies = studied.then(|| studies::run(&data, &trials, classifiers[0], arguments.quick));
+    let studies = studied.then(|| {
+        let (classifier, quick) = (classifiers[0], arguments.quick);
+        studies::run(&data, &trials, classifier, quick, &output, &mut failures)
+    });
     let studies = studies.and_then(|studies| failures.keep(studies));
     if !results.is_empty() {
         let report = report::Report {
@@ -130,7 +141,7 @@ fn run(arguments: Arguments) -> Result<()> {
             outcomes: &results,
             studies: &studies,
         };
-        report.write(&settings, &mut failures)?;
+        report.write(&settings, &mut failures);
     }
     failures.end(&output)
 }
@@ -138,7 +149,7 @@ fn run(arguments: Arguments) -> Result<()> {
 /// What decides the results.
 fn settings(arguments: &Arguments, data: &Labelled, trials: usize) -> Result<Settings> {
     Ok(Settings::from([
-        ("data", data.hash()?),
+        ("data", data.id()?),
         ("method", value_name(arguments.method)),
         ("classifier", value_name(arguments.classifier)),
         ("neighbours", arguments.neighbours.to_string()),

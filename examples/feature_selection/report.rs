@@ -5,14 +5,28 @@ use crate::common::labelled::Labelled;
 use crate::common::plot::{self, Curve, Panel};
 use crate::common::report::{Failures, Output, print, table, write_whole};
 use crate::common::train::Settings;
-use crate::common::{file_error, printable};
+use crate::common::{file_error, part_error, printable};
 use crate::evaluate::{Best, Classifier, Outcome};
 use crate::methods::Method;
-use crate::studies::{Line, Point, Studies};
+use crate::studies::{ALGORITHMS, Line, OBJECTIVES, Point, STARTS, Studies};
 use candle_core::Tensor;
 use candle_prob::Result;
 use candle_prob::select::{Preparation, Problem, Ranking};
 use std::collections::BTreeMap;
+
+/// All files but the metrics.
+pub const FILES: [&str; 7] = [
+    "selected.csv",
+    "accuracy.png",
+    "lambda.png",
+    "time.png",
+    STARTS,
+    ALGORITHMS,
+    OBJECTIVES,
+];
+
+/// A method's scores, the best by classifier, and its ranking of all samples' features.
+type Ranked<'a> = (&'a Outcome, &'a Vec<Best>, Ranking);
 
 const LAMBDA: &str = "log10 of lambda";
 
@@ -28,7 +42,8 @@ pub struct Report<'a> {
 }
 
 impl Report<'_> {
-    pub fn write(&self, settings: &Settings, failures: &mut Failures) -> Result<()> {
+    /// Whatever fails takes nothing else with it.
+    pub fn write(&self, settings: &Settings, failures: &mut Failures) {
         let Report {
             output,
             data,
@@ -39,18 +54,23 @@ impl Report<'_> {
         } = *self;
         let best = |outcome: &Outcome| (0..classifiers.len()).map(|c| outcome.best(c)).collect();
         let bests: Vec<Vec<Best>> = outcomes.iter().map(best).collect();
-        let rankings = rankings(data, outcomes, &bests)?;
-        output.metrics(&metrics(classifiers, all, outcomes, &bests), settings)?;
-        selected(output, data, outcomes, &bests, &rankings)?;
+        failures.keep(output.metrics(&metrics(classifiers, all, outcomes, &bests), settings));
+        let mut ranked = vec![];
+        for (outcome, bests) in outcomes.iter().zip(&bests) {
+            let ranking = ranking(data, outcome, bests);
+            let title = outcome.method.title();
+            let ranking = ranking.map_err(|e| part_error(&output.path(FILES[0]), title, e));
+            let ranking = failures.keep(ranking);
+            ranked.extend(ranking.map(|ranking| (outcome, bests, ranking)));
+        }
+        failures.keep(selected(output, data, &ranked));
         figures(self, &bests, failures);
         if let Some(studies) = studies {
             let accuracy = format!("accuracy, {}", classifiers[0].title());
             study(output, &data.name, &accuracy, studies, failures);
         }
-        print(&format!(
-            "\n{}",
-            leading(data, outcomes, &bests, &rankings)?
-        ))?;
+        let leading = leading(data, &ranked).and_then(|text| print(&format!("\n{text}")));
+        failures.keep(leading);
         let rows = rows(all, outcomes, &bests);
         let mut header = vec!["mean \u{b1} s.d. in %"];
         let titles: Vec<String> = classifiers.iter().map(|c| c.title()).collect();
@@ -59,7 +79,8 @@ impl Report<'_> {
         }
         header.push("s per fit");
         let text = table(&header, &rows);
-        print(&format!("{text}\nwritten to {}", output.folder().display()))
+        let folder = output.folder().display();
+        failures.keep(print(&format!("{text}\nwritten to {folder}")));
     }
 }
 
@@ -124,13 +145,10 @@ fn metrics(
 }
 
 /// Of all samples, with the lambda and the number of features that the first classifier does best with.
-fn rankings(data: &Labelled, outcomes: &[Outcome], bests: &[Vec<Best>]) -> Result<Vec<Ranking>> {
+fn ranking(data: &Labelled, outcome: &Outcome, bests: &[Best]) -> Result<Ranking> {
     let labels = Tensor::new(data.labels.as_slice(), data.x.device())?;
-    let rank = |(outcome, bests): (&Outcome, &Vec<Best>)| {
-        let selector = outcome.method.selector(bests[0].lambda, bests[0].features);
-        selector.rank(&data.x, &labels, &Preparation::default())
-    };
-    outcomes.iter().zip(bests).map(rank).collect()
+    let selector = outcome.method.selector(bests[0].lambda, bests[0].features);
+    selector.rank(&data.x, &labels, &Preparation::default())
 }
 
 /// The name of a column of x, or its number in the file.
@@ -142,17 +160,12 @@ fn feature(data: &Labelled, column: usize) -> String {
 }
 
 /// The ten features that lead each ranking, and whether some of the selected ones are nearly equal.
-fn leading(
-    data: &Labelled,
-    outcomes: &[Outcome],
-    bests: &[Vec<Best>],
-    rankings: &[Ranking],
-) -> Result<String> {
+fn leading(data: &Labelled, ranked: &[Ranked]) -> Result<String> {
     const EQUAL: f64 = 0.99;
     let labels = Tensor::new(data.labels.as_slice(), data.x.device())?;
     let problem = Problem::classification(&data.x, &labels, &Preparation::default())?;
     let mut text = String::new();
-    for ((outcome, bests), ranking) in outcomes.iter().zip(bests).zip(rankings) {
+    for (outcome, bests, ranking) in ranked {
         let top = ranking.order().iter().take(10);
         let top: Vec<String> = top.map(|i| printable(&feature(data, *i), 40)).collect();
         text += &format!("{}: {}, ...\n", outcome.method.title(), top.join(", "));
@@ -171,20 +184,14 @@ fn leading(
     Ok(text)
 }
 
-fn selected(
-    output: &Output,
-    data: &Labelled,
-    outcomes: &[Outcome],
-    bests: &[Vec<Best>],
-    rankings: &[Ranking],
-) -> Result<()> {
-    let path = output.path("selected.csv");
+fn selected(output: &Output, data: &Labelled, ranked: &[Ranked]) -> Result<()> {
+    let path = output.path(FILES[0]);
     write_whole(&path, |temporary| {
         let failed = |e: csv::Error| file_error(&path, "a writable file", e);
         let mut writer = csv::Writer::from_path(temporary).map_err(failed)?;
         let header = ["method", "rank", "feature", "name", "score"];
         writer.write_record(header).map_err(failed)?;
-        for ((outcome, bests), ranking) in outcomes.iter().zip(bests).zip(rankings) {
+        for (outcome, bests, ranking) in ranked {
             for (rank, column) in ranking.top(bests[0].features)?.iter().enumerate() {
                 let record = [
                     value_name(outcome.method),
@@ -214,11 +221,7 @@ fn figures(report: &Report, bests: &[Vec<Best>], failures: &mut Failures) {
         panel("number of features", &accuracy(c), lines.collect())
     };
     let panels: Vec<Panel> = each().map(by_number).collect();
-    failures.keep(plot::curves(
-        &path("accuracy.png"),
-        &title("accuracy"),
-        &panels,
-    ));
+    failures.keep(plot::curves(&path(FILES[1]), &title("accuracy"), &panels));
     // With a single lambda there is nothing to compare.
     let l20 = outcomes
         .iter()
@@ -228,21 +231,21 @@ fn figures(report: &Report, bests: &[Vec<Best>], failures: &mut Failures) {
             .map(|c| panel(LAMBDA, &accuracy(c), by_lambda(l20, c)))
             .collect();
         let title = title("AHIHT, number of features");
-        failures.keep(plot::curves(&path("lambda.png"), &title, &panels));
+        failures.keep(plot::curves(&path(FILES[2]), &title, &panels));
     }
     let seconds = outcomes
         .iter()
         .map(|o| (o.method.title().into(), o.seconds_per_fit));
     let bars: Vec<(String, f64)> = seconds.collect();
-    let path = path("time.png");
+    let path = path(FILES[3]);
     failures.keep(plot::bars(&path, &title("time"), "seconds per fit", &bars));
 }
 
 fn study(output: &Output, name: &str, accuracy: &str, studies: &Studies, failures: &mut Failures) {
     let title = |what: &str| format!("{name}: {what}");
     for (file, what, lines) in [
-        ("initialization.png", "starts of AHIHT", &studies.starts),
-        ("hiht.png", "AHIHT and HIHT", &studies.algorithms),
+        (STARTS, "starts of AHIHT", &studies.starts),
+        (ALGORITHMS, "AHIHT and HIHT", &studies.algorithms),
     ] {
         let lines = |points: fn(&Line) -> &Vec<Point>| -> Vec<(String, Vec<Point>)> {
             lines
@@ -271,7 +274,7 @@ fn study(output: &Output, name: &str, accuracy: &str, studies: &Studies, failure
         panel
     });
     let panels: Vec<Panel> = panels.collect();
-    let path = output.path("objective.png");
+    let path = output.path(OBJECTIVES);
     failures.keep(plot::curves(&path, &title("objective"), &panels));
 }
 

@@ -1,6 +1,8 @@
 //! What the paper asks of its algorithms: where they start, how they go down, and how sparse they get.
 
 use crate::common::labelled::Labelled;
+use crate::common::part_error;
+use crate::common::report::{Failures, Output};
 use crate::evaluate::{Classifier, Trial, mean};
 use crate::methods::path;
 use candle_core::Tensor;
@@ -30,6 +32,10 @@ pub struct Line {
     pub supports: Vec<Point>,
 }
 
+/// The figures.
+pub const STARTS: &str = "initialization.png";
+pub const ALGORITHMS: &str = "hiht.png";
+pub const OBJECTIVES: &str = "objective.png";
 const STEPS: usize = 300;
 /// Of the methods that are told how many.
 const FEATURES: usize = 100;
@@ -47,6 +53,8 @@ pub fn run(
     trials: &[Trial],
     classifier: Classifier,
     quick: bool,
+    output: &Output,
+    failures: &mut Failures,
 ) -> Result<Studies> {
     let exponents: &[i32] = match quick {
         true => &[-4, -3],
@@ -96,24 +104,51 @@ pub fn run(
         Ok(points(all.copied().collect()))
     };
     let k = FEATURES.min(problem.features());
-    let rpmfs = Rpmfs::new(k).fit(&data.x, &labels, &how)?;
-    let esfs = Esfs::new(k).fit(&data.x, &labels, &how)?;
+    let rpmfs = || Rpmfs::new(k).fit(&data.x, &labels, &how);
+    let esfs = || Esfs::new(k).fit(&data.x, &labels, &how);
     let (scale, seed) = (1e-3, 0);
+    let mut lines = |file: &str, what: &str, lines: &[(&'static str, Solve, Start)]| -> Vec<Line> {
+        let lines = lines.iter().map(|(name, solve, start)| {
+            let line = line(name, *solve, *start);
+            failures
+                .keep(line.map_err(|e| part_error(&output.path(file), &format!("{what}{name}"), e)))
+        });
+        lines.flatten().collect()
+    };
+    let starts = [
+        ("zero", ahiht as Solve, Start::Zero),
+        ("Gaussian", ahiht, Start::Gaussian { scale, seed }),
+        ("uniform", ahiht, Start::Uniform { scale, seed }),
+    ];
+    let algorithms = [
+        ("AHIHT", ahiht as Solve, Start::Zero),
+        ("HIHT", hiht, Start::Zero),
+    ];
+    let (starts, algorithms) = (
+        lines(STARTS, "AHIHT, start ", &starts),
+        lines(ALGORITHMS, "", &algorithms),
+    );
+    // What one method fails at is not the others'.
+    let mut kept = |name, found: Result<Vec<Point>>| {
+        let found = found.map_err(|e| part_error(&output.path(OBJECTIVES), name, e));
+        failures.keep(found).map(|points| (name, points))
+    };
+    let mut objectives = vec![
+        [
+            kept("AHIHT", objective(ahiht)),
+            kept("HIHT", objective(hiht)),
+        ]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>(),
+        Vec::from_iter(kept("RPMFS", rpmfs().map(|fit| points(fit.objectives)))),
+        Vec::from_iter(kept("ESFS", esfs().map(|fit| points(fit.objectives)))),
+    ];
+    objectives.retain(|group| !group.is_empty());
     Ok(Studies {
-        starts: vec![
-            line("zero", ahiht, Start::Zero)?,
-            line("Gaussian", ahiht, Start::Gaussian { scale, seed })?,
-            line("uniform", ahiht, Start::Uniform { scale, seed })?,
-        ],
-        algorithms: vec![
-            line("AHIHT", ahiht, Start::Zero)?,
-            line("HIHT", hiht, Start::Zero)?,
-        ],
-        objectives: vec![
-            vec![("AHIHT", objective(ahiht)?), ("HIHT", objective(hiht)?)],
-            vec![("RPMFS", points(rpmfs.objectives))],
-            vec![("ESFS", points(esfs.objectives))],
-        ],
+        starts,
+        algorithms,
+        objectives,
     })
 }
 

@@ -11,10 +11,10 @@ use candle_prob::flow::{FfjordConfig, ffjord};
 use candle_prob::{Result, Rng, init};
 use clap::Parser;
 use common::cli::{Common, Size, check_memory, count};
-use common::fit::{Fit, Plan, Table};
+use common::fit::{Fit, Plan, Table, in_parts};
 use common::planar::{Set, figure, fit};
 use common::report::Failures;
-use common::train::{Settings, check_resume};
+use common::train::{Settings, begin};
 use std::process::ExitCode;
 
 // Training makes and drops large tensors all the time; this allocator keeps their pages.
@@ -68,7 +68,13 @@ fn run(arguments: Arguments) -> Result<()> {
         output: &output,
     };
     let sets = Set::chosen(&arguments.set);
-    check_resume(&Set::trainings(&sets, &plan), common.resume, &output)?;
+    let figures: Vec<String> = sets.iter().map(|set| set.figure()).collect();
+    begin(
+        &Set::trainings(&sets, &plan),
+        &figures,
+        common.resume,
+        &output,
+    )?;
     let (mut table, mut failures) = (Table::default(), Failures::default());
     for set in sets {
         let rng = Rng::new(common.seed).fork(set.name());
@@ -84,16 +90,20 @@ fn run(arguments: Arguments) -> Result<()> {
             continue;
         };
         table.add(set.name(), set.title(), &run);
-        let start = rng
-            .fork("start")
-            .normal((POINTS, 2), DType::F32, &Device::Cpu)?;
-        let mut stages = vec![];
-        for time in [0.25, 0.5, 0.75] {
-            let points = run.model.bijector().until(time)?.transform(&start)?;
-            stages.push((format!("samples at time {time}"), points));
-        }
-        failures.keep(figure(set, &run, &stages, &rng.fork("figure"), &output));
+        let draw = || {
+            let start = rng
+                .fork("start")
+                .normal((POINTS, 2), DType::F32, &Device::Cpu)?;
+            let mut stages = vec![];
+            for time in [0.25, 0.5, 0.75] {
+                let flow = run.model.bijector().until(time)?;
+                let points = in_parts(&start, |z| flow.transform(z))?;
+                stages.push((format!("samples at time {time}"), points));
+            }
+            figure(set, &run, &stages, &rng.fork("figure"), &output)
+        };
+        failures.keep(draw());
     }
-    table.write(&output, &plan.settings())?;
+    table.write(&output, &plan.settings(), &mut failures);
     failures.end(&output)
 }

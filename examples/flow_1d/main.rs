@@ -16,7 +16,7 @@ use common::cli::{Common, Size, check_memory, count};
 use common::fit::{Data, Fit, Plan, Table, fit};
 use common::plot::{Cell, densities, histogram};
 use common::report::Failures;
-use common::train::{Settings, check_resume};
+use common::train::{Settings, begin};
 use std::process::ExitCode;
 
 // Training makes and drops large tensors all the time; this allocator keeps their pages.
@@ -77,7 +77,8 @@ fn run(arguments: Arguments) -> Result<()> {
         output: &output,
     };
     let trainings = [UNIFORM, BETA, NORMAL].map(|[name, title]| plan.training(name, title));
-    check_resume(&trainings, common.resume, &output)?;
+    let figures = [UNIFORM, BETA, NORMAL].map(figure);
+    begin(&trainings, &figures, common.resume, &output)?;
     let mut to = Bases {
         components: *components,
         plan,
@@ -86,11 +87,17 @@ fn run(arguments: Arguments) -> Result<()> {
     };
     let number = |x: f32| Tensor::new(x, &Device::Cpu);
     let (zero, one, five) = (number(0.)?, number(1.)?, number(5.)?);
-    to.base(UNIFORM, Uniform::new(&zero, &one)?, (0., 1.))?;
-    to.base(BETA, Beta::new(&five, &five)?, (0., 1.))?;
-    to.base(NORMAL, Normal::new(&zero, &one)?, (-4., 4.))?;
-    to.table.write(&output, &to.plan.settings())?;
+    let unit = (Latent::UnitInterval, (0., 1.));
+    to.base(UNIFORM, Uniform::new(&zero, &one)?, unit)?;
+    to.base(BETA, Beta::new(&five, &five)?, unit)?;
+    to.base(NORMAL, Normal::new(&zero, &one)?, (Latent::Line, (-4., 4.)))?;
+    to.table
+        .write(&output, &to.plan.settings(), &mut to.failures);
     to.failures.end(&output)
+}
+
+fn figure([name, _]: [&str; 2]) -> String {
+    format!("{name}.png")
 }
 
 /// The data's distribution, which the flow does not know.
@@ -114,13 +121,9 @@ impl Bases<'_> {
         &mut self,
         [name, title]: [&'static str; 2],
         base: D,
-        ends: (f64, f64),
+        (latent, ends): (Latent, (f64, f64)),
     ) -> Result<()> {
         let Common { seed, .. } = *self.plan.common;
-        let latent = match name {
-            "normal" => Latent::Line,
-            _ => Latent::UnitInterval,
-        };
         let config = UnivariateConfig {
             components: self.components,
             latent,
@@ -136,16 +139,19 @@ impl Bases<'_> {
             draw: &|count, rng| truth.sample(&[count], rng),
         };
         let points = truth.sample(&[POINTS], &mut Rng::new(seed).fork("figure"))?;
-        let before = cells("before", &model, &points, ends)?;
+        let before = cells("before", &model, &points, ends);
         let Some(run) = self.failures.keep(fit(&data, model, &vars, &self.plan)) else {
             return Ok(());
         };
         self.table.add(name, title, &run);
-        let after = cells("after", &run.model, &points, ends)?;
-        let heading = format!("Flow to {title}: test NLL {:.3} nats", run.nll);
-        let path = self.plan.output.path(&format!("{name}.png"));
-        self.failures
-            .keep(densities(&path, &heading, &[before, after]));
+        let draw = || {
+            let after = cells("after", &run.model, &points, ends)?;
+            let heading = format!("Flow to {title}: test NLL {:.3} nats", run.nll);
+            let path = self.plan.output.path(&figure([name, title]));
+            densities(&path, &heading, &[before?, after])
+        };
+        let drawn = draw();
+        self.failures.keep(drawn);
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! The command line and what it amounts to.
 
-use crate::common::cli::{self, Common, Size, check_memory, value_name};
+use crate::common::cli::{self, Common, Size, check_all, value_name};
 use crate::common::images::{CLASSES, Images};
 use crate::common::multi::{self, Protocol};
 use crate::common::train::Settings;
@@ -154,7 +154,7 @@ impl Arguments {
         let channels: Vec<String> = self.channels().iter().map(usize::to_string).collect();
         let composition = self.composition();
         Settings::from([
-            ("data", images.hash()),
+            ("data", images.id()),
             ("seed", self.common.seed.to_string()),
             ("epochs", self.epochs().to_string()),
             ("samples", self.samples().to_string()),
@@ -175,30 +175,33 @@ impl Arguments {
     pub fn check_memory(&self, images: &Images) -> Result<()> {
         let composition = self.composition();
         let count = Size("--images", composition.images, 20_000);
-        // Places, and the numbers they are drawn from.
-        check_memory(200., &[count])?;
         let batch = self.batch.min(composition.images);
         let batch = Size("--batch", batch, 32);
         let latent = Size("--latent", self.latent, 256);
         let samples = Size("--samples", self.samples(), 12);
-        // Four bytes of each value, its gradient, and as much again on the way.
-        check_memory(16., &[batch, samples, latent])?;
-        check_memory(16. * HIDDEN as f64, &[batch, samples])?;
         let channels = self.channels();
         let channels: Vec<Size> = channels
             .iter()
             .map(|n| Size("--channels", *n, 64))
             .collect();
         let (height, width) = multi::canvas(images, self.digits);
-        let first = channels[0];
-        check_memory(4. * (height * width) as f64, &[batch, first])?;
-        // Weights of 4 x 4 and of dense layers, with gradients and two moments.
-        let last = channels[channels.len() - 1];
-        check_memory(16. * HIDDEN as f64, &[last])?;
-        for pair in channels.windows(2) {
-            check_memory(16. * 16., pair)?;
-        }
-        check_memory(16. * (2 * CLASSES * HIDDEN) as f64, &[latent])
+        let (first, last) = (channels[0], channels[channels.len() - 1]);
+        let hidden = HIDDEN as f64;
+        let (images, values, units) = ([count], [batch, samples, latent], [batch, samples]);
+        let (pixels, last, codes) = ([batch, first], [last], [latent]);
+        let mut checks: Vec<(f64, &[Size])> = vec![
+            // Places, and the numbers they are drawn from.
+            (200., &images),
+            // Four bytes of each value, its gradient, and as much again and half of it on the way.
+            (24., &values),
+            (24. * hidden, &units),
+            (4. * (height * width) as f64, &pixels),
+            // Weights of dense layers and of 4 x 4, with gradients and two moments.
+            (16. * hidden, &last),
+            (24. * (2 * CLASSES) as f64 * hidden, &codes),
+        ];
+        checks.extend(channels.windows(2).map(|pair| (16. * 16., pair)));
+        check_all(&checks)
     }
 }
 

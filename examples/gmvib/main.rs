@@ -12,7 +12,7 @@ use candle_prob::{Result, Rng};
 use common::images::Images;
 use common::multi;
 use common::report::Failures;
-use common::train::{Training, check_resume};
+use common::train::{Training, begin};
 use config::{Arguments, Kind};
 use report::Report;
 use std::process::ExitCode;
@@ -33,17 +33,23 @@ fn run(arguments: Arguments) -> Result<()> {
     let rng = Rng::new(arguments.common.seed);
     let data = multi::split(images, arguments.composition(), &rng.fork("data"))?;
     let kinds = arguments.kinds();
+    // Of the metrics; a checkpoint knows the one model that it is of.
+    let mut all = settings.clone();
+    all.insert("model", common::cli::value_name(arguments.model));
+    all.insert("data_name", name.clone());
     let training = |kind: &Kind| train::training(*kind, &arguments, &settings, &data);
     let trainings: Vec<Training> = kinds.iter().map(training).collect();
-    check_resume(&trainings, arguments.common.resume, &output)?;
+    let figures = report::FIGURES.map(String::from);
+    begin(&trainings, &figures, arguments.common.resume, &output)?;
+    let (mut runs, mut failures) = (vec![], Failures::default());
     let entropy = data.train.label_entropy();
-    common::report::print(&format!(
+    failures.keep(common::report::print(&format!(
         "{} training and {} test images of {} x {}, H(Y) = {entropy:.3} nats",
         data.train.len(),
         data.test.len(),
         data.train.height,
         data.train.width,
-    ))?;
+    )));
     let setting = train::Setting {
         arguments: &arguments,
         data: &data,
@@ -51,7 +57,6 @@ fn run(arguments: Arguments) -> Result<()> {
         rng: &rng,
         output: &output,
     };
-    let (mut runs, mut failures) = (vec![], Failures::default());
     for (kind, training) in kinds.into_iter().zip(&trainings) {
         let model = train::model(kind, &arguments, &data)?;
         runs.extend(failures.keep(train::train(kind, model, training, &setting)));
@@ -65,13 +70,13 @@ fn run(arguments: Arguments) -> Result<()> {
             test: &data.test,
             entropy,
         };
-        output.metrics(&report.metrics(), &settings)?;
+        failures.keep(output.metrics(&report.metrics(), &all));
         report.figures(&mut failures);
-        common::report::print(&format!(
+        failures.keep(common::report::print(&format!(
             "\n{}\nwritten to {}",
             report.table(),
             output.folder().display()
-        ))?;
+        )));
     }
     failures.end(&output)
 }

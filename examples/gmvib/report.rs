@@ -4,7 +4,7 @@ use crate::common::images::CLASSES;
 use crate::common::multi::MultiImages;
 use crate::common::plot::{self, Caption, Curve, Panel, Path, Sample};
 use crate::common::report::{self, Failures, Output};
-use crate::common::train::{History, Metrics};
+use crate::common::train::{History, Metrics, by_epoch};
 use crate::config::Kind;
 use crate::evaluate::{Score, values};
 use crate::model::Model;
@@ -20,6 +20,8 @@ pub struct Run {
 }
 
 const SHOWN: usize = 18;
+/// Curves, information plane, samples.
+pub const FIGURES: [&str; 3] = ["curves.png", "information_plane.png", "samples.png"];
 
 /// What came of all models.
 pub struct Report<'a> {
@@ -35,7 +37,7 @@ pub struct Report<'a> {
 impl Report<'_> {
     pub fn figures(&self, failures: &mut Failures) {
         let path = |name: &str| self.output.path(name);
-        let curves = plot::curves(&path("curves.png"), &self.title, &panels(self.runs));
+        let curves = plot::curves(&path(FIGURES[0]), &self.title, &panels(self.runs));
         failures.keep(curves);
         let paths: Vec<Path> = self
             .runs
@@ -52,7 +54,7 @@ impl Report<'_> {
             })
             .collect();
         if !paths.is_empty() {
-            let path = path("information_plane.png");
+            let path = path(FIGURES[1]);
             let plane = plot::information_plane(&path, &self.title, self.entropy, &paths);
             failures.keep(plane);
         }
@@ -65,12 +67,7 @@ impl Report<'_> {
         let mut all = Metrics::from([("label_entropy_nats".to_string(), self.entropy)]);
         for run in self.runs {
             let name = run.kind.name();
-            for (k, epoch) in run.history.iter().enumerate() {
-                for (metric, value) in epoch {
-                    all.insert(format!("{name}.epoch_{:03}.{metric}", k + 1), *value);
-                    all.insert(format!("{name}.{metric}"), *value);
-                }
-            }
+            all.extend(by_epoch(name, &run.history));
             for (metric, value) in [
                 ("exact_match", run.known.exact_match()),
                 ("label_accuracy", run.known.label_accuracy()),
@@ -153,7 +150,7 @@ impl Report<'_> {
             })
             .collect();
         plot::samples(
-            &self.output.path("samples.png"),
+            &self.output.path(FIGURES[2]),
             &format!("{}: test images and predicted label sets", self.title),
             (test.height, test.width),
             6,

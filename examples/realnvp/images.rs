@@ -5,7 +5,7 @@ use crate::common::fit::Table;
 use crate::common::images::Images;
 use crate::common::plot::{self, Curve, Panel, Sample};
 use crate::common::report::{self, Failures, Output};
-use crate::common::train::{Settings, Training};
+use crate::common::train::{Settings, Training, by_epoch};
 use crate::train::{self, Model, Run};
 use candle_core::{D, DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};
@@ -16,7 +16,6 @@ use candle_prob::flow::{
 };
 use candle_prob::{Result, Rng, init};
 use clap::{Args, ValueEnum};
-use std::collections::BTreeMap;
 use std::f64::consts::FRAC_PI_2;
 use std::path::{Path, PathBuf};
 
@@ -130,7 +129,7 @@ impl Arguments {
     pub fn training(&self, common: &Common, data: &Data) -> Training<'static> {
         let settings = Settings::from([
             ("image_flow", value_name(self.image_flow)),
-            ("image_data", data.images.hash()),
+            ("image_data", data.images.id()),
             ("image_count", data.train.len().to_string()),
             ("image_epochs", self.epochs(common).to_string()),
             ("scales", self.scales().to_string()),
@@ -166,26 +165,19 @@ pub fn run(
     output: &Output,
     table: &mut Table,
     failures: &mut Failures,
-) -> Result<()> {
-    report::print(&format!(
+) {
+    failures.keep(report::print(&format!(
         "{} training and {} test images of {} x {}",
         data.train.len(),
         data.test.len(),
         data.images.height,
         data.images.width
-    ))?;
+    )));
     let run = train::train(arguments, common, data, training, output);
     let Some(run) = failures.keep(run) else {
-        return Ok(());
+        return;
     };
-    let mut metrics = BTreeMap::new();
-    for (k, epoch) in run.history.iter().enumerate() {
-        for (metric, value) in epoch {
-            metrics.insert(format!("images.epoch_{:03}.{metric}", k + 1), *value);
-            metrics.insert(format!("images.{metric}"), *value);
-        }
-    }
-    table.extend(metrics);
+    table.extend(by_epoch("images", &run.history));
     failures.keep(figures(&run, data, common, output));
     if let Some(last) = run.history.last() {
         let rows = [vec![
@@ -196,9 +188,8 @@ pub fn run(
             format!("{:.1}", run.seconds),
         ]];
         let header = ["images", "training bits/dim", "test", "s.e.", "training, s"];
-        report::print(&report::table(&header, &rows))?;
+        failures.keep(report::print(&report::table(&header, &rows)));
     }
-    Ok(())
 }
 
 /// Images and which of them train and test.
@@ -286,6 +277,12 @@ pub fn logit() -> Result<LogitPreprocessing> {
     LogitPreprocessing::new(0.05)
 }
 
+/// Samples, interpolations, curves.
+pub const FIGURES: [&str; 3] = [
+    "images_samples.png",
+    "images_interpolations.png",
+    "images_curves.png",
+];
 const SAMPLES: usize = 60;
 const PAIRS: usize = 6;
 const PATH: usize = 10;
@@ -296,7 +293,7 @@ fn figures(run: &Run, data: &Data, common: &Common, output: &Output) -> Result<(
     let (model, size) = (&run.model, (data.images.height, data.images.width));
     let z = model.base()?.sample(&[SAMPLES], &mut rng.fork("samples"))?;
     let sheet = model.draw(&z)?;
-    let path = output.path("images_samples.png");
+    let path = output.path(FIGURES[0]);
     plot::samples(&path, &format!("{name}: samples"), size, PATH, &sheet)?;
 
     // Between test images, along z = cos(t) z1 + sin(t) z2: equation 19 of the paper, of two images.
@@ -312,7 +309,7 @@ fn figures(run: &Run, data: &Data, common: &Common, output: &Output) -> Result<(
     }
     let between = Tensor::stack(&path, 1)?.flatten(0, 1)?;
     plot::samples(
-        &output.path("images_interpolations.png"),
+        &output.path(FIGURES[1]),
         &format!("{name}: from the test image on the left to that on the right"),
         size,
         PATH,
@@ -343,7 +340,7 @@ fn figures(run: &Run, data: &Data, common: &Common, output: &Output) -> Result<(
             curve("training", "training_bits_per_dim", true),
         ],
     };
-    plot::curves(&output.path("images_curves.png"), name, &[panel])
+    plot::curves(&output.path(FIGURES[2]), name, &[panel])
 }
 
 /// Mean of a batch's numbers times their count, and the sum of squares.

@@ -13,7 +13,7 @@ use common::file_error;
 use common::fit::Table;
 use common::planar::Set;
 use common::report::Failures;
-use common::train::{Settings, check_resume};
+use common::train::{Settings, begin};
 use std::process::ExitCode;
 
 // Training makes and drops large tensors all the time; this allocator keeps their pages.
@@ -74,13 +74,15 @@ fn run(arguments: Arguments) -> Result<()> {
         return Err(file_error(folder, expected, "a folder"));
     }
     let output = common.output("realnvp")?;
-    let (mut trainings, mut settings) = (vec![], Settings::new());
+    let (mut trainings, mut figures, mut settings) = (vec![], vec![], Settings::new());
     let plan = match arguments.does(Part::Points) {
         true => Some(points.plan(common, &output)?),
         false => None,
     };
     if let Some(plan) = &plan {
-        trainings.extend(Set::trainings(&Set::chosen(&points.set), plan));
+        let sets = Set::chosen(&points.set);
+        trainings.extend(Set::trainings(&sets, plan));
+        figures.extend(sets.iter().map(|set| set.figure()));
         settings.extend(plan.settings());
     }
     let data = match arguments.does(Part::Images) {
@@ -90,9 +92,14 @@ fn run(arguments: Arguments) -> Result<()> {
     let training = data.as_ref().map(|data| images.training(common, data));
     if let Some(training) = &training {
         settings.extend(training.settings.clone());
+        let name = data
+            .as_ref()
+            .map(|data| ("image_data_name", data.images.name.clone()));
+        settings.extend(name);
         trainings.push(training.clone());
+        figures.extend(images::FIGURES.map(String::from));
     }
-    check_resume(&trainings, common.resume, &output)?;
+    begin(&trainings, &figures, common.resume, &output)?;
     let (mut table, mut failures) = (Table::default(), Failures::default());
     if let Some(plan) = &plan {
         points.run(plan, &mut table, &mut failures)?;
@@ -106,8 +113,8 @@ fn run(arguments: Arguments) -> Result<()> {
             &output,
             &mut table,
             &mut failures,
-        )?;
+        );
     }
-    table.write(&output, &settings)?;
+    table.write(&output, &settings, &mut failures);
     failures.end(&output)
 }

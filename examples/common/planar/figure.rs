@@ -1,7 +1,7 @@
 //! One figure for each set: data, density, samples, and where the flow takes the data.
 
 use super::{Model, Set};
-use crate::common::fit::Run;
+use crate::common::fit::{Run, in_parts};
 use crate::common::plot::{Content, Map, maps};
 use crate::common::report::Output;
 use candle_core::{Device, Tensor};
@@ -23,9 +23,11 @@ pub fn figure<B: Bijector>(
     output: &Output,
 ) -> Result<()> {
     let data = set.draw(POINTS, &mut rng.fork("data"))?;
-    let samples = run.model.sample(&[POINTS], &mut rng.fork("samples"))?;
-    let latent = run.model.bijector().inverse(&data)?;
-    let density = run.model.log_prob(&grid()?)?.exp()?;
+    let (model, flow) = (&run.model, run.model.bijector());
+    let base = model.base().sample(&[POINTS], &mut rng.fork("samples"))?;
+    let samples = in_parts(&base, |z| flow.transform(z))?;
+    let latent = in_parts(&data, |x| flow.inverse(x))?;
+    let density = in_parts(&grid()?, |x| model.log_prob(x))?.exp()?;
     // Each point keeps the colour of its direction from the middle of the data.
     let turns = data.to_vec2::<f32>()?;
     let turns = turns
@@ -59,11 +61,7 @@ pub fn figure<B: Bijector>(
     let coloured = Content::Points(coloured.collect());
     panels.push(panel("data in latent space, by direction", coloured));
     let title = format!("{}: test NLL {:.3} nats", set.title(), run.nll);
-    maps(
-        &output.path(&format!("{}.png", set.name())),
-        &title,
-        &panels,
-    )
+    maps(&output.path(&set.figure()), &title, &panels)
 }
 
 fn points(x: &Tensor) -> Result<Vec<(f64, f64)>> {

@@ -67,6 +67,11 @@ impl Set {
             .collect()
     }
 
+    /// The file of this set's figure.
+    pub fn figure(self) -> String {
+        format!("{}.png", self.name())
+    }
+
     /// For files and metrics.
     pub fn name(self) -> &'static str {
         match self {
