@@ -3,6 +3,7 @@
 use super::covariance::{self, Gaussian, check_matrix, diagonal, diagonal_rows, product};
 use super::parameters::Domain;
 use super::*;
+use crate::kernels::node::first_only;
 use crate::kernels::range::{End, first_outside};
 use crate::kernels::reduce;
 use crate::kernels::triangular::{cholesky, solve};
@@ -245,6 +246,8 @@ impl LowRankMultivariateNormal {
         let best = product(&weights, &self.inverse_capacitance()?)?;
         let rest = (&x - product(&best, &transposed(&wide(&self.factor)?)?)?)?;
         let rest = rest.sqr()?.broadcast_div(&wide(&self.diag)?)?;
+        // At fixed b the gradient is right, as b is where the length is least; its derivatives are not.
+        let rest = first_only("LowRankMultivariateNormal::log_prob", &rest)?;
         Ok((rest.sum(D::Minus1)? + best.sqr()?.sum(D::Minus1)?)?)
     }
 

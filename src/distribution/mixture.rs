@@ -3,6 +3,7 @@
 use super::*;
 use crate::kernels::logits::log_sum_exp;
 use crate::kernels::mixture::mixture_log_prob;
+use crate::kernels::node::first_only;
 use candle_core::{D, DType};
 
 /// A distribution that can be the component of a [`MixtureSameFamily`].
@@ -221,7 +222,7 @@ impl<C: MixtureComponent + Cdf + Reparameterized> MixtureSameFamily<C> {
         let tail = inside.where_cond(&tail, &tail.detach().zeros_like()?)?;
         let ratio = tail.broadcast_sub(&density)?.exp()?.sum(D::Minus1)?;
         let shift = lower.where_cond(&ratio.neg()?, &ratio)?;
-        Ok((x + (&shift - shift.detach())?)?)
+        first_only("sample_pathwise", &(x + (&shift - shift.detach())?)?).map_err(Error::from)
     }
 }
 
@@ -332,6 +333,6 @@ impl<C: MixtureComponent + Cdf + Reparameterized> Cdf for MixtureSameFamily<C> {
         let gap = (&p - self.cdf(&safe)?)?;
         let slope = moves.where_cond(&density.recip()?, &density.zeros_like()?)?;
         let shift = (gap * slope)?;
-        Ok((high + (&shift - shift.detach())?)?)
+        first_only(op, &(high + (&shift - shift.detach())?)?).map_err(Error::from)
     }
 }

@@ -1,7 +1,9 @@
 //! The engine room: fused, threaded, vectorized operations and their gradients.
 //!
 //! One function per hot expression, with the signature of its reference expression. It takes the fused path when
-//! [`fused`] says so and composes candle operations otherwise. Only here may code name candle's custom operations and
+//! [`fused`] says so and composes candle operations otherwise: on other devices, and where candle differentiates twice. What has
+//! no expression in candle operations (formulas, gamma draws, mixtures' distribution functions, triangular solves) goes over the
+//! CPU from other devices, and refuses a second backward pass by its name (`node`). Only here may code name candle's custom operations and
 //! storages, rayon, SIMD features or `unsafe`.
 //!
 //! - `node`: a fused operation with any number of inputs and outputs as one place in candle's graph.
@@ -71,7 +73,7 @@ use candle_core::{DType, Tensor};
 /// Whether the fused f32 CPU path applies to all of these tensors.
 ///
 /// The fused paths have first derivatives only. Candle differentiates twice when the variable
-/// `CANDLE_GRAD_DO_NOT_DETACH` is set, so then everything is composed: slower, but never a wrong second derivative.
+/// `CANDLE_GRAD_DO_NOT_DETACH` is set, so then what can be composed is: slower, but never a wrong second derivative.
 pub(crate) fn fused(tensors: &[&Tensor]) -> bool {
     tensors
         .iter()

@@ -12,7 +12,12 @@
 //! nodes in the right order. In the backward pass each output leaves its gradient in a thread-local table, the core takes
 //! them, calls [`Op::backward`] once and leaves the input gradients for the collectors, which hand them to candle.
 //! Candle adds each of them to a buffer of zeros that it fills first; [`backward`] spares the variables' gradients both.
+//!
+//! Input gradients are numbers to candle: how they depend on the inputs it does not know. Where it differentiates twice
+//! (`CANDLE_GRAD_DO_NOT_DETACH`) each is the result of an operation whose own backward pass is an error that names the node, so
+//! that no second derivative is wrong in silence.
 
+use super::second_derivatives;
 use candle_core::backprop::GradStore;
 use candle_core::op::BackpropOp;
 use candle_core::{
@@ -69,6 +74,11 @@ pub(crate) struct Reached {
 pub(crate) trait Op: Send + Sync + Sized + 'static {
     const NAME: &'static str;
 
+    /// What errors call it: of a node that many functions share, the function's name.
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
     /// All outputs. What the backward pass needs beyond inputs and outputs may be kept in `self`; `keep` is false when
     /// there will be no backward pass.
     fn forward(&mut self, inputs: &[Tensor], keep: bool) -> Result<Vec<Fresh>>;
@@ -110,10 +120,10 @@ pub(crate) fn apply<O: Op>(mut op: O, inputs: &[&Tensor]) -> Result<Vec<Tensor>>
         .filter(|(i, _)| needs[*i])
         .collect();
     // Collectors form a chain: the first takes up to three inputs, each further one the chain and two more.
-    let (first, rest) = live.split_at(live.len().min(3));
-    let mut token = collect::<O>(id, None, first)?;
+    let (name, (first, rest)) = (op.name(), live.split_at(live.len().min(3)));
+    let mut token = collect(name, id, None, first)?;
     for more in rest.chunks(2) {
-        token = collect::<O>(id, Some(&token), more)?;
+        token = collect(name, id, Some(&token), more)?;
     }
     let count = outputs.len();
     let token = token.apply_op1(Core {
@@ -130,7 +140,7 @@ pub(crate) fn apply<O: Op>(mut op: O, inputs: &[&Tensor]) -> Result<Vec<Tensor>>
             token.apply_op1(Output {
                 id,
                 index,
-                name: O::NAME,
+                name,
                 fresh: Mutex::new(Some(fresh)),
             })
         })
@@ -264,6 +274,80 @@ impl<O: Op> CustomOp1 for Core<O> {
     }
 }
 
+/// A gradient that candle must not differentiate again: to candle it is a function of the argument.
+struct FirstOnly {
+    name: &'static str,
+    fresh: Mutex<Option<Fresh>>,
+}
+
+/// A copy of a tensor's numbers.
+fn copied(name: &'static str, x: &Tensor) -> Result<Fresh> {
+    let x = x.detach().force_contiguous()?;
+    let data = match &*x.storage_and_layout().0 {
+        Storage::Cpu(data) => data.clone(),
+        _ => candle_core::bail!("{name}: a tensor that is not on the cpu"),
+    };
+    Ok((data, x.shape().clone()))
+}
+
+impl FirstOnly {
+    fn of(name: &'static str, argument: &Tensor, gradient: &Tensor) -> Result<Tensor> {
+        let fresh = Mutex::new(Some(copied(name, gradient)?));
+        argument.apply_op1(FirstOnly { name, fresh })
+    }
+}
+
+impl CustomOp1 for FirstOnly {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<Fresh> {
+        match self.fresh.lock().map(|mut fresh| fresh.take()) {
+            Ok(Some(fresh)) => Ok(fresh),
+            _ => candle_core::bail!("{}: the gradient was taken before", self.name),
+        }
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, _: &Tensor) -> Result<Option<Tensor>> {
+        candle_core::bail!(
+            "{}: expected one backward pass, as it has first derivatives only, found a second one",
+            self.name
+        )
+    }
+}
+
+/// Marks a tensor whose gradient is right, but whose own derivatives are not: what is composed with parts that are held fixed.
+/// Changes nothing unless candle differentiates twice.
+pub(crate) fn first_only(name: &'static str, x: &Tensor) -> Result<Tensor> {
+    struct Identity(&'static str);
+    impl Op for Identity {
+        const NAME: &'static str = "identity";
+
+        fn name(&self) -> &'static str {
+            self.0
+        }
+
+        fn forward(&mut self, inputs: &[Tensor], _: bool) -> Result<Vec<Fresh>> {
+            Ok(vec![copied(self.0, &inputs[0])?])
+        }
+
+        fn backward(
+            &self,
+            _: &[Tensor],
+            outputs: &[Option<Reached>],
+            _: &[bool],
+        ) -> Result<Vec<Option<Tensor>>> {
+            let gradient = outputs[0].as_ref().map(|reached| reached.gradient.clone());
+            Ok(vec![gradient])
+        }
+    }
+    if !second_derivatives() || !x.device().is_cpu() {
+        return Ok(x.clone());
+    }
+    apply1(Identity(name), &[x])
+}
+
 /// Hands the gradients of up to three inputs to candle.
 struct Collector {
     id: u64,
@@ -286,6 +370,12 @@ impl Collector {
             }
             gradient
         });
+        let gradient = match gradient {
+            Some(gradient) if second_derivatives() => {
+                Some(FirstOnly::of(self.name, argument, &gradient)?)
+            }
+            other => other,
+        };
         if !argument.is_variable() {
             return Ok(gradient);
         }
@@ -299,23 +389,24 @@ impl Collector {
     }
 }
 
-fn collect<O: Op>(id: u64, chain: Option<&Tensor>, inputs: &[(usize, &Tensor)]) -> Result<Tensor> {
+fn collect(
+    name: &'static str,
+    id: u64,
+    chain: Option<&Tensor>,
+    inputs: &[(usize, &Tensor)],
+) -> Result<Tensor> {
     let mut slots: Vec<Option<usize>> = chain.iter().map(|_| None).collect();
     slots.extend(inputs.iter().map(|(i, _)| Some(*i)));
     let arguments: Vec<&Tensor> = chain
         .into_iter()
         .chain(inputs.iter().map(|(_, t)| *t))
         .collect();
-    let node = Collector {
-        id,
-        name: O::NAME,
-        slots,
-    };
+    let node = Collector { id, name, slots };
     match arguments.as_slice() {
         [a] => a.apply_op1(node),
         [a, b] => a.apply_op2(b, node),
         [a, b, c] => a.apply_op3(b, c, node),
-        _ => candle_core::bail!("{}: no input to collect", O::NAME),
+        _ => candle_core::bail!("{name}: no input to collect"),
     }
 }
 

@@ -157,6 +157,7 @@ fn elementwise<T: WithDType, P: Elementwise<T, K>, const K: usize>(
         full.pop();
     }
     let op = Node::<T, P, K> {
+        name,
         f,
         kind: PhantomData,
         tiles,
@@ -166,6 +167,7 @@ fn elementwise<T: WithDType, P: Elementwise<T, K>, const K: usize>(
 }
 
 struct Node<T, P, const K: usize> {
+    name: &'static str,
     f: P,
     kind: PhantomData<T>,
     /// `None` when there is nothing to compute.
@@ -231,6 +233,10 @@ fn with_arguments<T: WithDType, const K: usize>(
 
 impl<T: WithDType, P: Elementwise<T, K>, const K: usize> Op for Node<T, P, K> {
     const NAME: &'static str = "elementwise";
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
 
     fn forward(&mut self, inputs: &[Tensor], _: bool) -> Result<Vec<Fresh>> {
         let count: usize = self.shape.iter().product();
