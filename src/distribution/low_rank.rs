@@ -3,7 +3,7 @@
 use super::covariance::{self, Gaussian, check_matrix, diagonal, diagonal_rows, product};
 use super::parameters::Domain;
 use super::*;
-use crate::kernels::node::first_only;
+use crate::kernels::first_only::first_only;
 use crate::kernels::range::{End, first_outside};
 use crate::kernels::reduce;
 use crate::kernels::triangular::{cholesky, solve};

@@ -3,7 +3,7 @@
 //! One function per hot expression, with the signature of its reference expression. It takes the fused path when
 //! [`fused`] says so and composes candle operations otherwise: on other devices, and where candle differentiates twice. What has
 //! no expression in candle operations (formulas, gamma draws, mixtures' distribution functions, triangular solves) goes over the
-//! CPU from other devices, and refuses a second backward pass by its name (`node`). Only here may code name candle's custom operations and
+//! CPU from other devices, and refuses a second backward pass by its name (`first_only`). Only here may code name candle's custom operations and
 //! storages, rayon, SIMD features or `unsafe`.
 //!
 //! - `node`: a fused operation with any number of inputs and outputs as one place in candle's graph.
@@ -39,6 +39,7 @@ pub(crate) mod count;
 pub(crate) mod coupling;
 pub(crate) mod dense;
 pub(crate) mod design;
+pub(crate) mod first_only;
 pub(crate) mod gamma;
 pub(crate) mod gaussian;
 pub(crate) mod gemm;

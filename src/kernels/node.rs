@@ -17,7 +17,7 @@
 //! (`CANDLE_GRAD_DO_NOT_DETACH`) each is the result of an operation whose own backward pass is an error that names the node, so
 //! that no second derivative is wrong in silence.
 
-use super::second_derivatives;
+use super::{first_only, second_derivatives};
 use candle_core::backprop::GradStore;
 use candle_core::op::BackpropOp;
 use candle_core::{
@@ -274,80 +274,6 @@ impl<O: Op> CustomOp1 for Core<O> {
     }
 }
 
-/// A gradient that candle must not differentiate again: to candle it is a function of the argument.
-struct FirstOnly {
-    name: &'static str,
-    fresh: Mutex<Option<Fresh>>,
-}
-
-/// A copy of a tensor's numbers.
-fn copied(name: &'static str, x: &Tensor) -> Result<Fresh> {
-    let x = x.detach().force_contiguous()?;
-    let data = match &*x.storage_and_layout().0 {
-        Storage::Cpu(data) => data.clone(),
-        _ => candle_core::bail!("{name}: a tensor that is not on the cpu"),
-    };
-    Ok((data, x.shape().clone()))
-}
-
-impl FirstOnly {
-    fn of(name: &'static str, argument: &Tensor, gradient: &Tensor) -> Result<Tensor> {
-        let fresh = Mutex::new(Some(copied(name, gradient)?));
-        argument.apply_op1(FirstOnly { name, fresh })
-    }
-}
-
-impl CustomOp1 for FirstOnly {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<Fresh> {
-        match self.fresh.lock().map(|mut fresh| fresh.take()) {
-            Ok(Some(fresh)) => Ok(fresh),
-            _ => candle_core::bail!("{}: the gradient was taken before", self.name),
-        }
-    }
-
-    fn bwd(&self, _: &Tensor, _: &Tensor, _: &Tensor) -> Result<Option<Tensor>> {
-        candle_core::bail!(
-            "{}: expected one backward pass, as it has first derivatives only, found a second one",
-            self.name
-        )
-    }
-}
-
-/// Marks a tensor whose gradient is right, but whose own derivatives are not: what is composed with parts that are held fixed.
-/// Changes nothing unless candle differentiates twice.
-pub(crate) fn first_only(name: &'static str, x: &Tensor) -> Result<Tensor> {
-    struct Identity(&'static str);
-    impl Op for Identity {
-        const NAME: &'static str = "identity";
-
-        fn name(&self) -> &'static str {
-            self.0
-        }
-
-        fn forward(&mut self, inputs: &[Tensor], _: bool) -> Result<Vec<Fresh>> {
-            Ok(vec![copied(self.0, &inputs[0])?])
-        }
-
-        fn backward(
-            &self,
-            _: &[Tensor],
-            outputs: &[Option<Reached>],
-            _: &[bool],
-        ) -> Result<Vec<Option<Tensor>>> {
-            let gradient = outputs[0].as_ref().map(|reached| reached.gradient.clone());
-            Ok(vec![gradient])
-        }
-    }
-    if !second_derivatives() || !x.device().is_cpu() {
-        return Ok(x.clone());
-    }
-    apply1(Identity(name), &[x])
-}
-
 /// Hands the gradients of up to three inputs to candle.
 struct Collector {
     id: u64,
@@ -372,7 +298,7 @@ impl Collector {
         });
         let gradient = match gradient {
             Some(gradient) if second_derivatives() => {
-                Some(FirstOnly::of(self.name, argument, &gradient)?)
+                Some(first_only::mark(self.name, argument, &gradient)?)
             }
             other => other,
         };
