@@ -33,7 +33,8 @@ use crate::bijector::{Affine, Bijector};
 /// ```
 ///
 /// Numerics: [`sample_and_log_prob`](Distribution::sample_and_log_prob) goes forward once and inverts nothing. Values that
-/// f does not reach have log-density -inf, and so have the ends of its range.
+/// f does not reach have log-density -inf, and so have the ends of its range. Where gradients are asked for and a
+/// value of a batch has no density, the batch is inverted twice, so that it does not spoil the others' gradients.
 #[derive(Debug, Clone)]
 pub struct Transformed<D, B> {
     base: D,

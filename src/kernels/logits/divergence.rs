@@ -3,7 +3,7 @@
 
 use super::periodic;
 use crate::error::{Error, Result};
-use crate::kernels::buffer::{self, CHUNK, SERIAL, View};
+use crate::kernels::buffer::{self, CHUNK, SERIAL, View, views};
 use crate::kernels::composed::exp_minus_line;
 use crate::kernels::math64::exp;
 use crate::kernels::node::{self, Fresh, Op, Reached};
@@ -222,7 +222,7 @@ struct Rows<'a, T> {
 }
 
 impl<'a, T: WithDType> Rows<'a, T> {
-    fn new(kind: Kind, classes: usize, inputs: Vec<&'a [T]>) -> Self {
+    fn new(kind: Kind, classes: usize, views: &'a [View]) -> CandleResult<Self> {
         let norms = |x: &[T]| -> Vec<f64> {
             let row = |r: usize, out: &mut [f64]| {
                 for (i, out) in out.iter_mut().enumerate() {
@@ -231,12 +231,16 @@ impl<'a, T: WithDType> Rows<'a, T> {
             };
             each_row(x.len() / classes, classes, row)
         };
-        let tables = inputs.into_iter().map(|x| (x, norms(x))).collect();
-        Rows {
+        let table = |view: &'a View| {
+            let x = view.as_slice::<T>()?;
+            Ok((x, norms(x)))
+        };
+        let tables = views.iter().map(table).collect::<CandleResult<_>>()?;
+        Ok(Rows {
             kind,
             classes,
             tables,
-        }
+        })
     }
 
     fn row(&self, r: usize) -> Value<'_, T> {
@@ -270,13 +274,8 @@ impl<T: WithDType> Op for Node<T> {
     const NAME: &'static str = "categorical-divergence";
 
     fn forward(&mut self, inputs: &[Tensor], _: bool) -> CandleResult<Vec<Fresh>> {
-        let views = inputs
-            .iter()
-            .map(View::new)
-            .collect::<CandleResult<Vec<_>>>()?;
-        let tables = views.iter().map(View::as_slice::<T>);
-        let classes = inputs[0].dim(D::Minus1)?;
-        let rows = Rows::new(self.0, classes, tables.collect::<CandleResult<_>>()?);
+        let (views, classes) = (views(inputs)?, inputs[0].dim(D::Minus1)?);
+        let rows = Rows::<T>::new(self.0, classes, &views)?;
         let out = each_row(self.1.iter().product(), classes, |from, out| {
             for (i, out) in out.iter_mut().enumerate() {
                 *out = dispatch(rows.row(from + i));
@@ -298,13 +297,8 @@ impl<T: WithDType> Op for Node<T> {
         let Some(Some(reached)) = outputs.first() else {
             return Ok(vec![None; inputs.len()]);
         };
-        let views = inputs
-            .iter()
-            .map(View::new)
-            .collect::<CandleResult<Vec<_>>>()?;
-        let tables = views.iter().map(View::as_slice::<T>);
-        let classes = inputs[0].dim(D::Minus1)?;
-        let rows = Rows::new(self.0, classes, tables.collect::<CandleResult<_>>()?);
+        let (views, classes) = (views(inputs)?, inputs[0].dim(D::Minus1)?);
+        let rows = Rows::<T>::new(self.0, classes, &views)?;
         let (value, upstream) = (View::new(&reached.value)?, View::new(&reached.gradient)?);
         let (value, upstream) = (value.as_slice::<T>()?, upstream.as_slice::<T>()?);
         let gradient = |k: usize| {
