@@ -8,6 +8,7 @@ use candle_prob::flow::{
 };
 use candle_prob::{Result, Rng, init, optim};
 
+#[path = "support/counting.rs"]
 mod counting;
 
 /// The most bytes that a forward and backward pass has in use beyond what was there before.

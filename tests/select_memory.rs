@@ -6,6 +6,7 @@ use candle_prob::{Result, Rng};
 use counting::peak;
 use std::sync::Mutex;
 
+#[path = "support/counting.rs"]
 mod counting;
 
 /// One at a time, since all tests are counted together.

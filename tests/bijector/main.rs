@@ -1,0 +1,5 @@
+//! Bijectors, one by one.
+
+mod conformance;
+mod reversible;
+mod spline;

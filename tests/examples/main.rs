@@ -1,0 +1,8 @@
+//! The examples: what they are made of, and the programs.
+
+#[path = "../../examples/common/mod.rs"]
+mod common;
+mod data;
+mod programs;
+#[path = "../support/mod.rs"]
+mod support;

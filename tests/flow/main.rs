@@ -1,0 +1,12 @@
+//! Recipes of flows, and the differential equations under the continuous ones.
+
+mod autoregressive;
+mod ffjord;
+mod fused;
+mod images;
+mod ode;
+mod reference;
+#[path = "../support/mod.rs"]
+mod support;
+mod training;
+mod univariate;

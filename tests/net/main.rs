@@ -1,0 +1,5 @@
+//! Networks, their layers and heads.
+
+mod conv;
+mod heads;
+mod layers;

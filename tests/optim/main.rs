@@ -1,0 +1,4 @@
+//! Optimizers and checkpoints.
+
+mod checkpoint;
+mod optimizers;

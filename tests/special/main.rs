@@ -1,0 +1,5 @@
+//! Special functions and forward-mode derivatives.
+
+mod dual;
+mod functions;
+mod incomplete;

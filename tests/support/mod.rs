@@ -1,0 +1,6 @@
+//! What several tests share.
+
+// Each binary uses a part of it.
+#![allow(dead_code)]
+
+pub mod golden;
