@@ -1,6 +1,7 @@
 //! Forward-mode derivatives: Jacobian-vector products of tensor expressions, which candle's backward can differentiate
 //! again.
 
+use crate::check;
 use crate::error::{Error, Result};
 use crate::kernels::activation::Activation;
 use crate::shape;
@@ -48,10 +49,7 @@ impl Dual {
         let op = "Dual::new";
         shape::float(op, "value", value)?;
         shape::same_kind(op, "tangent", tangent, value)?;
-        if !tangent.dims().ends_with(value.dims()) {
-            let expected = format!("[..] ++ {:?}", value.dims());
-            return Err(Error::shape(op, "tangent", expected, tangent.dims()));
-        }
+        shape::last_dims(op, "tangent", tangent.dims(), value.dims())?;
         Ok(Dual {
             value: value.clone(),
             tangent: Some(tangent.clone()),
@@ -80,19 +78,13 @@ impl Dual {
     ///
     /// Errors: a value or a slope of another shape.
     pub fn chain(&self, value: Tensor, slope: impl FnOnce() -> Result<Tensor>) -> Result<Self> {
-        let same = |arg: &'static str, t: &Tensor| match t.dims() == self.value.dims() {
-            true => Ok(()),
-            false => {
-                let expected = format!("{:?}", self.value.dims());
-                Err(Error::shape("Dual::chain", arg, expected, t.dims()))
-            }
-        };
-        same("value", &value)?;
+        let (op, dims) = ("Dual::chain", self.value.dims());
+        shape::exactly(op, "value", value.dims(), dims)?;
         let Some(t) = &self.tangent else {
             return Ok(Dual::constant(&value));
         };
         let slope = slope()?;
-        same("slope", &slope)?;
+        shape::exactly(op, "slope", slope.dims(), dims)?;
         let tangent = Some(t.broadcast_mul(&slope)?);
         Ok(Dual { value, tangent })
     }
@@ -289,9 +281,7 @@ impl Dual {
     /// Errors: a stride of 0; a kernel of other channels, or larger than an image with its padding.
     pub fn conv2d(&self, kernel: &Tensor, padding: usize, stride: usize) -> Result<Self> {
         let op = "Dual::conv2d";
-        if stride == 0 {
-            return Err(Error::value(op, "stride", "at least 1", 0));
-        }
+        check::at_least_one(op, &[("stride", stride)])?;
         self.linear(|t| {
             let dims = t.dims();
             if dims.len() < 3 {
@@ -398,10 +388,7 @@ pub fn trace_estimate(
     if x.rank() == 0 {
         return Err(Error::shape(op, "x", "[.., D]", x.dims()));
     }
-    if noise.dims() != x.dims() {
-        let expected = format!("{:?}, the shape of x", x.dims());
-        return Err(Error::shape(op, "noise", expected, noise.dims()));
-    }
+    shape::exactly(op, "noise", noise.dims(), x.dims())?;
     let y = f(&Dual::new(x, noise)?)?;
     let product = products(op, &y, x, noise)?;
     Ok(Trace {

@@ -23,6 +23,7 @@
 #![allow(clippy::neg_cmp_op_on_partial_ord)]
 
 pub mod bijector;
+mod check;
 pub mod conditional;
 pub mod distribution;
 pub mod divergence;

@@ -1,5 +1,6 @@
 //! Seeded, splittable random numbers, independent of the number of threads.
 
+use crate::check;
 use crate::error::{Error, Result};
 use crate::kernels::random::{self, Stream};
 use crate::shape;
@@ -159,9 +160,7 @@ impl Rng {
     ///
     /// Errors: `bound` is zero; more numbers than memory could hold.
     pub fn integers(&mut self, n: usize, bound: usize) -> Result<Vec<usize>> {
-        if bound == 0 {
-            return Err(Error::value("Rng::integers", "bound", "at least 1", bound));
-        }
+        check::at_least_one("Rng::integers", &[("bound", bound)])?;
         shape::draws("Rng::integers", &[n], &[])?;
         Ok(random::scalars(self.stream(), n, |rng| {
             random::below(rng, bound as u64) as usize

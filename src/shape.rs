@@ -1,4 +1,5 @@
-//! Shape algebra and argument checks that build errors: `sample ++ batch ++ event`, parameters broadcast once.
+//! Shape algebra and checks of tensors and shapes, which build the errors: `sample ++ batch ++ event`, parameters broadcast
+//! once. Those of plain numbers are in [`check`](crate::check).
 
 use crate::error::{Error, Result};
 use candle_core::{DType, Tensor};
@@ -101,6 +102,92 @@ pub(crate) fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
         .collect()
 }
 
+/// Exactly the dims `expected`.
+pub(crate) fn exactly(
+    op: &'static str,
+    arg: &'static str,
+    found: &[usize],
+    expected: &[usize],
+) -> Result<()> {
+    match found == expected {
+        true => Ok(()),
+        false => Err(Error::shape(op, arg, format!("{expected:?}"), found)),
+    }
+}
+
+/// As many dims as `expected` names, `"[out, in]"`: their sizes.
+pub(crate) fn dims<const N: usize>(
+    op: &'static str,
+    arg: &'static str,
+    found: &[usize],
+    expected: &str,
+) -> Result<[usize; N]> {
+    <[usize; N]>::try_from(found).map_err(|_| Error::shape(op, arg, expected, found))
+}
+
+/// A last dim of `size`: the dims before it.
+pub(crate) fn last_dim<'a>(
+    op: &'static str,
+    arg: &'static str,
+    found: &'a [usize],
+    size: usize,
+) -> Result<&'a [usize]> {
+    match found {
+        [batch @ .., last] if *last == size => Ok(batch),
+        _ => Err(Error::shape(op, arg, format!("[.., {size}]"), found)),
+    }
+}
+
+/// Last dims that are `event`: the dims before them.
+pub(crate) fn last_dims<'a>(
+    op: &'static str,
+    arg: &'static str,
+    found: &'a [usize],
+    event: &[usize],
+) -> Result<&'a [usize]> {
+    let wrong = || Error::shape(op, arg, format!("[..] ++ {event:?}"), found);
+    found.strip_suffix(event).ok_or_else(wrong)
+}
+
+/// Dims that broadcast with those of another argument: what they broadcast to.
+pub(crate) fn broadcast_with(
+    op: &'static str,
+    arg: &'static str,
+    found: &[usize],
+    other: &[usize],
+) -> Result<Vec<usize>> {
+    let expected = || format!("a shape that broadcasts with {other:?}");
+    broadcast(other, found).ok_or_else(|| Error::shape(op, arg, expected(), found))
+}
+
+/// Dims that broadcast to `full`.
+pub(crate) fn broadcast_to(
+    op: &'static str,
+    arg: &'static str,
+    found: &[usize],
+    full: &[usize],
+) -> Result<()> {
+    if broadcast(found, full).as_deref() == Some(full) {
+        return Ok(());
+    }
+    let expected = format!("a shape that broadcasts to {full:?}");
+    Err(Error::shape(op, arg, expected, found))
+}
+
+/// Dims to which those of a parameter broadcast.
+pub(crate) fn broadcast_from(
+    op: &'static str,
+    arg: &'static str,
+    found: &[usize],
+    parameter: &[usize],
+) -> Result<()> {
+    if broadcast(found, parameter).as_deref() == Some(found) {
+        return Ok(());
+    }
+    let expected = format!("a shape to which {parameter:?} broadcasts");
+    Err(Error::shape(op, arg, expected, found))
+}
+
 /// The shape that floating-point tensors of one dtype and device broadcast to.
 pub(crate) fn broadcast_shape<const N: usize>(
     op: &'static str,
@@ -110,14 +197,7 @@ pub(crate) fn broadcast_shape<const N: usize>(
     for (arg, tensor) in arguments {
         float(op, arg, tensor)?;
         same_kind(op, arg, tensor, arguments[0].1)?;
-        shape = broadcast(&shape, tensor.dims()).ok_or_else(|| {
-            Error::shape(
-                op,
-                arg,
-                format!("a shape that broadcasts with {shape:?}"),
-                tensor.dims(),
-            )
-        })?;
+        shape = broadcast_with(op, arg, tensor.dims(), &shape)?;
     }
     Ok(shape)
 }
@@ -214,5 +294,48 @@ mod tests {
         assert_eq!(broadcast(&[3, 1], &[4]), Some(vec![3, 4]));
         assert_eq!(broadcast(&[], &[2, 0]), Some(vec![2, 0]));
         assert_eq!(broadcast(&[3], &[4]), None);
+    }
+
+    #[test]
+    fn what_is_refused_is_said() {
+        fn said<T>(result: Result<T>) -> String {
+            result.err().map_or("nothing".into(), |e| e.to_string())
+        }
+        let (op, arg) = ("f", "x");
+        let cases = [
+            (said(exactly(op, arg, &[2], &[2])), "nothing"),
+            (said(exactly(op, arg, &[2], &[3])), "[3], found shape [2]"),
+            (said(dims::<2>(op, arg, &[2, 3], "[N, d]")), "nothing"),
+            (
+                said(dims::<2>(op, arg, &[2], "[N, d]")),
+                "[N, d], found shape [2]",
+            ),
+            (said(last_dim(op, arg, &[5, 2], 2)), "nothing"),
+            (said(last_dim(op, arg, &[], 2)), "[.., 2], found shape []"),
+            (said(last_dims(op, arg, &[5, 2, 3], &[2, 3])), "nothing"),
+            (
+                said(last_dims(op, arg, &[3], &[2, 3])),
+                "[..] ++ [2, 3], found shape [3]",
+            ),
+            (said(broadcast_with(op, arg, &[3, 1], &[4])), "nothing"),
+            (
+                said(broadcast_with(op, arg, &[3], &[4])),
+                "a shape that broadcasts with [4], found shape [3]",
+            ),
+            (said(broadcast_to(op, arg, &[1], &[2, 4])), "nothing"),
+            (
+                said(broadcast_to(op, arg, &[2, 4], &[4])),
+                "a shape that broadcasts to [4], found shape [2, 4]",
+            ),
+            (said(broadcast_from(op, arg, &[2, 4], &[4])), "nothing"),
+            (
+                said(broadcast_from(op, arg, &[1], &[4])),
+                "a shape to which [4] broadcasts, found shape [1]",
+            ),
+        ];
+        for (said, expected) in cases {
+            let said = said.strip_prefix("f: x: expected ").unwrap_or(&said);
+            assert_eq!(said, expected);
+        }
     }
 }

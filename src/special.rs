@@ -33,6 +33,7 @@ pub use incomplete::{
     log_betaincc, log_gammainc, log_gammaincc,
 };
 
+use crate::check;
 use crate::error::{Error, Result};
 use crate::kernels::pointwise::{Formula, Real, formula};
 use crate::kernels::{map, reduce, special};
@@ -178,9 +179,7 @@ pub fn lgamma(x: &Tensor) -> Result<Tensor> {
 pub fn mvlgamma(x: &Tensor, p: usize) -> Result<Tensor> {
     let op = "special::mvlgamma";
     shape::float(op, "x", x)?;
-    if p == 0 {
-        return Err(Error::value(op, "p", "a dimension of 1 or more", p));
-    }
+    check::at_least_one(op, &[("p", p)])?;
     formula(MultivariateLogGamma { p }, [x])
 }
 

@@ -1,6 +1,7 @@
 //! Shift and scale.
 
 use super::Bijector;
+use crate::check;
 use crate::error::{Error, Result};
 use crate::kernels::pointwise::{Formula, Real, formula};
 use crate::shape;
@@ -68,7 +69,7 @@ impl Affine {
         let op = "Affine::soft_clamped";
         // Networks' outputs for a batch of no rows are empty.
         let shape = shape::broadcast_shape(op, [("loc", loc), ("raw", raw)])?;
-        check_bound(op, bound)?;
+        check::positive(op, "bound", bound)?;
         Ok(Affine {
             loc: loc.clone(),
             spread: raw.clone(),
@@ -102,22 +103,11 @@ impl Affine {
 
     fn apply(&self, op: &'static str, inverse: bool, x: &Tensor) -> Result<(Tensor, Tensor)> {
         shape::same_kind(op, "argument", x, &self.loc)?;
-        if shape::broadcast(x.dims(), &self.shape).as_deref() != Some(x.dims()) {
-            let expected = format!("a shape to which {:?} broadcasts", self.shape);
-            return Err(Error::shape(op, "argument", expected, x.dims()));
-        }
+        shape::broadcast_from(op, "argument", x.dims(), &self.shape)?;
         let kind = self.kind;
         let y = formula(Shift { kind, inverse }, [x, &self.loc, &self.spread])?;
         Ok((y, self.log_det(inverse)?.broadcast_as(x.shape())?))
     }
-}
-
-/// Refuses a bound of the logarithm of a scale that is not positive.
-pub(super) fn check_bound(op: &'static str, bound: f64) -> Result<()> {
-    if bound > 0. {
-        return Ok(());
-    }
-    Err(Error::value(op, "bound", "a positive number", bound))
 }
 
 #[derive(Clone, Copy)]

@@ -1,6 +1,7 @@
 //! Batch normalization as a layer of a flow.
 
 use super::{Affine, Bijector, Per, sum_last};
+use crate::check;
 use crate::error::{Error, Result};
 use crate::kernels::range::{End, first_outside};
 use crate::shape;
@@ -49,10 +50,7 @@ impl FlowBatchNorm {
     /// The layer of evaluation, from running statistics; they get no gradient.
     pub fn new(mean: &Tensor, variance: &Tensor, epsilon: f64, per: Per) -> Result<Self> {
         let op = "FlowBatchNorm::new";
-        if !(epsilon > 0.) {
-            let expected = "a positive number";
-            return Err(Error::value(op, "epsilon", expected, epsilon));
-        }
+        check::positive(op, "epsilon", epsilon)?;
         let parameters = [("mean", mean), ("variance", variance)];
         let [mean, variance] = shape::broadcast_filled(op, parameters)?;
         let far = End::Open(f64::INFINITY);
@@ -83,10 +81,7 @@ impl FlowBatchNorm {
     pub fn observe(&self, data: &Tensor, momentum: f64) -> Result<Self> {
         let op = "FlowBatchNorm::observe";
         shape::same_kind(op, "data", data, &self.mean)?;
-        if !(0. ..=1.).contains(&momentum) {
-            let expected = "a number from 0 to 1";
-            return Err(Error::value(op, "momentum", expected, momentum));
-        }
+        check::in_interval(op, "momentum", momentum, 0. ..=1.)?;
         let [mean, variance] = self.per.moments(op, data)?;
         if mean.dims() != self.mean.dims() {
             let expected = format!("data of {} parts", self.mean.elem_count());

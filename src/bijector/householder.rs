@@ -37,9 +37,7 @@ impl Householder {
     pub fn new(vectors: &Tensor) -> Result<Self> {
         let op = "Householder::new";
         shape::parameter(op, "vectors", vectors)?;
-        if vectors.rank() != 2 {
-            return Err(Error::shape(op, "vectors", "[k, d]", vectors.dims()));
-        }
+        shape::dims::<2>(op, "vectors", vectors.dims(), "[k, d]")?;
         let wide = vectors.detach().to_dtype(DType::F64)?;
         if !(vectors::least(&wide.sqr()?.sum(1)?)? > 0.) {
             let expected = "vectors that are not zero";

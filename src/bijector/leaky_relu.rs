@@ -2,7 +2,8 @@
 
 use super::Bijector;
 use super::elementwise::{Elementwise, inverse, transform};
-use crate::error::{Error, Result};
+use crate::check;
+use crate::error::Result;
 use crate::kernels::pointwise::Real;
 use candle_core::Tensor;
 
@@ -33,10 +34,7 @@ pub struct LeakyRelu {
 impl LeakyRelu {
     /// From the slope of negative numbers.
     pub fn new(slope: f64) -> Result<Self> {
-        if !(slope > 0. && slope < f64::INFINITY) {
-            let expected = "a positive number";
-            return Err(Error::value("LeakyRelu::new", "slope", expected, slope));
-        }
+        check::positive_finite("LeakyRelu::new", "slope", slope)?;
         Ok(LeakyRelu { slope })
     }
 

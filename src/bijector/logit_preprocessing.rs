@@ -2,7 +2,8 @@
 
 use super::Bijector;
 use super::elementwise::{Elementwise, inverse, transform};
-use crate::error::{Error, Result};
+use crate::check;
+use crate::error::Result;
 use crate::kernels::pointwise::Real;
 use candle_core::Tensor;
 
@@ -37,15 +38,7 @@ pub struct LogitPreprocessing {
 impl LogitPreprocessing {
     /// With this distance of black and white from the ends of the logit's domain; 0.05 is usual.
     pub fn new(alpha: f64) -> Result<Self> {
-        if !(0. ..0.5).contains(&alpha) {
-            let expected = "a number from 0 to below 1/2";
-            return Err(Error::value(
-                "LogitPreprocessing::new",
-                "alpha",
-                expected,
-                alpha,
-            ));
-        }
+        check::in_interval("LogitPreprocessing::new", "alpha", alpha, 0. ..0.5)?;
         Ok(LogitPreprocessing { alpha })
     }
 

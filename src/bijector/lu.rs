@@ -58,9 +58,7 @@ impl Lu {
             ("log_diagonal", log_diagonal, &[d]),
         ] {
             shape::same_kind(op, arg, tensor, lower)?;
-            if tensor.dims() != dims {
-                return Err(Error::shape(op, arg, format!("{dims:?}"), tensor.dims()));
-            }
+            shape::exactly(op, arg, tensor.dims(), dims)?;
         }
         if permutation.order().len() != d || permutation.event_rank() != 1 {
             let expected = format!("one of the elements of vectors of {d}");

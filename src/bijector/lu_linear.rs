@@ -1,7 +1,7 @@
 //! A linear map by its LU factors.
 
 use super::{Bijector, Lu, vectors};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::shape;
 use candle_core::Tensor;
 
@@ -39,10 +39,7 @@ impl LuLinear {
         if let Some(bias) = bias {
             let op = "LuLinear::new";
             shape::same_kind(op, "bias", bias, lu.lower())?;
-            if bias.dims() != [lu.size()] {
-                let expected = format!("[{}]", lu.size());
-                return Err(Error::shape(op, "bias", expected, bias.dims()));
-            }
+            shape::exactly(op, "bias", bias.dims(), &[lu.size()])?;
         }
         Ok(LuLinear {
             lu: lu.clone(),

@@ -105,10 +105,7 @@ impl MixtureCdf {
     /// The parameters with the argument's leading dims.
     fn spread(&self, op: &'static str, x: &Tensor) -> Result<[Tensor; 3]> {
         shape::same_kind(op, "argument", x, &self.logits)?;
-        if shape::broadcast(x.dims(), &self.shape).as_deref() != Some(x.dims()) {
-            let expected = format!("a shape to which {:?} broadcasts", self.shape);
-            return Err(Error::shape(op, "argument", expected, x.dims()));
-        }
+        shape::broadcast_from(op, "argument", x.dims(), &self.shape)?;
         let k = self.logits.dim(D::Minus1)?;
         let full = [x.dims(), &[k]].concat();
         let spread = |p: &Tensor| p.broadcast_as(full.as_slice());

@@ -54,10 +54,7 @@ impl Planar {
         let Some((d, batch)) = full.dims().split_last() else {
             return Err(Error::shape(op, "w", "batch ++ [d]", w.dims()));
         };
-        let Some(batch) = shape::broadcast(batch, bias.dims()) else {
-            let expected = format!("a shape that broadcasts with {batch:?}");
-            return Err(Error::shape(op, "bias", expected, bias.dims()));
-        };
+        let batch = shape::broadcast_with(op, "bias", bias.dims(), batch)?;
         let square = reduce::sum(&w.sqr()?)?.unsqueeze(D::Minus1)?;
         if !(vectors::least(&square)? > 0.) {
             return Err(Error::value(op, "w", "a vector that is not zero", 0.));

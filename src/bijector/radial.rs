@@ -53,10 +53,7 @@ impl Radial {
         let Some((d, batch)) = center.dims().split_last() else {
             return Err(Error::shape(op, "center", "batch ++ [d]", center.dims()));
         };
-        let Some(batch) = shape::broadcast(batch, both.dims()) else {
-            let expected = format!("a shape that broadcasts with {batch:?}");
-            return Err(Error::shape(op, "alpha", expected, both.dims()));
-        };
+        let batch = shape::broadcast_with(op, "alpha", both.dims(), batch)?;
         Ok(Radial {
             center: center.clone(),
             alpha: alpha.clone(),

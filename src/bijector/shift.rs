@@ -1,7 +1,7 @@
 //! Shifts.
 
 use super::{Bijector, zeros};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::shape;
 use candle_core::Tensor;
 
@@ -45,10 +45,7 @@ impl Shift {
     fn full(&self, op: &'static str, x: &Tensor) -> Result<Tensor> {
         shape::float(op, "argument", x)?;
         shape::same_kind(op, "argument", x, &self.loc)?;
-        if shape::broadcast(x.dims(), self.loc.dims()).as_deref() != Some(x.dims()) {
-            let expected = format!("a shape to which {:?} broadcasts", self.loc.dims());
-            return Err(Error::shape(op, "argument", expected, x.dims()));
-        }
+        shape::broadcast_from(op, "argument", x.dims(), self.loc.dims())?;
         Ok(self.loc.broadcast_as(x.shape())?)
     }
 }

@@ -2,7 +2,8 @@
 
 use super::Bijector;
 use super::elementwise::{Elementwise, inverse, transform};
-use crate::error::{Error, Result};
+use crate::check;
+use crate::error::Result;
 use crate::kernels::pointwise::Real;
 use candle_core::Tensor;
 
@@ -35,10 +36,7 @@ pub struct SoftClip {
 impl SoftClip {
     /// From the bound.
     pub fn new(bound: f64) -> Result<Self> {
-        if !(bound > 0. && bound < f64::INFINITY) {
-            let expected = "a positive number";
-            return Err(Error::value("SoftClip::new", "bound", expected, bound));
-        }
+        check::positive_finite("SoftClip::new", "bound", bound)?;
         Ok(SoftClip { bound })
     }
 

@@ -1,6 +1,7 @@
 //! Monotone rational-quadratic splines.
 
 use super::Bijector;
+use crate::check;
 use crate::error::{Error, Result};
 use crate::kernels::range::{End, first_outside};
 use crate::kernels::spline::{Spline, spline};
@@ -70,10 +71,7 @@ impl RationalQuadraticSpline {
     /// From raw parameters and the end of the interval.
     pub fn new(raw: &Tensor, bound: f64) -> Result<Self> {
         let op = "RationalQuadraticSpline::new";
-        if !(bound > 0. && bound.is_finite()) {
-            let expected = "a positive finite number";
-            return Err(Error::value(op, "bound", expected, bound));
-        }
+        check::positive_finite(op, "bound", bound)?;
         Self::checked(op, raw, [-bound, bound], Tails::Linear)
     }
 
@@ -162,10 +160,7 @@ impl RationalQuadraticSpline {
         let [batch @ .., width] = self.raw.dims() else {
             return Err(Error::shape(op, "raw", "[.., parameters]", self.raw.dims()));
         };
-        if shape::broadcast(x.dims(), batch).as_deref() != Some(x.dims()) {
-            let expected = format!("a shape to which {batch:?} broadcasts");
-            return Err(Error::shape(op, "argument", expected, x.dims()));
-        }
+        shape::broadcast_from(op, "argument", x.dims(), batch)?;
         let raw = self.raw.broadcast_as([x.dims(), &[*width]].concat())?;
         let [low, high] = self.interval;
         if self.tails == Tails::None {

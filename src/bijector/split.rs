@@ -2,6 +2,7 @@
 
 use super::{check_slices, sum_last};
 use crate::error::{Error, Result};
+use crate::shape;
 use candle_core::{DType, Device, Tensor};
 
 /// A split of an event into the elements that pass and those that are transformed.
@@ -149,11 +150,7 @@ impl Split {
             }
             Kind::Mask(mask) => mask,
         };
-        if crate::shape::broadcast(x.dims(), mask.dims()).as_deref() == Some(x.dims()) {
-            return Ok(());
-        }
-        let expected = format!("[..] ++ {:?}", mask.dims());
-        Err(Error::shape(op, arg, expected, x.dims()))
+        shape::broadcast_from(op, arg, x.dims(), mask.dims())
     }
 
     /// The passing and the changing part.
@@ -194,10 +191,7 @@ impl Split {
             }
             Kind::Mask(_) => self.check(op, "passing", passing)?,
         }
-        if changing.dims() != shape {
-            let expected = format!("{shape:?}");
-            return Err(Error::shape(op, "changing", expected, changing.dims()));
-        }
+        shape::exactly(op, "changing", changing.dims(), &shape)?;
         match &self.0 {
             Kind::Slices { rank, order, .. } => {
                 let dim = passing.rank() - rank;

@@ -34,10 +34,7 @@ impl<D: Distribution> Masked<D> {
         let op = "Masked::new";
         shape::dtype(op, "mask", mask, candle_core::DType::U8)?;
         let batch = base.batch_shape();
-        if shape::broadcast(mask.dims(), batch).as_deref() != Some(batch) {
-            let expected = format!("a shape that broadcasts to the batch {batch:?}");
-            return Err(Error::shape(op, "mask", expected, mask.dims()));
-        }
+        shape::broadcast_to(op, "mask", mask.dims(), batch)?;
         let mask = mask.broadcast_as(batch)?;
         Ok(Masked { base, mask })
     }

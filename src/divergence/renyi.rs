@@ -1,6 +1,7 @@
 //! The Renyi divergence in closed form.
 
 use super::wide;
+use crate::check;
 use crate::distribution::{
     Dirichlet, Distribution, Independent, Kl, MultivariateNormal, MultivariateNormalDiag, Normal,
 };
@@ -53,10 +54,7 @@ pub trait Renyi<Q: ?Sized = Self>: Distribution {
 
 /// Refuses orders that are not positive and finite.
 fn check_order(op: &'static str, order: f64) -> Result<()> {
-    if order > 0. && order.is_finite() {
-        return Ok(());
-    }
-    Err(Error::value(op, "order", "a positive finite number", order))
+    check::positive_finite(op, "order", order)
 }
 
 /// Refuses events that differ and batches that do not broadcast.

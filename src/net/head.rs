@@ -1,9 +1,10 @@
 //! Heads: a dense layer whose outputs parametrize a continuous distribution.
 
 use super::dense::{Dense, dense};
+use crate::check;
 use crate::conditional::Conditional;
 use crate::distribution::{Dirichlet, LogisticNormal, MultivariateNormalDiag};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kernels::activation::Activation;
 use candle_core::{D, Tensor};
 use candle_nn::VarBuilder;
@@ -44,12 +45,8 @@ impl Scale {
 
     fn check(self, op: &'static str) -> Result<()> {
         if let Scale::Softplus { shift, floor } = self {
-            if !shift.is_finite() {
-                return Err(Error::value(op, "shift", "a finite number", shift));
-            }
-            if !(floor >= 0. && floor.is_finite()) {
-                return Err(Error::value(op, "floor", "at least 0", floor));
-            }
+            check::finite(op, "shift", shift)?;
+            check::non_negative(op, "floor", floor)?;
         }
         Ok(())
     }
@@ -104,11 +101,7 @@ impl Gaussian {
         vb: VarBuilder,
     ) -> Result<Self> {
         scale.check(op)?;
-        for (arg, n) in shape {
-            if *n == 0 {
-                return Err(Error::value(op, arg, "at least 1", n));
-            }
-        }
+        check::at_least_one(op, shape)?;
         let shape: Vec<usize> = shape.iter().map(|(_, n)| *n).collect();
         let outputs = 2 * shape.iter().product::<usize>();
         Ok(Gaussian {
@@ -331,12 +324,8 @@ impl DirichletHead {
     /// A head with the variables `weight` and `bias`, which start as those of [`dense`](super::dense).
     pub fn new(inputs: usize, classes: usize, floor: f64, vb: VarBuilder) -> Result<Self> {
         let op = "DirichletHead::new";
-        if classes == 0 {
-            return Err(Error::value(op, "classes", "at least 1", classes));
-        }
-        if !(floor >= 0. && floor.is_finite()) {
-            return Err(Error::value(op, "floor", "at least 0", floor));
-        }
+        check::at_least_one(op, &[("classes", classes)])?;
+        check::non_negative(op, "floor", floor)?;
         Ok(DirichletHead {
             layer: dense(inputs, classes, Activation::Softplus, vb)?,
             floor,

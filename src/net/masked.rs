@@ -2,6 +2,7 @@
 
 use super::dense::Dense;
 use super::{mlp::Mlp, start};
+use crate::check;
 use crate::error::{Error, Result};
 use crate::kernels::activation::Activation;
 use crate::shape;
@@ -92,9 +93,7 @@ pub fn masked_mlp(config: &MaskedMlpConfig, vb: VarBuilder) -> Result<MaskedMlp>
         ("parameters", parameters),
         ("hidden", least),
     ];
-    if let Some((arg, size)) = sizes.into_iter().find(|(_, size)| *size == 0) {
-        return Err(Error::value(op, arg, "at least 1", size));
-    }
+    check::at_least_one(op, &sizes)?;
     let own = degrees(op, config)?;
     let mut before: Vec<usize> = [own.clone(), vec![0; config.context]].concat();
     let mut layers = vec![];
@@ -216,9 +215,6 @@ impl MaskedMlp {
 
     fn check(&self, op: &'static str, arg: &'static str, x: &Tensor, width: usize) -> Result<()> {
         shape::same_kind(op, arg, x, self.layers[0].0.weight())?;
-        if x.dims().last() == Some(&width) {
-            return Ok(());
-        }
-        Err(Error::shape(op, arg, format!("[.., {width}]"), x.dims()))
+        shape::last_dim(op, arg, x.dims(), width).map(|_| ())
     }
 }

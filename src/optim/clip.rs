@@ -1,5 +1,6 @@
 //! Gradient clipping.
 
+use crate::check;
 use crate::error::{Error, Result};
 use crate::kernels::norm;
 use candle_core::Var;
@@ -126,10 +127,7 @@ pub fn clip_grad_value(gradients: &mut GradStore, vars: &VarMap, bound: f64) -> 
 }
 
 fn limit(op: &'static str, arg: &'static str, x: f64) -> Result<()> {
-    if x >= 0. {
-        return Ok(());
-    }
-    Err(Error::value(op, arg, "at least 0", x))
+    check::at_least(op, arg, x, 0.)
 }
 
 fn norm_of(vars: &BTreeMap<String, Var>, gradients: &GradStore) -> Result<f64> {

@@ -4,6 +4,7 @@ use super::loss::Loss;
 use super::path::Path;
 use super::problem::{Data, Problem};
 use super::solver::Solver;
+use crate::check;
 use crate::error::{Error, Result};
 
 /// How [`hiht`] and [`ahiht`] go along the path.
@@ -151,14 +152,8 @@ fn solve(
 
 impl HihtConfig {
     fn check(&self, op: &'static str, features: usize) -> Result<()> {
-        if !(self.rho > 0. && self.rho < 1.) {
-            let expected = "a number between 0 and 1, neither of them";
-            return Err(Error::value(op, "rho", expected, self.rho));
-        }
-        if !(self.gamma > 1. && self.gamma.is_finite()) {
-            let expected = "a finite number above 1";
-            return Err(Error::value(op, "gamma", expected, self.gamma));
-        }
+        check::in_open_interval(op, "rho", self.rho, 0., 1.)?;
+        check::in_open_interval(op, "gamma", self.gamma, 1., f64::INFINITY)?;
         for (arg, value) in [
             ("lambda", self.lambda.unwrap_or(1.)),
             ("final_lambda", self.final_lambda),
@@ -171,31 +166,15 @@ impl HihtConfig {
             }
         }
         for (arg, value) in [("eta", self.eta), ("epsilon", self.epsilon)] {
-            if !(value >= 0. && value.is_finite()) {
-                let expected = "a finite number of at least 0";
-                return Err(Error::value(op, arg, expected, value));
-            }
+            check::non_negative(op, arg, value)?;
         }
-        if let Loss::Robust { delta } = self.loss
-            && !(delta > 0. && delta.is_finite())
-        {
-            let expected = "a positive finite number";
-            return Err(Error::value(op, "delta", expected, delta));
+        if let Loss::Robust { delta } = self.loss {
+            check::positive_finite(op, "delta", delta)?;
         }
-        if let Start::Gaussian { scale, .. } | Start::Uniform { scale, .. } = self.start
-            && !(scale >= 0. && scale.is_finite())
-        {
-            let expected = "a finite number of at least 0";
-            return Err(Error::value(op, "scale", expected, scale));
+        if let Start::Gaussian { scale, .. } | Start::Uniform { scale, .. } = self.start {
+            check::non_negative(op, "scale", scale)?;
         }
-        if self.iterations == 0 {
-            return Err(Error::value(op, "iterations", "at least 1", 0));
-        }
-        if self.features.is_some_and(|k| k > features) {
-            let expected = format!("at most {features}");
-            let found = self.features.unwrap_or(0);
-            return Err(Error::value(op, "features", expected, found));
-        }
-        Ok(())
+        check::at_least_one(op, &[("iterations", self.iterations)])?;
+        check::at_most(op, "features", self.features.unwrap_or(0), features)
     }
 }

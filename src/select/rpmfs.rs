@@ -5,7 +5,8 @@ use super::fit::{
 };
 use super::labelled::Labelled;
 use super::{L21, Preparation, Ranking, Regularizer, Selector, TopRows};
-use crate::error::{Error, Result};
+use crate::check;
+use crate::error::Result;
 use candle_core::{DType, Device, Tensor};
 
 /// Robust and pragmatic multi-class feature selection: the l2,1 norm of the residuals with exactly k features, by the
@@ -166,10 +167,7 @@ impl Rpmfs {
         let op = "Rpmfs::fit";
         check_positive(op, "mu", self.mu)?;
         check_steps(op, self.iterations, self.tolerance)?;
-        if !(self.rho >= 1. && self.rho.is_finite()) {
-            let expected = "a finite number of at least 1";
-            return Err(Error::value(op, "rho", expected, self.rho));
-        }
+        check::finite_at_least(op, "rho", self.rho, 1.)?;
         let data = Labelled::new(op, x, labels, how)?;
         data.check_k(op, self.k)?;
         let (x, y) = (data.centred()?, data.targets()?);

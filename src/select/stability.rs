@@ -2,6 +2,7 @@
 
 use super::samples::Samples;
 use super::{Preparation, Selector};
+use crate::check;
 use crate::error::{Error, Result};
 use crate::rng::Rng;
 use candle_core::Tensor;
@@ -50,13 +51,8 @@ pub fn stability(
     let op = "select::stability";
     let samples = Samples::new(x, y, preparation)?;
     let whole = &samples.whole;
-    if halves == 0 {
-        return Err(Error::value(op, "halves", "at least 1", 0));
-    }
-    if size == 0 || size > whole.features() {
-        let expected = format!("1 to {}", whole.features());
-        return Err(Error::value(op, "size", expected, size));
-    }
+    check::at_least_one(op, &[("halves", halves)])?;
+    check::count_in(op, "size", size, 1..=whole.features())?;
     if samples.groups.iter().any(|group| group.len() == 1) {
         let expected = "two samples or more of every class";
         return Err(Error::value(op, "y", expected, "one"));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Rooms from the bottom up; a room may import from every lower level and from itself.
 const LEVELS: &[&[&str]] = &[
-    &["error", "shape"],
+    &["error", "check", "shape"],
     &["kernels"],
     &["rng", "special"],
     &["conditional", "init", "dual"],
@@ -18,8 +18,12 @@ const LEVELS: &[&[&str]] = &[
     &["testing"],
 ];
 
-/// Pairs on one level that may see each other: `shape` builds errors, `Transformed` holds a bijector.
-const SIBLINGS: &[(&str, &str)] = &[("shape", "error"), ("distribution", "bijector")];
+/// Pairs on one level that may see each other: `check` and `shape` build errors, `Transformed` holds a bijector.
+const SIBLINGS: &[(&str, &str)] = &[
+    ("check", "error"),
+    ("shape", "error"),
+    ("distribution", "bijector"),
+];
 
 /// What the crate root re-exports, and the room it comes from.
 const ROOT: &[(&str, &str)] = &[

@@ -19,6 +19,7 @@ pub(crate) use residual::residual;
 use super::activation::Activation;
 use super::node::{self, Fresh, Op, Reached};
 use super::simd::{Loop, dispatch};
+use crate::check;
 use crate::error::{Error, Result};
 use crate::shape;
 use candle_core::Tensor;
@@ -121,9 +122,7 @@ impl Geometry {
             (Order::ChannelsLast, &[n, h, w, c]) => (n, c, h, w),
             _ => return Err(Error::shape(OP, "x", order, dims)),
         };
-        let [o, wc, kh, kw] = *weight.dims() else {
-            return Err(Error::shape(OP, "weight", "[O, C, kh, kw]", weight.dims()));
-        };
+        let [o, wc, kh, kw] = shape::dims(OP, "weight", weight.dims(), "[O, C, kh, kw]")?;
         if h == 0 || w == 0 {
             let expected = format!("{order} with at least one row and column");
             return Err(Error::shape(OP, "x", expected, dims));
@@ -138,19 +137,10 @@ impl Geometry {
         }
         if let Some(bias) = bias {
             shape::same_kind(OP, "bias", bias, x)?;
-            if bias.dims() != [o] {
-                return Err(Error::shape(OP, "bias", format!("[{o}]"), bias.dims()));
-            }
+            shape::exactly(OP, "bias", bias.dims(), &[o])?;
         }
         let (stride, padding) = (settings.stride, settings.padding);
-        if stride.0 == 0 || stride.1 == 0 {
-            return Err(Error::value(
-                OP,
-                "stride",
-                "at least 1",
-                format!("{stride:?}"),
-            ));
-        }
+        check::at_least_one(OP, &[("stride", stride.0), ("stride", stride.1)])?;
         let out = |size: usize, padding: usize, kernel: usize, stride: usize| {
             let padded = padding.checked_mul(2)?.checked_add(size)?;
             // Sizes that a tensor can have at all.

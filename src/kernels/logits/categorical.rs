@@ -20,10 +20,7 @@ pub(crate) fn categorical_log_prob(logits: &Tensor, index: &Tensor) -> Result<Te
         [batch @ .., classes] if *classes > 0 => (*classes, batch),
         found => return Err(Error::shape(op, "logits", "[.., K], K >= 1", found)),
     };
-    let out = shape::broadcast(batch, index.dims()).ok_or_else(|| {
-        let expected = format!("a shape that broadcasts with {batch:?}");
-        Error::shape(op, "index", expected, index.dims())
-    })?;
+    let out = shape::broadcast_with(op, "index", index.dims(), batch)?;
     let index = index.broadcast_as(out.as_slice())?;
     if out.contains(&0) || !crate::kernels::fused(&[logits]) {
         return composed(logits, &index, &out, classes);

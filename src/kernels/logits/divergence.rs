@@ -2,7 +2,7 @@
 //! little, and rows that are near each other differ by less than their terms.
 
 use super::periodic;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kernels::buffer::{self, CHUNK, SERIAL, View, views};
 use crate::kernels::composed::exp_minus_line;
 use crate::kernels::math64::exp;
@@ -31,10 +31,7 @@ pub(crate) fn categorical_entropy(logits: &Tensor) -> Result<Tensor> {
 /// With `t_i = ln(p_i / q_i)` it is the sum of `p_i (e^-t_i - 1 + t_i)`: no term is negative, and near equality each keeps its
 /// digits.
 pub(crate) fn categorical_kl(p: &Tensor, q: &Tensor) -> Result<Tensor> {
-    let full = shape::broadcast(p.dims(), q.dims()).ok_or_else(|| {
-        let expected = format!("a shape that broadcasts with {:?}", p.dims());
-        Error::shape("categorical_kl", "other", expected, q.dims())
-    })?;
+    let full = shape::broadcast_with("categorical_kl", "other", q.dims(), p.dims())?;
     let (classes, out) = (p.dim(D::Minus1)?, &full[..full.len() - 1]);
     if !full.contains(&0) && on_cpu(p) {
         let [p, q] = [periodic(p, &full, classes)?, periodic(q, &full, classes)?];

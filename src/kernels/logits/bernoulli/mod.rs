@@ -23,10 +23,7 @@ pub(crate) fn bernoulli_log_prob(
     dims: usize,
 ) -> Result<Tensor> {
     let op = "bernoulli_log_prob";
-    let out = shape::broadcast(logits.dims(), value.dims()).ok_or_else(|| {
-        let expected = format!("a shape that broadcasts with {:?}", logits.dims());
-        Error::shape(op, "value", expected, value.dims())
-    })?;
+    let out = shape::broadcast_with(op, "value", value.dims(), logits.dims())?;
     let Some(split) = out.len().checked_sub(dims) else {
         let expected = format!("a rank of at least {dims}");
         return Err(Error::shape(op, "value", expected, value.dims()));
