@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::VarMap;
 use candle_prob::bijector::{Affine, Bijector, Chain, Sequence};
 use candle_prob::distribution::{Distribution, Normal};
-use candle_prob::dynamics::Solver;
+use candle_prob::dynamics::Rk4;
 use candle_prob::flow::{
     FfjordConfig, NeuralSplineConfig, NiceConfig, RealNvpConfig, autoregressive_spline, ffjord,
     neural_spline, nice, real_nvp,
@@ -15,6 +15,7 @@ use candle_prob::flow::{
 use candle_prob::{Result, Rng, init, optim};
 use common::Timed as _;
 use criterion::{Criterion, criterion_group, criterion_main};
+use std::sync::Arc;
 use std::time::Duration;
 
 const CPU: Device = Device::Cpu;
@@ -154,7 +155,7 @@ fn continuous_flow(c: &mut Criterion) -> Result<()> {
     let zeros = Tensor::zeros(2, DType::F32, &CPU)?;
     let base = Normal::new(&zeros, &zeros.ones_like()?)?.to_event(1)?;
     let config = FfjordConfig {
-        solver: Solver::Rk4 { steps: 40 },
+        solver: Arc::new(Rk4 { steps: 40 }),
         ..Default::default()
     };
     let vars = VarMap::new();

@@ -6,7 +6,7 @@ mod common;
 use candle_core::{DType, Device};
 use candle_nn::VarMap;
 use candle_prob::bijector::Bijector;
-use candle_prob::dynamics::Solver;
+use candle_prob::dynamics::Rk4;
 use candle_prob::flow::{FfjordConfig, ffjord};
 use candle_prob::{Result, Rng, init};
 use clap::Parser;
@@ -16,6 +16,7 @@ use common::planar::{Set, figure, fit};
 use common::report::Failures;
 use common::train::{Settings, begin};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 // Training makes and drops large tensors all the time; this allocator keeps their pages.
 #[global_allocator]
@@ -82,7 +83,7 @@ fn run(arguments: Arguments) -> Result<()> {
         let vb = init::seeded(&vars, common.seed, DType::F32, &Device::Cpu);
         let config = FfjordConfig {
             hidden: vec![hidden; 2],
-            solver: Solver::Rk4 { steps },
+            solver: Arc::new(Rk4 { steps }),
             ..FfjordConfig::default()
         };
         let flow = ffjord(&config, vb)?;

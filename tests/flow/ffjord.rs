@@ -3,10 +3,11 @@
 use candle_core::{D, DType, Device, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use candle_prob::bijector::Bijector;
-use candle_prob::dynamics::Solver;
+use candle_prob::dynamics::{Dopri5, Rk4, Solver, VectorField, advance, equal_steps};
 use candle_prob::flow::{Ffjord, FfjordConfig, ffjord};
 use candle_prob::{Result, Rng, init};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 const CPU: Device = Device::Cpu;
 
@@ -33,10 +34,10 @@ fn moving_in(config: &FfjordConfig, dtype: DType) -> Result<(Ffjord, Vec<Var>)> 
     ))
 }
 
-fn small(solver: Solver) -> FfjordConfig {
+fn small(solver: impl Solver) -> FfjordConfig {
     FfjordConfig {
         hidden: vec![8, 8],
-        solver,
+        solver: Arc::new(solver),
         ..Default::default()
     }
 }
@@ -51,13 +52,13 @@ fn largest(t: &Tensor) -> Result<f64> {
 
 #[test]
 fn log_dets_are_those_of_the_map() -> Result<()> {
-    let precise = Solver::Dopri5 {
+    let precise = Dopri5 {
         relative: 1e-10,
         absolute: 1e-10,
         max_steps: 1000,
     };
-    for solver in [Solver::Rk4 { steps: 40 }, precise] {
-        let (flow, _) = moving(&small(solver))?;
+    for config in [small(Rk4 { steps: 40 }), small(precise)] {
+        let (flow, _) = moving(&config)?;
         let x = normal(3, &[6, 2])?;
         for inverse in [false, true] {
             let map = |x: &Tensor| flow.path(x, inverse).map(|path| path.end);
@@ -74,7 +75,7 @@ fn log_dets_are_those_of_the_map() -> Result<()> {
                 let det = a[i][0] * b[i][1] - a[i][1] * b[i][0];
                 assert!(
                     (det.abs().ln() - log_det).abs() < 2e-6,
-                    "{solver:?} {inverse}"
+                    "{config:?} {inverse}"
                 );
             }
         }
@@ -91,7 +92,7 @@ fn log_dets_are_those_of_the_map() -> Result<()> {
 fn gradients_meet_central_differences() -> Result<()> {
     let config = FfjordConfig {
         context: 3,
-        ..small(Solver::Rk4 { steps: 4 })
+        ..small(Rk4 { steps: 4 })
     };
     let (flow, vars) = moving(&config)?;
     let (x, context) = (
@@ -200,7 +201,7 @@ fn run(
 
 #[test]
 fn one_node_is_the_steps_one_by_one() -> Result<()> {
-    let rk4 = Solver::Rk4 { steps: 3 };
+    let rk4 = Rk4 { steps: 3 };
     let three = FfjordConfig {
         features: 3,
         context: 2,
@@ -254,7 +255,7 @@ fn one_node_is_the_steps_one_by_one() -> Result<()> {
 
 #[test]
 fn estimates_are_unbiased_and_a_fresh_flow_stands_still() -> Result<()> {
-    let (flow, _) = moving(&small(Solver::Rk4 { steps: 6 }))?;
+    let (flow, _) = moving(&small(Rk4 { steps: 6 }))?;
     let x = normal(8, &[1, 2])?;
     let exact = flow.path(&x, true)?;
     let many = x.broadcast_as((4000, 2))?.contiguous()?;
@@ -284,7 +285,7 @@ fn estimates_are_unbiased_and_a_fresh_flow_stands_still() -> Result<()> {
 
 #[test]
 fn the_density_integrates_to_one() -> Result<()> {
-    let (flow, _) = moving(&small(Solver::Rk4 { steps: 10 }))?;
+    let (flow, _) = moving(&small(Rk4 { steps: 10 }))?;
     let (side, reach) = (120, 9.);
     let cell = 2. * reach / side as f64;
     let at = |k: usize| -reach + cell * (k as f64 + 0.5);
@@ -301,7 +302,7 @@ fn the_density_integrates_to_one() -> Result<()> {
 
 #[test]
 fn bad_input_is_named() -> Result<()> {
-    let (flow, _) = moving(&small(Solver::Rk4 { steps: 2 }))?;
+    let (flow, _) = moving(&small(Rk4 { steps: 2 }))?;
     let says = |result: Result<Tensor>, words: &str| {
         let message = result.unwrap_err().to_string();
         assert!(message.contains(words), "{message}");
@@ -319,11 +320,66 @@ fn bad_input_is_named() -> Result<()> {
     assert!(flow.given(&normal(1, &[4, 2])?).is_err());
     let config = FfjordConfig {
         context: 2,
-        ..small(Solver::Rk4 { steps: 2 })
+        ..small(Rk4 { steps: 2 })
     };
     says(
         moving(&config)?.0.transform(&normal(1, &[4, 2])?),
         "call `given` first",
     );
+    Ok(())
+}
+
+/// A solver of one's own: no fused form, the same flow to its error.
+#[test]
+fn solvers_from_outside() -> Result<()> {
+    #[derive(Debug)]
+    struct Midpoint(usize);
+    impl Solver for Midpoint {
+        fn integrate(
+            &self,
+            f: &mut VectorField,
+            y: Vec<Tensor>,
+            span: [f64; 2],
+        ) -> Result<Vec<Tensor>> {
+            equal_steps(self.0, y, span, |t, y, h| {
+                let start = f(t, y)?;
+                let middle = f(t + h / 2., &advance(y, h / 2., &[(1., &start)])?)?;
+                advance(y, h, &[(1., &middle)])
+            })
+        }
+    }
+    let x = normal(3, &[6, 2])?;
+    let want = moving(&small(Rk4 { steps: 40 }))?.0.path(&x, true)?;
+    let mut before = f64::INFINITY;
+    for steps in [20, 40, 80] {
+        let path = moving(&small(Midpoint(steps)))?.0.path(&x, true)?;
+        assert_eq!(path.evaluations, 2 * steps);
+        let gap =
+            largest(&(path.end - &want.end)?)?.max(largest(&(path.log_det - &want.log_det)?)?);
+        // Order 2: a quarter of the error.
+        assert!(gap < 0.3 * before, "{steps}: {gap} after {before}");
+        before = gap;
+    }
+    // Only `Rk4` itself is one node, so the same steps one by one round otherwise.
+    #[derive(Debug)]
+    struct Delegate(Rk4);
+    impl Solver for Delegate {
+        fn integrate(
+            &self,
+            f: &mut VectorField,
+            y: Vec<Tensor>,
+            span: [f64; 2],
+        ) -> Result<Vec<Tensor>> {
+            self.0.integrate(f, y, span)
+        }
+    }
+    let rk4 = Rk4 { steps: 10 };
+    let x = normal(3, &[300, 2])?.to_dtype(DType::F32)?;
+    let one = moving_in(&small(rk4), DType::F32)?.0.inverse(&x)?;
+    let steps = moving_in(&small(Delegate(rk4)), DType::F32)?
+        .0
+        .inverse(&x)?;
+    let gap = (one - steps)?.abs()?.max_all()?.to_scalar::<f32>()?;
+    assert!(gap > 0. && gap < 1e-4, "{gap}");
     Ok(())
 }

@@ -20,6 +20,11 @@ use field::Field;
 use rayon::prelude::*;
 use run::{Chunk, Run, State};
 
+/// The stages of the classical Runge-Kutta method, in a step of length 1: how far along the slope before it each lies, and its
+/// own slope's weight in the step. `dynamics::Rk4` reads them too; here the loop over them is of slices.
+pub(crate) const RK4: [(f64, f64); 4] =
+    [(0., 1. / 6.), (0.5, 1. / 3.), (0.5, 1. / 3.), (1., 1. / 6.)];
+
 /// What is integrated along the way besides the velocity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Along {

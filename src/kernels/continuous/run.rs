@@ -2,7 +2,7 @@
 
 use super::field::{Field, Trail};
 use super::trace::Trace;
-use super::{Along, Flow, Way};
+use super::{Along, Flow, RK4, Way};
 use crate::kernels::buffer::View;
 use crate::kernels::dense::chain::Sums;
 use candle_core::{Result, Tensor};
@@ -34,9 +34,6 @@ pub(super) struct State<'a> {
     pub(super) x: &'a mut [f32],
     pub(super) integrals: Vec<&'a mut [f32]>,
 }
-
-/// Of a step of length 1: how far along the slope before it each stage lies, and its own slope's weight in the step.
-const STAGES: [(f64, f64); 4] = [(0., 1. / 6.), (0.5, 1. / 3.), (0.5, 1. / 3.), (1., 1. / 6.)];
 
 impl<'a> Run<'a> {
     pub(super) fn new(
@@ -180,7 +177,7 @@ impl<'a> Run<'a> {
         let h = self.length();
         let start = self.way.from + h * n as f64;
         let mut slope = vec![0.; x.len()];
-        for (place, weight) in STAGES {
+        for (place, weight) in RK4 {
             let at = Self::ahead(x, &slope, (place * h) as f32);
             let argument = self.argument(rows, &at, start + place * h);
             let trail = self.field.evaluate(argument, rows.len(), keep)?;
@@ -233,7 +230,7 @@ impl<'a> Run<'a> {
             // The gradients of the step's end, and of the argument of the stage after.
             let end = chunk.g.to_vec();
             let mut after: Option<(f32, Vec<f32>)> = None;
-            for ((trail, weight), (place, _)) in stages.iter().zip(STAGES).rev() {
+            for ((trail, weight), (place, _)) in stages.iter().zip(RK4).rev() {
                 let velocity: Vec<f32> = match &after {
                     Some((by, g)) => end
                         .iter()
