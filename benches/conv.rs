@@ -80,7 +80,7 @@ fn encoder(c: &mut Criterion) {
     };
     let fused = conv_encoder(config, (1, 64, 64), builder(&vars)).unwrap();
     both(c, name, &x, "fused", |x| fused.forward(x));
-    let mut adam = Adam::new(&vars, AdamConfig::default()).unwrap();
+    let mut adam = Adam::new(&vars, &AdamConfig::default()).unwrap();
     c.timed(format!("{name}/step/fused"), || {
         let loss = fused.forward(&x).unwrap().sqr().unwrap().mean_all();
         adam.backward_step(&loss.unwrap()).unwrap()

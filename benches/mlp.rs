@@ -110,7 +110,7 @@ fn autoencoder(c: &mut Criterion) {
         vae.loss()?.backward()?;
         Ok(())
     });
-    let mut adam = Adam::new(&vars, AdamConfig::default()).unwrap();
+    let mut adam = Adam::new(&vars, &AdamConfig::default()).unwrap();
     bench(c, "vae_step/128x784-400-20", "fused", || {
         adam.backward_step(&vae.loss()?)?;
         Ok(())

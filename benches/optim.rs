@@ -54,7 +54,7 @@ fn benches(c: &mut Criterion) {
 fn run(c: &mut Criterion) -> Result<()> {
     for (size, shapes) in [("vae-655k", VAE), ("matrix-2048x2048", MATRIX)] {
         let (vars, gradients) = model(shapes)?;
-        let mut adam = Adam::new(&vars, AdamConfig::default())?;
+        let mut adam = Adam::new(&vars, &AdamConfig::default())?;
         c.timed(format!("adam/{size}/fused"), || {
             adam.step(&gradients).unwrap()
         });
@@ -69,11 +69,11 @@ fn run(c: &mut Criterion) -> Result<()> {
             momentum: 0.9,
             ..SgdConfig::default()
         };
-        let mut sgd = Sgd::new(&vars, momentum)?;
+        let mut sgd = Sgd::new(&vars, &momentum)?;
         c.timed(format!("sgd-momentum/{size}/fused"), || {
             sgd.step(&gradients).unwrap()
         });
-        let mut sgd = Sgd::new(&vars, SgdConfig::default())?;
+        let mut sgd = Sgd::new(&vars, &SgdConfig::default())?;
         c.timed(format!("sgd/{size}/fused"), || {
             sgd.step(&gradients).unwrap()
         });
@@ -102,7 +102,7 @@ fn run(c: &mut Criterion) -> Result<()> {
             clip_grad_norm(&mut gradients, &vars, bound).unwrap()
         });
         let path = std::env::temp_dir().join(format!("candle-prob-bench-{}", std::process::id()));
-        let mut adam = Adam::new(&vars, AdamConfig::default())?;
+        let mut adam = Adam::new(&vars, &AdamConfig::default())?;
         c.timed(format!("checkpoint-save-load/{size}/fused"), || {
             let list = Checkpoint::new().vars("m", &vars);
             list.optimizer("o", &mut adam).save(&path).unwrap();

@@ -22,6 +22,9 @@ pub trait Conditional {
     type Output;
 
     /// The value for this context.
+    ///
+    /// Errors: a context of a shape, dtype or device that the network does not take; parameters that the value refuses, as a
+    /// scale that came out as 0 or NaN.
     fn given(&self, context: &Tensor) -> Result<Self::Output>;
 }
 

@@ -53,7 +53,7 @@ pub fn named_vars(vars: &VarMap) -> crate::Result<BTreeMap<String, Var>> {
         .collect())
 }
 
-fn poisoned<T>(_: T) -> Error {
+pub(crate) fn poisoned<T>(_: T) -> Error {
     Error::Msg("the variable map's lock is poisoned".into())
 }
 

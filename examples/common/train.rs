@@ -152,7 +152,7 @@ impl Training<'_> {
             lr: self.lr,
             ..AdamConfig::default()
         };
-        let mut adam = Adam::new(vars, config)?;
+        let mut adam = Adam::new(vars, &config)?;
         let path = self.path(output);
         let mut history = History::new();
         if resume && exists(&path)? {

@@ -79,7 +79,7 @@ impl AdamConfig {
 /// let vars = VarMap::new();
 /// let vb = init::seeded(&vars, 1, DType::F32, &Device::Cpu);
 /// let layer = candle_nn::linear(3, 1, vb.pp("layer"))?;
-/// let mut adam = Adam::new(&vars, AdamConfig { lr: 0.05, ..AdamConfig::default() })?;
+/// let mut adam = Adam::new(&vars, &AdamConfig { lr: 0.05, ..AdamConfig::default() })?;
 /// let x = Rng::new(2).normal((64, 3), DType::F32, &Device::Cpu)?;
 /// let y = x.sum_keepdim(1)?;
 /// let mut last = f32::INFINITY;
@@ -120,7 +120,7 @@ const KIND: &str = "adam";
 
 impl Adam {
     /// An optimizer of the floating-point variables in `vars`.
-    pub fn new(vars: &VarMap, config: AdamConfig) -> Result<Self> {
+    pub fn new(vars: &VarMap, config: &AdamConfig) -> Result<Self> {
         config.check(NEW)?;
         let vars = super::trainable(vars)?;
         let slots = vars
@@ -133,7 +133,7 @@ impl Adam {
             })
             .collect::<Result<_>>()?;
         Ok(Adam {
-            config,
+            config: config.clone(),
             vars,
             slots,
         })

@@ -39,7 +39,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// let vars = VarMap::new();
 /// let vb = init::seeded(&vars, 1, DType::F32, &Device::Cpu);
 /// candle_nn::linear(3, 1, vb.pp("layer"))?;
-/// let mut adam = Adam::new(&vars, AdamConfig::default())?;
+/// let mut adam = Adam::new(&vars, &AdamConfig::default())?;
 /// let mut rng = Rng::new(2);
 /// Checkpoint::new()
 ///     .vars("model", &vars)

@@ -81,7 +81,7 @@ pub enum Clipped {
 /// # fn main() -> candle_prob::Result<()> {
 /// let vars = VarMap::new();
 /// let p = vars.get(4, "p", Init::Const(3.), DType::F32, &Device::Cpu)?;
-/// let mut sgd = Sgd::new(&vars, SgdConfig::default())?;
+/// let mut sgd = Sgd::new(&vars, &SgdConfig::default())?;
 /// let mut skipped = 0;
 /// for scale in [1., f64::INFINITY] {
 ///     let mut gradients = backward(&(p.sqr()?.sum_all()? * scale)?)?;

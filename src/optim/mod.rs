@@ -5,7 +5,7 @@
 //!
 //! - [`Adam`], [`Sgd`]: one pass over parameter, gradient and state, in place; half precision is updated in f32 master
 //!   weights. Both are an [`Optimizer`].
-//! - [`fn@backward`]: a loss's gradients.
+//! - [`fn@backward`]: a loss's gradients. [`fn@under`]: part of a map, for players that train against each other.
 //! - [`clip`]: global norm and value clipping. [`check`]: what is wrong with a set of gradients, by name.
 //! - [`schedule`]: learning rates and KL weights as functions of the step.
 //! - [`checkpoint`]: weights, optimizer state, random number generators and notes in one file.
@@ -17,6 +17,7 @@ pub mod checkpoint;
 pub mod clip;
 pub mod schedule;
 pub mod sgd;
+pub mod under;
 
 pub use adam::{Adam, AdamConfig};
 pub use backward::backward;
@@ -25,6 +26,7 @@ pub use checkpoint::Checkpoint;
 pub use clip::{Clipped, clip_grad_norm, clip_grad_norm_or_skip, clip_grad_value, grad_norm};
 pub use schedule::Schedule;
 pub use sgd::{Sgd, SgdConfig};
+pub use under::under;
 
 use crate::error::{Error, Result};
 use crate::init::named_vars;
@@ -74,6 +76,9 @@ pub trait Optimizer {
     fn variables(&self) -> &BTreeMap<String, Var>;
 
     /// Updates each variable that has a gradient. Nothing of the gradients is kept.
+    ///
+    /// Errors: a configuration out of range; a gradient whose shape, dtype or device is not its variable's. Then nothing
+    /// has changed.
     fn step(&mut self, gradients: &GradStore) -> Result<Update>;
 
     /// The learning rate of the next step.
@@ -83,19 +88,27 @@ pub trait Optimizer {
     fn set_learning_rate(&mut self, learning_rate: f64);
 
     /// A copy of the state.
+    ///
+    /// Errors: none but those of copying tensors.
     fn state(&self) -> Result<State>;
 
     /// Continues from a state; on an error nothing has changed. Where the state was kept without master weights (by
     /// `master_weights: false`, or before there were any) they begin at the variables' values.
+    ///
+    /// Errors: the state of another optimizer; a name, shape or dtype that is not this one's; a configuration out of range.
     fn set_state(&mut self, state: &State) -> Result<()>;
 
     /// Differentiates the loss, then makes a step.
+    ///
+    /// Errors: those of [`backward`](fn@backward) and of [`step`](Optimizer::step).
     fn backward_step(&mut self, loss: &Tensor) -> Result<Update> {
         self.step(&backward(loss)?)
     }
 
     /// A step, unless some gradient has an infinite or NaN element: then variables and state stay as they are, bit for
     /// bit, and [`Update::non_finite`] names the variables.
+    ///
+    /// Errors: as [`step`](Optimizer::step).
     fn step_if_finite(&mut self, gradients: &GradStore) -> Result<Update> {
         let report = check::of_gradients(self.variables(), gradients)?;
         if report.non_finite.is_empty() {

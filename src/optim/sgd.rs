@@ -74,7 +74,7 @@ impl SgdConfig {
 /// # fn main() -> candle_prob::Result<()> {
 /// let vars = VarMap::new();
 /// let p = vars.get(2, "p", Init::Const(1.), DType::F32, &Device::Cpu)?;
-/// let mut sgd = Sgd::new(&vars, SgdConfig { lr: 0.1, momentum: 0.5, ..SgdConfig::default() })?;
+/// let mut sgd = Sgd::new(&vars, &SgdConfig { lr: 0.1, momentum: 0.5, ..SgdConfig::default() })?;
 /// for _ in 0..60 {
 ///     sgd.backward_step(&p.sqr()?.sum_all()?)?;
 /// }
@@ -97,7 +97,7 @@ const KIND: &str = "sgd";
 
 impl Sgd {
     /// An optimizer of the floating-point variables in `vars`.
-    pub fn new(vars: &VarMap, config: SgdConfig) -> Result<Self> {
+    pub fn new(vars: &VarMap, config: &SgdConfig) -> Result<Self> {
         config.check(NEW)?;
         let vars = super::trainable(vars)?;
         let slots = vars
@@ -105,7 +105,7 @@ impl Sgd {
             .map(|var| Kept::new(var, config.master_weights))
             .collect::<candle_core::Result<_>>()?;
         Ok(Sgd {
-            config,
+            config: config.clone(),
             vars,
             slots,
         })

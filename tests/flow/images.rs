@@ -279,7 +279,7 @@ fn trained(flow: &ImageFlow, vars: &VarMap, lr: f64, steps: usize) -> Result<[f3
         lr,
         ..Default::default()
     };
-    let mut adam = Adam::new(vars, config)?;
+    let mut adam = Adam::new(vars, &config)?;
     let mut rng = Rng::new(4);
     let before = score()?;
     for step in 0..steps {

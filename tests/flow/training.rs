@@ -37,7 +37,7 @@ fn deep(steps: usize, spread: f64) -> Result<(RealNvp, f32, f32)> {
     let lr = 1e-3;
     let mut adam = Adam::new(
         &vars,
-        AdamConfig {
+        &AdamConfig {
             lr,
             ..Default::default()
         },
@@ -231,7 +231,7 @@ fn files_hold_the_whole_flow() -> Result<()> {
     for (name, build) in FLOWS {
         let vars = VarMap::new();
         let flow = build(init::seeded(&vars, 1, DType::F32, CPU))?;
-        let mut adam = Adam::new(&vars, AdamConfig::default())?;
+        let mut adam = Adam::new(&vars, &AdamConfig::default())?;
         let fresh = bits(&flow)?;
         for _ in 0..3 {
             adam.backward_step(&log_prob(&flow, &x)?.mean_all()?.neg()?)?;
@@ -302,7 +302,7 @@ fn standardization_is_saved() -> Result<()> {
             .to_scalar::<f32>()?;
         assert!(gap < 1e-3, "{gap}");
     }
-    let mut adam = Adam::new(&vars, AdamConfig::default())?;
+    let mut adam = Adam::new(&vars, &AdamConfig::default())?;
     for _ in 0..3 {
         adam.backward_step(&log_prob(&flow, &x)?.mean_all()?.neg()?)?;
     }

@@ -223,7 +223,7 @@ fn fits_any_base() -> Result<()> {
             let flow = univariate(&config, init::seeded(&vars, 1, DType::F32, CPU))?;
             let mut adam = Adam::new(
                 &vars,
-                AdamConfig {
+                &AdamConfig {
                     lr: 0.03,
                     ..Default::default()
                 },

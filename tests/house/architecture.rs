@@ -11,7 +11,8 @@ const LEVELS: &[&[&str]] = &[
     &["rng", "special"],
     &["conditional", "init", "dual"],
     &["bijector", "distribution"],
-    &["divergence", "dynamics", "information", "select"],
+    &["divergence", "dynamics", "select"],
+    &["information"],
     &["objective"],
     &["net", "optim"],
     &["flow"],
@@ -177,6 +178,8 @@ fn the_table_catches_a_planted_import() {
     assert!(!allowed("kernels", "rng"));
     assert!(!allowed("bijector", "distribution"));
     assert!(!allowed("distribution", "net"));
+    assert!(allowed("information", "divergence") && allowed("objective", "information"));
+    assert!(!allowed("divergence", "information"));
     assert!(allowed("distribution", "Rng"));
     assert_eq!(
         imports("use crate::{error::{Error, Result}, rng::Rng}; // crate::net"),

@@ -203,7 +203,7 @@ fn a_strangers_distribution_trains_in_the_bottleneck() -> Result<()> {
             lr: 0.02,
             ..AdamConfig::default()
         };
-        let mut adam = Adam::new(&vars, config)?;
+        let mut adam = Adam::new(&vars, &config)?;
         let decoder = |z: &Tensor| {
             let y = candle_nn::Module::forward(&out, z)?.squeeze(D::Minus1)?;
             Normal::new(&y, &Tensor::new(0.5f32, z.device())?)

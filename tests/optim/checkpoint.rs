@@ -112,7 +112,7 @@ impl<O: Optimizer> Run<O> {
 fn adam(vars: &VarMap) -> Result<Adam> {
     Adam::new(
         vars,
-        AdamConfig {
+        &AdamConfig {
             weight_decay: 0.01,
             ..AdamConfig::default()
         },
@@ -125,7 +125,7 @@ fn sgd(vars: &VarMap) -> Result<Sgd> {
         nesterov: true,
         ..SgdConfig::default()
     };
-    Sgd::new(vars, config)
+    Sgd::new(vars, &config)
 }
 
 fn resume<O: Optimizer>(
@@ -193,7 +193,7 @@ fn files_without_master_weights_are_taken() -> Result<()> {
             master_weights: false,
             ..AdamConfig::default()
         };
-        Adam::new(vars, config)
+        Adam::new(vars, &config)
     };
     let mut old = Run::of(DType::BF16, 1, 8, plain)?;
     old.train(0, 5)?;
@@ -486,5 +486,60 @@ fn a_checkpoint_has_the_permissions_of_any_new_file() -> Result<()> {
     Checkpoint::new().note("epoch", 1).save(folder.file())?;
     let mode = |path| std::fs::metadata(path).unwrap().permissions().mode();
     assert_eq!(mode(folder.file()), mode(plain));
+    Ok(())
+}
+
+#[test]
+fn two_optimizers_of_one_map_go_into_one_file_and_back() -> Result<()> {
+    let folder = Folder::new("players");
+    let path = folder.file();
+    let inner = |vars: &VarMap| adam(&under(vars, &["in"])?);
+    let step = |run: &mut Run<Adam>, outer: &mut Sgd| -> Result<()> {
+        let x = run.rng.normal((16, 4), DType::F32, &Device::Cpu)?;
+        let hidden = run.layers[0].forward(&x)?.tanh()?;
+        let loss = run.layers[1].forward(&hidden)?.sqr()?.mean_all()?;
+        let gradients = backward(&loss)?;
+        run.optimizer.step(&gradients)?;
+        outer.step(&gradients)?;
+        Ok(())
+    };
+    let list = |run: &mut Run<Adam>, outer: &mut Sgd, save: bool| -> Result<()> {
+        let names = ["inner", "outer"];
+        let list = Checkpoint::new()
+            .vars("model", &run.vars)
+            .optimizer(names[0], &mut run.optimizer)
+            .optimizer(names[1], outer)
+            .rng("noise", &mut run.rng);
+        match save {
+            true => list.save(&path),
+            false => list.load(&path).map(drop),
+        }
+    };
+    let mut run = Run::new(1, 8, inner)?;
+    let mut outer = sgd(&under(&run.vars, &["out"])?)?;
+    for _ in 0..3 {
+        step(&mut run, &mut outer)?;
+    }
+    list(&mut run, &mut outer, true)?;
+    for _ in 0..3 {
+        step(&mut run, &mut outer)?;
+    }
+    let mut other = Run::new(2, 8, inner)?;
+    let mut second = sgd(&under(&other.vars, &["out"])?)?;
+    list(&mut other, &mut second, false)?;
+    for _ in 0..3 {
+        step(&mut other, &mut second)?;
+    }
+    assert_eq!(other.bits()?, run.bits()?);
+    let momentum = |sgd: &Sgd| -> Result<Vec<Vec<f32>>> {
+        let flat = |t: &Tensor| Ok(t.flatten_all()?.to_vec1::<f32>()?);
+        sgd.state()?.tensors.values().map(flat).collect()
+    };
+    assert_eq!(momentum(&second)?, momentum(&outer)?);
+    // The same kinds over the other part do not fit.
+    let mut wrong = Run::new(3, 8, |vars: &VarMap| adam(&under(vars, &["out"])?))?;
+    let mut part = sgd(&under(&wrong.vars, &["in"])?)?;
+    let error = list(&mut wrong, &mut part, false).unwrap_err().to_string();
+    assert!(error.contains("inner") && error.contains("out."), "{error}");
     Ok(())
 }

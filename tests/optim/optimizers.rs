@@ -3,6 +3,7 @@
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result as CandleResult, Tensor, Var};
 use candle_nn::VarMap;
+use candle_prob::init::named_vars;
 use candle_prob::optim::*;
 use candle_prob::{Error, Result, Rng};
 use serde_json::Value;
@@ -104,12 +105,12 @@ fn run(
 fn twenty_steps_are_those_of_torch() -> Result<()> {
     let adam = |config: AdamConfig| {
         move |vars: &VarMap| -> Result<Box<dyn Optimizer>> {
-            Ok(Box::new(Adam::new(vars, config.clone())?))
+            Ok(Box::new(Adam::new(vars, &config)?))
         }
     };
     let sgd = |config: SgdConfig| {
         move |vars: &VarMap| -> Result<Box<dyn Optimizer>> {
-            Ok(Box::new(Sgd::new(vars, config.clone())?))
+            Ok(Box::new(Sgd::new(vars, &config)?))
         }
     };
     let plain = AdamConfig {
@@ -273,7 +274,7 @@ fn values_are_clipped_and_nan_stays() -> Result<()> {
 #[test]
 fn a_step_that_is_not_finite_is_skipped_bit_for_bit() -> Result<()> {
     let (vars, a, b) = model(DType::F32);
-    let mut adam = Adam::new(&vars, AdamConfig::default())?;
+    let mut adam = Adam::new(&vars, &AdamConfig::default())?;
     adam.step(&store(&[
         (&a, gradient_a(&a, 0)?),
         (&b, gradient_b(&b, 0)?),
@@ -312,7 +313,7 @@ fn what_the_user_kept_is_not_touched() -> Result<()> {
     let c = add(&vars, "c", &Tensor::zeros(5, DType::F32, &Device::Cpu)?);
     let mut sgd = Sgd::new(
         &vars,
-        SgdConfig {
+        &SgdConfig {
             lr: 0.5,
             ..SgdConfig::default()
         },
@@ -338,7 +339,7 @@ fn what_the_user_kept_is_not_touched() -> Result<()> {
 fn wrong_arguments_are_errors_and_change_nothing() -> Result<()> {
     let (vars, a, b) = model(DType::F32);
     let before = (bits(&a), bits(&b));
-    let mut adam = Adam::new(&vars, AdamConfig::default())?;
+    let mut adam = Adam::new(&vars, &AdamConfig::default())?;
     for wrong in [
         Tensor::zeros((3, 2), DType::F32, &Device::Cpu)?,
         Tensor::zeros((2, 3), DType::F64, &Device::Cpu)?,
@@ -376,13 +377,13 @@ fn wrong_arguments_are_errors_and_change_nothing() -> Result<()> {
             ..AdamConfig::default()
         },
     ] {
-        assert!(Adam::new(&vars, config).is_err());
+        assert!(Adam::new(&vars, &config).is_err());
     }
     let nesterov = SgdConfig {
         nesterov: true,
         ..SgdConfig::default()
     };
-    assert!(Sgd::new(&vars, nesterov).is_err());
+    assert!(Sgd::new(&vars, &nesterov).is_err());
     Ok(())
 }
 
@@ -394,7 +395,7 @@ fn a_variable_with_two_names_moves_once_and_integers_not_at_all() -> Result<()> 
     add(&vars, "count", &Tensor::ones(3, DType::U32, &Device::Cpu)?);
     let mut sgd = Sgd::new(
         &vars,
-        SgdConfig {
+        &SgdConfig {
             lr: 1.,
             ..SgdConfig::default()
         },
@@ -440,7 +441,7 @@ fn steps_keep_no_graph_alive() -> Result<()> {
         "w",
         &Tensor::ones((100, 1000), DType::F32, &Device::Cpu)?,
     );
-    let mut adam = Adam::new(&vars, AdamConfig::default())?;
+    let mut adam = Adam::new(&vars, &AdamConfig::default())?;
     let resident = || -> Option<usize> {
         let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
         statm.split_whitespace().nth(1)?.parse::<usize>().ok()
@@ -478,8 +479,8 @@ fn small_steps(vars: &VarMap, master_weights: bool) -> Result<[Box<dyn Optimizer
         ..SgdConfig::default()
     };
     Ok([
-        Box::new(Adam::new(vars, adam)?),
-        Box::new(Sgd::new(vars, sgd)?),
+        Box::new(Adam::new(vars, &adam)?),
+        Box::new(Sgd::new(vars, &sgd)?),
     ])
 }
 
@@ -650,7 +651,7 @@ fn a_step_that_changes_nothing_is_reported() -> Result<()> {
                 lr: 1.,
                 ..SgdConfig::default()
             };
-            let mut sgd = Sgd::new(&vars, config)?;
+            let mut sgd = Sgd::new(&vars, &config)?;
             for at in [0, n / 2, n - 1] {
                 let mut g = vec![0f32; n];
                 g[at] = 1.;
@@ -795,4 +796,68 @@ fn schedules_begin_end_and_stay() {
         .at(3)
         .is_finite()
     );
+}
+
+#[test]
+fn a_part_of_a_map_is_whole_segments_of_its_paths() -> Result<()> {
+    let vars = VarMap::new();
+    let one = Tensor::ones(2, DType::F32, &Device::Cpu)?;
+    for name in ["gen", "gen.b.w", "generator.w", "critic.gen.w"] {
+        add(&vars, name, &one);
+    }
+    let names = |paths: &[&str]| -> Result<Vec<String>> {
+        let part = under(&vars, paths)?;
+        Ok(named_vars(&part)?.into_keys().collect())
+    };
+    assert_eq!(names(&["gen"])?, ["gen", "gen.b.w"]);
+    assert_eq!(names(&["gen.b"])?, ["gen.b.w"]);
+    let both = names(&["generator", "gen", "gen.b.w"])?;
+    assert_eq!(both, ["gen", "gen.b.w", "generator.w"]);
+    for empty in ["ge", "gen.", "w", "", "critic.ge"] {
+        let error = names(&["gen", empty]).unwrap_err().to_string();
+        assert!(error.contains(&format!("{empty:?}")), "{error}");
+    }
+    assert!(under(&vars, &[]).is_err());
+    Ok(())
+}
+
+/// A game with one map: max over c, min over g of c (g - 1) - c^2 / 2.
+#[test]
+fn players_of_one_map_move_their_own_variables() -> Result<()> {
+    let vars = VarMap::new();
+    let start = Tensor::new(&[3f64, -2.], &Device::Cpu)?;
+    let [g, c] = ["g.w", "c.w"].map(|name| add(&vars, name, &start));
+    let (own, other) = (under(&vars, &["g"])?, under(&vars, &["c"])?);
+    let config = SgdConfig {
+        lr: 0.1,
+        ..SgdConfig::default()
+    };
+    let mut player = Sgd::new(&own, &config)?;
+    let mut critic = Sgd::new(&other, &config)?;
+    let value = || -> Result<Tensor> {
+        let gain = (c.as_tensor() * (g.as_tensor() - 1.)?)?;
+        Ok((gain - (c.sqr()? / 2.)?)?.sum_all()?)
+    };
+    let mut gradients = backward(&value()?)?;
+    let rival = values(gradients.get(&c).unwrap());
+    let norm = clip_grad_norm(&mut gradients, &own, 0.5)?;
+    assert_eq!(norm, 13f64.sqrt());
+    assert!((grad_norm(&gradients, &own)? - 0.5).abs() < 1e-12);
+    assert_eq!(values(gradients.get(&c).unwrap()), rival);
+    let before = bits(&c);
+    let update = player.step(&gradients)?;
+    assert_eq!((update.updated, update.missing.len()), (1, 0));
+    assert_eq!(bits(&c), before);
+    assert_ne!(values(&g), [3., -2.]);
+    let moved = bits(&g);
+    critic.backward_step(&value()?.neg()?)?;
+    assert_eq!(bits(&g), moved);
+    assert_ne!(bits(&c), before);
+    for _ in 0..400 {
+        player.backward_step(&value()?)?;
+        critic.backward_step(&value()?.neg()?)?;
+    }
+    let left = values(&g).iter().map(|g| (g - 1.).abs()).fold(0., f64::max);
+    assert!(left < 0.05, "{left}");
+    Ok(())
 }

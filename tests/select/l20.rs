@@ -851,7 +851,7 @@ fn a_network_selects_its_inputs() -> Result<()> {
             momentum: 0.,
             ..SgdConfig::default()
         };
-        let mut sgd = Sgd::new(&vars, config)?;
+        let mut sgd = Sgd::new(&vars, &config)?;
         assert_eq!(first.support()?.len(), 20);
         let loss = || -> Result<Tensor> {
             Ok((last.forward(&first.forward(&x)?)? - &y)?
