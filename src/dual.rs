@@ -3,7 +3,7 @@
 
 use crate::check;
 use crate::error::{Error, Result};
-use crate::kernels::activation::Activation;
+use crate::kernels::network::activation::Activation;
 use crate::shape;
 use crate::special;
 use candle_core::{D, DType, Tensor};

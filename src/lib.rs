@@ -46,7 +46,7 @@ pub mod testing;
 pub use candle_core as candle;
 pub use conditional::Conditional;
 pub use error::{Error, Result};
-pub use kernels::activation::Activation;
+pub use kernels::network::activation::Activation;
 pub use rng::Rng;
 
 // The README's example is a doctest.

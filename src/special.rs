@@ -35,8 +35,10 @@ pub use incomplete::{
 
 use crate::check;
 use crate::error::{Error, Result};
-use crate::kernels::pointwise::{Formula, Real, formula};
-use crate::kernels::{map, reduce, special};
+use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::elementwise::{log_gamma, map};
+use crate::kernels::number::Real;
+use crate::kernels::reduce;
 use crate::shape;
 use candle_core::{Tensor, shape::Dim};
 use std::f64::consts::PI;
@@ -153,7 +155,7 @@ impl Formula<1> for LogCosh {
 /// Source: Abramowitz and Stegun, "Handbook of Mathematical Functions" (1964), eqs. 6.1.17, 6.1.33, 6.1.40.
 pub fn lgamma(x: &Tensor) -> Result<Tensor> {
     shape::float("special::lgamma", "x", x)?;
-    special::lgamma_tensor(x)
+    log_gamma::lgamma_tensor(x)
 }
 
 /// The logarithm of the multivariate gamma function of dimension p,
@@ -209,7 +211,7 @@ impl Formula<1> for MultivariateLogGamma {
 /// Source: Abramowitz and Stegun, "Handbook of Mathematical Functions" (1964), eqs. 6.3.5, 6.3.7, 6.3.18.
 pub fn digamma(x: &Tensor) -> Result<Tensor> {
     shape::float("special::digamma", "x", x)?;
-    special::digamma_tensor(x)
+    log_gamma::digamma_tensor(x)
 }
 
 /// The derivative of [`digamma`]; infinite at 0 and at negative whole numbers.
@@ -219,7 +221,7 @@ pub fn digamma(x: &Tensor) -> Result<Tensor> {
 /// Source: Abramowitz and Stegun, "Handbook of Mathematical Functions" (1964), eqs. 6.4.6, 6.4.7, 6.4.12.
 pub fn trigamma(x: &Tensor) -> Result<Tensor> {
     shape::float("special::trigamma", "x", x)?;
-    special::trigamma_tensor(x)
+    log_gamma::trigamma_tensor(x)
 }
 
 /// `2 / sqrt(pi)` times the integral of `e^-t^2` from 0 to x, the error function.

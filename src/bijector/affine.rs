@@ -3,7 +3,8 @@
 use super::Bijector;
 use crate::check;
 use crate::error::{Error, Result};
-use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::number::Real;
 use crate::shape;
 use candle_core::{DType, Tensor};
 

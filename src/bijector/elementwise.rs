@@ -1,7 +1,8 @@
 //! Maps of each element by itself, without tensors for parameters, as formulas.
 
 use crate::error::Result;
-use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::number::Real;
 use crate::shape;
 use candle_core::Tensor;
 

@@ -3,7 +3,7 @@
 use super::{Affine, Bijector, Per, sum_last};
 use crate::check;
 use crate::error::{Error, Result};
-use crate::kernels::range::{End, first_outside};
+use crate::kernels::reduce::range::{End, first_outside};
 use crate::shape;
 use candle_core::Tensor;
 

@@ -4,7 +4,7 @@ use super::Bijector;
 use super::elementwise::{Elementwise, inverse, transform};
 use crate::check;
 use crate::error::Result;
-use crate::kernels::pointwise::Real;
+use crate::kernels::number::Real;
 use candle_core::Tensor;
 
 /// The logit preprocessing of images: flows work on the whole line, pixels lie in [0, 1].

@@ -2,8 +2,8 @@
 
 use super::{Bijector, vectors};
 use crate::error::{Error, Result};
+use crate::kernels::linear::triangular;
 use crate::kernels::reduce;
-use crate::kernels::triangular;
 use crate::shape;
 use candle_core::{D, Tensor};
 

@@ -3,8 +3,8 @@
 use super::{Bijector, Permutation, vectors};
 use crate::Rng;
 use crate::error::{Error, Result};
+use crate::kernels::linear::triangular;
 use crate::kernels::reduce;
-use crate::kernels::triangular;
 use crate::shape;
 use candle_core::{DType, Device, Tensor};
 

@@ -2,7 +2,7 @@
 
 use super::Bijector;
 use crate::error::{Error, Result};
-use crate::kernels::mixture_cdf::{self, Component, Scale};
+use crate::kernels::family::mixture_cdf::{self, Component, Scale};
 use crate::shape;
 use candle_core::{D, Tensor};
 

@@ -2,7 +2,7 @@
 
 use super::check_slices;
 use crate::error::{Error, Result};
-use crate::kernels::range::{End, first_outside};
+use crate::kernels::reduce::range::{End, first_outside};
 use candle_core::Tensor;
 
 /// What layers with one pair of numbers for each part of an event count as a part.

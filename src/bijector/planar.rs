@@ -2,9 +2,10 @@
 
 use super::{Bijector, vectors};
 use crate::error::{Error, Result};
-use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::number::Real;
+use crate::kernels::number::root::{self, At};
 use crate::kernels::reduce;
-use crate::kernels::root::{self, At};
 use crate::{shape, special};
 use candle_core::{D, Tensor};
 use std::f64::consts::LN_2;

@@ -2,7 +2,8 @@
 
 use super::{Bijector, vectors};
 use crate::error::{Error, Result};
-use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::number::Real;
 use crate::kernels::reduce;
 use crate::shape;
 use candle_core::{D, Tensor};

@@ -2,7 +2,7 @@
 
 use super::{Bijector, Sequence, check_rank};
 use crate::error::Result;
-use crate::kernels::reversible::{self, Steps};
+use crate::kernels::graph::reversible::{self, Steps};
 use candle_core::{Tensor, Var};
 use std::sync::Arc;
 

@@ -3,8 +3,8 @@
 use super::Bijector;
 use crate::check;
 use crate::error::{Error, Result};
-use crate::kernels::range::{End, first_outside};
-use crate::kernels::spline::{Spline, spline};
+use crate::kernels::elementwise::spline::{Spline, spline};
+use crate::kernels::reduce::range::{End, first_outside};
 use crate::shape;
 use candle_core::{DType, Device, Tensor};
 

@@ -3,7 +3,7 @@
 use super::Bijector;
 use super::elementwise::{Elementwise, inverse, transform};
 use crate::error::Result;
-use crate::kernels::pointwise::Real;
+use crate::kernels::number::Real;
 use candle_core::Tensor;
 use std::f64::consts::LN_2;
 

@@ -3,8 +3,9 @@
 use super::counts::{Odds, bernoulli_kl, deviance};
 use super::parameters::Domain;
 use super::*;
-use crate::kernels::logits::bernoulli_log_prob;
-use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::family::logits::bernoulli_log_prob;
+use crate::kernels::number::Real;
 
 /// Bernoulli distribution of values 0 and 1, from logits `l = ln(p / (1 - p))`.
 ///

@@ -2,9 +2,10 @@
 
 use super::parameters::{Domain, Parameters};
 use super::*;
-use crate::kernels::gamma as kernel;
-use crate::kernels::pointwise::{Elementary, Formula, Real, formula};
-use crate::kernels::special::saddle;
+use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::family::gamma as kernel;
+use crate::kernels::number::saddle;
+use crate::kernels::number::{Elementary, Real};
 use candle_core::D;
 
 /// Beta distribution on [0, 1].

@@ -4,8 +4,9 @@ use super::counts::{self, Odds, bernoulli_kl, no_count, no_tail, over_bell, smal
 use super::parameters::{Domain, Parameters};
 use super::poisson::ToTrials;
 use super::*;
-use crate::kernels::count;
-use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::family::count;
+use crate::kernels::number::Real;
 
 /// Binomial distribution: the successes among `total_count` trials, each of probability p.
 ///

@@ -3,12 +3,13 @@
 use super::counts::double;
 use super::parameters::Domain;
 use super::*;
-use crate::kernels::logits::{
+use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::family::logits::{
     categorical_entropy, categorical_kl, categorical_log_prob, categorical_quantile,
     categorical_sample, log_softmax, log_sum_exp,
 };
-use crate::kernels::pointwise::{Formula, Real, formula};
-use crate::kernels::range::{End, first_outside};
+use crate::kernels::number::Real;
+use crate::kernels::reduce::range::{End, first_outside};
 use crate::special::log1mexp;
 use candle_core::{D, DType};
 

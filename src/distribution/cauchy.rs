@@ -2,7 +2,8 @@
 
 use super::parameters::{Domain, Parameters};
 use super::*;
-use crate::kernels::pointwise::{Elementary, Formula, Real, formula};
+use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::number::{Elementary, Real};
 use std::f64::consts::{FRAC_1_PI, PI};
 
 /// Cauchy distribution with median `loc` and half width at half maximum `scale`. It has no moments.

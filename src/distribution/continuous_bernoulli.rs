@@ -2,8 +2,9 @@
 
 use super::parameters::{Domain, Parameters};
 use super::*;
-use crate::kernels::pointwise::{Formula, Real, formula};
-use crate::kernels::special::above_tangent;
+use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::number::Real;
+use crate::kernels::number::above_tangent;
 
 /// Continuous Bernoulli distribution on [0, 1]: the exponential family with natural parameter `logits`.
 ///

@@ -2,8 +2,9 @@
 //! and sums over the support.
 
 use super::*;
-use crate::kernels::pointwise::{Formula, Real};
-use crate::kernels::special::saddle;
+use crate::kernels::elementwise::Formula;
+use crate::kernels::number::Real;
+use crate::kernels::number::saddle;
 use candle_core::{DType, Device};
 use std::f64::consts::TAU;
 

@@ -2,7 +2,7 @@
 
 use super::counts::double;
 use super::*;
-use crate::kernels::pointwise::{Formula, formula_sum};
+use crate::kernels::elementwise::{Formula, formula_sum};
 use crate::kernels::reduce;
 use candle_core::DType;
 

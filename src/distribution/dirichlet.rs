@@ -2,10 +2,11 @@
 
 use super::parameters::Domain;
 use super::*;
-use crate::kernels::gamma::{self as kernel, wide};
-use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::family::gamma::{self as kernel, wide};
+use crate::kernels::number::Real;
+use crate::kernels::number::saddle;
 use crate::kernels::reduce;
-use crate::kernels::special::saddle;
 use candle_core::{D, DType};
 
 /// Dirichlet distribution on the simplex, with parameter `concentration`.

@@ -3,7 +3,8 @@
 use super::counts::times;
 use super::parameters::{Domain, Parameters};
 use super::*;
-use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::number::Real;
 
 /// Logistic distribution rounded to a grid: the likelihood of pixels.
 ///

@@ -3,8 +3,9 @@
 use super::counts::{self, Odds, bernoulli_entropy, bernoulli_kl, no_count, times};
 use super::parameters::{Domain, Parameters};
 use super::*;
-use crate::kernels::count;
-use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::family::count;
+use crate::kernels::number::Real;
 
 /// Geometric distribution: the failures before the first success of probability p.
 ///

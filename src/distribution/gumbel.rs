@@ -2,9 +2,10 @@
 
 use super::parameters::{Domain, Parameters};
 use super::*;
-use crate::kernels::pointwise::{Formula, Real, formula};
-use crate::kernels::special::saddle;
-use crate::kernels::special::{EULER, HALF_LN_TAU};
+use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::number::Real;
+use crate::kernels::number::saddle;
+use crate::kernels::number::{EULER, HALF_LN_TAU};
 use std::f64::consts::{LN_2, PI};
 
 /// Gumbel distribution (of the largest of many) with mode `loc` and scale `scale`.

@@ -3,7 +3,8 @@
 use super::cauchy::FAR;
 use super::parameters::{Domain, Parameters};
 use super::*;
-use crate::kernels::pointwise::{Elementary, Formula, Real, formula};
+use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::number::{Elementary, Real};
 use std::f64::consts::{FRAC_2_PI, FRAC_PI_2, PI};
 
 /// Half-Cauchy distribution: the absolute value of a Cauchy variable with median 0. Its mean is infinite.

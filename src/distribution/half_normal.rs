@@ -2,7 +2,8 @@
 
 use super::parameters::{Domain, Parameters};
 use super::*;
-use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::number::Real;
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_PI, LN_2, PI, SQRT_2};
 
 /// Half-normal distribution: the absolute value of a normal `N(0, scale^2)`.

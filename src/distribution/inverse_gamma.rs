@@ -3,8 +3,9 @@
 use super::gamma::{Divergence, Rest, constant_less, log_peak_less, log_share};
 use super::parameters::{Domain, Parameters};
 use super::*;
-use crate::kernels::gamma as kernel;
-use crate::kernels::pointwise::{Elementary, Formula, Real, formula};
+use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::family::gamma as kernel;
+use crate::kernels::number::{Elementary, Real};
 
 /// Inverse gamma distribution: the law of `1 / g` for g of [`Gamma`] with the same parameters.
 ///

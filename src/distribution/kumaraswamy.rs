@@ -2,7 +2,8 @@
 
 use super::parameters::{Domain, Parameters};
 use super::*;
-use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::number::Real;
 
 /// The Euler-Mascheroni constant.
 const EULER: f64 = 0.577_215_664_901_532_9;

@@ -2,7 +2,8 @@
 
 use super::parameters::{Domain, Parameters};
 use super::*;
-use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::number::Real;
 use std::f64::consts::PI;
 
 /// Logistic distribution with mean `loc` and scale `scale`: its cdf is the logistic function of `(x - loc) / scale`.

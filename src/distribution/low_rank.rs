@@ -3,10 +3,10 @@
 use super::covariance::{self, Gaussian, check_matrix, diagonal, diagonal_rows, product};
 use super::parameters::Domain;
 use super::*;
-use crate::kernels::first_only::first_only;
-use crate::kernels::range::{End, first_outside};
+use crate::kernels::graph::first_only::first_only;
+use crate::kernels::linear::triangular::{cholesky, solve};
 use crate::kernels::reduce;
-use crate::kernels::triangular::{cholesky, solve};
+use crate::kernels::reduce::range::{End, first_outside};
 use candle_core::{D, DType, Device};
 use std::f64::consts::TAU;
 

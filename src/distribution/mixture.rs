@@ -1,9 +1,9 @@
 //! Mixtures of one family.
 
 use super::*;
-use crate::kernels::first_only::first_only;
-use crate::kernels::logits::log_sum_exp;
-use crate::kernels::mixture::mixture_log_prob;
+use crate::kernels::family::logits::log_sum_exp;
+use crate::kernels::family::mixture::mixture_log_prob;
+use crate::kernels::graph::first_only::first_only;
 use candle_core::{D, DType};
 
 /// A distribution that can be the component of a [`MixtureSameFamily`].

@@ -63,7 +63,7 @@
 
 use crate::bijector::Bijector;
 use crate::error::{Error, Result};
-use crate::kernels::pointwise::Real;
+use crate::kernels::number::Real;
 use crate::rng::Rng;
 use crate::shape;
 use candle_core::Tensor;

@@ -3,9 +3,10 @@
 use super::counts::{self, Chance, no_count, over_bell};
 use super::parameters::Domain;
 use super::*;
-use crate::kernels::count;
-use crate::kernels::pointwise::{Formula, Real, formula};
-use crate::kernels::range::{End, first_outside};
+use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::family::count;
+use crate::kernels::number::Real;
+use crate::kernels::reduce::range::{End, first_outside};
 use candle_core::{D, DType};
 
 /// Multinomial distribution: how often each of K classes occurs among `total_count` draws.

@@ -3,11 +3,11 @@
 use super::covariance::{self, Gaussian, check_matrix, diagonal, product};
 use super::parameters::Domain;
 use super::*;
-use crate::kernels::activation::Activation;
-use crate::kernels::dense::{Layer, mlp};
-use crate::kernels::range::{End, first_outside};
+use crate::kernels::linear::triangular::squared_distance;
+use crate::kernels::network::activation::Activation;
+use crate::kernels::network::dense::{Layer, mlp};
 use crate::kernels::reduce;
-use crate::kernels::triangular::squared_distance;
+use crate::kernels::reduce::range::{End, first_outside};
 use candle_core::{D, DType};
 use std::f64::consts::TAU;
 

@@ -1,7 +1,7 @@
 //! The normal distribution on vectors with independent elements.
 
 use super::*;
-use crate::kernels::gaussian::{self, Spread};
+use crate::kernels::family::gaussian::{self, Spread};
 use crate::kernels::reduce;
 use candle_core::{DType, Device};
 

@@ -5,9 +5,10 @@ use super::counts::{
 };
 use super::parameters::{Domain, Parameters};
 use super::*;
-use crate::kernels::count;
-use crate::kernels::pointwise::{Formula, Real, formula};
-use crate::kernels::special::EULER;
+use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::family::count;
+use crate::kernels::number::EULER;
+use crate::kernels::number::Real;
 
 /// Negative binomial distribution: the successes, each of probability p, before failure number `total_count`.
 ///

@@ -2,9 +2,10 @@
 
 use super::parameters::{Domain, Parameters};
 use super::*;
-use crate::kernels::gaussian::{self, Spread};
-use crate::kernels::pointwise::{Formula, Real, formula};
-use crate::kernels::special::HALF_LN_TAU;
+use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::family::gaussian::{self, Spread};
+use crate::kernels::number::HALF_LN_TAU;
+use crate::kernels::number::Real;
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_PI, LN_2, PI};
 
 /// Normal distribution with mean `loc` and standard deviation `scale`.

@@ -3,8 +3,8 @@
 use super::covariance::Gaussian as _;
 use super::{Distribution as _, MultivariateNormal, MultivariateNormalDiag};
 use crate::error::Result;
+use crate::kernels::linear::triangular::Observed;
 use crate::kernels::reduce;
-use crate::kernels::triangular::Observed;
 use crate::shape;
 use candle_core::Tensor;
 

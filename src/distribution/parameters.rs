@@ -2,8 +2,8 @@
 
 use super::select_component;
 use crate::error::{Error, Result};
-use crate::kernels::pointwise::{Formula, formula};
-use crate::kernels::range::{End, all_inside, first_outside};
+use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::reduce::range::{End, all_inside, first_outside};
 use crate::rng::Rng;
 use crate::shape;
 use candle_core::{DType, Tensor};

@@ -2,7 +2,8 @@
 
 use super::parameters::{Domain, Parameters};
 use super::*;
-use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::number::Real;
 
 /// Pareto distribution with smallest value `scale` and tail exponent `alpha`.
 ///

@@ -3,8 +3,9 @@
 use super::counts::{self, Odds, no_count, no_tail, over_bell, smallest};
 use super::parameters::{Domain, Parameters};
 use super::*;
-use crate::kernels::count;
-use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::family::count;
+use crate::kernels::number::Real;
 
 /// Poisson distribution of the number of events at a `rate`, its mean.
 ///

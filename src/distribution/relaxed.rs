@@ -2,9 +2,10 @@
 
 use super::parameters::{Domain, Parameters};
 use super::*;
-use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::number::Real;
+use crate::kernels::number::lgamma;
 use crate::kernels::reduce;
-use crate::kernels::special::lgamma;
 use crate::special::log_softmax;
 use candle_core::D;
 

@@ -2,8 +2,9 @@
 //! slope is NaN, and parameters that rows share add up what all of them say.
 
 use super::*;
-use crate::kernels::pointwise::{Formula, Real, formula};
-use crate::kernels::range::{End, first_outside};
+use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::number::Real;
+use crate::kernels::reduce::range::{End, first_outside};
 
 /// `density` of the rows of `value`, whose last `event_rank` dims are the event. Where it is -inf it has no gradient; where it is
 /// NaN its gradient is NaN for those who ask, and 0 for those who do not. `inside` are points with a density, one for each

@@ -2,10 +2,11 @@
 
 use super::parameters::{Domain, Parameters};
 use super::*;
-use crate::kernels::gamma as kernel;
-use crate::kernels::pointwise::{Elementary, Formula, Real, formula};
-use crate::kernels::special::incomplete_beta::{self, Share};
-use crate::kernels::special::{self, saddle};
+use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::family::gamma as kernel;
+use crate::kernels::number::incomplete_beta::{self, Share};
+use crate::kernels::number::{self, saddle};
+use crate::kernels::number::{Elementary, Real};
 use std::f64::consts::{LN_2, PI};
 
 /// Student's t distribution with `df` degrees of freedom, moved by `loc` and stretched by `scale`.
@@ -327,7 +328,7 @@ impl Formula<3> for EntropyOf {
     #[inline(always)]
     fn at<R: Real>(self, [df, _, scale]: [R; 3]) -> R {
         let n = df.value();
-        let gap = special::digamma_gap(0.5 * n, 0.5);
+        let gap = number::digamma_gap(0.5 * n, 0.5);
         let value = (n + 1.) * 0.5 * gap - log_peak(n);
         R::function([df], value, || {
             let h = 0.5 * n;
@@ -418,7 +419,7 @@ impl MixtureComponent for StudentT {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::special::incomplete_gamma::{self, Digits};
+    use crate::kernels::number::incomplete_gamma::{self, Digits};
     use candle_core::{DType, Device, Var};
 
     /// The normal and the gamma draw given, and how the latter moves: d ln g / d alpha at alpha = df / 2.

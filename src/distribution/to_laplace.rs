@@ -3,7 +3,8 @@
 
 use super::cross::Left;
 use super::*;
-use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::number::Real;
 use std::f64::consts::LN_2;
 use std::marker::PhantomData;
 

@@ -1,7 +1,8 @@
 //! A distribution given that its value is in an interval.
 
 use super::*;
-use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::number::Real;
 use std::f64::consts::LN_2;
 
 /// A continuous distribution given that the value is from `low` to `high`.

@@ -2,9 +2,10 @@
 
 use super::parameters::{Domain, Parameters, above};
 use super::*;
-use crate::kernels::pointwise::{Formula, Real, formula};
-use crate::kernels::special::above_tangent;
-use crate::kernels::special::slice::Slice;
+use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::number::Real;
+use crate::kernels::number::above_tangent;
+use crate::kernels::number::slice::Slice;
 
 /// Normal distribution with mean `loc` and standard deviation `scale`, given that the value is from `low` to `high`.
 ///

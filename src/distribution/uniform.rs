@@ -2,8 +2,9 @@
 
 use super::parameters::{Domain, Parameters, above};
 use super::*;
-use crate::kernels::pointwise::{Formula, Real, formula};
-use crate::kernels::special::HALF_LN_TAU;
+use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::number::HALF_LN_TAU;
+use crate::kernels::number::Real;
 use candle_core::DType;
 use std::f64::consts::LN_2;
 

@@ -2,9 +2,11 @@
 
 use super::parameters::{Domain, Parameters};
 use super::*;
-use crate::kernels::pointwise::{Formula, Real, formula};
-use crate::kernels::special::von_mises as circle;
-use crate::kernels::special::{above_tangent, bessel};
+use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::family::von_mises;
+use crate::kernels::number::Real;
+use crate::kernels::number::von_mises as circle;
+use crate::kernels::number::{above_tangent, bessel};
 use std::f64::consts::{PI, TAU};
 
 /// Von Mises distribution on the circle, with centre `loc` and `concentration` k.
@@ -230,7 +232,7 @@ impl Distribution for VonMises {
 
     fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
         let [loc, concentration] = self.parameters.given();
-        let draws = circle::draws(&self.concentration()?, shape, rng.stream())?;
+        let draws = von_mises::draws(&self.concentration()?, shape, rng.stream())?;
         formula(Sample, [&draws, loc, concentration])
     }
 

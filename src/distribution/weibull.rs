@@ -3,7 +3,8 @@
 use super::gumbel::lgamma_above_tangent;
 use super::parameters::{Domain, Parameters};
 use super::*;
-use crate::kernels::pointwise::{Elementary, Formula, Real, formula};
+use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::number::{Elementary, Real};
 
 /// The Euler-Mascheroni constant.
 const EULER: f64 = 0.577_215_664_901_532_9;

@@ -2,7 +2,7 @@
 
 use super::curve::{Curve, grow_m1};
 use crate::error::{Error, Result};
-use crate::kernels::pointwise::Real;
+use crate::kernels::number::Real;
 
 /// `D_f = (integral of p^a q^(1-a) - 1) / (a (a - 1))`, f(u) = (u^a - 1 - a (u - 1)) / (a (a - 1)).
 ///

@@ -1,7 +1,7 @@
 //! The two chi-squared divergences.
 
 use super::curve::{Curve, grow_m1};
-use crate::kernels::pointwise::Real;
+use crate::kernels::number::Real;
 
 /// `D_f = integral of (p - q)^2 / q`, f(u) = (u - 1)^2.
 ///

@@ -2,7 +2,8 @@
 
 use super::FDivergence;
 use crate::error::Result;
-use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::number::Real;
 use crate::shape;
 use candle_core::{DType, Tensor};
 

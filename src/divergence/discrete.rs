@@ -3,9 +3,10 @@
 use super::{FDivergence, wide};
 use crate::distribution::Categorical;
 use crate::error::{Error, Result};
-use crate::kernels::pointwise::{Formula, Real, formula};
-use crate::kernels::range::{End, first_outside};
+use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::number::Real;
 use crate::kernels::reduce;
+use crate::kernels::reduce::range::{End, first_outside};
 use crate::shape;
 use crate::special::log_softmax;
 use candle_core::{D, Tensor};

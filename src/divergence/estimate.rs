@@ -6,7 +6,8 @@
 use super::FDivergence;
 use crate::distribution::{Distribution, Reparameterized};
 use crate::error::{Error, Result};
-use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::number::Real;
 use crate::rng::Rng;
 use crate::shape;
 use candle_core::{DType, Tensor};

@@ -1,7 +1,7 @@
 //! The squared Hellinger distance.
 
 use super::curve::{Curve, grow_m1};
-use crate::kernels::pointwise::Real;
+use crate::kernels::number::Real;
 
 /// `D_f = integral of (sqrt(p) - sqrt(q))^2 = 2 - 2 BC` with the Bhattacharyya coefficient `BC = integral of sqrt(p q)`:
 /// between 0 and 2. f(u) = (sqrt(u) - 1)^2.

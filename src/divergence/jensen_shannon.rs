@@ -1,7 +1,7 @@
 //! The Jensen-Shannon divergence in its normalizations.
 
 use super::curve::Curve;
-use crate::kernels::pointwise::Real;
+use crate::kernels::number::Real;
 use std::f64::consts::LN_2;
 
 /// `D_f = (KL(P || M) + KL(Q || M)) / 2` with `M = (P + Q) / 2`: between 0 and ln 2.

@@ -1,7 +1,7 @@
 //! The Kullback-Leibler divergence, its reverse, and their sum.
 
 use super::curve::{Curve, grow, grow_m1};
-use crate::kernels::pointwise::Real;
+use crate::kernels::number::Real;
 
 /// `D_f = KL(P || Q)`, f(u) = u ln u.
 ///

@@ -6,9 +6,10 @@ use crate::distribution::{
     Dirichlet, Distribution, Independent, Kl, MultivariateNormal, MultivariateNormalDiag, Normal,
 };
 use crate::error::{Error, Result};
-use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::linear::triangular::{cholesky, solve};
+use crate::kernels::number::Real;
 use crate::kernels::reduce;
-use crate::kernels::triangular::{cholesky, solve};
 use crate::shape;
 use crate::special::lgamma;
 use candle_core::{D, DType, Tensor};

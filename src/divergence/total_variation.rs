@@ -1,7 +1,7 @@
 //! The total variation distance.
 
 use super::curve::Curve;
-use crate::kernels::pointwise::Real;
+use crate::kernels::number::Real;
 
 /// `D_f = integral of abs(p - q) / 2`: between 0 and 1. f(u) = abs(u - 1) / 2, whose slope at 1 is taken as 0.
 ///

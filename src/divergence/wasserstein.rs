@@ -5,8 +5,9 @@ use crate::distribution::{
     Distribution, Independent, MultivariateNormal, MultivariateNormalDiag, Normal,
 };
 use crate::error::{Error, Result};
-use crate::kernels::pointwise::{Formula, Real, formula, formula_sum};
-use crate::kernels::polar::polar;
+use crate::kernels::elementwise::{Formula, formula, formula_sum};
+use crate::kernels::linear::polar::polar;
+use crate::kernels::number::Real;
 use crate::kernels::reduce;
 use crate::shape;
 use candle_core::{D, Tensor};

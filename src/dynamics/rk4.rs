@@ -2,7 +2,7 @@
 
 use super::{Solver, VectorField, advance, equal_steps};
 use crate::error::Result;
-use crate::kernels::continuous::RK4;
+use crate::kernels::network::continuous::RK4;
 use candle_core::Tensor;
 
 /// The classical Runge-Kutta method of order 4 in equal steps: four evaluations of the right-hand side each.

@@ -6,8 +6,8 @@ use crate::bijector::{
     Affine, Autoregressive, Bijector, Inverted, RationalQuadraticSpline as Spline, Shift,
 };
 use crate::error::{Error, Result};
-use crate::kernels::activation::Activation;
-use crate::kernels::coupling::{Map, Mode};
+use crate::kernels::network::activation::Activation;
+use crate::kernels::network::coupling::{Map, Mode};
 use crate::net::{Dense, MaskedMlp, MaskedMlpConfig, masked_mlp};
 use candle_core::{D, Tensor};
 use candle_nn::VarBuilder;

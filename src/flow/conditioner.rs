@@ -1,7 +1,7 @@
 //! The dense networks that say what a flow does.
 
 use crate::error::Result;
-use crate::kernels::activation::Activation;
+use crate::kernels::network::activation::Activation;
 use crate::net::{Dense, Mlp, dense};
 use candle_core::{D, Tensor};
 use candle_nn::{Init, VarBuilder};

@@ -4,7 +4,7 @@ use super::image::{ImageContext, ImageFlow, Layer, Net, Scale, check_scales};
 use crate::Rng;
 use crate::bijector::{Lu, Split};
 use crate::error::{Error, Result};
-use crate::kernels::activation::Activation;
+use crate::kernels::network::activation::Activation;
 use crate::net::{Conv2d, Conv2dConfig, zero_conv2d};
 use candle_core::Tensor;
 use candle_nn::init::{FanInOut, NonLinearity, NormalOrUniform};

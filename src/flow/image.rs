@@ -5,7 +5,7 @@ use crate::bijector::{
     Sequence, Split, Squeeze,
 };
 use crate::error::{Error, Result};
-use crate::kernels::conv2d::Order;
+use crate::kernels::network::conv2d::Order;
 use crate::net::{Conv2d, ResidualNet, in_turn};
 use crate::shape;
 use candle_core::{DType, Tensor, Var};

@@ -3,8 +3,8 @@
 use super::conditioner::{beside, conditioner};
 use crate::bijector::{Bijector, Coupling, Split};
 use crate::error::{Error, Result};
-use crate::kernels::activation::Activation;
-use crate::kernels::coupling::{self, Mode};
+use crate::kernels::network::activation::Activation;
+use crate::kernels::network::coupling::{self, Mode};
 use crate::net::{Dense, Mlp};
 use candle_core::{Module, Tensor};
 use candle_nn::VarBuilder;

@@ -3,8 +3,8 @@
 use super::layers::{DenseCoupling, Layers, Plan};
 use crate::bijector::{Affine, Bijector, Shift, Split};
 use crate::error::Result;
-use crate::kernels::activation::Activation;
-use crate::kernels::coupling::{Map, Mode};
+use crate::kernels::network::activation::Activation;
+use crate::kernels::network::coupling::{Map, Mode};
 use candle_core::Tensor;
 use candle_nn::{Init, VarBuilder};
 

@@ -4,7 +4,7 @@ use crate::Rng;
 use crate::conditional::Conditional;
 use crate::distribution::Distribution;
 use crate::error::{Error, Result};
-use crate::kernels::range::{End, first_outside};
+use crate::kernels::reduce::range::{End, first_outside};
 use crate::shape;
 use candle_core::Tensor;
 

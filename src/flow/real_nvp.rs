@@ -3,8 +3,8 @@
 use super::layers::{DenseCoupling, Layers, Plan};
 use crate::bijector::{Affine, Bijector, Split};
 use crate::error::{Error, Result};
-use crate::kernels::activation::Activation;
-use crate::kernels::coupling::{Map, Mode};
+use crate::kernels::network::activation::Activation;
+use crate::kernels::network::coupling::{Map, Mode};
 use candle_core::{D, Tensor};
 use candle_nn::VarBuilder;
 

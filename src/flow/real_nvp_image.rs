@@ -3,7 +3,7 @@
 use super::image::{ImageContext, ImageFlow, Layer, Net, Scale, check_scales};
 use crate::bijector::Split;
 use crate::error::{Error, Result};
-use crate::kernels::activation::Activation;
+use crate::kernels::network::activation::Activation;
 use crate::net::{ResidualNetConfig, residual_net};
 use candle_core::Tensor;
 use candle_nn::{Init, VarBuilder};

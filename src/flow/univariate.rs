@@ -3,7 +3,7 @@
 use super::conditioner::conditioner;
 use crate::bijector::{Bijector, MixtureCdf};
 use crate::error::{Error, Result};
-use crate::kernels::activation::Activation;
+use crate::kernels::network::activation::Activation;
 use crate::net::Mlp;
 use candle_core::{D, Module, Tensor};
 use candle_nn::{Init, VarBuilder};

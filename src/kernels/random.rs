@@ -3,9 +3,9 @@
 //! The numbers of draw `n` are a pure function of (key, n, block): a block has its own generator, seeded by mixing the
 //! three. Two generators: 16 interleaved xoshiro128++ for vectorized loops, one xoshiro256++ for scalar samplers.
 
-use super::buffer;
-use super::math;
-use super::simd::{Loop, dispatch};
+use crate::kernels::machine::buffer;
+use crate::kernels::machine::simd::{Loop, dispatch};
+use crate::kernels::number::single;
 use rand_distr::Distribution;
 
 /// Elements per generator of the vectorized fills.
@@ -106,9 +106,9 @@ impl Lanes {
         for l in 0..16 {
             // In (0, 1]: a radius of zero is possible, an infinite one is not.
             let u = ((a[l] >> 1) as i32 as f32 + 0.5) * (1. / 2_147_483_648.);
-            let radius = (-2. * math::ln_positive::<FMA>(u)).max(0.).sqrt();
+            let radius = (-2. * single::ln_positive::<FMA>(u)).max(0.).sqrt();
             let turn = (b[l] >> 8) as i32 as f32 * (1. / 16_777_216.);
-            let (s, c) = math::sin_cos_turns::<FMA>(turn);
+            let (s, c) = single::sin_cos_turns::<FMA>(turn);
             out[l] = radius * c;
             out[16 + l] = radius * s;
         }

@@ -3,9 +3,9 @@
 use super::dense::{Dense, dense};
 use super::start;
 use crate::error::{Error, Result};
-use crate::kernels::activation::Activation;
-use crate::kernels::conv2d::{self, Layer, Order, Settings};
-use crate::kernels::max_positions::max_positions;
+use crate::kernels::network::activation::Activation;
+use crate::kernels::network::conv2d::{self, Layer, Order, Settings};
+use crate::kernels::network::max_positions::max_positions;
 use crate::shape;
 use candle_core::Tensor;
 use candle_nn::{Module, VarBuilder};

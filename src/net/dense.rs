@@ -3,7 +3,7 @@
 use super::start;
 use crate::error::{Error, Result};
 use crate::kernels;
-use crate::kernels::activation::Activation;
+use crate::kernels::network::activation::Activation;
 use crate::shape;
 use candle_core::{Module, Tensor};
 use candle_nn::VarBuilder;
@@ -120,7 +120,7 @@ impl Dense {
 
     pub(crate) fn apply(&self, x: &Tensor) -> Result<Tensor> {
         self.check(x)?;
-        kernels::dense::mlp(x, &[self.parts()])
+        kernels::network::dense::mlp(x, &[self.parts()])
     }
 
     /// Whether the layer takes `x`.
@@ -134,8 +134,8 @@ impl Dense {
         Ok(())
     }
 
-    pub(crate) fn parts(&self) -> kernels::dense::Layer<'_> {
-        kernels::dense::Layer {
+    pub(crate) fn parts(&self) -> kernels::network::dense::Layer<'_> {
+        kernels::network::dense::Layer {
             weight: &self.weight,
             bias: self.bias.as_ref(),
             activation: self.activation,

@@ -5,7 +5,7 @@ use crate::check;
 use crate::conditional::Conditional;
 use crate::distribution::{Dirichlet, LogisticNormal, MultivariateNormalDiag};
 use crate::error::Result;
-use crate::kernels::activation::Activation;
+use crate::kernels::network::activation::Activation;
 use candle_core::{D, Tensor};
 use candle_nn::VarBuilder;
 

@@ -4,7 +4,7 @@ use super::dense::{Dense, dense};
 use crate::conditional::Conditional;
 use crate::distribution::{Bernoulli, Categorical, Independent};
 use crate::error::{Error, Result};
-use crate::kernels::activation::Activation;
+use crate::kernels::network::activation::Activation;
 use candle_core::Tensor;
 use candle_nn::VarBuilder;
 

@@ -4,7 +4,7 @@ use super::dense::Dense;
 use super::{mlp::Mlp, start};
 use crate::check;
 use crate::error::{Error, Result};
-use crate::kernels::activation::Activation;
+use crate::kernels::network::activation::Activation;
 use crate::shape;
 use candle_core::{D, Module, Tensor};
 use candle_nn::{Init, VarBuilder};

@@ -3,7 +3,7 @@
 use super::dense::{Dense, dense};
 use crate::error::{Error, Result};
 use crate::kernels;
-use crate::kernels::activation::Activation;
+use crate::kernels::network::activation::Activation;
 use crate::shape;
 use candle_core::{Module, Tensor};
 use candle_nn::VarBuilder;
@@ -98,6 +98,6 @@ impl Module for Mlp {
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         self.layers[0].check(x)?;
         let layers: Vec<_> = self.layers.iter().map(Dense::parts).collect();
-        Ok(kernels::dense::mlp(x, &layers)?)
+        Ok(kernels::network::dense::mlp(x, &layers)?)
     }
 }

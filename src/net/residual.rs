@@ -2,8 +2,8 @@
 
 use super::{Conv2d, Conv2dConfig};
 use crate::error::{Error, Result};
-use crate::kernels::activation::Activation;
-use crate::kernels::conv2d::{self, Layer, Order, Settings};
+use crate::kernels::network::activation::Activation;
+use crate::kernels::network::conv2d::{self, Layer, Order, Settings};
 use candle_core::{D, Tensor};
 use candle_nn::init::{FanInOut, NonLinearity, NormalOrUniform};
 use candle_nn::{Init, Module, VarBuilder};

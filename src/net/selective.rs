@@ -2,7 +2,7 @@
 
 use super::dense::{Dense, dense};
 use crate::error::{Error, Result};
-use crate::kernels::activation::Activation;
+use crate::kernels::network::activation::Activation;
 use crate::select::Regularizer;
 use candle_core::{D, DType, Module, Tensor, Var};
 use candle_nn::VarBuilder;

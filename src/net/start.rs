@@ -1,6 +1,6 @@
 //! Where the parameters of layers start.
 
-use crate::kernels::activation::Activation;
+use crate::kernels::network::activation::Activation;
 use candle_nn::Init;
 use candle_nn::init::{FanInOut, NonLinearity, NormalOrUniform};
 

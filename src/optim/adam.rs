@@ -2,8 +2,8 @@
 
 use super::{Optimizer, State, Update, master_name};
 use crate::error::Result;
-use crate::kernels::adam::{self, adam};
-use crate::kernels::master::Kept;
+use crate::kernels::step::adam::{self, adam};
+use crate::kernels::step::master::Kept;
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor, Var};
 use candle_nn::VarMap;

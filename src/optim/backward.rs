@@ -1,7 +1,7 @@
 //! The gradients of a loss.
 
 use crate::error::Result;
-use crate::kernels::node;
+use crate::kernels::graph::node;
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;
 

@@ -1,7 +1,7 @@
 //! What is wrong with a set of gradients, by variable name.
 
 use crate::error::Result;
-use crate::kernels::norm;
+use crate::kernels::reduce::norm;
 use candle_core::Var;
 use candle_core::backprop::GradStore;
 use candle_nn::VarMap;

@@ -2,7 +2,7 @@
 
 use crate::check;
 use crate::error::{Error, Result};
-use crate::kernels::norm;
+use crate::kernels::reduce::norm;
 use candle_core::Var;
 use candle_core::backprop::GradStore;
 use candle_nn::VarMap;

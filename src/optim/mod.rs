@@ -30,7 +30,7 @@ pub use under::under;
 
 use crate::error::{Error, Result};
 use crate::init::named_vars;
-use crate::kernels::update::{Moved, storage_id};
+use crate::kernels::step::update::{Moved, storage_id};
 use crate::shape;
 use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};

@@ -2,8 +2,8 @@
 
 use super::{Optimizer, State, Update, master_name};
 use crate::error::{Error, Result};
-use crate::kernels::master::Kept;
-use crate::kernels::sgd::{self, sgd};
+use crate::kernels::step::master::Kept;
+use crate::kernels::step::sgd::{self, sgd};
 use candle_core::Var;
 use candle_core::backprop::GradStore;
 use candle_nn::VarMap;

@@ -3,7 +3,7 @@
 use super::matrix::{Matrix, Moments, Weights, sweep_twice};
 use super::problem::check_finite;
 use crate::error::{Error, Result};
-use crate::kernels::design::{Design, Next, Number, Swept};
+use crate::kernels::linear::design::{Design, Next, Number, Swept};
 use candle_core::{DType, Tensor, WithDType};
 use std::fmt;
 use std::sync::Arc;

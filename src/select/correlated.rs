@@ -3,7 +3,7 @@
 use super::least_squares::columns;
 use super::problem::{Centred, Data, Problem};
 use crate::error::{Error, Result};
-use crate::kernels::design::Number;
+use crate::kernels::linear::design::Number;
 
 /// Two features and their correlation over the samples, with the samples' weights.
 #[derive(Debug, Clone, Copy, PartialEq)]

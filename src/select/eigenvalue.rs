@@ -2,7 +2,7 @@
 
 use super::matrix::{Matrix, dot, squares};
 use crate::error::Result;
-use crate::kernels::design::Number;
+use crate::kernels::linear::design::Number;
 use crate::rng::Rng;
 use candle_core::{DType, Device};
 
@@ -100,7 +100,7 @@ fn tridiagonal(diagonal: &[f64], beside: &[f64]) -> (f64, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::design::Design;
+    use crate::kernels::linear::design::Design;
     use candle_core::Tensor;
 
     #[test]

@@ -4,8 +4,8 @@ use super::matrix::{FEATURES, Matrix, Moments, Weights};
 use super::problem::check_finite;
 use super::{Blocks, Csr};
 use crate::error::{Error, Result};
-use crate::kernels::buffer::{self, View};
-use crate::kernels::design::{Design, Number};
+use crate::kernels::linear::design::{Design, Number};
+use crate::kernels::machine::buffer::{self, View};
 use candle_core::{DType, Device, Tensor, WithDType};
 use std::sync::Arc;
 

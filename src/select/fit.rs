@@ -3,7 +3,7 @@
 use super::Ranking;
 use super::labelled::Labelled;
 use crate::error::{Error, Result};
-use crate::kernels::triangular;
+use crate::kernels::linear::triangular;
 use candle_core::{DType, Device, Tensor};
 
 /// What a regression that selects features found. Weights and bias belong to the data as they came.

@@ -4,7 +4,7 @@ use super::least_squares::{Basis, check_count, columns};
 use super::matrix::{dot, squares};
 use super::problem::{Centred, Data, Problem, beyond_range};
 use crate::error::Result;
-use crate::kernels::design::Number;
+use crate::kernels::linear::design::Number;
 
 const OP: &str = "select::forward";
 

@@ -3,7 +3,7 @@
 use super::matrix::{Matrix, dot, squares};
 use super::problem::{Centred, Data, Problem, beyond_range};
 use crate::error::{Error, Result};
-use crate::kernels::design::Number;
+use crate::kernels::linear::design::Number;
 use crate::shape;
 use candle_core::{D, DType, Tensor};
 

@@ -1,8 +1,8 @@
 //! What a selector asks of centred data, whatever holds them.
 
 use crate::error::Result;
-use crate::kernels::buffer;
-use crate::kernels::design::{Design, Next, Number, Swept};
+use crate::kernels::linear::design::{Design, Next, Number, Swept};
+use crate::kernels::machine::buffer;
 use std::fmt::Debug;
 
 /// Features of a task.

@@ -4,7 +4,7 @@ use super::Problem;
 use super::least_squares::scores;
 use super::problem::{Centred, Data};
 use crate::error::{Error, Result};
-use crate::kernels::design::Number;
+use crate::kernels::linear::design::Number;
 use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! Where a path is.
 
 use super::matrix::{squared_gap, squares};
-use crate::kernels::design::Number;
+use crate::kernels::linear::design::Number;
 
 /// Rows of W that are not zero: features in order, `[C]` numbers each.
 #[derive(Debug, Clone, Default)]

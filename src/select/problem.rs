@@ -3,7 +3,7 @@
 use super::features::Features;
 use super::matrix::{Matrix, Weights};
 use crate::error::{Error, Result};
-use crate::kernels::design::Number;
+use crate::kernels::linear::design::Number;
 use crate::shape;
 use candle_core::{D, DType, Tensor};
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 use super::labelled::Labelled;
 use super::{Preparation, Ranking, Selector};
 use crate::error::{Error, Result};
-use crate::kernels::neighbours::{Manhattan, Points};
+use crate::kernels::linear::neighbours::{Manhattan, Points};
 use candle_core::Tensor;
 
 /// ReliefF: a feature is relevant where it tells a sample from its nearest neighbours of other classes and not from those of

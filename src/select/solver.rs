@@ -12,7 +12,7 @@ use super::path::{Path, Ranking, Solution};
 use super::point::{Point, Rows, squared_change, step_row};
 use super::problem::{Centred, Problem, beyond_range};
 use crate::error::{Error, Result};
-use crate::kernels::design::Number;
+use crate::kernels::linear::design::Number;
 use crate::rng::Rng;
 use candle_core::{DType, Device};
 

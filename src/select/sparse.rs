@@ -2,8 +2,8 @@
 
 use super::matrix::{FEATURES, Matrix, Moments, Weights, squares, sweep_twice};
 use crate::error::{Error, Result};
-use crate::kernels::buffer;
-use crate::kernels::design::{Next, Number, Swept};
+use crate::kernels::linear::design::{Next, Number, Swept};
+use crate::kernels::machine::buffer;
 
 /// Sparse rows: of each sample the columns of the entries that are not zero, and their values.
 ///

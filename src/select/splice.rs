@@ -4,8 +4,8 @@ use super::least_squares::{Basis, LeastSquares, check_support, columns};
 use super::matrix::{FEATURES, dot, squares};
 use super::problem::{Centred, Data, Problem, beyond_range};
 use crate::error::Result;
-use crate::kernels::buffer;
-use crate::kernels::design::Number;
+use crate::kernels::linear::design::Number;
+use crate::kernels::machine::buffer;
 
 const OP: &str = "select::splice";
 

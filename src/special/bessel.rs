@@ -1,7 +1,8 @@
 //! The modified Bessel functions of the first kind, of order 0 and 1.
 
 use crate::error::Result;
-use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::number::Real;
 use crate::shape;
 use candle_core::Tensor;
 

@@ -1,7 +1,8 @@
 //! Functions of several arguments that broadcast: beta, and the regularized incomplete gamma and beta functions.
 
 use crate::error::Result;
-use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::number::Real;
 use crate::shape;
 use candle_core::Tensor;
 

@@ -1,5 +1,5 @@
-//! The import table: which room may open which door. Lower rooms never import higher ones, siblings do not import
-//! siblings, and only `kernels` touches threads, custom operations, storages and `unsafe`.
+//! The import tables: which room may open which door, in the crate and in `kernels`. Lower rooms never import higher ones,
+//! siblings do not import siblings, and only `kernels` touches threads, custom operations, storages and `unsafe`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,16 @@ const SIBLINGS: &[(&str, &str)] = &[
     ("check", "error"),
     ("shape", "error"),
     ("distribution", "bijector"),
+];
+
+/// The rooms of `kernels`, by the same rule.
+const KERNELS: &[&[&str]] = &[
+    &["machine"],
+    &["number"],
+    &["graph", "random"],
+    &["elementwise"],
+    &["reduce"],
+    &["network", "family", "linear", "step"],
 ];
 
 /// What the crate root re-exports, and the room it comes from.
@@ -56,12 +66,20 @@ fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-fn level(room: &str) -> Option<usize> {
-    LEVELS.iter().position(|rooms| rooms.contains(&room))
+fn level(levels: &[&[&str]], room: &str) -> Option<usize> {
+    levels.iter().position(|rooms| rooms.contains(&room))
 }
 
-/// Rooms named by `crate::` paths in a line, outside comments.
-fn imports(line: &str) -> Vec<String> {
+/// Whether a room may see another: itself and what lies lower.
+fn lower(levels: &[&[&str]], room: &str, target: &str) -> bool {
+    match (level(levels, room), level(levels, target)) {
+        (Some(from), Some(to)) => room == target || to < from,
+        _ => false,
+    }
+}
+
+/// Rooms named by paths under `door` (`crate::`, `crate::kernels::`) in a line, outside comments.
+fn imports(door: &str, line: &str) -> Vec<String> {
     let code = line.split("//").next().unwrap_or_default();
     let name = |s: &str| -> String {
         s.trim_start()
@@ -70,7 +88,7 @@ fn imports(line: &str) -> Vec<String> {
             .collect()
     };
     let mut found = vec![];
-    for part in code.split("crate::").skip(1) {
+    for part in code.split(door).skip(1) {
         if let Some(list) = part.strip_prefix('{') {
             // Only the first name of each element counts: `{error::{A, B}, rng::Rng}`.
             let mut depth = 0;
@@ -101,13 +119,7 @@ fn allowed(room: &str, target: &str) -> bool {
         .iter()
         .find(|(name, _)| *name == target)
         .map_or(target, |(_, room)| *room);
-    if target == room || SIBLINGS.contains(&(room, target)) {
-        return true;
-    }
-    match (level(room), level(target)) {
-        (Some(from), Some(to)) => to < from,
-        _ => false,
-    }
+    SIBLINGS.contains(&(room, target)) || lower(LEVELS, room, target)
 }
 
 #[test]
@@ -124,10 +136,13 @@ fn rooms_import_only_what_the_table_allows() {
         if room == "lib" {
             continue;
         }
-        assert!(level(room).is_some(), "room `{room}` is not in the table");
+        assert!(
+            level(LEVELS, room).is_some(),
+            "room `{room}` is not in the table"
+        );
         for (number, line) in fs::read_to_string(&file).unwrap().lines().enumerate() {
             let at = format!("{}:{}: {}", relative.display(), number + 1, line.trim());
-            for target in imports(line) {
+            for target in imports("crate::", line) {
                 if !allowed(room, &target) {
                     wrong.push(format!("{room} must not see {target}: {at}"));
                 }
@@ -135,6 +150,46 @@ fn rooms_import_only_what_the_table_allows() {
             let code = line.split("//").next().unwrap_or_default();
             if room != "kernels" && ENGINE_ONLY.iter().any(|word| code.contains(word)) {
                 wrong.push(format!("only kernels may: {at}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn rooms_of_kernels_import_only_lower_ones() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/kernels");
+    let mut files = vec![];
+    sources(&root, &mut files);
+    let mut wrong = vec![];
+    for file in files {
+        let relative = file.strip_prefix(&root).unwrap();
+        let room = relative.components().next().unwrap();
+        let room = room.as_os_str().to_str().unwrap().trim_end_matches(".rs");
+        if room == "mod" {
+            continue;
+        }
+        assert!(
+            level(KERNELS, room).is_some(),
+            "room `{room}` is not in the table"
+        );
+        // From a file `room/name.rs` two `super` lead out of the room, one from `room/mod.rs` or `room.rs`.
+        let depth = relative.components().count() - usize::from(relative.ends_with("mod.rs"));
+        let out = "super::".repeat(depth);
+        for (number, line) in fs::read_to_string(&file).unwrap().lines().enumerate() {
+            let mut targets = imports("crate::kernels::", line);
+            if !line.contains(&format!("super::{out}")) {
+                targets.extend(imports(&out, line));
+            }
+            for target in targets {
+                if level(KERNELS, &target).is_some() && !lower(KERNELS, room, &target) {
+                    wrong.push(format!(
+                        "{room} must not see {target}: {}:{}: {}",
+                        relative.display(),
+                        number + 1,
+                        line.trim()
+                    ));
+                }
             }
         }
     }
@@ -181,9 +236,12 @@ fn the_table_catches_a_planted_import() {
     assert!(allowed("information", "divergence") && allowed("objective", "information"));
     assert!(!allowed("divergence", "information"));
     assert!(allowed("distribution", "Rng"));
-    assert_eq!(
-        imports("use crate::{error::{Error, Result}, rng::Rng}; // crate::net"),
-        ["error", "rng"]
-    );
-    assert_eq!(imports("let x = crate::kernels::fused(&[a]);"), ["kernels"]);
+    assert!(lower(KERNELS, "family", "elementwise"));
+    assert!(!lower(KERNELS, "family", "network"));
+    assert!(!lower(KERNELS, "machine", "graph"));
+    let line = "use crate::{error::{Error, Result}, rng::Rng}; // crate::net";
+    assert_eq!(imports("crate::", line), ["error", "rng"]);
+    let line = "let x = crate::kernels::graph::fused(&[a]);";
+    assert_eq!(imports("crate::", line), ["kernels"]);
+    assert_eq!(imports("crate::kernels::", line), ["graph"]);
 }

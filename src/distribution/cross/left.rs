@@ -3,7 +3,7 @@
 use super::*;
 use crate::distribution::beta::entropy;
 use crate::distribution::{continuous_bernoulli as bernoulli, gamma};
-use crate::kernels::special::EULER;
+use crate::kernels::number::EULER;
 
 impl Left for Beta {
     fn pair(&self) -> Result<Parameters<2>> {

@@ -7,7 +7,8 @@ mod right;
 
 use super::parameters::Parameters;
 use super::*;
-use crate::kernels::pointwise::{Formula, Real, formula};
+use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::number::Real;
 
 /// What `E_p[ln q]` is made of. Entries that no pair asks for are NaN.
 pub(super) struct Facts<R> {

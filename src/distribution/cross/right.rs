@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::distribution::continuous_bernoulli as bernoulli;
-use crate::kernels::special::HALF_LN_TAU;
+use crate::kernels::number::HALF_LN_TAU;
 
 impl Right for Beta {
     fn pair(&self) -> Result<Parameters<2>> {

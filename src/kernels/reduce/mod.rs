@@ -3,16 +3,19 @@
 //! Sums run over 16 lanes in a fixed order and tasks are cut by the shape alone, so results depend neither on the
 //! instruction set's width nor on the number of threads.
 
+pub(crate) mod norm;
+pub(crate) mod range;
 #[cfg(test)]
 mod tests;
 
-use super::buffer::{CHUNK, SERIAL, View};
-use super::math;
-use super::node::{self, Fresh, Op, Reached};
-use super::pointwise::tiles;
-use super::simd::{Loop, dispatch};
-use super::{composed, second_derivatives};
 use crate::error::Result;
+use crate::kernels::elementwise::composed;
+use crate::kernels::graph::node::{self, Fresh, Op, Reached};
+use crate::kernels::graph::second_derivatives;
+use crate::kernels::machine::buffer::{CHUNK, SERIAL, View};
+use crate::kernels::machine::simd::{Loop, dispatch};
+use crate::kernels::machine::tiles;
+use crate::kernels::number::single;
 use candle_core::{CpuStorage, D, DType, Tensor, WithDType};
 use rayon::prelude::*;
 
@@ -36,7 +39,7 @@ impl Real for f32 {
     const INFINITY: f32 = f32::INFINITY;
     #[inline(always)]
     fn exp<const FMA: bool>(self) -> f32 {
-        math::exp::<FMA>(self)
+        single::exp::<FMA>(self)
     }
     #[inline(always)]
     fn ln(self) -> f32 {

@@ -1,0 +1,9 @@
+//! Matrices and sets of points.
+//!
+//! - `triangular`: solves with lower-triangular matrices and Cholesky factors. `polar`: the polar decomposition.
+//! - `design`: products with a design matrix of features in rows. `neighbours`: exact nearest neighbours.
+
+pub(crate) mod design;
+pub(crate) mod neighbours;
+pub(crate) mod polar;
+pub(crate) mod triangular;
