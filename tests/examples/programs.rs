@@ -94,6 +94,24 @@ fn images(folder: &Path, first: u8) {
     }
 }
 
+/// Those to copy: short, without flags, and the number that they end in is checked by themselves.
+#[test]
+fn short_examples_reach_their_numbers() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let entries = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path());
+    let short: Vec<PathBuf> = entries
+        .filter(|path| path.extension().is_some_and(|e| e == "rs"))
+        .collect();
+    assert!(short.len() >= 4, "{short:?}");
+    for path in short {
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.lines().count() <= 60, "{}", path.display());
+        assert!(text.contains("assert!("), "{}", path.display());
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        done(name, &scratch(name), "");
+    }
+}
+
 #[test]
 fn a_checkpoint_of_images_knows_them() {
     let folder = scratch("images");
