@@ -26,7 +26,7 @@ fn main() -> candle_prob::Result<()> {
     let base = MultivariateNormalDiag::standard(2, DType::F32, &Device::Cpu)?;
     let model = base.transformed_by(flow)?;
 
-    let mut adam = Adam::new(&vars, AdamConfig::default())?;
+    let mut adam = Adam::new(&vars, &AdamConfig::default())?;
     for _step in 0..2000 {
         let x = moons(256, &mut rng)?;
         adam.backward_step(&model.log_prob(&x)?.mean_all()?.neg()?)?;

@@ -35,7 +35,7 @@ fn main() -> Result<()> {
     let (mut rng, vars) = (Rng::new(0), VarMap::new());
     let vb = init::seeded(&vars, 0, DType::F32, &Device::Cpu);
     let network = net::mlp(&[1, 64, 64, 1], Activation::Tanh, vb)?;
-    let mut adam = Adam::new(&vars, AdamConfig::default())?;
+    let mut adam = Adam::new(&vars, &AdamConfig::default())?;
     let normals = |rng: &mut Rng| rng.normal((500, 1), DType::F32, &Device::Cpu);
     for _step in 0..2000 {
         // y is normal with mean sin(x) and standard deviation |x|.

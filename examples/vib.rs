@@ -28,7 +28,7 @@ fn main() -> Result<()> {
         beta: 1e-2,
         ..Config::default()
     };
-    let mut adam = Adam::new(&vars, AdamConfig::default())?;
+    let mut adam = Adam::new(&vars, &AdamConfig::default())?;
     for _epoch in 0..30 {
         for batch in rng.permutation(1500).chunks(50) {
             let batch: Vec<u32> = batch.iter().map(|&i| i as u32).collect();
