@@ -1,6 +1,6 @@
 //! The Bernoulli distribution.
 
-use super::counts::{Odds, bernoulli_kl, deviance};
+use super::counts::{Odds, bernoulli_kl};
 use super::parameters::Domain;
 use super::*;
 use crate::kernels::elementwise::{Formula, formula};
@@ -287,32 +287,5 @@ impl Formula<2> for Divergence {
             let other = if from > 0. { not_p - not_q } else { q - p };
             [own, other]
         })
-    }
-}
-
-#[derive(Clone, Copy)]
-struct ToPoisson;
-
-impl Formula<2> for ToPoisson {
-    const NAME: &'static str = "bernoulli-poisson-kl";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [logit, rate]: [R; 2]) -> R {
-        let [p, q] = Odds::Logits.probs(logit);
-        let events = match p.value() == 0. {
-            true => rate,
-            false => deviance(p, rate.value(), rate.ln()),
-        };
-        events + deviance(q, 1., R::constant(0.))
-    }
-}
-
-impl Kl<Poisson> for Bernoulli {
-    /// `p ln(p / rate) + rate - p` and `(1 - p) ln(1 - p) + p`: neither is negative.
-    fn kl(&self, other: &Poisson) -> Result<Tensor> {
-        let [rate] = other.parameters().given();
-        let pair = [("self", &self.logits), ("other", rate)];
-        shape::broadcast_parameters("Bernoulli::kl", pair)?;
-        formula(ToPoisson, [&self.logits, rate])
     }
 }

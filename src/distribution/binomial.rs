@@ -2,7 +2,6 @@
 
 use super::counts::{self, Odds, bernoulli_kl, no_count, no_tail, over_bell, smallest};
 use super::parameters::{Domain, Parameters};
-use super::poisson::ToTrials;
 use super::*;
 use crate::kernels::elementwise::{Formula, formula};
 use crate::kernels::family::count;
@@ -43,8 +42,8 @@ use crate::kernels::number::Real;
 /// Schmeiser (1988), from 2^23 trials on by Hoermann (1993).
 #[derive(Debug, Clone)]
 pub struct Binomial {
-    parameters: Parameters<2>,
-    odds: Odds,
+    pub(super) parameters: Parameters<2>,
+    pub(super) odds: Odds,
 }
 
 impl Binomial {
@@ -303,16 +302,6 @@ impl Kl for Binomial {
             .check_other("Binomial::kl", &other.parameters)?;
         let ([n, p], [m, q]) = (self.parameters.given(), other.parameters.given());
         formula(Divergence(self.odds, other.odds), [n, p, m, q])
-    }
-}
-
-impl Kl<Binomial> for Poisson {
-    /// Infinite, but where the rate is 0: there it is minus the log-mass of 0.
-    fn kl(&self, other: &Binomial) -> Result<Tensor> {
-        self.parameters()
-            .check_other("Poisson::kl", &other.parameters)?;
-        let ([rate], [count, odds]) = (self.parameters().given(), other.parameters.given());
-        formula(ToTrials(other.odds), [rate, count, odds])
     }
 }
 

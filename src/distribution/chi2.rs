@@ -126,18 +126,6 @@ impl Kl for Chi2 {
     }
 }
 
-impl Kl<Gamma> for Chi2 {
-    fn kl(&self, other: &Gamma) -> Result<Tensor> {
-        self.gamma.kl(other).map_err(|e| e.of("Chi2::kl"))
-    }
-}
-
-impl Kl<Chi2> for Gamma {
-    fn kl(&self, other: &Chi2) -> Result<Tensor> {
-        Kl::<Gamma>::kl(self, &other.gamma)
-    }
-}
-
 impl MixtureComponent for Chi2 {
     fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
         Chi2::new_unchecked(&select_component(self.df(), index, after)?)

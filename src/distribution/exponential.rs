@@ -3,9 +3,7 @@
 use super::parameters::{Domain, Parameters};
 use super::*;
 use crate::kernels::elementwise::{Formula, formula};
-use crate::kernels::number::HALF_LN_TAU;
 use crate::kernels::number::Real;
-use std::f64::consts::LN_2;
 
 /// Exponential distribution with rate `rate`.
 ///
@@ -203,89 +201,6 @@ impl Kl for Exponential {
             .check_other("Exponential::kl", &other.parameters)?;
         let ([rate], [to]) = (self.parameters.given(), other.parameters.given());
         formula(Divergence, [rate, to])
-    }
-}
-
-#[derive(Clone, Copy)]
-struct ToNormal;
-
-impl Formula<3> for ToNormal {
-    const NAME: &'static str = "exponential-normal-kl";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [rate, loc, scale]: [R; 3]) -> R {
-        let (mean, variance) = (rate.recip(), rate.square().recip());
-        let squares = variance + (mean - loc).square();
-        squares / scale.square() * 0.5 + (scale * rate).ln() + (HALF_LN_TAU - 1.)
-    }
-}
-
-impl Kl<Normal> for Exponential {
-    fn kl(&self, other: &Normal) -> Result<Tensor> {
-        let (p, q) = (&self.parameters, other.parameters()?);
-        p.check_other("Exponential::kl", &q)?;
-        let ([rate], [loc, scale]) = (p.given(), q.given());
-        formula(ToNormal, [rate, loc, scale])
-    }
-}
-
-#[derive(Clone, Copy)]
-struct ToGumbel;
-
-impl Formula<3> for ToGumbel {
-    const NAME: &'static str = "exponential-gumbel-kl";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [rate, loc, scale]: [R; 3]) -> R {
-        // E[e^(-(x - loc) / scale)] = e^(loc / scale) rate / (rate + 1 / scale)
-        let shift = loc / scale;
-        let tilt = shift.exp() / ((rate * scale).recip() + 1.);
-        (scale * rate).ln() + (rate * scale).recip() - shift + tilt - 1.
-    }
-}
-
-impl Kl<Gumbel> for Exponential {
-    fn kl(&self, other: &Gumbel) -> Result<Tensor> {
-        let (p, q) = (&self.parameters, &other.parameters);
-        p.check_other("Exponential::kl", q)?;
-        let ([rate], [loc, scale]) = (p.given(), q.given());
-        formula(ToGumbel, [rate, loc, scale])
-    }
-}
-
-#[derive(Clone, Copy)]
-struct ToLaplace;
-
-impl Formula<3> for ToLaplace {
-    const NAME: &'static str = "exponential-laplace-kl";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [rate, loc, scale]: [R; 3]) -> R {
-        // E|x - loc|: for a positive loc with the mirrored part below it.
-        let gap = rate.recip() - loc;
-        let distance = if loc.value() <= 0. {
-            gap
-        } else {
-            gap + (loc + (-(rate * loc)).exp_m1() / rate) * 2.
-        };
-        distance / scale + (scale * rate).ln() + (LN_2 - 1.)
-    }
-}
-
-impl Kl<Laplace> for Exponential {
-    fn kl(&self, other: &Laplace) -> Result<Tensor> {
-        let (p, q) = (&self.parameters, &other.parameters);
-        p.check_other("Exponential::kl", q)?;
-        let ([rate], [loc, scale]) = (p.given(), q.given());
-        formula(ToLaplace, [rate, loc, scale])
-    }
-}
-
-impl Kl<Uniform> for Exponential {
-    /// Infinite: the support is not covered.
-    fn kl(&self, other: &Uniform) -> Result<Tensor> {
-        self.parameters
-            .uncovered("Exponential::kl", &other.parameters)
     }
 }
 

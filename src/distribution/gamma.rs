@@ -83,10 +83,6 @@ impl Gamma {
         &self.rate
     }
 
-    pub(super) fn parameters(&self) -> &Parameters<2> {
-        &self.parameters
-    }
-
     /// Logarithms of draws, shape `shape ++ batch`: finite where the draws themselves underflow.
     ///
     /// Gradients: pathwise, as for [`sample`](Distribution::sample).

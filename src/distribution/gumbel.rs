@@ -3,10 +3,10 @@
 use super::parameters::{Domain, Parameters};
 use super::*;
 use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::number::EULER;
 use crate::kernels::number::Real;
 use crate::kernels::number::saddle;
-use crate::kernels::number::{EULER, HALF_LN_TAU};
-use std::f64::consts::{LN_2, PI};
+use std::f64::consts::PI;
 
 /// Gumbel distribution (of the largest of many) with mode `loc` and scale `scale`.
 ///
@@ -230,67 +230,6 @@ impl Kl for Gumbel {
             .check_other("Gumbel::kl", &other.parameters)?;
         let ([loc, scale], [other, to]) = (self.parameters.given(), other.parameters.given());
         formula(Divergence, [loc, scale, other, to])
-    }
-}
-
-#[derive(Clone, Copy)]
-struct ToNormal;
-
-impl Formula<4> for ToNormal {
-    const NAME: &'static str = "gumbel-normal-kl";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [loc, scale, other, to]: [R; 4]) -> R {
-        let gap = loc - other + scale * EULER;
-        let squares = scale.square() * (PI * PI / 6.) + gap.square();
-        squares / to.square() * 0.5 - (scale / to).ln() + (HALF_LN_TAU - 1. - EULER)
-    }
-}
-
-impl Kl<Normal> for Gumbel {
-    fn kl(&self, other: &Normal) -> Result<Tensor> {
-        let (p, q) = (&self.parameters, other.parameters()?);
-        p.check_other("Gumbel::kl", &q)?;
-        let ([loc, scale], [other, to]) = (p.given(), q.given());
-        formula(ToNormal, [loc, scale, other, to])
-    }
-}
-
-#[derive(Clone, Copy)]
-struct ToLaplace;
-
-impl Formula<4> for ToLaplace {
-    const NAME: &'static str = "gumbel-laplace-kl";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [loc, scale, other, to]: [R; 4]) -> R {
-        // E|t - a| of a standard Gumbel variable is gamma - a plus twice the integral of its cdf up to a.
-        let a = (other - loc) / scale;
-        let distance = -a + EULER + (-a).exp().exponential_integral() * 2.;
-        distance * scale / to - (scale / to).ln() + (LN_2 - 1. - EULER)
-    }
-}
-
-impl Kl<Laplace> for Gumbel {
-    fn kl(&self, other: &Laplace) -> Result<Tensor> {
-        let (p, q) = (&self.parameters, &other.parameters);
-        p.check_other("Gumbel::kl", q)?;
-        let ([loc, scale], [other, to]) = (p.given(), q.given());
-        formula(ToLaplace, [loc, scale, other, to])
-    }
-}
-
-impl Kl<Exponential> for Gumbel {
-    /// Infinite: the support is not covered.
-    fn kl(&self, other: &Exponential) -> Result<Tensor> {
-        self.parameters.uncovered("Gumbel::kl", &other.parameters)
-    }
-}
-
-impl Kl<Uniform> for Gumbel {
-    /// Infinite: the support is not covered.
-    fn kl(&self, other: &Uniform) -> Result<Tensor> {
-        self.parameters.uncovered("Gumbel::kl", &other.parameters)
     }
 }
 

@@ -151,50 +151,15 @@ impl Independent<Normal> {
     /// The same law as one of vectors.
     ///
     /// Errors: an event that is no vector.
-    fn vectors(&self, op: &'static str, arg: &'static str) -> Result<MultivariateNormalDiag> {
+    pub(super) fn vectors(
+        &self,
+        op: &'static str,
+        arg: &'static str,
+    ) -> Result<MultivariateNormalDiag> {
         if self.dims != 1 {
             let event = &self.event_shape;
             return Err(Error::shape(op, arg, "an event of one dim", event));
         }
         MultivariateNormalDiag::of(op, self.base.clone())
-    }
-}
-
-impl Kl<MultivariateNormal> for Independent<Normal> {
-    fn kl(&self, other: &MultivariateNormal) -> Result<Tensor> {
-        let op = "Independent::kl";
-        self.vectors(op, "self")?.kl(other).map_err(|e| e.of(op))
-    }
-}
-
-impl Kl<Independent<Normal>> for MultivariateNormal {
-    fn kl(&self, other: &Independent<Normal>) -> Result<Tensor> {
-        self.kl(&other.vectors("MultivariateNormal::kl", "other")?)
-    }
-}
-
-impl Kl<MultivariateNormalDiag> for Independent<Normal> {
-    fn kl(&self, other: &MultivariateNormalDiag) -> Result<Tensor> {
-        let op = "Independent::kl";
-        self.vectors(op, "self")?.kl(other).map_err(|e| e.of(op))
-    }
-}
-
-impl Kl<Independent<Normal>> for MultivariateNormalDiag {
-    fn kl(&self, other: &Independent<Normal>) -> Result<Tensor> {
-        self.kl(&other.vectors("MultivariateNormalDiag::kl", "other")?)
-    }
-}
-
-impl Kl<LowRankMultivariateNormal> for Independent<Normal> {
-    fn kl(&self, other: &LowRankMultivariateNormal) -> Result<Tensor> {
-        let op = "Independent::kl";
-        self.vectors(op, "self")?.kl(other).map_err(|e| e.of(op))
-    }
-}
-
-impl Kl<Independent<Normal>> for LowRankMultivariateNormal {
-    fn kl(&self, other: &Independent<Normal>) -> Result<Tensor> {
-        self.kl(&other.vectors("LowRankMultivariateNormal::kl", "other")?)
     }
 }

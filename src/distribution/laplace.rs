@@ -3,7 +3,6 @@
 use super::parameters::{Domain, Parameters};
 use super::*;
 use crate::kernels::elementwise::{Formula, formula};
-use crate::kernels::number::HALF_LN_TAU;
 use crate::kernels::number::Real;
 use std::f64::consts::LN_2;
 
@@ -216,42 +215,6 @@ impl Kl for Laplace {
             .check_other("Laplace::kl", &other.parameters)?;
         let ([loc, scale], [other, to]) = (self.parameters.given(), other.parameters.given());
         formula(Divergence, [loc, scale, other, to])
-    }
-}
-
-#[derive(Clone, Copy)]
-struct ToNormal;
-
-impl Formula<4> for ToNormal {
-    const NAME: &'static str = "laplace-normal-kl";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [loc, scale, other, to]: [R; 4]) -> R {
-        let squares = scale.square() * 2. + (loc - other).square();
-        squares / to.square() * 0.5 - (scale / to).ln() + (HALF_LN_TAU - 1. - LN_2)
-    }
-}
-
-impl Kl<Normal> for Laplace {
-    fn kl(&self, other: &Normal) -> Result<Tensor> {
-        let (p, q) = (&self.parameters, other.parameters()?);
-        p.check_other("Laplace::kl", &q)?;
-        let ([loc, scale], [other, to]) = (p.given(), q.given());
-        formula(ToNormal, [loc, scale, other, to])
-    }
-}
-
-impl Kl<Exponential> for Laplace {
-    /// Infinite: the support is not covered.
-    fn kl(&self, other: &Exponential) -> Result<Tensor> {
-        self.parameters.uncovered("Laplace::kl", &other.parameters)
-    }
-}
-
-impl Kl<Uniform> for Laplace {
-    /// Infinite: the support is not covered.
-    fn kl(&self, other: &Uniform) -> Result<Tensor> {
-        self.parameters.uncovered("Laplace::kl", &other.parameters)
     }
 }
 

@@ -287,27 +287,3 @@ impl Kl for LowRankMultivariateNormal {
         covariance::kl("LowRankMultivariateNormal::kl", self, other)
     }
 }
-
-impl Kl<MultivariateNormal> for LowRankMultivariateNormal {
-    fn kl(&self, other: &MultivariateNormal) -> Result<Tensor> {
-        covariance::kl("LowRankMultivariateNormal::kl", self, other)
-    }
-}
-
-impl Kl<LowRankMultivariateNormal> for MultivariateNormal {
-    fn kl(&self, other: &LowRankMultivariateNormal) -> Result<Tensor> {
-        covariance::kl("MultivariateNormal::kl", self, other)
-    }
-}
-
-impl Kl<MultivariateNormalDiag> for LowRankMultivariateNormal {
-    fn kl(&self, other: &MultivariateNormalDiag) -> Result<Tensor> {
-        covariance::kl("LowRankMultivariateNormal::kl", self, other)
-    }
-}
-
-impl Kl<LowRankMultivariateNormal> for MultivariateNormalDiag {
-    fn kl(&self, other: &LowRankMultivariateNormal) -> Result<Tensor> {
-        covariance::kl("MultivariateNormalDiag::kl", self, other)
-    }
-}

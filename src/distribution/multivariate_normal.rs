@@ -229,18 +229,6 @@ impl Kl for MultivariateNormal {
     }
 }
 
-impl Kl<MultivariateNormalDiag> for MultivariateNormal {
-    fn kl(&self, other: &MultivariateNormalDiag) -> Result<Tensor> {
-        covariance::kl("MultivariateNormal::kl", self, other)
-    }
-}
-
-impl Kl<MultivariateNormal> for MultivariateNormalDiag {
-    fn kl(&self, other: &MultivariateNormal) -> Result<Tensor> {
-        covariance::kl("MultivariateNormalDiag::kl", self, other)
-    }
-}
-
 impl MixtureComponent for MultivariateNormal {
     fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
         let loc = select_component(&self.loc()?, index, after + 1)?;

@@ -4,9 +4,8 @@ use super::parameters::{Domain, Parameters};
 use super::*;
 use crate::kernels::elementwise::{Formula, formula};
 use crate::kernels::family::gaussian::{self, Spread};
-use crate::kernels::number::HALF_LN_TAU;
 use crate::kernels::number::Real;
-use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_PI, LN_2, PI};
+use std::f64::consts::PI;
 
 /// Normal distribution with mean `loc` and standard deviation `scale`.
 ///
@@ -341,70 +340,5 @@ impl Entropy for Normal {
 impl Kl for Normal {
     fn kl(&self, other: &Normal) -> Result<Tensor> {
         self.divergence("Normal::kl", other, false)
-    }
-}
-
-#[derive(Clone, Copy)]
-struct ToGumbel;
-
-impl Formula<4> for ToGumbel {
-    const NAME: &'static str = "normal-gumbel-kl";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [loc, scale, other, to]: [R; 4]) -> R {
-        // E[e^(-(x - loc_q) / scale_q)] = e^(-gap + ratio^2 / 2)
-        let (gap, ratio) = ((loc - other) / to, scale / to);
-        let tilt = (ratio.square() * 0.5 - gap).exp();
-        gap + tilt - ratio.ln() - (HALF_LN_TAU + 0.5)
-    }
-}
-
-impl Kl<Gumbel> for Normal {
-    fn kl(&self, other: &Gumbel) -> Result<Tensor> {
-        let (p, q) = (self.parameters()?, &other.parameters);
-        p.check_other("Normal::kl", q)?;
-        let ([loc, scale], [other, to]) = (p.given(), q.given());
-        formula(ToGumbel, [loc, scale, other, to])
-    }
-}
-
-#[derive(Clone, Copy)]
-struct ToLaplace;
-
-impl Formula<4> for ToLaplace {
-    const NAME: &'static str = "normal-laplace-kl";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [loc, scale, other, to]: [R; 4]) -> R {
-        // E|x - loc_q|, in units of the normal's scale.
-        let gap = (loc - other) / scale;
-        let near = (gap.square() * -0.5).exp() * FRAC_2_PI.sqrt();
-        let distance = near + gap * (gap * FRAC_1_SQRT_2).erf();
-        distance * scale / to - (scale / to).ln() + (LN_2 - HALF_LN_TAU - 0.5)
-    }
-}
-
-impl Kl<Laplace> for Normal {
-    fn kl(&self, other: &Laplace) -> Result<Tensor> {
-        let (p, q) = (self.parameters()?, &other.parameters);
-        p.check_other("Normal::kl", q)?;
-        let ([loc, scale], [other, to]) = (p.given(), q.given());
-        formula(ToLaplace, [loc, scale, other, to])
-    }
-}
-
-impl Kl<Exponential> for Normal {
-    /// Infinite: the support is not covered.
-    fn kl(&self, other: &Exponential) -> Result<Tensor> {
-        self.parameters()?
-            .uncovered("Normal::kl", &other.parameters)
-    }
-}
-
-impl Kl<Uniform> for Normal {
-    /// Infinite: the support is not covered.
-    fn kl(&self, other: &Uniform) -> Result<Tensor> {
-        self.parameters()?
-            .uncovered("Normal::kl", &other.parameters)
     }
 }

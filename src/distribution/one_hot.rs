@@ -28,7 +28,7 @@ use candle_core::{D, DType};
 /// ```
 #[derive(Debug, Clone)]
 pub struct OneHotCategorical {
-    classes: Categorical,
+    pub(super) classes: Categorical,
     event: [usize; 1],
 }
 
@@ -137,20 +137,6 @@ impl Kl for OneHotCategorical {
     /// Infinite where `self` has a class that `other` masks.
     fn kl(&self, other: &OneHotCategorical) -> Result<Tensor> {
         self.classes.kl(&other.classes)
-    }
-}
-
-impl Kl<Categorical> for OneHotCategorical {
-    /// Between the distributions of the class.
-    fn kl(&self, other: &Categorical) -> Result<Tensor> {
-        self.classes.kl(other)
-    }
-}
-
-impl Kl<OneHotCategorical> for Categorical {
-    /// Between the distributions of the class.
-    fn kl(&self, other: &OneHotCategorical) -> Result<Tensor> {
-        self.kl(&other.classes)
     }
 }
 

@@ -197,25 +197,4 @@ impl<const N: usize> Parameters<N> {
         let like = &self.given[0];
         rng.normal([sample, &self.batch].concat(), like.dtype(), like.device())
     }
-
-    /// One number for the whole batch, broadcast with another's: a divergence that does not depend on the parameters.
-    pub(super) fn constant<const M: usize>(
-        &self,
-        number: f64,
-        other: &Parameters<M>,
-    ) -> Result<Tensor> {
-        let shape = shape::broadcast(&self.batch, &other.batch).unwrap_or_default();
-        let like = &self.given[0];
-        Ok(Tensor::full(number, shape, like.device())?.to_dtype(like.dtype())?)
-    }
-
-    /// KL(self || other) of families where the other's support never covers this one's: infinite.
-    pub(super) fn uncovered<const M: usize>(
-        &self,
-        op: &'static str,
-        other: &Parameters<M>,
-    ) -> Result<Tensor> {
-        self.check_other(op, other)?;
-        self.constant(f64::INFINITY, other)
-    }
 }

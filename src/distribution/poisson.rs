@@ -1,6 +1,6 @@
 //! The Poisson distribution.
 
-use super::counts::{self, Odds, no_count, no_tail, over_bell, smallest};
+use super::counts::{no_count, no_tail, over_bell, smallest};
 use super::parameters::{Domain, Parameters};
 use super::*;
 use crate::kernels::elementwise::{Formula, formula};
@@ -35,7 +35,7 @@ use crate::kernels::number::Real;
 /// Source: Loader (2000), Fast and Accurate Computation of Binomial Probabilities; draws by Ahrens and Dieter (1982).
 #[derive(Debug, Clone)]
 pub struct Poisson {
-    parameters: Parameters<1>,
+    pub(super) parameters: Parameters<1>,
 }
 
 impl Poisson {
@@ -57,10 +57,6 @@ impl Poisson {
     /// The rate, shape `batch`.
     pub fn rate(&self) -> Result<Tensor> {
         self.parameters.full(0)
-    }
-
-    pub(super) fn parameters(&self) -> &Parameters<1> {
-        &self.parameters
     }
 
     fn at<F: Formula<2>>(&self, op: &'static str, f: F, value: &Tensor) -> Result<Tensor> {
@@ -227,33 +223,6 @@ impl Kl for Poisson {
             .check_other("Poisson::kl", &other.parameters)?;
         let ([rate], [to]) = (self.parameters.given(), other.parameters.given());
         formula(Divergence, [rate, to])
-    }
-}
-
-/// Of `count` trials: infinite but for a rate of 0.
-#[derive(Clone, Copy)]
-pub(super) struct ToTrials(pub(super) Odds);
-
-impl Formula<3> for ToTrials {
-    const NAME: &'static str = "poisson-binomial-kl";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [rate, count, odds]: [R; 3]) -> R {
-        let [_, q] = self.0.logs(odds);
-        if rate.value() > 0. {
-            return R::constant(f64::INFINITY);
-        }
-        -counts::times(count, q) + rate
-    }
-}
-
-impl Kl<Bernoulli> for Poisson {
-    /// Infinite, but where the rate is 0: there it is minus the log-mass of 0.
-    fn kl(&self, other: &Bernoulli) -> Result<Tensor> {
-        let ([rate], logits) = (self.parameters.given(), other.logits());
-        shape::broadcast_parameters("Poisson::kl", [("self", rate), ("other", logits)])?;
-        let one = Tensor::ones((), rate.dtype(), rate.device())?;
-        formula(ToTrials(Odds::Logits), [rate, &one, logits])
     }
 }
 

@@ -3,10 +3,8 @@
 use super::parameters::{Domain, Parameters, above};
 use super::*;
 use crate::kernels::elementwise::{Formula, formula};
-use crate::kernels::number::HALF_LN_TAU;
 use crate::kernels::number::Real;
 use candle_core::DType;
-use std::f64::consts::LN_2;
 
 /// Uniform distribution on the interval from `low` to `high`; `low` belongs to it, `high` does not.
 ///
@@ -298,106 +296,6 @@ impl Kl for Uniform {
             .check_other("Uniform::kl", &other.parameters)?;
         let ([low, high], [from, to]) = (self.parameters.given(), other.parameters.given());
         formula(Divergence, [low, high, from, to])
-    }
-}
-
-#[derive(Clone, Copy)]
-struct ToExponential;
-
-impl Formula<3> for ToExponential {
-    const NAME: &'static str = "uniform-exponential-kl";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [low, high, rate]: [R; 3]) -> R {
-        if low.value() < 0. {
-            return R::constant(f64::INFINITY);
-        }
-        rate * (low + high) * 0.5 - (rate * (high - low)).ln()
-    }
-}
-
-impl Kl<Exponential> for Uniform {
-    /// Infinite where `low` is negative.
-    fn kl(&self, other: &Exponential) -> Result<Tensor> {
-        let (p, q) = (&self.parameters, &other.parameters);
-        p.check_other("Uniform::kl", q)?;
-        let ([low, high], [rate]) = (p.given(), q.given());
-        formula(ToExponential, [low, high, rate])
-    }
-}
-
-#[derive(Clone, Copy)]
-struct ToGumbel;
-
-impl Formula<4> for ToGumbel {
-    const NAME: &'static str = "uniform-gumbel-kl";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [low, high, loc, scale]: [R; 4]) -> R {
-        // E[e^(-(x - loc) / scale)] = e^(-(low - loc) / scale) (1 - e^-w) / w, w the width in units of the scale.
-        let width = (high - low) / scale;
-        let tilt = (-(low - loc) / scale).exp() * -(-width).exp_m1() / width;
-        ((low + high) * 0.5 - loc) / scale + tilt - width.ln()
-    }
-}
-
-impl Kl<Gumbel> for Uniform {
-    fn kl(&self, other: &Gumbel) -> Result<Tensor> {
-        let (p, q) = (&self.parameters, &other.parameters);
-        p.check_other("Uniform::kl", q)?;
-        let ([low, high], [loc, scale]) = (p.given(), q.given());
-        formula(ToGumbel, [low, high, loc, scale])
-    }
-}
-
-#[derive(Clone, Copy)]
-struct ToNormal;
-
-impl Formula<4> for ToNormal {
-    const NAME: &'static str = "uniform-normal-kl";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [low, high, loc, scale]: [R; 4]) -> R {
-        let width = (high - low) / scale;
-        let gap = ((low + high) * 0.5 - loc) / scale;
-        (width.square() / 12. + gap.square()) * 0.5 - width.ln() + HALF_LN_TAU
-    }
-}
-
-impl Kl<Normal> for Uniform {
-    fn kl(&self, other: &Normal) -> Result<Tensor> {
-        let (p, q) = (&self.parameters, other.parameters()?);
-        p.check_other("Uniform::kl", &q)?;
-        let ([low, high], [loc, scale]) = (p.given(), q.given());
-        formula(ToNormal, [low, high, loc, scale])
-    }
-}
-
-#[derive(Clone, Copy)]
-struct ToLaplace;
-
-impl Formula<4> for ToLaplace {
-    const NAME: &'static str = "uniform-laplace-kl";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [low, high, loc, scale]: [R; 4]) -> R {
-        let (below, above) = ((loc - low) / scale, (high - loc) / scale);
-        let width = (high - low) / scale;
-        let distance = if below.value() <= 0. || above.value() <= 0. {
-            ((above - below) * 0.5).abs()
-        } else {
-            (below.square() + above.square()) / width * 0.5
-        };
-        distance - width.ln() + LN_2
-    }
-}
-
-impl Kl<Laplace> for Uniform {
-    fn kl(&self, other: &Laplace) -> Result<Tensor> {
-        let (p, q) = (&self.parameters, &other.parameters);
-        p.check_other("Uniform::kl", q)?;
-        let ([low, high], [loc, scale]) = (p.given(), q.given());
-        formula(ToLaplace, [low, high, loc, scale])
     }
 }
 

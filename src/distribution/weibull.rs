@@ -35,7 +35,7 @@ const EULER: f64 = 0.577_215_664_901_532_9;
 /// Numerics: both tails of the cdf keep full relative precision as logarithms.
 #[derive(Debug, Clone)]
 pub struct Weibull {
-    parameters: Parameters<2>,
+    pub(super) parameters: Parameters<2>,
 }
 
 impl Weibull {
@@ -170,7 +170,7 @@ impl Formula<3> for Quantile {
 }
 
 #[derive(Clone, Copy)]
-struct Mean;
+pub(super) struct Mean;
 
 impl Formula<2> for Mean {
     const NAME: &'static str = "weibull-mean";
@@ -213,7 +213,7 @@ impl Formula<2> for ModeOf {
 }
 
 #[derive(Clone, Copy)]
-struct EntropyOf;
+pub(super) struct EntropyOf;
 
 impl Formula<2> for EntropyOf {
     const NAME: &'static str = "weibull-entropy";
@@ -311,32 +311,6 @@ impl Kl for Weibull {
             .check_other("Weibull::kl", &other.parameters)?;
         let ([s, k], [to_s, to_k]) = (self.parameters.given(), other.parameters.given());
         formula(Divergence, [s, k, to_s, to_k])
-    }
-}
-
-/// `-entropy - E ln q` by the moments E x and E ln x.
-#[derive(Clone, Copy)]
-struct ToGamma;
-
-impl Formula<4> for ToGamma {
-    const NAME: &'static str = "weibull-gamma-kl";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [s, k, a, b]: [R; 4]) -> R {
-        let mean_log = s.ln() - k.recip() * EULER;
-        let mean = Mean.at([s, k]);
-        let cross = a * b.ln() - a.lgamma() + (a - 1.) * mean_log - b * mean;
-        -EntropyOf.at([s, k]) - cross
-    }
-}
-
-impl Kl<Gamma> for Weibull {
-    /// With `m = E ln x = ln s - c / k` and Euler's constant c: `-H(p) - a ln b + ln Gamma(a) - (a - 1) m + b E x`.
-    fn kl(&self, other: &Gamma) -> Result<Tensor> {
-        let to = other.parameters();
-        self.parameters.check_other("Weibull::kl", to)?;
-        let ([s, k], [a, b]) = (self.parameters.given(), to.given());
-        formula(ToGamma, [s, k, a, b])
     }
 }
 

@@ -1,14 +1,44 @@
-//! The families on the right: parameters, supports and expected log-densities.
+//! `KL(p || q) = -H(p) - E_p[ln q]` from moments: the expectation of q's log-density takes the mean, the variance and logarithmic
+//! means of p. Infinite where q does not cover the support of p.
 
+use super::facts::{LINE, POSITIVE, UNIT};
 use super::*;
 use crate::distribution::continuous_bernoulli as bernoulli;
 use crate::kernels::number::HALF_LN_TAU;
 
-impl Right for Beta {
-    fn pair(&self) -> Result<Parameters<2>> {
-        Ok(self.parameters.clone())
-    }
+/// A family on the right.
+pub(super) trait Right<const M: usize>: Scalar<M> {
+    /// The ends of the support.
+    fn support<R: Real>(parameters: [R; M]) -> (f64, f64);
 
+    /// `E_p[ln q]`.
+    fn mean_log_density<R: Real>(parameters: [R; M], p: Facts<R>) -> R;
+}
+
+/// By the left family's facts.
+#[derive(Clone, Copy)]
+pub(super) struct Moments;
+
+impl<P: Left<N>, Q: Right<M>, const N: usize, const M: usize> Way<P, Q, N, M> for Moments {
+    #[inline(always)]
+    fn kl<R: Real>(self, p: [R; N], q: [R; M]) -> R {
+        if any_nan(p, q) {
+            return R::constant(f64::NAN);
+        }
+        let (p, covered) = (P::facts(p), Q::support(q));
+        if p.support.0 < covered.0 || p.support.1 > covered.1 {
+            return R::constant(f64::INFINITY);
+        }
+        let negative_entropy = p.negative_entropy;
+        let expected = Q::mean_log_density(q, p);
+        if expected.value() == f64::NEG_INFINITY {
+            return R::constant(f64::INFINITY);
+        }
+        negative_entropy - expected
+    }
+}
+
+impl Right<2> for Beta {
     fn support<R: Real>(_: [R; 2]) -> (f64, f64) {
         UNIT
     }
@@ -22,39 +52,27 @@ impl Right for Beta {
     }
 }
 
-impl Right for ContinuousBernoulli {
-    fn pair(&self) -> Result<Parameters<2>> {
-        twice(&self.parameters)
-    }
-
-    fn support<R: Real>(_: [R; 2]) -> (f64, f64) {
+impl Right<1> for ContinuousBernoulli {
+    fn support<R: Real>(_: [R; 1]) -> (f64, f64) {
         UNIT
     }
 
-    fn mean_log_density<R: Real>([logit, _]: [R; 2], p: Facts<R>) -> R {
+    fn mean_log_density<R: Real>([logit]: [R; 1], p: Facts<R>) -> R {
         logit * p.mean - bernoulli::log_norm(logit)
     }
 }
 
-impl Right for Exponential {
-    fn pair(&self) -> Result<Parameters<2>> {
-        twice(&self.parameters)
-    }
-
-    fn support<R: Real>(_: [R; 2]) -> (f64, f64) {
+impl Right<1> for Exponential {
+    fn support<R: Real>(_: [R; 1]) -> (f64, f64) {
         POSITIVE
     }
 
-    fn mean_log_density<R: Real>([rate, _]: [R; 2], p: Facts<R>) -> R {
+    fn mean_log_density<R: Real>([rate]: [R; 1], p: Facts<R>) -> R {
         rate.ln() - rate * p.mean
     }
 }
 
-impl Right for Gamma {
-    fn pair(&self) -> Result<Parameters<2>> {
-        Ok(self.parameters.clone())
-    }
-
+impl Right<2> for Gamma {
     fn support<R: Real>(_: [R; 2]) -> (f64, f64) {
         POSITIVE
     }
@@ -68,11 +86,7 @@ impl Right for Gamma {
     }
 }
 
-impl Right for Normal {
-    fn pair(&self) -> Result<Parameters<2>> {
-        self.parameters()
-    }
-
+impl Right<2> for Normal {
     fn support<R: Real>(_: [R; 2]) -> (f64, f64) {
         LINE
     }
@@ -86,11 +100,7 @@ impl Right for Normal {
     }
 }
 
-impl Right for Pareto {
-    fn pair(&self) -> Result<Parameters<2>> {
-        Ok(self.parameters.clone())
-    }
-
+impl Right<2> for Pareto {
     fn support<R: Real>([scale, _]: [R; 2]) -> (f64, f64) {
         (scale.value(), f64::INFINITY)
     }
@@ -100,11 +110,7 @@ impl Right for Pareto {
     }
 }
 
-impl Right for Uniform {
-    fn pair(&self) -> Result<Parameters<2>> {
-        Ok(self.parameters.clone())
-    }
-
+impl Right<2> for Uniform {
     fn support<R: Real>([low, high]: [R; 2]) -> (f64, f64) {
         (low.value(), high.value())
     }

@@ -1,20 +1,55 @@
-//! The families on the left: parameters, entropies and means.
+//! What is known of the families on the left: entropies and means.
 
 use super::*;
 use crate::distribution::beta::entropy;
 use crate::distribution::{continuous_bernoulli as bernoulli, gamma};
-use crate::kernels::number::EULER;
 
-impl Left for Beta {
-    fn pair(&self) -> Result<Parameters<2>> {
-        Ok(self.parameters.clone())
+/// What `E_p[ln q]` is made of. Entries that no pair asks for are NaN.
+pub(super) struct Facts<R> {
+    /// `E[ln p(x)]`.
+    pub(super) negative_entropy: R,
+    pub(super) mean: R,
+    pub(super) variance: R,
+    /// `E[ln x]`, for supports of positive numbers, and how far it is below the logarithm of the mean: of the latter large
+    /// multiples are taken.
+    pub(super) log: R,
+    pub(super) log_below: R,
+    /// The mean of 1 - x and the same of its logarithm, for supports in the unit interval.
+    pub(super) rest: R,
+    pub(super) log_rest: R,
+    pub(super) log_rest_below: R,
+    /// The ends of the support.
+    pub(super) support: (f64, f64),
+}
+
+impl<R: Real> Facts<R> {
+    fn on(support: (f64, f64)) -> Self {
+        let unknown = R::constant(f64::NAN);
+        Facts {
+            negative_entropy: unknown,
+            mean: unknown,
+            variance: unknown,
+            log: unknown,
+            log_below: unknown,
+            rest: unknown,
+            log_rest: unknown,
+            log_rest_below: unknown,
+            support,
+        }
     }
+}
 
+/// A family on the left.
+pub(super) trait Left<const N: usize>: Scalar<N> {
+    fn facts<R: Real>(parameters: [R; N]) -> Facts<R>;
+}
+
+impl Left<2> for Beta {
     fn facts<R: Real>([a, b]: [R; 2]) -> Facts<R> {
         let (total, mean, rest) = (a + b, a / (a + b), b / (a + b));
         let gap = total.log_gap();
         Facts {
-            information: -entropy(a, b),
+            negative_entropy: -entropy(a, b),
             mean,
             variance: mean * rest / (total + 1.),
             log: -a.digamma_gap(b),
@@ -27,15 +62,11 @@ impl Left for Beta {
     }
 }
 
-impl Left for ContinuousBernoulli {
-    fn pair(&self) -> Result<Parameters<2>> {
-        twice(&self.parameters)
-    }
-
-    fn facts<R: Real>([logit, _]: [R; 2]) -> Facts<R> {
+impl Left<1> for ContinuousBernoulli {
+    fn facts<R: Real>([logit]: [R; 1]) -> Facts<R> {
         let mean = bernoulli::mean(logit);
         Facts {
-            information: logit * mean - bernoulli::log_norm(logit),
+            negative_entropy: logit * mean - bernoulli::log_norm(logit),
             mean,
             variance: bernoulli::variance(logit),
             ..Facts::on(UNIT)
@@ -43,31 +74,10 @@ impl Left for ContinuousBernoulli {
     }
 }
 
-impl Left for Exponential {
-    fn pair(&self) -> Result<Parameters<2>> {
-        twice(&self.parameters)
-    }
-
-    fn facts<R: Real>([rate, _]: [R; 2]) -> Facts<R> {
-        Facts {
-            information: rate.ln() - 1.,
-            mean: rate.recip(),
-            variance: rate.square().recip(),
-            log: -rate.ln() - EULER,
-            log_below: R::constant(EULER),
-            ..Facts::on(POSITIVE)
-        }
-    }
-}
-
-impl Left for Gamma {
-    fn pair(&self) -> Result<Parameters<2>> {
-        Ok(self.parameters.clone())
-    }
-
+impl Left<2> for Gamma {
     fn facts<R: Real>([a, rate]: [R; 2]) -> Facts<R> {
         Facts {
-            information: -gamma::entropy(a, rate),
+            negative_entropy: -gamma::entropy(a, rate),
             mean: a / rate,
             variance: a / rate / rate,
             log: a.digamma() - rate.ln(),
@@ -77,41 +87,7 @@ impl Left for Gamma {
     }
 }
 
-impl Left for Gumbel {
-    fn pair(&self) -> Result<Parameters<2>> {
-        Ok(self.parameters.clone())
-    }
-
-    fn facts<R: Real>(_: [R; 2]) -> Facts<R> {
-        Facts::on(LINE)
-    }
-}
-
-impl Left for Laplace {
-    fn pair(&self) -> Result<Parameters<2>> {
-        Ok(self.parameters.clone())
-    }
-
-    fn facts<R: Real>(_: [R; 2]) -> Facts<R> {
-        Facts::on(LINE)
-    }
-}
-
-impl Left for Normal {
-    fn pair(&self) -> Result<Parameters<2>> {
-        self.parameters()
-    }
-
-    fn facts<R: Real>(_: [R; 2]) -> Facts<R> {
-        Facts::on(LINE)
-    }
-}
-
-impl Left for Pareto {
-    fn pair(&self) -> Result<Parameters<2>> {
-        Ok(self.parameters.clone())
-    }
-
+impl Left<2> for Pareto {
     /// The mean is infinite for alpha up to 1, the variance up to 2.
     fn facts<R: Real>([scale, alpha]: [R; 2]) -> Facts<R> {
         let infinite = R::constant(f64::INFINITY);
@@ -127,7 +103,7 @@ impl Left for Pareto {
             infinite
         };
         Facts {
-            information: alpha.ln() - scale.ln() - 1. - alpha.recip(),
+            negative_entropy: alpha.ln() - scale.ln() - 1. - alpha.recip(),
             mean,
             variance,
             log: scale.ln() + alpha.recip(),
@@ -137,18 +113,14 @@ impl Left for Pareto {
     }
 }
 
-impl Left for Uniform {
-    fn pair(&self) -> Result<Parameters<2>> {
-        Ok(self.parameters.clone())
-    }
-
+impl Left<2> for Uniform {
     fn facts<R: Real>([low, high]: [R; 2]) -> Facts<R> {
         let width = high - low;
         // 1 - high and 1 - low
         let (left, rest) = (-high + 1., -low + 1.);
         let (mean, middle) = ((low + high) * 0.5, (left + rest) * 0.5);
         Facts {
-            information: -width.ln(),
+            negative_entropy: -width.ln(),
             mean,
             log_below: log_below(width / mean * 0.5),
             rest: middle,
@@ -175,3 +147,13 @@ fn log_below<R: Real>(u: R) -> R {
     });
     sum * square
 }
+
+/// `x ln x`, 0 at 0.
+fn x_ln_x<R: Real>(x: R) -> R {
+    let at = x.value();
+    x.map(if at == 0. { 0. } else { at * at.ln() }, at.ln() + 1.)
+}
+
+pub(super) const LINE: (f64, f64) = (f64::NEG_INFINITY, f64::INFINITY);
+pub(super) const POSITIVE: (f64, f64) = (0., f64::INFINITY);
+pub(super) const UNIT: (f64, f64) = (0., 1.);
