@@ -35,14 +35,15 @@ pub(crate) fn at_most<N: PartialOrd + Display>(
     require(op, arg, holds, || format!("at most {most}"), found)
 }
 
-/// A count from the first to the last of `range`.
+/// A count of `things` from the first to the last of `range`.
 pub(crate) fn count_in(
     op: &'static str,
     arg: &'static str,
     found: usize,
     range: RangeInclusive<usize>,
+    things: &str,
 ) -> Result<()> {
-    let expected = || format!("{} to {}", range.start(), range.end());
+    let expected = || format!("{} to {} {things}", range.start(), range.end());
     require(op, arg, range.contains(&found), expected, found)
 }
 
@@ -165,10 +166,10 @@ mod tests {
                 at_most(op, "k", 3usize, 2),
                 "f: k: expected at most 2, found 3",
             ),
-            (count_in(op, "k", 3, 1..=3), "nothing"),
+            (count_in(op, "k", 3, 1..=3, "bins"), "nothing"),
             (
-                count_in(op, "k", 0, 1..=3),
-                "f: k: expected 1 to 3, found 0",
+                count_in(op, "k", 0, 1..=3, "bins"),
+                "f: k: expected 1 to 3 bins, found 0",
             ),
             (
                 finite(op, "x", f64::INFINITY),

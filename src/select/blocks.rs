@@ -1,7 +1,7 @@
 //! Data that are read again for every step.
 
+use super::checks::check_finite;
 use super::matrix::{Matrix, Moments, Weights, sweep_twice};
-use super::problem::check_finite;
 use crate::error::{Error, Result};
 use crate::kernels::linear::design::{Design, Next, Number, Swept};
 use candle_core::{DType, Tensor, WithDType};

@@ -2,6 +2,7 @@
 
 use super::least_squares::columns;
 use super::problem::{Centred, Data, Problem};
+use crate::check;
 use crate::error::{Error, Result};
 use crate::kernels::linear::design::Number;
 
@@ -40,9 +41,7 @@ impl Problem {
     /// ```
     pub fn correlated(&self, features: &[usize], least: f64) -> Result<Vec<Correlated>> {
         let op = "Problem::correlated";
-        if !(0. ..=1.).contains(&least) {
-            return Err(Error::value(op, "least", "a number from 0 to 1", least));
-        }
+        check::in_interval(op, "least", least, 0. ..=1.)?;
         let mut features = features.to_vec();
         features.sort();
         let is_bad = |pair: &[usize]| pair[0] == pair[1];

@@ -1,11 +1,12 @@
 //! Where features come from: tensors, sparse rows, or blocks that are read again and again.
 
+use super::checks::check_finite;
 use super::matrix::{FEATURES, Matrix, Moments, Weights};
-use super::problem::check_finite;
 use super::{Blocks, Csr};
 use crate::error::{Error, Result};
 use crate::kernels::linear::design::{Design, Number};
 use crate::kernels::machine::buffer::{self, View};
+use crate::shape;
 use candle_core::{DType, Device, Tensor, WithDType};
 use std::sync::Arc;
 
@@ -42,12 +43,7 @@ impl Features<'_> {
     /// Samples and features, neither of them 0, in a dtype that is known.
     pub(super) fn size(&self, op: &'static str) -> Result<[usize; 2]> {
         let size = match self {
-            Features::Dense(x) => {
-                let &[n, d] = x.dims() else {
-                    return Err(Error::shape(op, "x", "[N, d]", x.dims()));
-                };
-                [n, d]
-            }
+            Features::Dense(x) => shape::dims(op, "x", x.dims(), "[N, d]")?,
             Features::Sparse(x) => x.size(),
             Features::Blocks(x) => x.size(),
         };

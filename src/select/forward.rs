@@ -1,8 +1,9 @@
 //! Features one by one.
 
+use super::checks::beyond_range;
 use super::least_squares::{Basis, check_count, columns};
 use super::matrix::{dot, squares};
-use super::problem::{Centred, Data, Problem, beyond_range};
+use super::problem::{Centred, Data, Problem};
 use crate::error::Result;
 use crate::kernels::linear::design::Number;
 

@@ -1,7 +1,9 @@
 //! Least squares on chosen features.
 
+use super::checks::beyond_range;
 use super::matrix::{Matrix, dot, squares};
-use super::problem::{Centred, Data, Problem, beyond_range};
+use super::problem::{Centred, Data, Problem};
+use crate::check;
 use crate::error::{Error, Result};
 use crate::kernels::linear::design::Number;
 use crate::shape;
@@ -96,12 +98,7 @@ fn most(problem: &Problem) -> usize {
 
 /// Refuses more features than least squares can have, or none.
 pub(super) fn check_count(op: &'static str, problem: &Problem, k: usize) -> Result<()> {
-    let most = most(problem);
-    if (1..=most).contains(&k) {
-        return Ok(());
-    }
-    let expected = format!("1 to {most} features");
-    Err(Error::value(op, "k", expected, k))
+    check::count_in(op, "k", k, 1..=most(problem), "features")
 }
 
 /// The features in order, if least squares on them have a solution.

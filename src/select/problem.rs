@@ -1,5 +1,6 @@
 //! The data of a selection, checked and centred.
 
+use super::checks::{check_finite, check_labels, check_weights};
 use super::features::Features;
 use super::matrix::{Matrix, Weights};
 use crate::error::{Error, Result};
@@ -87,8 +88,12 @@ impl Problem {
     ) -> Result<Self> {
         let (op, x) = (CLASSIFICATION, x.into());
         let [samples, _] = x.size(op)?;
-        let (_, classes) = check_labels(op, labels, samples)?;
-        Self::of_classes(x, labels, classes, how)
+        let (labels, classes) = check_labels(op, labels, samples)?;
+        let target = |n: usize, c: usize| f64::from(u8::from(labels[n] as usize == c));
+        Ok(Problem {
+            is_classification: true,
+            ..Self::new(op, x, classes, target, how)?
+        })
     }
 
     /// A classification where `y` are whole numbers, else a regression.
@@ -97,18 +102,6 @@ impl Problem {
             dtype if dtype.is_int() => Self::classification(x, y, how),
             _ => Self::regression(x, y, how),
         }
-    }
-
-    /// Of so many classes, whether all of them are there or not.
-    pub(super) fn of_classes<'a>(
-        x: impl Into<Features<'a>>,
-        labels: &Tensor,
-        classes: usize,
-        how: &Preparation,
-    ) -> Result<Self> {
-        let labels = numbers(CLASSIFICATION, labels)?;
-        let target = |n: usize, c: usize| f64::from(u8::from(labels[n] as usize == c));
-        Self::new(CLASSIFICATION, x.into(), classes, target, how)
     }
 
     /// From targets `[N, C]` of x's dtype.
@@ -175,7 +168,7 @@ impl Problem {
             means: [moments.means, y_means],
             scales: moments.scales,
             weights,
-            is_classification: op == CLASSIFICATION,
+            is_classification: false,
         })
     }
 
@@ -196,7 +189,7 @@ impl Problem {
         targets
     }
 
-    /// Whether a feature of this squared length is not constant: of a constant the rounding of its mean is left.
+    /// Whether a feature of this squared length varies: centring leaves of a constant no more than its mean's rounding.
     pub(super) fn varies<T: Number>(&self, data: &Centred<T>, feature: usize, square: f64) -> bool {
         let mean = self.means[0][feature] / self.scales[feature];
         square > (data.x.rounding() * mean).powi(2) * self.weights.total
@@ -209,6 +202,26 @@ impl Problem {
         Ok(squares
             .map(|(i, s)| if self.varies(data, i, s) { s } else { 0. })
             .collect())
+    }
+
+    /// A solution's rows and bias for the data as they came, from those of centred features.
+    pub(super) fn as_came(
+        &self,
+        support: &[usize],
+        rows: &[Vec<f64>],
+        bias: &[f64],
+    ) -> (Vec<Vec<f64>>, Vec<f64>) {
+        let scaled = |(i, row): (&usize, &Vec<f64>)| -> Vec<f64> {
+            row.iter().map(|w| w / self.scales[*i]).collect()
+        };
+        let rows: Vec<Vec<f64>> = support.iter().zip(rows).map(scaled).collect();
+        let mut bias = bias.to_vec();
+        for (i, row) in support.iter().zip(&rows) {
+            for (b, w) in bias.iter_mut().zip(row) {
+                *b -= w * self.means[0][*i];
+            }
+        }
+        (rows, bias)
     }
 
     /// The number of samples.
@@ -225,96 +238,4 @@ impl Problem {
     pub fn outputs(&self) -> usize {
         self.outputs
     }
-}
-
-/// Labels of any integer dtype as numbers.
-pub(super) fn numbers(op: &'static str, labels: &Tensor) -> Result<Vec<u32>> {
-    let wide = labels.to_dtype(DType::I64)?.to_vec1::<i64>()?;
-    let number = |(row, label): (usize, i64)| {
-        u32::try_from(label).map_err(|_| {
-            let found = format!("{label} in row {row}");
-            Error::value(op, "labels", "0 to C - 1", found)
-        })
-    };
-    wide.into_iter().enumerate().map(number).collect()
-}
-
-/// Labels as numbers, and the number of classes.
-pub(super) fn check_labels(
-    op: &'static str,
-    labels: &Tensor,
-    samples: usize,
-) -> Result<(Vec<u32>, usize)> {
-    if !labels.dtype().is_int() || labels.dims() != [samples] {
-        let expected = format!("labels [{samples}] of an integer dtype");
-        let found = format!("{:?} {:?}", labels.dtype(), labels.dims());
-        return Err(Error::value(op, "labels", expected, found));
-    }
-    let labels = numbers(op, labels)?;
-    if let Some(row) = labels.iter().position(|label| *label as usize >= samples) {
-        let expected = format!("0 to C - 1 with no more classes C than the {samples} samples");
-        let found = format!("{} in row {row}", labels[row]);
-        return Err(Error::value(op, "labels", expected, found));
-    }
-    let classes = labels.iter().max().map_or(0, |most| *most as usize + 1);
-    if labels.iter().all(|label| *label == labels[0]) {
-        let expected = "two classes or more";
-        return Err(Error::value(op, "labels", expected, "one"));
-    }
-    Ok((labels, classes))
-}
-
-/// Refuses an entry that is not finite; rows are counted from `first`.
-pub(super) fn check_finite(
-    op: &'static str,
-    arg: &'static str,
-    rows: impl Iterator<Item = impl Iterator<Item = f64>>,
-    first: usize,
-) -> Result<()> {
-    for (n, row) in rows.enumerate() {
-        for (i, value) in row.enumerate() {
-            if !value.is_finite() {
-                let found = format!("{value} in row {}, column {i}", first + n);
-                return Err(Error::value(op, arg, "finite numbers", found));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// What is said of data whose products are not finite.
-pub(super) fn beyond_range(op: &'static str) -> Error {
-    let expected = "numbers whose squares have finite sums in their dtype";
-    Error::value(op, "x", expected, "larger ones")
-}
-
-/// The weights as numbers, one each where there are none.
-fn check_weights(op: &'static str, weights: Option<&Tensor>, samples: usize) -> Result<Vec<f64>> {
-    let Some(weights) = weights else {
-        return Ok(vec![1.; samples]);
-    };
-    shape::float(op, "weights", weights)?;
-    if weights.dims() != [samples] {
-        let expected = format!("[{samples}]");
-        return Err(Error::shape(op, "weights", expected, weights.dims()));
-    }
-    let weights = weights.to_dtype(DType::F64)?.to_vec1::<f64>()?;
-    let expected = "finite numbers of at least 0, not all of them 0";
-    if let Some((n, w)) = weights
-        .iter()
-        .enumerate()
-        .find(|(_, w)| !(**w >= 0. && w.is_finite()))
-    {
-        let found = format!("{w} at sample {n}");
-        return Err(Error::value(op, "weights", expected, found));
-    }
-    let total = weights.iter().sum::<f64>();
-    if total == 0. {
-        return Err(Error::value(op, "weights", expected, "zeros"));
-    }
-    if !total.is_finite() {
-        let expected = "numbers whose sum is finite";
-        return Err(Error::value(op, "weights", expected, "larger ones"));
-    }
-    Ok(weights)
 }

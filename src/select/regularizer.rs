@@ -1,6 +1,7 @@
 //! Penalties of matrices by their rows, and their proximal operators.
 
-use crate::error::{Error, Result};
+use crate::check;
+use crate::error::Result;
 use crate::shape;
 use candle_core::{D, DType, Tensor};
 
@@ -85,7 +86,7 @@ pub struct TopRows {
 impl L20 {
     /// With this weight.
     pub fn new(lambda: f64) -> Result<Self> {
-        check_lambda("L20::new", lambda)?;
+        check::non_negative("L20::new", "lambda", lambda)?;
         Ok(L20 { lambda })
     }
 }
@@ -93,7 +94,7 @@ impl L20 {
 impl L21 {
     /// With this weight.
     pub fn new(lambda: f64) -> Result<Self> {
-        check_lambda("L21::new", lambda)?;
+        check::non_negative("L21::new", "lambda", lambda)?;
         Ok(L21 { lambda })
     }
 }
@@ -105,20 +106,10 @@ impl TopRows {
     }
 }
 
-fn check_lambda(op: &'static str, lambda: f64) -> Result<()> {
-    if lambda >= 0. && lambda.is_finite() {
-        return Ok(());
-    }
-    let expected = "a finite number of at least 0";
-    Err(Error::value(op, "lambda", expected, lambda))
-}
-
 /// The squared lengths of a matrix's rows, f64.
 fn squared_lengths(op: &'static str, w: &Tensor) -> Result<Vec<f64>> {
     shape::float(op, "w", w)?;
-    if w.rank() != 2 {
-        return Err(Error::shape(op, "w", "[d, C]", w.dims()));
-    }
+    shape::dims::<2>(op, "w", w.dims(), "[d, C]")?;
     let squares = w.detach().to_dtype(DType::F64)?.sqr()?;
     Ok(squares.sum(D::Minus1)?.to_vec1()?)
 }
@@ -130,14 +121,6 @@ fn scaled(w: &Tensor, factors: Vec<f64>) -> Result<Tensor> {
     Ok(w.detach().broadcast_mul(&factors.to_dtype(w.dtype())?)?)
 }
 
-fn check_step(op: &'static str, step: f64) -> Result<()> {
-    if step >= 0. && step.is_finite() {
-        return Ok(());
-    }
-    let expected = "a finite number of at least 0";
-    Err(Error::value(op, "step", expected, step))
-}
-
 impl Regularizer for L20 {
     fn value(&self, w: &Tensor) -> Result<f64> {
         let lengths = squared_lengths("L20::value", w)?;
@@ -145,7 +128,7 @@ impl Regularizer for L20 {
     }
 
     fn prox(&self, w: &Tensor, step: f64) -> Result<Tensor> {
-        check_step("L20::prox", step)?;
+        check::non_negative("L20::prox", "step", step)?;
         let lengths = squared_lengths("L20::prox", w)?;
         let keep = |l: f64| if l <= 2. * step * self.lambda { 0. } else { 1. };
         scaled(w, lengths.into_iter().map(keep).collect())
@@ -159,7 +142,7 @@ impl Regularizer for L21 {
     }
 
     fn prox(&self, w: &Tensor, step: f64) -> Result<Tensor> {
-        check_step("L21::prox", step)?;
+        check::non_negative("L21::prox", "step", step)?;
         let lengths = squared_lengths("L21::prox", w)?;
         let shrink = |l: f64| match step * self.lambda {
             0. => 1.,
@@ -178,7 +161,7 @@ impl Regularizer for TopRows {
     }
 
     fn prox(&self, w: &Tensor, step: f64) -> Result<Tensor> {
-        check_step("TopRows::prox", step)?;
+        check::non_negative("TopRows::prox", "step", step)?;
         let lengths = squared_lengths("TopRows::prox", w)?;
         let mut order: Vec<usize> = (0..lengths.len()).collect();
         // Stable: of equal rows the first stays first.

@@ -1,6 +1,7 @@
 //! The samples of a problem, whole and in parts.
 
-use super::problem::{CLASSIFICATION, numbers};
+use super::checks::numbers;
+use super::problem::CLASSIFICATION;
 use super::{Preparation, Problem, Ranking, Selector};
 use crate::error::Result;
 use candle_core::{Device, Tensor};

@@ -1,14 +1,14 @@
-//! What selectors have in common.
+//! What a method of feature selection is.
 
-use super::{HihtConfig, Preparation, Problem, Ranking, ahiht, hiht};
+use super::{Preparation, Ranking};
 use crate::error::Result;
 use candle_core::Tensor;
 
 /// A method of feature selection: it puts the features of samples in order. [`cross_validate`](super::cross_validate) and
 /// [`stability`](super::stability) take any.
 ///
-/// Shapes: `x` is `[N, d]`, f32 or f64; `y` are labels `[N]`, of an integer dtype from 0 to C - 1, or targets `[N, C]` of x's dtype for the
-/// methods that take them: [`Hiht`] and [`Ahiht`].
+/// Shapes: `x` is `[N, d]`, f32 or f64; `y` are labels `[N]`, of an integer dtype from 0 to C - 1, or targets `[N, C]` of
+/// x's dtype for the methods that take them: [`Hiht`](super::Hiht) and [`Ahiht`](super::Ahiht).
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
@@ -29,29 +29,8 @@ use candle_core::Tensor;
 pub trait Selector {
     /// All features, the most relevant first, of data that are prepared like this.
     ///
-    /// Errors: those of [`Problem::classification`] and [`Problem::regression`], settings that the method refuses, targets
+    /// Errors: those of [`Problem::classification`](super::Problem::classification) and
+    /// [`Problem::regression`](super::Problem::regression), settings that the method refuses, targets
     /// and weights where it has no use for them.
     fn rank(&self, x: &Tensor, y: &Tensor, how: &Preparation) -> Result<Ranking>;
-}
-
-/// [`hiht`] as a method that ranks.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Hiht(pub HihtConfig);
-
-/// [`ahiht`] as a method that ranks.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Ahiht(pub HihtConfig);
-
-impl Selector for Hiht {
-    fn rank(&self, x: &Tensor, y: &Tensor, how: &Preparation) -> Result<Ranking> {
-        let problem = Problem::labelled(x, y, how)?;
-        Ok(hiht(&problem, &self.0)?.ranking().clone())
-    }
-}
-
-impl Selector for Ahiht {
-    fn rank(&self, x: &Tensor, y: &Tensor, how: &Preparation) -> Result<Ranking> {
-        let problem = Problem::labelled(x, y, how)?;
-        Ok(ahiht(&problem, &self.0)?.ranking().clone())
-    }
 }

@@ -1,6 +1,8 @@
 //! Sparse data.
 
+use super::checks::not_finite;
 use super::matrix::{FEATURES, Matrix, Moments, Weights, squares, sweep_twice};
+use crate::check;
 use crate::error::{Error, Result};
 use crate::kernels::linear::design::{Next, Number, Swept};
 use crate::kernels::machine::buffer;
@@ -41,10 +43,7 @@ impl Csr {
         values: Vec<f32>,
     ) -> Result<Self> {
         let op = "Csr::new";
-        if features > u32::MAX as usize {
-            let expected = format!("at most {}", u32::MAX);
-            return Err(Error::value(op, "features", expected, features));
-        }
+        check::at_most(op, "features", features, u32::MAX as usize)?;
         let entries = values.len();
         if columns.len() != entries {
             let expected = format!("{entries}, as there are values");
@@ -129,8 +128,7 @@ impl Csr {
         let mut left = vec![weights.weights.len(); self.features];
         for (n, i, x) in self.entries() {
             if !x.is_finite() {
-                let found = format!("{x} in row {n}, column {i}");
-                return Err(Error::value(op, "x", "finite numbers", found));
+                return Err(not_finite(op, "x", x, [n, i]));
             }
             let w = weights.weights[n];
             means[i] += w * (x - *first[i].get_or_insert(x));

@@ -1,8 +1,9 @@
 //! Exchanges of single features, until none helps.
 
+use super::checks::beyond_range;
 use super::least_squares::{Basis, LeastSquares, check_support, columns};
 use super::matrix::{FEATURES, dot, squares};
-use super::problem::{Centred, Data, Problem, beyond_range};
+use super::problem::{Centred, Data, Problem};
 use crate::error::Result;
 use crate::kernels::linear::design::Number;
 use crate::kernels::machine::buffer;

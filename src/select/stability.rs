@@ -52,7 +52,7 @@ pub fn stability(
     let samples = Samples::new(x, y, preparation)?;
     let whole = &samples.whole;
     check::at_least_one(op, &[("halves", halves)])?;
-    check::count_in(op, "size", size, 1..=whole.features())?;
+    check::count_in(op, "size", size, 1..=whole.features(), "features")?;
     if samples.groups.iter().any(|group| group.len() == 1) {
         let expected = "two samples or more of every class";
         return Err(Error::value(op, "y", expected, "one"));

@@ -2,6 +2,7 @@
 
 use super::samples::{Samples, pick};
 use super::{LeastSquares, Preparation, Selector};
+use crate::check;
 use crate::error::{Error, Result};
 use crate::rng::Rng;
 use candle_core::{D, DType, Tensor};
@@ -90,9 +91,7 @@ pub fn cross_validate(
     // All that is wrong with the data is said of the whole of them.
     let samples = Samples::new(x, y, preparation)?;
     let folds = deal(op, &samples, how)?;
-    if how.sizes.is_empty() {
-        return Err(Error::value(op, "sizes", "one or more", "none"));
-    }
+    check::at_least_one(op, &[("sizes", how.sizes.len())])?;
     let held = |fold: usize| folds.iter().filter(|f| **f == fold).count();
     let fewest = folds.len() - (0..how.folds).map(held).max().unwrap_or(0);
     let most = samples.whole.features().min(fewest - 1);

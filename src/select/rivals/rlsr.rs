@@ -1,11 +1,10 @@
 //! Linear regression with a scale factor for each feature.
 
-use super::fit::{
-    Descent, Fit, check_positive, check_steps, smooth, squared, squared_rows, weighted_ridge,
-};
+use super::fit::{Descent, Fit, check_steps, smooth, squared, squared_rows, weighted_ridge};
 use super::labelled::Labelled;
-use super::{Preparation, Ranking, Selector};
+use crate::check;
 use crate::error::Result;
+use crate::select::{Preparation, Ranking, Selector};
 use candle_core::Tensor;
 
 /// The floor of lengths in parts of the longest row of the first step.
@@ -19,7 +18,7 @@ const FLOOR: f64 = 1e-6;
 /// data, then theta. The problem is convex and its objective never rises. Features are ranked by theta.
 ///
 /// Errors: gamma that is not positive, no iterations, a negative tolerance; a system that is singular in f64; those of
-/// [`Problem::classification`](super::Problem::classification).
+/// [`Problem::classification`](crate::select::Problem::classification).
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
@@ -64,7 +63,7 @@ impl Rlsr {
     /// The solution on data that are prepared like this, with its objectives.
     pub fn fit(&self, x: &Tensor, labels: &Tensor, how: &Preparation) -> Result<Fit> {
         let op = "Rlsr::fit";
-        check_positive(op, "gamma", self.gamma)?;
+        check::positive_finite(op, "gamma", self.gamma)?;
         check_steps(op, self.iterations, self.tolerance)?;
         let data = Labelled::new(op, x, labels, how)?;
         let features = data.features.len();

@@ -1,9 +1,10 @@
 //! Relevance by nearest neighbours.
 
 use super::labelled::Labelled;
-use super::{Preparation, Ranking, Selector};
-use crate::error::{Error, Result};
+use crate::check;
+use crate::error::Result;
 use crate::kernels::linear::neighbours::{Manhattan, Points};
+use crate::select::{Preparation, Ranking, Selector};
 use candle_core::Tensor;
 
 /// ReliefF: a feature is relevant where it tells a sample from its nearest neighbours of other classes and not from those of
@@ -14,7 +15,7 @@ use candle_core::Tensor;
 /// samples by the sum of all diffs, of equally near ones the first, and `P(c)` is the share of class c. Ranges make up for
 /// any scale: of standardized features the scores are the same, and only constant ones are refused.
 ///
-/// Errors: no neighbours; those of [`Problem::classification`](super::Problem::classification).
+/// Errors: no neighbours; those of [`Problem::classification`](crate::select::Problem::classification).
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -48,9 +49,7 @@ impl Default for ReliefF {
 impl Selector for ReliefF {
     fn rank(&self, x: &Tensor, y: &Tensor, how: &Preparation) -> Result<Ranking> {
         let op = "ReliefF::rank";
-        if self.neighbours == 0 {
-            return Err(Error::value(op, "neighbours", "1 or more", 0));
-        }
+        check::at_least_one(op, &[("neighbours", self.neighbours)])?;
         let data = Labelled::new(op, x, y, how)?;
         let (samples, features) = (data.samples(), data.features.len());
         let rows = scaled_rows(&data);

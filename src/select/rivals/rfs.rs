@@ -1,11 +1,10 @@
 //! The l2,1 norm of the residuals and of the weights.
 
-use super::fit::{
-    Descent, Fit, check_positive, check_steps, lengths, smooth, squared_rows, weighted_ridge,
-};
+use super::fit::{Descent, Fit, check_steps, lengths, smooth, squared_rows, weighted_ridge};
 use super::labelled::Labelled;
-use super::{Preparation, Ranking, Selector};
+use crate::check;
 use crate::error::Result;
+use crate::select::{Preparation, Ranking, Selector};
 use candle_core::{DType, Device, Tensor};
 
 /// The floor of lengths: of residuals, and of weights in parts of the longest row of the first step.
@@ -20,7 +19,7 @@ const FLOOR: f64 = 1e-6;
 /// rows.
 ///
 /// Errors: gamma that is not positive, no iterations, a negative tolerance; a system that is singular in f64; those of
-/// [`Problem::classification`](super::Problem::classification).
+/// [`Problem::classification`](crate::select::Problem::classification).
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
@@ -66,7 +65,7 @@ impl Rfs {
     /// The solution on data that are prepared like this, with its objectives.
     pub fn fit(&self, x: &Tensor, labels: &Tensor, how: &Preparation) -> Result<Fit> {
         let op = "Rfs::fit";
-        check_positive(op, "gamma", self.gamma)?;
+        check::positive_finite(op, "gamma", self.gamma)?;
         check_steps(op, self.iterations, self.tolerance)?;
         let data = Labelled::new(op, x, labels, how)?;
         let (samples, features) = (data.samples(), data.features.len());

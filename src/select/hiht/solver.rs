@@ -4,16 +4,18 @@
 //! that the slopes of the scores have moved since it was last computed, so that most slopes need not be computed to know
 //! that their rows stay zero.
 
+use super::config::{HihtConfig, Start};
 use super::eigenvalue;
-use super::hiht::{HihtConfig, Start};
 use super::loss::Loss;
-use super::matrix::{squared_gap, squares};
-use super::path::{Path, Ranking, Solution};
+use super::path::{Path, Solution};
 use super::point::{Point, Rows, squared_change, step_row};
-use super::problem::{Centred, Problem, beyond_range};
 use crate::error::{Error, Result};
 use crate::kernels::linear::design::Number;
 use crate::rng::Rng;
+use crate::select::Ranking;
+use crate::select::checks::beyond_range;
+use crate::select::matrix::{squared_gap, squares};
+use crate::select::problem::{Centred, Problem};
 use candle_core::{DType, Device};
 
 /// All slopes, and the first try of a step: W with its scores.
@@ -29,9 +31,9 @@ pub(super) struct Solver<'a, T> {
     targets: Vec<f64>,
     /// Lengths of the features.
     lengths: Vec<f64>,
-    /// Features that are never selected: what centring left of them is rounding.
+    /// Features that are constant up to rounding, and so never selected.
     constant: Vec<bool>,
-    /// The residual of the last time that all slopes were computed, and their lengths then.
+    /// The score gradient of the last time that all slopes were computed, and the slopes' lengths then.
     known: Option<(Vec<T>, Vec<f64>)>,
 }
 
@@ -183,10 +185,10 @@ impl<'a, T: Number> Solver<'a, T> {
         let mut list = self.candidates(at, least);
         if list.is_none() {
             let all: Vec<usize> = (0..features).collect();
-            let slopes = self.data.x.correlate(&all, &at.residual)?;
+            let slopes = self.data.x.correlate(&all, &at.score_gradient)?;
             let lengths = slopes.chunks_exact(self.outputs());
             let lengths = lengths.map(|s| squares(s).sqrt()).collect();
-            self.known = Some((at.residual.clone(), lengths));
+            self.known = Some((at.score_gradient.clone(), lengths));
             list = self.candidates(at, least);
             if list.as_ref().is_none_or(|list| list.len() > features / 8) {
                 let (features, values) = (all, slopes);
@@ -194,7 +196,7 @@ impl<'a, T: Number> Solver<'a, T> {
             }
         }
         let features = list.unwrap_or_default();
-        let values = self.data.x.correlate(&features, &at.residual)?;
+        let values = self.data.x.correlate(&features, &at.score_gradient)?;
         Ok(Rows { features, values })
     }
 
@@ -209,7 +211,10 @@ impl<'a, T: Number> Solver<'a, T> {
             let own = places[i].map(|place| &at.w.values[place * c..][..c]);
             step_row(own, slope, lambda, lipschitz, row) && !self.constant[i]
         };
-        let swept = self.data.x.sweep(&at.residual, &self.origin(), &next)?;
+        let swept = self
+            .data
+            .x
+            .sweep(&at.score_gradient, &self.origin(), &next)?;
         self.known = None;
         let slopes = Rows {
             features: (0..features).collect(),
@@ -223,11 +228,11 @@ impl<'a, T: Number> Solver<'a, T> {
     }
 
     /// The rows whose slope must be computed: a slope has changed by no more than the feature's length times the distance of
-    /// the residuals. None where nothing is known or the bound says too little.
+    /// the score gradients. None where nothing is known or the bound says too little.
     fn candidates(&self, at: &Point<T>, least: f64) -> Option<Vec<usize>> {
-        let (residual, slopes) = self.known.as_ref()?;
-        let size = squares(&at.residual).sqrt();
-        let gap = squared_gap(residual, &at.residual).sqrt() + T::ROUNDING * size;
+        let (gradient, slopes) = self.known.as_ref()?;
+        let size = squares(&at.score_gradient).sqrt();
+        let gap = squared_gap(gradient, &at.score_gradient).sqrt() + T::ROUNDING * size;
         let mut list = vec![];
         let mut active = at.w.features.iter().peekable();
         for (i, (slope, length)) in slopes.iter().zip(&self.lengths).enumerate() {
@@ -262,7 +267,7 @@ impl<'a, T: Number> Solver<'a, T> {
         if self.config.loss != Loss::Squares {
             let stride = self.data.x.stride();
             let roots = &self.problem.weights.roots;
-            for (b, slopes) in bias.iter_mut().zip(at.residual.chunks_exact(stride)) {
+            for (b, slopes) in bias.iter_mut().zip(at.score_gradient.chunks_exact(stride)) {
                 let slopes = roots.iter().zip(slopes);
                 let slope: f64 = slopes.map(|(root, r)| root * Into::<f64>::into(*r)).sum();
                 *b -= slope / lipschitz;
@@ -309,7 +314,7 @@ impl<'a, T: Number> Solver<'a, T> {
         Point {
             w,
             bias,
-            residual: scores,
+            score_gradient: scores,
             loss,
         }
     }
@@ -353,7 +358,7 @@ impl<'a, T: Number> Solver<'a, T> {
     /// Where a step from this point has its first row.
     fn first_lambda(&self, at: &Point<T>, lipschitz: f64) -> Result<f64> {
         let all: Vec<usize> = (0..self.data.x.features()).collect();
-        let slopes = self.data.x.correlate(&all, &at.residual)?;
+        let slopes = self.data.x.correlate(&all, &at.score_gradient)?;
         let squares = slopes.chunks_exact(self.outputs()).map(squares);
         let varying = squares
             .zip(&self.constant)
@@ -367,7 +372,7 @@ impl<'a, T: Number> Solver<'a, T> {
     fn ranking(&self, at: &Point<T>) -> Result<Ranking> {
         let c = self.outputs();
         let all: Vec<usize> = (0..self.data.x.features()).collect();
-        let slopes = self.data.x.correlate(&all, &at.residual)?;
+        let slopes = self.data.x.correlate(&all, &at.score_gradient)?;
         let slopes = slopes.chunks_exact(c).map(squares).zip(&self.constant);
         let slopes = slopes.map(|(square, constant)| if *constant { 0. } else { square });
         let slopes: Vec<f64> = slopes.collect();

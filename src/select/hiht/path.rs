@@ -1,10 +1,11 @@
-//! Solutions along a path of regularization, and the order of features that they give.
+//! Solutions along a path of regularization.
 
-use super::Problem;
-use super::least_squares::scores;
-use super::problem::{Centred, Data};
+use crate::check;
 use crate::error::{Error, Result};
 use crate::kernels::linear::design::Number;
+use crate::select::least_squares::scores;
+use crate::select::problem::{Centred, Data};
+use crate::select::{Problem, Ranking};
 use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
 
@@ -43,28 +44,13 @@ pub struct Solution {
     pub bias: Vec<f64>,
 }
 
-/// All features, the most relevant first.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Ranking {
-    order: Vec<usize>,
-    scores: Vec<f64>,
-}
-
 impl Solution {
     /// The weights `[d, C]`, f64.
     pub fn weights(&self, features: usize) -> Result<Tensor> {
         let outputs = self.bias.len();
         let mut w = vec![0.; features * outputs];
         for (feature, row) in self.support.iter().zip(&self.rows) {
-            if *feature >= features {
-                let expected = format!("more than {feature}");
-                return Err(Error::value(
-                    "Solution::weights",
-                    "features",
-                    expected,
-                    features,
-                ));
-            }
+            check::at_least("Solution::weights", "features", features, feature + 1)?;
             w[feature * outputs..][..outputs].copy_from_slice(row);
         }
         Ok(Tensor::from_vec(w, (features, outputs), &Device::Cpu)?)
@@ -123,44 +109,6 @@ impl Solution {
     }
 }
 
-impl Ranking {
-    /// By scores, the highest first, among equal ones by the second number, then by the feature's number.
-    pub(super) fn new(scores: Vec<f64>, second: &[f64]) -> Self {
-        let mut order: Vec<usize> = (0..scores.len()).collect();
-        let key = |i: &usize| (scores[*i], second[*i]);
-        order.sort_by(|a, b| {
-            let ((a, x), (b, y)) = (key(a), key(b));
-            b.total_cmp(&a).then(y.total_cmp(&x))
-        });
-        Ranking { order, scores }
-    }
-
-    /// In an order that is not that of the scores alone.
-    pub(super) fn listed(order: Vec<usize>, scores: Vec<f64>) -> Self {
-        Ranking { order, scores }
-    }
-
-    /// The features, the most relevant first.
-    pub fn order(&self) -> &[usize] {
-        &self.order
-    }
-
-    /// The score of each feature, by its number.
-    pub fn scores(&self) -> &[f64] {
-        &self.scores
-    }
-
-    /// The `k` most relevant features.
-    ///
-    /// Errors: more than there are.
-    pub fn top(&self, k: usize) -> Result<&[usize]> {
-        self.order.get(..k).ok_or_else(|| {
-            let expected = format!("at most {} features", self.order.len());
-            Error::value("Ranking::top", "k", expected, k)
-        })
-    }
-}
-
 impl Path {
     /// The solutions, the one of the largest lambda first.
     pub fn solutions(&self) -> &[Solution] {
@@ -195,27 +143,5 @@ impl Path {
     /// The number of features.
     pub fn features(&self) -> usize {
         self.features
-    }
-}
-
-impl Problem {
-    /// A solution's rows and bias for the data as they came, from those of centred features.
-    pub(super) fn as_came(
-        &self,
-        support: &[usize],
-        rows: &[Vec<f64>],
-        bias: &[f64],
-    ) -> (Vec<Vec<f64>>, Vec<f64>) {
-        let scaled = |(i, row): (&usize, &Vec<f64>)| -> Vec<f64> {
-            row.iter().map(|w| w / self.scales[*i]).collect()
-        };
-        let rows: Vec<Vec<f64>> = support.iter().zip(rows).map(scaled).collect();
-        let mut bias = bias.to_vec();
-        for (i, row) in support.iter().zip(&rows) {
-            for (b, w) in bias.iter_mut().zip(row) {
-                *b -= w * self.means[0][*i];
-            }
-        }
-        (rows, bias)
     }
 }

@@ -2,8 +2,8 @@
 
 use super::fit::{Descent, Fit, check_steps, lengths, squared, squared_rows};
 use super::labelled::Labelled;
-use super::{Preparation, Ranking, Regularizer, Selector, TopRows};
 use crate::error::Result;
+use crate::select::{Preparation, Ranking, Regularizer, Selector, TopRows};
 use candle_core::{Device, Tensor};
 
 /// Efficient sparse feature selection: k features by the ratio of the scatter between classes to all scatter, then improved
@@ -17,7 +17,7 @@ use candle_core::{Device, Tensor};
 /// of their rows, those that have none by r.
 ///
 /// Errors: k of zero or more than there are features, no iterations, a negative tolerance; those of
-/// [`Problem::classification`](super::Problem::classification).
+/// [`Problem::classification`](crate::select::Problem::classification).
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};

@@ -1,12 +1,10 @@
 //! The l2,1 norm of the residuals with so many rows.
 
-use super::fit::{
-    Descent, Fit, apply_root, check_positive, check_steps, inverse_root, lengths, squared,
-};
+use super::fit::{Descent, Fit, apply_root, check_steps, inverse_root, lengths, squared};
 use super::labelled::Labelled;
-use super::{L21, Preparation, Ranking, Regularizer, Selector, TopRows};
 use crate::check;
 use crate::error::Result;
+use crate::select::{L21, Preparation, Ranking, Regularizer, Selector, TopRows};
 use candle_core::{DType, Device, Tensor};
 
 /// Robust and pragmatic multi-class feature selection: the l2,1 norm of the residuals with exactly k features, by the
@@ -19,7 +17,7 @@ use candle_core::{DType, Device, Tensor};
 /// their rows in V, those that have none by the lengths of their multipliers, the slopes of the loss.
 ///
 /// Errors: k of zero or more than there are features, mu that is not positive, rho below 1, no iterations, a negative
-/// tolerance; those of [`Problem::classification`](super::Problem::classification).
+/// tolerance; those of [`Problem::classification`](crate::select::Problem::classification).
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
@@ -165,7 +163,7 @@ impl Rpmfs {
     /// The solution on data that are prepared like this, with its objectives and its gap.
     pub fn fit(&self, x: &Tensor, labels: &Tensor, how: &Preparation) -> Result<Fit> {
         let op = "Rpmfs::fit";
-        check_positive(op, "mu", self.mu)?;
+        check::positive_finite(op, "mu", self.mu)?;
         check_steps(op, self.iterations, self.tolerance)?;
         check::finite_at_least(op, "rho", self.rho, 1.)?;
         let data = Labelled::new(op, x, labels, how)?;

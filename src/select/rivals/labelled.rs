@@ -1,9 +1,10 @@
 //! Labelled samples in memory, checked, in f64.
 
-use super::matrix::Weights;
-use super::problem::{check_finite, check_labels};
-use super::{Features, Preparation};
+use crate::check;
 use crate::error::{Error, Result};
+use crate::select::checks::{check_finite, check_labels};
+use crate::select::matrix::Weights;
+use crate::select::{Features, Preparation};
 use candle_core::{DType, Device, Tensor};
 
 pub(super) struct Labelled {
@@ -95,11 +96,7 @@ impl Labelled {
 
     /// Refuses to select none, or more features than there are.
     pub(super) fn check_k(&self, op: &'static str, k: usize) -> Result<()> {
-        if (1..=self.features.len()).contains(&k) {
-            return Ok(());
-        }
-        let expected = format!("1 to {} features", self.features.len());
-        Err(Error::value(op, "k", expected, k))
+        check::count_in(op, "k", k, 1..=self.features.len(), "features")
     }
 }
 

@@ -1,8 +1,8 @@
 //! Relevance without redundancy, by mutual information.
 
 use super::labelled::{Labelled, mean};
-use super::{Preparation, Ranking, Selector};
 use crate::error::Result;
+use crate::select::{Preparation, Ranking, Selector};
 use candle_core::Tensor;
 
 /// Minimal redundancy and maximal relevance, by the difference of mutual informations (MID).
@@ -14,7 +14,7 @@ use candle_core::Tensor;
 /// Scores are the relevances `I(x_i; y)`. The order has the `k` features as they were taken, then the others by relevance.
 ///
 /// Units: nats. Errors: no features or more than there are; those of
-/// [`Problem::classification`](super::Problem::classification).
+/// [`Problem::classification`](crate::select::Problem::classification).
 ///
 /// ```
 /// use candle_core::{Device, Tensor};

@@ -1,9 +1,10 @@
 //! What regressions that select features have in common.
 
-use super::Ranking;
 use super::labelled::Labelled;
+use crate::check;
 use crate::error::{Error, Result};
 use crate::kernels::linear::triangular;
+use crate::select::Ranking;
 use candle_core::{DType, Device, Tensor};
 
 /// What a regression that selects features found. Weights and bias belong to the data as they came.
@@ -135,22 +136,8 @@ pub(super) fn squared(x: &Tensor) -> Result<f64> {
     Ok(x.sqr()?.sum_all()?.to_scalar()?)
 }
 
-pub(super) fn check_positive(op: &'static str, arg: &'static str, value: f64) -> Result<()> {
-    if value > 0. && value.is_finite() {
-        return Ok(());
-    }
-    let expected = "a finite number greater than 0";
-    Err(Error::value(op, arg, expected, value))
-}
-
 /// What every iterative selector is told about when to end.
 pub(super) fn check_steps(op: &'static str, iterations: usize, tolerance: f64) -> Result<()> {
-    if iterations == 0 {
-        return Err(Error::value(op, "iterations", "1 or more", iterations));
-    }
-    if tolerance >= 0. && tolerance.is_finite() {
-        return Ok(());
-    }
-    let expected = "a finite number of at least 0";
-    Err(Error::value(op, "tolerance", expected, tolerance))
+    check::at_least_one(op, &[("iterations", iterations)])?;
+    check::non_negative(op, "tolerance", tolerance)
 }

@@ -1,7 +1,7 @@
 //! Where a path is.
 
-use super::matrix::{squared_gap, squares};
 use crate::kernels::linear::design::Number;
+use crate::select::matrix::{squared_gap, squares};
 
 /// Rows of W that are not zero: features in order, `[C]` numbers each.
 #[derive(Debug, Clone, Default)]
@@ -10,12 +10,13 @@ pub(super) struct Rows<T> {
     pub(super) values: Vec<T>,
 }
 
-/// W, the bias, the loss there, and its slopes to the scores `X W + b`: for squares the residual. The bias is that of
-/// centred features, and not used for squares.
+/// W and what follows from it.
 pub(super) struct Point<T> {
     pub(super) w: Rows<T>,
+    /// That of centred features; not used for squares.
     pub(super) bias: Vec<f64>,
-    pub(super) residual: Vec<T>,
+    /// The gradient of the loss with respect to the scores `X W + b`, [C, stride]: for squares it is the residual.
+    pub(super) score_gradient: Vec<T>,
     pub(super) loss: f64,
 }
 

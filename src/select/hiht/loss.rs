@@ -1,7 +1,7 @@
 //! What a selection minimizes beside the penalty.
 
-use super::matrix::Weights;
 use crate::kernels::linear::design::Number;
+use crate::select::matrix::Weights;
 
 /// The loss of scores `X W + b` against targets, summed over the samples.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]

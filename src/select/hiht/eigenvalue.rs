@@ -1,9 +1,9 @@
 //! The largest eigenvalue of the second moments.
 
-use super::matrix::{Matrix, dot, squares};
 use crate::error::Result;
 use crate::kernels::linear::design::Number;
 use crate::rng::Rng;
+use crate::select::matrix::{Matrix, dot, squares};
 use candle_core::{DType, Device};
 
 /// The most passes over the data.
