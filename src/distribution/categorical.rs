@@ -1,8 +1,8 @@
 //! The categorical distribution.
 
-use super::counts::double;
 use super::parameters::Domain;
 use super::*;
+use crate::kernels::elementwise::composed::double;
 use crate::kernels::elementwise::{Formula, formula};
 use crate::kernels::family::logits::{
     categorical_entropy, categorical_kl, categorical_log_prob, categorical_quantile,

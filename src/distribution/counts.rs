@@ -1,11 +1,9 @@
 //! What the counting families share: a probability given as such or as logits, masses without large terms that cancel,
 //! and sums over the support.
 
-use super::*;
 use crate::kernels::elementwise::Formula;
 use crate::kernels::number::Real;
 use crate::kernels::number::saddle;
-use candle_core::{DType, Device};
 use std::f64::consts::TAU;
 
 /// How the probability p of a success is given.
@@ -97,14 +95,6 @@ impl Formula<1> for Logits {
                 p - q
             }
         }
-    }
-}
-
-/// In double precision where the device has it.
-pub(super) fn double(tensor: &Tensor) -> Result<Tensor> {
-    match tensor.device() {
-        Device::Metal(_) => Ok(tensor.clone()),
-        _ => Ok(tensor.to_dtype(DType::F64)?),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What normal distributions on vectors share, however they store their covariance.
 
-use super::counts::double;
 use super::*;
+use crate::kernels::elementwise::composed::double;
 use crate::kernels::elementwise::{Formula, formula_sum};
 use crate::kernels::reduce;
 use candle_core::DType;

@@ -3,11 +3,12 @@
 use super::covariance::{self, Gaussian, check_matrix, diagonal, diagonal_rows, product};
 use super::parameters::Domain;
 use super::*;
+use crate::kernels::elementwise::composed::double;
 use crate::kernels::graph::first_only::first_only;
 use crate::kernels::linear::triangular::{cholesky, solve};
 use crate::kernels::reduce;
 use crate::kernels::reduce::range::{End, first_outside};
-use candle_core::{D, DType, Device};
+use candle_core::{D, DType};
 use std::f64::consts::TAU;
 
 /// Normal distribution on vectors of d elements with covariance `W W^T + diag(D)`, where `W = cov_factor` has k columns
@@ -156,7 +157,7 @@ impl Distribution for LowRankMultivariateNormal {
             1,
             || Ok(self.loc.clone()),
             |value| {
-                let x = wide(value)?.broadcast_sub(&wide(&self.loc)?)?;
+                let x = double(value)?.broadcast_sub(&double(&self.loc)?)?;
                 let distance = far(&x, self.distance(&x)?)?;
                 let total = (distance.broadcast_add(&constant)? * -0.5)?;
                 Ok(total.to_dtype(value.dtype())?)
@@ -209,19 +210,11 @@ impl Gaussian for LowRankMultivariateNormal {
     }
 
     fn squared_length(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(self.distance(&wide(x)?)?.to_dtype(x.dtype())?)
+        Ok(self.distance(&double(x)?)?.to_dtype(x.dtype())?)
     }
 
     fn log_det(&self, dtype: DType) -> Result<Tensor> {
         Ok(self.wide_log_det()?.to_dtype(dtype)?)
-    }
-}
-
-/// In double precision where the device has it: `D^-1` may be large, and its terms cancel in gradients.
-fn wide(x: &Tensor) -> Result<Tensor> {
-    match x.device() {
-        Device::Metal(_) => Ok(x.clone()),
-        _ => Ok(x.to_dtype(DType::F64)?),
     }
 }
 
@@ -244,8 +237,8 @@ impl LowRankMultivariateNormal {
         let x = x.broadcast_as([&lead[..], &self.event].concat())?;
         let weights = product(&x.detach(), &self.weights()?.detach())?;
         let best = product(&weights, &self.inverse_capacitance()?)?;
-        let rest = (&x - product(&best, &transposed(&wide(&self.factor)?)?)?)?;
-        let rest = rest.sqr()?.broadcast_div(&wide(&self.diag)?)?;
+        let rest = (&x - product(&best, &transposed(&double(&self.factor)?)?)?)?;
+        let rest = rest.sqr()?.broadcast_div(&double(&self.diag)?)?;
         // At fixed b the gradient is right, as b is where the length is least; its derivatives are not.
         let rest = first_only("LowRankMultivariateNormal::log_prob", &rest)?;
         Ok((rest.sum(D::Minus1)? + best.sqr()?.sum(D::Minus1)?)?)
@@ -254,18 +247,18 @@ impl LowRankMultivariateNormal {
     fn wide_log_det(&self) -> Result<Tensor> {
         let volume = diagonal(&self.capacitance()?)?.log()?.sum(D::Minus1)?;
         let volume = (volume * 2.)?.reshape(self.batch.as_slice())?;
-        Ok((volume + wide(&self.diag)?.log()?.sum(D::Minus1)?)?)
+        Ok((volume + double(&self.diag)?.log()?.sum(D::Minus1)?)?)
     }
 
     /// `D^-1 W`, shape `batch ++ [d, k]`, wide.
     fn weights(&self) -> Result<Tensor> {
-        Ok(wide(&self.factor)?.broadcast_div(&wide(&self.diag)?.unsqueeze(D::Minus1)?)?)
+        Ok(double(&self.factor)?.broadcast_div(&double(&self.diag)?.unsqueeze(D::Minus1)?)?)
     }
 
     /// The Cholesky factor of `C = I + W^T D^-1 W`, shape `[n, k, k]` with the batch in one dim, wide.
     fn capacitance(&self) -> Result<Tensor> {
         let k = self.factor.dims()[self.factor.rank() - 1];
-        let low = transposed(&wide(&self.factor)?)?.matmul(&self.weights()?.contiguous()?)?;
+        let low = transposed(&double(&self.factor)?)?.matmul(&self.weights()?.contiguous()?)?;
         let eye = Tensor::eye(k, low.dtype(), low.device())?;
         cholesky(&low.reshape(((), k, k))?.broadcast_add(&eye)?)
     }

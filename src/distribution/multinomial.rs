@@ -3,6 +3,7 @@
 use super::counts::{self, Chance, no_count, over_bell};
 use super::parameters::Domain;
 use super::*;
+use crate::kernels::elementwise::composed::double;
 use crate::kernels::elementwise::{Formula, formula};
 use crate::kernels::family::count;
 use crate::kernels::number::Real;
@@ -109,12 +110,12 @@ impl Multinomial {
     }
 
     fn log_probs(&self) -> Result<Tensor> {
-        crate::special::log_softmax(&counts::double(self.classes.logits())?, D::Minus1)
+        crate::special::log_softmax(&double(self.classes.logits())?, D::Minus1)
     }
 
     /// A formula of count and log-probability of each class, in the dtype of the logits.
     fn each<F: Formula<2>>(&self, f: F) -> Result<Tensor> {
-        let count = counts::double(&self.total_count)?;
+        let count = double(&self.total_count)?;
         let out = formula(f, [&self.log_probs()?, &count])?;
         Ok(out
             .broadcast_as([&self.batch[..], &self.event].concat())?
@@ -123,7 +124,7 @@ impl Multinomial {
 
     /// Minus the log-mass of n under a Poisson distribution of mean n.
     fn normalizer(&self) -> Result<Tensor> {
-        let count = counts::double(&self.total_count()?)?;
+        let count = double(&self.total_count()?)?;
         formula(OwnMean, [&count])
     }
 }
@@ -245,7 +246,7 @@ impl Distribution for Multinomial {
         if out.contains(&0) {
             return Ok(Tensor::zeros(out, value.dtype(), value.device())?);
         }
-        let (value, count) = (counts::double(value)?, counts::double(&self.total_count)?);
+        let (value, count) = (double(value)?, double(&self.total_count)?);
         let each = formula(ClassMass, [&value, &self.log_probs()?, &count])?;
         let total = value.sum_keepdim(D::Minus1)?.detach();
         let miss = total.broadcast_ne(&count)?.squeeze(D::Minus1)?;
@@ -271,7 +272,7 @@ impl Moments for Multinomial {
 impl Entropy for Multinomial {
     /// In the order of a thousand masses at most for each class.
     fn entropy(&self) -> Result<Tensor> {
-        let count = counts::double(&self.total_count)?;
+        let count = double(&self.total_count)?;
         let each = formula(ClassEntropy, [&self.log_probs()?, &count])?;
         let entropy = each.sum(D::Minus1)?.broadcast_sub(&self.normalizer()?)?;
         Ok(entropy.to_dtype(self.classes.logits().dtype())?)

@@ -2,6 +2,7 @@
 
 use super::parameters::{Domain, Parameters};
 use super::*;
+use crate::kernels::elementwise::composed::double;
 use crate::kernels::elementwise::{Formula, formula};
 use crate::kernels::number::Real;
 use crate::kernels::number::lgamma;
@@ -325,7 +326,7 @@ impl RelaxedOneHotCategorical {
         shape::value_shape(op, log_value, &self.batch, &self.event)?;
         let inside = || Ok((self.logits.zeros_like()? - (self.event[0] as f64).ln())?);
         shield::shielded(log_value, 1, inside, |log_value| {
-            let density = self.density(&counts::double(log_value)?)?;
+            let density = self.density(&double(log_value)?)?;
             // A coordinate at zero, where no other is NaN.
             let zero = reduce::sum(&log_value.detach())?.le(f64::NEG_INFINITY)?;
             let never = (density.zeros_like()? + f64::NEG_INFINITY)?;
@@ -336,10 +337,10 @@ impl RelaxedOneHotCategorical {
     }
 
     fn density(&self, log_value: &Tensor) -> Result<Tensor> {
-        let temperature = counts::double(&self.temperature)?;
+        let temperature = double(&self.temperature)?;
         let k = self.event[0] as f64;
         let scores =
-            counts::double(&self.logits)?.broadcast_sub(&log_value.broadcast_mul(&temperature)?)?;
+            double(&self.logits)?.broadcast_sub(&log_value.broadcast_mul(&temperature)?)?;
         let rest = log_softmax(&scores, D::Minus1)?.broadcast_sub(log_value)?;
         let scale = (temperature.squeeze(D::Minus1)?.log()? * (k - 1.))?;
         Ok((reduce::sum(&rest)?.broadcast_add(&scale)? + lgamma(k))?)
@@ -368,7 +369,7 @@ impl Distribution for RelaxedOneHotCategorical {
         }
         let inside = || Ok((self.logits.ones_like()? / self.event[0] as f64)?);
         shield::shielded(value, 1, inside, |value| {
-            let value = counts::double(value)?;
+            let value = double(value)?;
             let miss = (value.sum_keepdim(D::Minus1)? - 1.)?.abs()?.gt(1e-3)?;
             let known = value.ne(&value)?.max_keepdim(D::Minus1)?.eq(0u8)?;
             let outside = (value.le(0.)?.max_keepdim(D::Minus1)? + miss)?.gt(0u8)?;

@@ -1,8 +1,9 @@
 //! f-divergences between distributions over K values, exactly.
 
-use super::{FDivergence, wide};
+use super::FDivergence;
 use crate::distribution::Categorical;
 use crate::error::{Error, Result};
+use crate::kernels::elementwise::composed::double;
 use crate::kernels::elementwise::{Formula, formula};
 use crate::kernels::number::Real;
 use crate::kernels::reduce;
@@ -47,7 +48,7 @@ pub fn categorical<F: FDivergence + ?Sized>(
 ) -> Result<Tensor> {
     let (p, q) = (p.logits(), q.logits());
     check("divergence::categorical", p, q)?;
-    let [p_log, q_log] = [wide(p)?, wide(q)?].map(|logits| log_softmax(&logits, D::Minus1));
+    let [p_log, q_log] = [double(p)?, double(q)?].map(|logits| log_softmax(&logits, D::Minus1));
     Ok(sum(f, &p_log?, &q_log?)?.to_dtype(p.dtype())?)
 }
 
@@ -79,7 +80,7 @@ pub fn discrete<F: FDivergence + ?Sized>(f: &F, p: &Tensor, q: &Tensor) -> Resul
             return Err(Error::value(op, arg, "finite masses of 0 or more", found));
         }
     }
-    let [p_log, q_log] = [wide(p)?, wide(q)?].map(|masses| formula(LogMass, [&masses]));
+    let [p_log, q_log] = [double(p)?, double(q)?].map(|masses| formula(LogMass, [&masses]));
     Ok(sum(f, &p_log?, &q_log?)?.to_dtype(p.dtype())?)
 }
 

@@ -22,7 +22,7 @@
 //! | [`Alpha`] | (u^a - 1 - a (u-1)) / (a (a-1)) | see there | ((1 + (a-1) t)^(a/(a-1)) - 1) / a |
 
 use crate::error::Result;
-use candle_core::{DType, Device, Tensor};
+use candle_core::Tensor;
 
 mod alpha;
 mod chi_squared;
@@ -81,12 +81,4 @@ pub trait FDivergence {
 
     /// `f*(rho(v))` as one expression.
     fn conjugate(&self, score: &Tensor) -> Result<Tensor>;
-}
-
-/// In double precision, where the device has it.
-fn wide(x: &Tensor) -> Result<Tensor> {
-    match x.device() {
-        Device::Metal(_) => Ok(x.clone()),
-        _ => Ok(x.to_dtype(DType::F64)?),
-    }
 }

@@ -1,11 +1,11 @@
 //! The Renyi divergence in closed form.
 
-use super::wide;
 use crate::check;
 use crate::distribution::{
     Dirichlet, Distribution, Independent, Kl, MultivariateNormal, MultivariateNormalDiag, Normal,
 };
 use crate::error::{Error, Result};
+use crate::kernels::elementwise::composed::double;
 use crate::kernels::elementwise::{Formula, formula};
 use crate::kernels::linear::triangular::{cholesky, solve};
 use crate::kernels::number::Real;
@@ -132,7 +132,7 @@ fn rows(from: &Tensor, batch: &[usize], event: &[usize]) -> Result<Tensor> {
     let full = from.broadcast_as([batch, event].concat())?;
     let count: usize = batch.iter().product();
     let rows: usize = event[1..].iter().product();
-    Ok(wide(&full)?.reshape((count, rows, event[0]))?)
+    Ok(double(&full)?.reshape((count, rows, event[0]))?)
 }
 
 /// `sum_i ln m_ii` of every matrix.
@@ -215,7 +215,10 @@ impl Renyi for Dirichlet {
         if order == 1. {
             return self.kl(other);
         }
-        let (p, q) = (wide(self.concentration())?, wide(other.concentration())?);
+        let (p, q) = (
+            double(self.concentration())?,
+            double(other.concentration())?,
+        );
         let mixed = (&p * order)?.broadcast_add(&(&q * (1. - order))?)?;
         let none = mixed.le(0.)?.to_dtype(DType::F32)?.sum(D::Minus1)?;
         let inside = none.eq(0.)?;

@@ -1,10 +1,10 @@
 //! The Wasserstein distance between Gaussians.
 
-use super::wide;
 use crate::distribution::{
     Distribution, Independent, MultivariateNormal, MultivariateNormalDiag, Normal,
 };
 use crate::error::{Error, Result};
+use crate::kernels::elementwise::composed::double;
 use crate::kernels::elementwise::{Formula, formula, formula_sum};
 use crate::kernels::linear::polar::polar;
 use crate::kernels::number::Real;
@@ -166,8 +166,8 @@ pub fn gaussian_wasserstein2_squared(p: [&Tensor; 2], q: [&Tensor; 2]) -> Result
             return Err(Error::shape(op, arg, expected, factor.dims()));
         }
     }
-    let gap = wide(p[0])?.broadcast_sub(&wide(q[0])?)?;
-    let (from, to) = (wide(p[1])?, wide(q[1])?);
+    let gap = double(p[0])?.broadcast_sub(&double(q[0])?)?;
+    let (from, to) = (double(p[1])?, double(q[1])?);
     let nearest = polar(&to.t()?.contiguous()?.broadcast_matmul(&from)?)?;
     let rest = from.broadcast_sub(&to.broadcast_matmul(&nearest)?)?;
     let rest = rest.sqr()?.sum(D::Minus1)?.sum(D::Minus1)?;

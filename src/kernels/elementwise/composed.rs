@@ -4,13 +4,21 @@
 //! that was not taken, so arguments are masked before each branch, not only results after it.
 
 use crate::error::Result;
-use crate::kernels::number::series;
-use candle_core::{D, DType, Tensor};
+use crate::kernels::number::{EXPONENTIAL, series};
+use candle_core::{D, DType, Device, Tensor};
 use std::f64::consts::PI;
 
 /// `x` where the mask holds, `other` elsewhere, gradients as well.
 pub(crate) fn masked(mask: &Tensor, x: &Tensor, other: f64) -> Result<Tensor> {
     Ok(mask.where_cond(x, &x.detach().zeros_like()?.affine(0., other)?)?)
+}
+
+/// In double precision where the device has it: for terms that cancel.
+pub(crate) fn double(x: &Tensor) -> Result<Tensor> {
+    match x.device() {
+        Device::Metal(_) => Ok(x.clone()),
+        _ => Ok(x.to_dtype(DType::F64)?),
+    }
 }
 
 /// e^x - 1. Near zero by 2 t / (1 - t) with t = tanh(x / 2).
@@ -25,21 +33,9 @@ pub(crate) fn expm1(x: &Tensor) -> Result<Tensor> {
 pub(crate) fn exp_minus_line(x: &Tensor) -> Result<Tensor> {
     let small = x.abs()?.lt(0.35)?;
     let near = masked(&small, x, 0.)?;
-    let mut p = near.affine(1. / 87_178_291_200., 1. / 6_227_020_800.)?;
-    for factorial in [
-        479_001_600.,
-        39_916_800.,
-        3_628_800.,
-        362_880.,
-        40_320.,
-        5040.,
-        720.,
-        120.,
-        24.,
-        6.,
-        2.,
-    ] {
-        p = ((p * &near)? + 1. / factorial)?;
+    let mut p = near.affine(EXPONENTIAL[14], EXPONENTIAL[13])?;
+    for k in (2..13).rev() {
+        p = ((p * &near)? + EXPONENTIAL[k])?;
     }
     let far = small.where_cond(&x.detach().zeros_like()?, x)?;
     Ok(small.where_cond(&(p * near.sqr()?)?, &((far.exp()? - 1.)? - far)?)?)

@@ -9,113 +9,69 @@ use crate::kernels::number::{
 };
 use candle_core::Tensor;
 
-/// [`lgamma`] of every element.
+/// ln |Gamma|, or its derivative of an order up to 2.
 #[derive(Clone, Copy)]
-struct LogGamma;
+struct LogGamma<const ORDER: usize>;
 
-impl Map for LogGamma {
-    const NAME: &'static str = "lgamma";
+fn exact(order: usize, x: f64) -> f64 {
+    match order {
+        0 => lgamma(x),
+        1 => digamma(x),
+        2 => trigamma(x),
+        _ => tetragamma(x),
+    }
+}
+
+/// Of positive arguments. The order is a constant where this is called.
+#[inline(always)]
+fn positive<const FMA: bool>(order: usize, x: f32) -> f32 {
+    match order {
+        0 => lgamma_positive::<FMA>(x as f64) as f32,
+        1 => digamma_positive::<FMA>(x as f64) as f32,
+        2 => trigamma_positive(x),
+        _ => tetragamma_positive(x),
+    }
+}
+
+impl<const ORDER: usize> Map for LogGamma<ORDER> {
+    const NAME: &'static str = ["lgamma", "digamma", "trigamma"][ORDER];
     const POSITIVE: bool = true;
     #[inline(always)]
     fn value<const FMA: bool>(self, x: f32) -> f32 {
-        lgamma_positive::<FMA>(x as f64) as f32
+        positive::<FMA>(ORDER, x)
     }
     #[inline(always)]
     fn slope<const FMA: bool>(self, x: f32, _: f32) -> f32 {
-        digamma_positive::<FMA>(x as f64) as f32
+        positive::<FMA>(ORDER + 1, x)
     }
     fn value_elsewhere(self, x: f32) -> f32 {
-        lgamma(x as f64) as f32
+        exact(ORDER, x as f64) as f32
     }
     fn slope_elsewhere(self, x: f32) -> f32 {
-        digamma(x as f64) as f32
+        exact(ORDER + 1, x as f64) as f32
     }
 }
 
-impl Wide for LogGamma {
+impl<const ORDER: usize> Wide for LogGamma<ORDER> {
     fn value_f64(self, x: f64) -> f64 {
-        lgamma(x)
+        exact(ORDER, x)
     }
     fn slope_f64(self, x: f64, _: f64) -> f64 {
-        digamma(x)
-    }
-}
-
-/// [`digamma`] of every element.
-#[derive(Clone, Copy)]
-struct Digamma;
-
-impl Map for Digamma {
-    const NAME: &'static str = "digamma";
-    const POSITIVE: bool = true;
-    #[inline(always)]
-    fn value<const FMA: bool>(self, x: f32) -> f32 {
-        digamma_positive::<FMA>(x as f64) as f32
-    }
-    #[inline(always)]
-    fn slope<const FMA: bool>(self, x: f32, _: f32) -> f32 {
-        trigamma_positive(x)
-    }
-    fn value_elsewhere(self, x: f32) -> f32 {
-        digamma(x as f64) as f32
-    }
-    fn slope_elsewhere(self, x: f32) -> f32 {
-        trigamma(x as f64) as f32
-    }
-}
-
-impl Wide for Digamma {
-    fn value_f64(self, x: f64) -> f64 {
-        digamma(x)
-    }
-    fn slope_f64(self, x: f64, _: f64) -> f64 {
-        trigamma(x)
-    }
-}
-
-/// [`trigamma`] of every element.
-#[derive(Clone, Copy)]
-struct Trigamma;
-
-impl Map for Trigamma {
-    const NAME: &'static str = "trigamma";
-    const POSITIVE: bool = true;
-    #[inline(always)]
-    fn value<const FMA: bool>(self, x: f32) -> f32 {
-        trigamma_positive(x)
-    }
-    #[inline(always)]
-    fn slope<const FMA: bool>(self, x: f32, _: f32) -> f32 {
-        tetragamma_positive(x)
-    }
-    fn value_elsewhere(self, x: f32) -> f32 {
-        trigamma(x as f64) as f32
-    }
-    fn slope_elsewhere(self, x: f32) -> f32 {
-        tetragamma(x as f64) as f32
-    }
-}
-
-impl Wide for Trigamma {
-    fn value_f64(self, x: f64) -> f64 {
-        trigamma(x)
-    }
-    fn slope_f64(self, x: f64, _: f64) -> f64 {
-        tetragamma(x)
+        exact(ORDER + 1, x)
     }
 }
 
 /// ln |Gamma(x)| of every element.
 pub(crate) fn lgamma_tensor(x: &Tensor) -> Result<Tensor> {
-    map::wide(LogGamma, x, composed::lgamma)
+    map::wide(LogGamma::<0>, x, composed::lgamma)
 }
 
 /// The derivative of ln Gamma of every element.
 pub(crate) fn digamma_tensor(x: &Tensor) -> Result<Tensor> {
-    map::wide(Digamma, x, composed::digamma)
+    map::wide(LogGamma::<1>, x, composed::digamma)
 }
 
 /// The second derivative of ln Gamma of every element.
 pub(crate) fn trigamma_tensor(x: &Tensor) -> Result<Tensor> {
-    map::wide(Trigamma, x, composed::trigamma)
+    map::wide(LogGamma::<2>, x, composed::trigamma)
 }

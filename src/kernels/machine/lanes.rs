@@ -28,21 +28,21 @@ pub(crate) trait Lanes: Copy {
 }
 
 /// A computation over lanes. Implement with `#[inline(always)]` on `run` and on everything it calls.
-pub(crate) trait Wide {
+pub(crate) trait Lanewise {
     type Output;
     fn run<V: Lanes, const FMA: bool>(self) -> Self::Output;
 }
 
 /// Runs with the best instruction set of this machine.
-pub(crate) fn dispatch<W: Wide>(w: W) -> W::Output {
+pub(crate) fn dispatch<W: Lanewise>(w: W) -> W::Output {
     #[cfg(target_arch = "x86_64")]
     {
         #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")]
-        fn v4<W: Wide>(w: W) -> W::Output {
+        fn v4<W: Lanewise>(w: W) -> W::Output {
             w.run::<x86::V4, true>()
         }
         #[target_feature(enable = "avx2,fma")]
-        fn v3<W: Wide>(w: W) -> W::Output {
+        fn v3<W: Lanewise>(w: W) -> W::Output {
             w.run::<x86::V3, true>()
         }
         if is_x86_feature_detected!("avx512f")
@@ -299,7 +299,7 @@ mod tests {
     /// Every operation once, on the lanes of the instruction set.
     struct All(Tile, Tile);
 
-    impl Wide for All {
+    impl Lanewise for All {
         type Output = Vec<f32>;
         #[inline(always)]
         fn run<V: Lanes, const FMA: bool>(self) -> Vec<f32> {

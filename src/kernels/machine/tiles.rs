@@ -185,13 +185,19 @@ fn sum_block<T: WithDType>(block: &[T]) -> T {
             lanes[l] += group[l];
         }
     }
+    rest.iter().fold(by_halves(lanes), |sum, x| sum + *x)
+}
+
+/// The sum of 16 lanes, the upper half added to the lower one until one is left.
+#[inline(always)]
+pub(crate) fn by_halves<T: WithDType>(mut lanes: [T; 16]) -> T {
     for half in [8, 4, 2, 1] {
         for l in 0..half {
             let other = lanes[l + half];
             lanes[l] += other;
         }
     }
-    rest.iter().fold(lanes[0], |sum, x| sum + *x)
+    lanes[0]
 }
 
 /// The [`sum`] of each row of `event` elements.

@@ -138,6 +138,13 @@ pub(crate) fn ln_1p<const FMA: bool>(x: f64) -> f64 {
     edges(ln_near::<FMA>(fma::<FMA>(lost, inverse, m), e), u)
 }
 
+/// ln(1 + e^x).
+#[inline(always)]
+pub(crate) fn softplus<const FMA: bool>(x: f64) -> f64 {
+    let tail = ln_1p::<FMA>(exp::<FMA>(-x.abs()));
+    tail + if x > 0. { x } else { 0. }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

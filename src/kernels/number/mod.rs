@@ -1,6 +1,6 @@
 //! Functions of one or a few numbers, without tensors.
 //!
-//! - `single`, `double`: the vectorized elementary functions of f32 and f64.
+//! - `float`: f32 or f64, for loops written once. `single`, `double`: the vectorized elementary functions of f32 and f64.
 //! - `elementary`: the same functions by two routes, exact or vectorized. `real`: numbers that carry exact derivatives;
 //!   `dual`: those with K of them.
 //! - `gamma`, `saddle`: the logarithm of the gamma function, and what of it cancels. `incomplete_gamma`, `incomplete_beta`.
@@ -12,6 +12,7 @@ pub(crate) mod bessel;
 pub(crate) mod double;
 pub(crate) mod dual;
 pub(crate) mod elementary;
+mod float;
 mod gamma;
 pub(crate) mod incomplete_beta;
 pub(crate) mod incomplete_gamma;
@@ -25,6 +26,7 @@ mod tail;
 pub(crate) mod von_mises;
 
 pub(crate) use elementary::Elementary;
+pub(crate) use float::Float;
 pub(crate) use gamma::{
     EULER, HALF_LN_TAU, digamma, digamma_gap, digamma_gap_positive, digamma_positive, lbeta,
     lgamma, lgamma_gap, lgamma_gap_positive, lgamma_positive, series, tetragamma,
@@ -35,4 +37,4 @@ pub(crate) use normal::{
     normal_density,
 };
 pub(crate) use real::Real;
-pub(crate) use tail::{above_tangent, exp_minus_line, log_minus_line};
+pub(crate) use tail::{EXPONENTIAL, above_tangent, exp_minus_line, log_minus_line};

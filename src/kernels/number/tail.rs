@@ -111,6 +111,17 @@ pub(crate) fn above_tangent(a: f64, d: f64, curvature: impl Fn(f64) -> f64) -> (
     )
 }
 
+/// 1 / k!, the coefficients of the exponential function's series.
+pub(crate) const EXPONENTIAL: [f64; 15] = {
+    let (mut coefficients, mut factorial, mut k) = ([1.; 15], 1., 1);
+    while k < 15 {
+        factorial *= k as f64;
+        coefficients[k] = 1. / factorial;
+        k += 1;
+    }
+    coefficients
+};
+
 /// e^t - 1 - t without cancellation.
 #[inline(always)]
 pub(crate) fn exp_minus_line(t: f64) -> f64 {

@@ -15,61 +15,15 @@ use crate::kernels::graph::second_derivatives;
 use crate::kernels::machine::buffer::{CHUNK, SERIAL, View};
 use crate::kernels::machine::simd::{Loop, dispatch};
 use crate::kernels::machine::tiles;
-use crate::kernels::number::single;
-use candle_core::{CpuStorage, D, DType, Tensor, WithDType};
+use crate::kernels::number::Float;
+use candle_core::{D, DType, Tensor};
 use rayon::prelude::*;
 
 const LANES: usize = 16;
 
-/// What the row loops need of a number.
-trait Real:
-    WithDType + std::ops::Neg<Output = Self> + Send + Sync + std::ops::AddAssign + std::ops::SubAssign
-{
-    const ZERO: Self;
-    const ONE: Self;
-    const INFINITY: Self;
-    fn exp<const FMA: bool>(self) -> Self;
-    fn ln(self) -> Self;
-    fn storage(v: Vec<Self>) -> CpuStorage;
-}
-
-impl Real for f32 {
-    const ZERO: f32 = 0.;
-    const ONE: f32 = 1.;
-    const INFINITY: f32 = f32::INFINITY;
-    #[inline(always)]
-    fn exp<const FMA: bool>(self) -> f32 {
-        single::exp::<FMA>(self)
-    }
-    #[inline(always)]
-    fn ln(self) -> f32 {
-        f32::ln(self)
-    }
-    fn storage(v: Vec<f32>) -> CpuStorage {
-        CpuStorage::F32(v)
-    }
-}
-
-impl Real for f64 {
-    const ZERO: f64 = 0.;
-    const ONE: f64 = 1.;
-    const INFINITY: f64 = f64::INFINITY;
-    #[inline(always)]
-    fn exp<const FMA: bool>(self) -> f64 {
-        f64::exp(self)
-    }
-    #[inline(always)]
-    fn ln(self) -> f64 {
-        f64::ln(self)
-    }
-    fn storage(v: Vec<f64>) -> CpuStorage {
-        CpuStorage::F64(v)
-    }
-}
-
 /// The sum of f(i) for i below n, block by block in f64.
 #[inline(always)]
-fn lane_sum<T: Real>(n: usize, f: impl Fn(usize) -> T) -> T {
+fn lane_sum<T: Float>(n: usize, f: impl Fn(usize) -> T) -> T {
     if n <= tiles::SUM {
         return block_sum(n, f);
     }
@@ -80,7 +34,7 @@ fn lane_sum<T: Real>(n: usize, f: impl Fn(usize) -> T) -> T {
 
 /// 16 sums side by side, added up in order.
 #[inline(always)]
-fn block_sum<T: Real>(n: usize, f: impl Fn(usize) -> T) -> T {
+fn block_sum<T: Float>(n: usize, f: impl Fn(usize) -> T) -> T {
     let mut sums = [T::ZERO; LANES];
     let whole = n - n % LANES;
     let mut at = 0;
@@ -102,7 +56,7 @@ fn block_sum<T: Real>(n: usize, f: impl Fn(usize) -> T) -> T {
 
 /// The largest element; NaN is passed over.
 #[inline(always)]
-fn lane_max<T: Real>(x: &[T]) -> T {
+fn lane_max<T: Float>(x: &[T]) -> T {
     let mut best = [-T::INFINITY; LANES];
     let mut groups = x.chunks_exact(LANES);
     for group in &mut groups {
@@ -124,7 +78,7 @@ fn lane_max<T: Real>(x: &[T]) -> T {
 ///
 /// An infinite maximum is not taken off: then the sum is 0, infinite or NaN, as it should be.
 #[inline(always)]
-fn shifted_sum<T: Real, const FMA: bool>(x: &[T]) -> (T, T) {
+fn shifted_sum<T: Float, const FMA: bool>(x: &[T]) -> (T, T) {
     let most = lane_max(x);
     let shift = if most == T::INFINITY || most == -T::INFINITY {
         T::ZERO
@@ -135,7 +89,7 @@ fn shifted_sum<T: Real, const FMA: bool>(x: &[T]) -> (T, T) {
 }
 
 /// How many elements are +infinity.
-fn infinities<T: Real>(x: &[T]) -> T {
+fn infinities<T: Float>(x: &[T]) -> T {
     lane_sum(
         x.len(),
         |i| if x[i] == T::INFINITY { T::ONE } else { T::ZERO },
@@ -144,7 +98,7 @@ fn infinities<T: Real>(x: &[T]) -> T {
 
 /// Whether a row's upstream gradients are all 0: then its own are 0 whatever the row is.
 #[inline(always)]
-fn unasked<T: Real>(g: &[T]) -> bool {
+fn unasked<T: Float>(g: &[T]) -> bool {
     g.iter().all(|g| *g == T::ZERO)
 }
 
@@ -155,15 +109,15 @@ trait Rows: Copy + Send + Sync + 'static {
     const REDUCES: bool;
 
     /// What a row without elements is reduced to.
-    fn empty<T: Real>() -> T {
+    fn empty<T: Float>() -> T {
         // The logarithm of an empty sum.
         -T::INFINITY
     }
 
-    fn forward<T: Real, const FMA: bool>(x: &[T], y: &mut [T]);
+    fn forward<T: Float, const FMA: bool>(x: &[T], y: &mut [T]);
 
     /// `d` from a row of inputs, of outputs and of output gradients.
-    fn backward<T: Real, const FMA: bool>(x: &[T], y: &[T], g: &[T], d: &mut [T]);
+    fn backward<T: Float, const FMA: bool>(x: &[T], y: &[T], g: &[T], d: &mut [T]);
 }
 
 #[derive(Clone, Copy)]
@@ -174,13 +128,13 @@ impl Rows for LogSumExp {
     const REDUCES: bool = true;
 
     #[inline(always)]
-    fn forward<T: Real, const FMA: bool>(x: &[T], y: &mut [T]) {
+    fn forward<T: Float, const FMA: bool>(x: &[T], y: &mut [T]) {
         let (shift, sum) = shifted_sum::<T, FMA>(x);
         y[0] = shift + sum.ln();
     }
 
     #[inline(always)]
-    fn backward<T: Real, const FMA: bool>(x: &[T], y: &[T], g: &[T], d: &mut [T]) {
+    fn backward<T: Float, const FMA: bool>(x: &[T], y: &[T], g: &[T], d: &mut [T]) {
         let (y, g) = (y[0], g[0]);
         if y == -T::INFINITY || g == T::ZERO {
             d.fill(T::ZERO);
@@ -205,7 +159,7 @@ impl Rows for LogSoftmax {
     const REDUCES: bool = false;
 
     #[inline(always)]
-    fn forward<T: Real, const FMA: bool>(x: &[T], y: &mut [T]) {
+    fn forward<T: Float, const FMA: bool>(x: &[T], y: &mut [T]) {
         let (shift, sum) = shifted_sum::<T, FMA>(x);
         if sum == T::INFINITY {
             let share = -infinities(x).ln();
@@ -227,7 +181,7 @@ impl Rows for LogSoftmax {
     }
 
     #[inline(always)]
-    fn backward<T: Real, const FMA: bool>(_: &[T], y: &[T], g: &[T], d: &mut [T]) {
+    fn backward<T: Float, const FMA: bool>(_: &[T], y: &[T], g: &[T], d: &mut [T]) {
         if unasked(g) {
             return d.fill(T::ZERO);
         }
@@ -250,7 +204,7 @@ impl Rows for Softmax {
     const REDUCES: bool = false;
 
     #[inline(always)]
-    fn forward<T: Real, const FMA: bool>(x: &[T], y: &mut [T]) {
+    fn forward<T: Float, const FMA: bool>(x: &[T], y: &mut [T]) {
         let (shift, sum) = shifted_sum::<T, FMA>(x);
         if sum == T::INFINITY {
             let share = T::ONE / infinities(x);
@@ -268,7 +222,7 @@ impl Rows for Softmax {
     }
 
     #[inline(always)]
-    fn backward<T: Real, const FMA: bool>(_: &[T], y: &[T], g: &[T], d: &mut [T]) {
+    fn backward<T: Float, const FMA: bool>(_: &[T], y: &[T], g: &[T], d: &mut [T]) {
         if unasked(g) {
             return d.fill(T::ZERO);
         }
@@ -286,17 +240,17 @@ impl Rows for Sum {
     const NAME: &'static str = "sum";
     const REDUCES: bool = true;
 
-    fn empty<T: Real>() -> T {
+    fn empty<T: Float>() -> T {
         T::ZERO
     }
 
     #[inline(always)]
-    fn forward<T: Real, const FMA: bool>(x: &[T], y: &mut [T]) {
+    fn forward<T: Float, const FMA: bool>(x: &[T], y: &mut [T]) {
         y[0] = tiles::sum(x);
     }
 
     #[inline(always)]
-    fn backward<T: Real, const FMA: bool>(_: &[T], _: &[T], g: &[T], d: &mut [T]) {
+    fn backward<T: Float, const FMA: bool>(_: &[T], _: &[T], g: &[T], d: &mut [T]) {
         d.fill(g[0]);
     }
 }
@@ -305,7 +259,7 @@ struct Node<R>(R);
 
 /// Calls `f(row range, outputs of these rows)` on tasks of whole rows; `row` and `out` are the elements in a row of
 /// the input and of the output.
-fn over_rows<T: Real>(
+fn over_rows<T: Float>(
     rows: usize,
     row: usize,
     out: usize,
@@ -328,7 +282,7 @@ fn over_rows<T: Real>(
 
 struct Forward<'a, R, T>(R, &'a [T], usize, &'a mut [T]);
 
-impl<R: Rows, T: Real> Loop for Forward<'_, R, T> {
+impl<R: Rows, T: Float> Loop for Forward<'_, R, T> {
     type Output = ();
     #[inline(always)]
     fn run<const FMA: bool>(self) {
@@ -342,7 +296,7 @@ impl<R: Rows, T: Real> Loop for Forward<'_, R, T> {
 
 struct Backward<'a, R, T>(R, &'a [T], &'a [T], &'a [T], usize, &'a mut [T]);
 
-impl<R: Rows, T: Real> Loop for Backward<'_, R, T> {
+impl<R: Rows, T: Float> Loop for Backward<'_, R, T> {
     type Output = ();
     #[inline(always)]
     fn run<const FMA: bool>(self) {
@@ -357,7 +311,7 @@ impl<R: Rows, T: Real> Loop for Backward<'_, R, T> {
 }
 
 impl<R: Rows> Node<R> {
-    fn forward_as<T: Real>(&self, x: &Tensor) -> candle_core::Result<Fresh> {
+    fn forward_as<T: Float>(&self, x: &Tensor) -> candle_core::Result<Fresh> {
         let n = x.dim(D::Minus1)?;
         let mut shape = x.dims().to_vec();
         if R::REDUCES {
@@ -374,10 +328,10 @@ impl<R: Rows> Node<R> {
                 dispatch(Forward(self.0, &x[rows.start * n..rows.end * n], n, y))
             })
         };
-        Ok((T::storage(y), shape.into()))
+        Ok((T::to_cpu_storage_owned(y), shape.into()))
     }
 
-    fn backward_as<T: Real>(&self, x: &Tensor, out: &Reached) -> candle_core::Result<Tensor> {
+    fn backward_as<T: Float>(&self, x: &Tensor, out: &Reached) -> candle_core::Result<Tensor> {
         let n = x.dim(D::Minus1)?;
         let per = if R::REDUCES { 1 } else { n };
         let (shape, device) = (x.shape(), x.device());

@@ -1,7 +1,8 @@
 //! The step of Adam with decoupled weight decay.
 
+use crate::kernels::number::Float;
 use crate::kernels::step::master::Kept;
-use crate::kernels::step::update::{Moved, Real, Rule};
+use crate::kernels::step::update::{Moved, Rule};
 use candle_core::{Result, Tensor, Var};
 
 /// One step of one variable, with the bias corrections of its own step count.
@@ -41,7 +42,7 @@ impl Rule<2> for Adam {
     const NAME: &'static str = "adam";
 
     #[inline(always)]
-    fn fused<T: Real, const FMA: bool>(self, p: &mut [T], g: &[T], [m, v]: [&mut [T]; 2]) {
+    fn fused<T: Float, const FMA: bool>(self, p: &mut [T], g: &[T], [m, v]: [&mut [T]; 2]) {
         let of = T::from_f64;
         let (keep, size, root, eps) = (of(self.keep), of(self.size), of(self.root), of(self.eps));
         let (first, beta2, second) = (of(self.first), of(self.beta2), of(self.second));

@@ -1,7 +1,8 @@
 //! The step of stochastic gradient descent with momentum.
 
+use crate::kernels::number::Float;
 use crate::kernels::step::master::Kept;
-use crate::kernels::step::update::{Moved, Real, Rule};
+use crate::kernels::step::update::{Moved, Rule};
 use candle_core::{Result, Tensor, Var};
 
 /// One step of one variable; the weight decay is added to the gradient.
@@ -22,7 +23,7 @@ impl Rule<1> for Sgd {
     const NAME: &'static str = "sgd";
 
     #[inline(always)]
-    fn fused<T: Real, const FMA: bool>(self, p: &mut [T], g: &[T], [b]: [&mut [T]; 1]) {
+    fn fused<T: Float, const FMA: bool>(self, p: &mut [T], g: &[T], [b]: [&mut [T]; 1]) {
         let (lr, momentum) = (T::from_f64(self.lr), T::from_f64(self.momentum));
         let decay = T::from_f64(self.weight_decay);
         if self.momentum == 0. {

@@ -8,60 +8,18 @@ pub(crate) mod tests;
 
 use crate::kernels::machine::buffer::{CHUNK, SERIAL, View};
 use crate::kernels::machine::simd::{Loop, dispatch};
-use candle_core::{
-    CpuStorage, DType, Device, InplaceOp2, Layout, Result, Tensor, Var, WithDType, bail,
-};
+use crate::kernels::number::Float;
+use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, Tensor, Var, bail};
 use rayon::prelude::*;
 use std::array;
 use std::cell::{Cell, RefCell};
-
-/// The element types with a fused update.
-pub(crate) trait Real: WithDType {
-    fn slice_mut(storage: &mut CpuStorage) -> Option<&mut [Self]>;
-    fn fma<const FMA: bool>(a: Self, b: Self, c: Self) -> Self;
-    fn root(self) -> Self;
-}
-
-impl Real for f32 {
-    fn slice_mut(storage: &mut CpuStorage) -> Option<&mut [f32]> {
-        match storage {
-            CpuStorage::F32(data) => Some(data),
-            _ => None,
-        }
-    }
-    #[inline(always)]
-    fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
-        if FMA { a.mul_add(b, c) } else { a * b + c }
-    }
-    #[inline(always)]
-    fn root(self) -> f32 {
-        self.sqrt()
-    }
-}
-
-impl Real for f64 {
-    fn slice_mut(storage: &mut CpuStorage) -> Option<&mut [f64]> {
-        match storage {
-            CpuStorage::F64(data) => Some(data),
-            _ => None,
-        }
-    }
-    #[inline(always)]
-    fn fma<const FMA: bool>(a: f64, b: f64, c: f64) -> f64 {
-        if FMA { a.mul_add(b, c) } else { a * b + c }
-    }
-    #[inline(always)]
-    fn root(self) -> f64 {
-        self.sqrt()
-    }
-}
 
 /// An elementwise update of a parameter from its gradient and `K` state tensors of its shape.
 pub(crate) trait Rule<const K: usize>: Copy + Send + Sync {
     const NAME: &'static str;
 
     /// `#[inline(always)]`; all slices have one length.
-    fn fused<T: Real, const FMA: bool>(self, p: &mut [T], g: &[T], state: [&mut [T]; K]);
+    fn fused<T: Float, const FMA: bool>(self, p: &mut [T], g: &[T], state: [&mut [T]; K]);
 
     /// The new parameter and the new state, as tensor expressions.
     fn composed(self, p: &Tensor, g: &Tensor, state: &[Tensor; K])
@@ -204,7 +162,7 @@ pub(crate) fn update<R: Rule<K>, const K: usize>(
     }
 }
 
-fn fused<R: Rule<K>, T: Real, const K: usize>(
+fn fused<R: Rule<K>, T: Float, const K: usize>(
     rule: R,
     var: &Var,
     gradient: &Tensor,
@@ -227,7 +185,7 @@ struct Pass<'a, R, T, const K: usize> {
     moved: Cell<bool>,
 }
 
-impl<R: Rule<K>, T: Real, const K: usize> InplaceOp2 for Pass<'_, R, T, K> {
+impl<R: Rule<K>, T: Float, const K: usize> InplaceOp2 for Pass<'_, R, T, K> {
     fn name(&self) -> &'static str {
         R::NAME
     }
@@ -269,14 +227,14 @@ struct Part<'a, R, T, const K: usize> {
 }
 
 #[inline(always)]
-fn is_nan<T: Real>(x: T) -> bool {
+fn is_nan<T: Float>(x: T) -> bool {
     x.partial_cmp(&x).is_none()
 }
 
 /// Elements that are compared with what they were, until one has changed.
 const LOOK: usize = 64;
 
-impl<R: Rule<K>, T: Real, const K: usize> Loop for Part<'_, R, T, K> {
+impl<R: Rule<K>, T: Float, const K: usize> Loop for Part<'_, R, T, K> {
     /// Whether some element changed.
     type Output = bool;
     #[inline(always)]
@@ -313,7 +271,7 @@ impl<R: Rule<K>, T: Real, const K: usize> Loop for Part<'_, R, T, K> {
 }
 
 /// Whether some element changed.
-fn run<R: Rule<K>, T: Real, const K: usize>(
+fn run<R: Rule<K>, T: Float, const K: usize>(
     rule: R,
     p: &mut [T],
     g: &[T],

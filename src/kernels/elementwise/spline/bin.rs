@@ -47,12 +47,6 @@ pub(super) struct Bin {
     q: f64,
 }
 
-#[inline(always)]
-fn softplus<const FMA: bool>(x: f64) -> f64 {
-    let tail = double::ln_1p::<FMA>(double::exp::<FMA>(-x.abs()));
-    tail + if x > 0. { x } else { 0. }
-}
-
 impl Spline {
     /// The least size of a bin, and what the shares divide beside it.
     #[inline(always)]
@@ -211,8 +205,8 @@ impl Bins {
         );
         let [d0, d1] = [self.slopes[0][l], self.slopes[1][l]];
         let (d0, d1) = (
-            LEAST + softplus::<FMA>(d0 + OFFSET),
-            LEAST + softplus::<FMA>(d1 + OFFSET),
+            LEAST + double::softplus::<FMA>(d0 + OFFSET),
+            LEAST + double::softplus::<FMA>(d1 + OFFSET),
         );
         let mut bin = Bin {
             x0: self.start[0][l],

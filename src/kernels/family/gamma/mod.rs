@@ -21,6 +21,7 @@ pub(crate) use dirichlet::dirichlet;
 pub(crate) use sample::log_f64 as log_gamma;
 
 use crate::error::Result;
+use crate::kernels::elementwise::composed::double;
 use crate::kernels::graph::node::{self, Fresh, Op, Reached, weigh};
 use crate::kernels::machine::buffer::{self, View};
 use crate::kernels::random::{BLOCK, Stream};
@@ -57,10 +58,7 @@ pub(crate) fn gamma(
 /// Parameters in double precision where the device has it, for closed forms whose terms cancel; NaN where they are not
 /// positive (ln Gamma would go on below zero).
 pub(crate) fn wide(tensor: &Tensor) -> Result<Tensor> {
-    let wide = match tensor.device() {
-        Device::Metal(_) => tensor.clone(),
-        _ => tensor.to_dtype(DType::F64)?,
-    };
+    let wide = double(tensor)?;
     let nan = Tensor::new(f64::NAN, wide.device())?.to_dtype(wide.dtype())?;
     Ok(wide
         .gt(0f64)?

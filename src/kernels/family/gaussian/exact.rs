@@ -1,8 +1,9 @@
 //! Gaussian formulas in double precision, for the dtypes that have no vectors of their own on the CPU.
 
-use super::{HALF_LN_TAU, Spread};
+use super::Spread;
 use crate::error::Result;
 use crate::kernels::elementwise::{Formula, formula, formula_sum};
+use crate::kernels::number::HALF_LN_TAU;
 use crate::kernels::number::Real;
 use candle_core::Tensor;
 

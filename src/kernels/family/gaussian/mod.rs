@@ -10,14 +10,13 @@ use crate::error::Result;
 use crate::kernels::elementwise::composed;
 use crate::kernels::elementwise::{self, Pointwise};
 use crate::kernels::machine::simd::fma;
+use crate::kernels::number::HALF_LN_TAU;
+use crate::kernels::number::single::ln;
 use crate::kernels::random::{self, Stream};
 use crate::kernels::reduce;
 use crate::shape;
 use candle_core::{DType, Tensor};
-use elementary::{exp_parts, line_minus_log, ln};
-
-/// ln(2 pi) / 2
-const HALF_LN_TAU: f64 = 0.918_938_533_204_672_7;
+use elementary::{exp_parts, line_minus_log};
 
 /// What the second parameter is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::kernels::graph::node::{self, Fresh, Op, Reached, fresh};
 use crate::kernels::machine::buffer::{self, CHUNK, View};
 use crate::kernels::machine::simd::{Loop, dispatch};
-use crate::kernels::machine::tiles::SUM;
+use crate::kernels::machine::tiles::{SUM, by_halves};
 use crate::kernels::number::single;
 use crate::kernels::random::{self, Stream};
 use crate::shape;
@@ -116,12 +116,7 @@ impl Loop for Rows<'_> {
                         sums[i] += single::exp::<FMA>(tile[i] - shift);
                     }
                 }
-                for width in [8, 4, 2, 1] {
-                    for i in 0..width {
-                        sums[i] += sums[i + width];
-                    }
-                }
-                total += f64::from(sums[0]);
+                total += f64::from(by_halves(sums));
                 if blocks.len() == 0 {
                     break;
                 }

@@ -8,6 +8,7 @@ use crate::kernels::elementwise::on_cpu;
 use crate::kernels::graph::node::{self, Fresh, Op, Reached};
 use crate::kernels::machine::buffer::{self, CHUNK, SERIAL, View, views};
 use crate::kernels::machine::simd::{Loop, dispatch};
+use crate::kernels::number::EXPONENTIAL;
 use crate::kernels::number::double::exp;
 use crate::kernels::reduce;
 use crate::shape;
@@ -111,21 +112,10 @@ fn masses<const FMA: bool>(p: f64, q: f64) -> (f64, f64, f64, f64) {
     let (p, q) = (exp::<FMA>(p), exp::<FMA>(q));
     let small = t.abs() < 0.125;
     let x = if small { -t } else { 0. };
-    // 1/2!, 1/3!, ...; the next term is below 2^-53 of the first.
-    let mut series = 1. / 479_001_600.;
-    for factorial in [
-        39_916_800.,
-        3_628_800.,
-        362_880.,
-        40_320.,
-        5040.,
-        720.,
-        120.,
-        24.,
-        6.,
-        2.,
-    ] {
-        series = series * x + 1. / factorial;
+    // The next term is below 2^-53 of the first.
+    let mut series = EXPONENTIAL[12];
+    for k in (2..12).rev() {
+        series = series * x + EXPONENTIAL[k];
     }
     let gap = if small {
         p * x * x * series

@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::kernels::family::gaussian::{self, Spread};
 use crate::kernels::graph::node::{self, Fresh, Op, Reached, asked, fresh, weigh};
 use crate::kernels::machine::buffer::{SERIAL, View};
-use crate::kernels::machine::lanes::{Lanes, Tile, Wide, dispatch};
+use crate::kernels::machine::lanes::{Lanes, Lanewise, Tile, dispatch};
 use crate::kernels::machine::tiles::SUM;
 use crate::kernels::number::single;
 use candle_core::{D, Tensor};
@@ -147,7 +147,7 @@ struct Density<'a> {
     out: &'a mut [f32],
 }
 
-impl Wide for Density<'_> {
+impl Lanewise for Density<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -232,7 +232,7 @@ struct Gradients<'a> {
     x_gradient: Option<&'a mut [f32]>,
 }
 
-impl Wide for Gradients<'_> {
+impl Lanewise for Gradients<'_> {
     type Output = ();
 
     #[inline(always)]

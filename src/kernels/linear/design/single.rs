@@ -1,7 +1,7 @@
 //! The products in f32: sums of many features and classes stay in registers.
 
 use super::{Design, GROUP, Number, TILE};
-use crate::kernels::machine::lanes::{self, Lanes, Tile, Wide};
+use crate::kernels::machine::lanes::{self, Lanes, Lanewise, Tile};
 
 /// Sums that a kernel keeps for each of four tiles.
 const SUMS: usize = 5;
@@ -116,7 +116,7 @@ impl Correlate<'_> {
     }
 }
 
-impl Wide for Correlate<'_> {
+impl Lanewise for Correlate<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -204,7 +204,7 @@ impl Combine<'_> {
     }
 }
 
-impl Wide for Combine<'_> {
+impl Lanewise for Combine<'_> {
     type Output = ();
 
     #[inline(always)]

@@ -9,7 +9,7 @@ use crate::kernels::elementwise::{Formula, formula, formula_sum, on_cpu};
 use crate::kernels::graph::node::{self, Fresh, Op, Reached, fresh, weigh};
 use crate::kernels::machine::buffer::{self, CHUNK, SERIAL, View};
 use crate::kernels::machine::simd::{Loop, dispatch};
-use crate::kernels::machine::tiles::SUM;
+use crate::kernels::machine::tiles::{SUM, by_halves};
 use crate::kernels::number::Real;
 use crate::kernels::number::single;
 use crate::shape;
@@ -198,12 +198,7 @@ impl<const GREY: bool> Loop for Total<'_, GREY> {
                 sums[i] += rest[i];
             }
         }
-        for width in [8, 4, 2, 1] {
-            for i in 0..width {
-                sums[i] += sums[i + width];
-            }
-        }
-        sums[0]
+        by_halves(sums)
     }
 }
 
