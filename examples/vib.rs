@@ -3,7 +3,7 @@
 use candle_core::{D, DType, Device, Module, Tensor, safetensors};
 use candle_nn::VarMap;
 use candle_prob::distribution::{Categorical, Kl, Moments, MultivariateNormalDiag};
-use candle_prob::objective::bottleneck::{Config, vib};
+use candle_prob::objective::{BottleneckConfig, vib};
 use candle_prob::optim::{Adam, AdamConfig, Optimizer};
 use candle_prob::{Activation, Conditional, Result, Rng, init, net};
 
@@ -24,9 +24,9 @@ fn main() -> Result<()> {
     let decoder = |z: &Tensor| Categorical::new(&network.forward(z)?);
     let prior = MultivariateNormalDiag::standard(CODE, DType::F32, &Device::Cpu)?;
 
-    let config = Config {
+    let config = BottleneckConfig {
         beta: 1e-2,
-        ..Config::default()
+        ..BottleneckConfig::default()
     };
     let mut adam = Adam::new(&vars, &AdamConfig::default())?;
     for _epoch in 0..30 {

@@ -12,7 +12,7 @@ use candle_prob::net::{
     ConvEncoder, ConvEncoderConfig, Dense, LogisticNormalHead, Mlp, NormalComponentsHead,
     NormalHead, Positions, Scale, conv_encoder, dense, mlp,
 };
-use candle_prob::objective::bottleneck::{self, Config, gmvib, vib};
+use candle_prob::objective::{BottleneckConfig, DistortionRate, gmvib, vib};
 use candle_prob::{Activation, Conditional, Result, Rng};
 
 /// Width of the layer between the convolutions and the code, and of the decoder's hidden layer.
@@ -22,7 +22,7 @@ pub struct Model {
     encoder: ConvEncoder,
     head: Head,
     decoder: Mlp,
-    config: Config,
+    config: BottleneckConfig,
     latent: usize,
 }
 
@@ -108,7 +108,7 @@ impl Model {
                 vb.pp("decoder"),
             )?,
             encoder,
-            config: Config {
+            config: BottleneckConfig {
                 beta: arguments.beta,
                 samples: arguments.samples(),
             },
@@ -151,7 +151,7 @@ impl Model {
     ) -> Result<Parts> {
         let decoder = |code: &Tensor| self.labels(code);
         let normal = MultivariateNormalDiag::standard(self.latent, DType::F32, &Device::Cpu)?;
-        let mixture = |parts: bottleneck::Gmvib| Parts {
+        let with_rate = |parts: DistortionRate| Parts {
             distortion: parts.distortion,
             rate: Some(parts.rate),
             total: parts.total,
@@ -166,34 +166,32 @@ impl Model {
                 }
             }
             Posterior::Gaussian(posterior) => {
-                let parts = vib(posterior, &normal, &decoder, target, &self.config, rng)?;
-                Parts {
-                    distortion: parts.distortion,
-                    rate: Some(parts.rate),
-                    total: parts.total,
-                }
+                let config = &self.config;
+                with_rate(vib(posterior, &normal, &decoder, target, config, rng)?)
             }
             Posterior::Dirichlet(components, weight) => {
                 let uniform = Dirichlet::new(&Tensor::ones(CLASSES, DType::F32, &Device::Cpu)?)?;
-                mixture(gmvib(
+                let parts = gmvib(
                     (components, &normal),
                     (weight, &uniform),
                     &decoder,
                     target,
                     &self.config,
                     rng,
-                )?)
+                )?;
+                with_rate(parts.parts)
             }
             Posterior::LogisticNormal(components, weight) => {
                 let standard = LogisticNormal::standard(CLASSES, DType::F32, &Device::Cpu)?;
-                mixture(gmvib(
+                let parts = gmvib(
                     (components, &normal),
                     (weight, &standard),
                     &decoder,
                     target,
                     &self.config,
                     rng,
-                )?)
+                )?;
+                with_rate(parts.parts)
             }
         })
     }

@@ -235,21 +235,23 @@ pub trait WeightedSum: Reparameterized {
     ///
     /// Errors: weights of another shape.
     fn sample_weighted_sum(&self, weights: &Tensor, rng: &mut Rng) -> Result<Tensor> {
-        let (batch, event) = (self.batch_shape(), self.event_shape());
-        let sample = check_weights(weights, batch)?;
-        let draws = self.sample(&weights.dims()[..sample], rng)?;
-        // [.., K] -> [.., K, 1, ..]: one singleton for each event dim.
-        let mut aligned = weights.dims().to_vec();
-        aligned.extend(event.iter().map(|_| 1));
-        let component = weights.rank() - 1;
-        Ok(draws
-            .broadcast_mul(&weights.reshape(aligned)?)?
-            .sum(component)?)
+        let sample = check_weights(weights, self.batch_shape())?;
+        weighted_sum(&self.sample(&weights.dims()[..sample], rng)?, weights)
     }
 }
 
+/// Sums draws `S ++ B ++ [K] ++ E` over K with weights `S ++ B ++ [K]`.
+pub(crate) fn weighted_sum(draws: &Tensor, weights: &Tensor) -> Result<Tensor> {
+    // [.., K] -> [.., K, 1, ..]: one singleton for each event dim.
+    let mut aligned = weights.dims().to_vec();
+    aligned.resize(draws.rank(), 1);
+    let component = weights.rank() - 1;
+    let weighted = draws.broadcast_mul(&weights.reshape(aligned)?)?;
+    Ok(weighted.sum(component)?)
+}
+
 /// The rank of `S` for weights of shape `S ++ batch`, where `batch` ends in K.
-fn check_weights(weights: &Tensor, batch: &[usize]) -> Result<usize> {
+pub(crate) fn check_weights(weights: &Tensor, batch: &[usize]) -> Result<usize> {
     match weights.rank().checked_sub(batch.len()) {
         Some(sample) if !batch.is_empty() && weights.dims()[sample..] == *batch => Ok(sample),
         _ => Err(Error::shape(

@@ -158,6 +158,8 @@ impl<D: Distribution, B: Bijector> Distribution for Transformed<D, B> {
 
 impl<D: Reparameterized, B: Bijector> Reparameterized for Transformed<D, B> {}
 
+impl<D: Reparameterized, B: Bijector> WeightedSum for Transformed<D, B> {}
+
 /// Of scalar continuous distributions, whose bijector is a monotone map of each element: the tails are those of the base at
 /// `f^-1(y)`, and change places where f decreases. Values that f does not reach have all probability on one side.
 impl<D: Cdf + Reparameterized, B: Bijector> Transformed<D, B> {

@@ -9,55 +9,43 @@
 //! Averaged over the data the parts bound mutual informations, in nats: `I(Z; X) <= mean rate` and
 //! `I(Z; Y) >= H(Y) - mean distortion`. The decoder is any [`Conditional`] whose output is a distribution over labels.
 
+use super::{DistortionRate, Rate};
+use crate::check;
 use crate::conditional::Conditional;
-use crate::distribution::{Distribution, Kl, Reparameterized, WeightedSum};
+use crate::distribution::{Distribution, Reparameterized, WeightedSum};
 use crate::error::{Error, Result};
 use crate::rng::Rng;
 use candle_core::Tensor;
 
 /// Settings of both objectives.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Config {
+pub struct BottleneckConfig {
     /// Weight of the rate, `beta >= 0`. At 0 the rate is reported and has no influence.
     pub beta: f64,
     /// Monte-Carlo samples of the code for each example, at least 1.
     pub samples: usize,
 }
 
-impl Default for Config {
+impl Default for BottleneckConfig {
     /// The values of Zuo (2023), section 3.2.
     fn default() -> Self {
-        Config {
+        BottleneckConfig {
             beta: 1e-3,
             samples: 12,
         }
     }
 }
 
-/// Parts of the bottleneck objective, each of the batch shape, in nats.
-#[derive(Debug, Clone)]
-pub struct Vib {
-    /// `-E[ln q(y | z)]`, the mean over the samples.
-    pub distortion: Tensor,
-    /// `KL(p(z | x) || r(z))`.
-    pub rate: Tensor,
-    /// `distortion + beta * rate`: its mean over the batch is the loss.
-    pub total: Tensor,
-}
-
 /// Parts of the Gaussian-mixture bottleneck objective, in nats; `batch` is the shape of the weight posterior's batch.
 #[derive(Debug, Clone)]
 pub struct Gmvib {
-    /// `-E[ln q(y | z)]`, the mean over the samples, shape `batch`.
-    pub distortion: Tensor,
+    /// Distortion, rate and total (eq. 10), shape `batch`. The rate is the sum of all component rates and the weight rate
+    /// (eq. 11).
+    pub parts: DistortionRate,
     /// `KL(p(z_k | x) || r(z_k))` of each component, shape `batch ++ [K]`.
     pub component_rates: Tensor,
     /// `KL(p(e | x) || r(e))`, shape `batch`.
     pub weight_rate: Tensor,
-    /// The sum of all component rates and the weight rate (eq. 11), shape `batch`.
-    pub rate: Tensor,
-    /// `distortion + beta * rate` (eq. 10), shape `batch`: its mean over the batch is the loss.
-    pub total: Tensor,
 }
 
 /// The variational information bottleneck.
@@ -69,20 +57,23 @@ pub struct Gmvib {
 ///
 /// Gradients: pathwise through the posterior's samples, and through its KL.
 ///
-/// Errors: zero samples, a negative or non-finite `beta`, a decoder whose log-likelihood has another shape than
-/// `[samples] ++ B`, and what the posterior, the prior and the decoder refuse.
+/// The prior's type chooses the rate: a distribution to which the posterior has a KL in closed form, or
+/// [`MonteCarlo`](super::MonteCarlo) of any other, such as a flow or a mixture, from the same samples.
+///
+/// Errors: zero samples, a negative or non-finite `beta`, a prior whose batch does not broadcast to `B`, a decoder whose
+/// log-likelihood has another shape than `[samples] ++ B`, and what the posterior, the prior and the decoder refuse.
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
 /// use candle_prob::distribution::{Normal, Distribution};
-/// use candle_prob::{Rng, objective::bottleneck::{Config, vib}};
+/// use candle_prob::{Rng, objective::{BottleneckConfig, vib}};
 /// # fn main() -> candle_prob::Result<()> {
 /// let zero = Tensor::zeros((4, 3), DType::F64, &Device::Cpu)?;
 /// let posterior = Normal::new(&zero, &(zero.ones_like()? * 0.5)?)?.to_event(1)?;
 /// let prior = Normal::new(&zero, &zero.ones_like()?)?.to_event(1)?;
 /// let decoder = |z: &Tensor| Normal::new(&z.sum(candle_core::D::Minus1)?, &Tensor::new(1f64, &Device::Cpu)?);
 /// let target = Tensor::zeros(4, DType::F64, &Device::Cpu)?;
-/// let parts = vib(&posterior, &prior, &decoder, &target, &Config::default(), &mut Rng::new(0))?;
+/// let parts = vib(&posterior, &prior, &decoder, &target, &BottleneckConfig::default(), &mut Rng::new(0))?;
 /// assert_eq!(parts.total.dims(), &[4]);
 /// let loss = parts.total.mean_all()?;
 /// # Ok(())
@@ -95,23 +86,21 @@ pub fn vib<P, R, C>(
     prior: &R,
     decoder: &C,
     target: &Tensor,
-    config: &Config,
+    config: &BottleneckConfig,
     rng: &mut Rng,
-) -> Result<Vib>
+) -> Result<DistortionRate>
 where
-    P: Reparameterized + Kl<R>,
+    P: Reparameterized,
+    R: Rate<P>,
     C: Conditional<Output: Distribution>,
 {
     let op = "bottleneck::vib";
     config.check(op)?;
-    let (codes, rate) = posterior.sample_and_kl(prior, &[config.samples], rng)?;
-    let distortion = distortion(op, decoder, &codes, target, config, posterior.batch_shape())?;
-    let total = config.total(&distortion, &rate)?;
-    Ok(Vib {
-        distortion,
-        rate,
-        total,
-    })
+    let batch = posterior.batch_shape();
+    let (codes, rate) = prior.sample_and_rate(posterior, &[config.samples], rng)?;
+    check_rate(op, "prior", &rate, batch)?;
+    let distortion = distortion(op, decoder, &codes, target, config, batch)?;
+    DistortionRate::new(distortion, rate, config.beta)
 }
 
 /// The Gaussian-mixture variational information bottleneck.
@@ -126,7 +115,8 @@ where
 ///
 /// The weight posterior is a choice of type: [`Dirichlet`](crate::distribution::Dirichlet) with implicit gradients and
 /// the KL between Dirichlets, or [`LogisticNormal`](crate::distribution::LogisticNormal), a Gaussian through softmax
-/// with the KL to `N(0, I)` underneath, as the paper computes it.
+/// with the KL to `N(0, I)` underneath, as the paper computes it. Either prior may be a [`MonteCarlo`](super::MonteCarlo):
+/// components are then drawn and scored one by one, K times the work.
 ///
 /// Gradients: pathwise through components and weight, and through both KL terms.
 ///
@@ -137,7 +127,7 @@ where
 /// ```
 /// use candle_core::{DType, Device, Tensor};
 /// use candle_prob::distribution::{Dirichlet, Distribution, Normal};
-/// use candle_prob::{Rng, objective::bottleneck::{Config, gmvib}};
+/// use candle_prob::{Rng, objective::{BottleneckConfig, gmvib}};
 /// # fn main() -> candle_prob::Result<()> {
 /// let (batch, k, d) = (4, 3, 2);
 /// let zero = Tensor::zeros((batch, k, d), DType::F64, &Device::Cpu)?;
@@ -147,7 +137,7 @@ where
 /// let target = Tensor::zeros(batch, DType::F64, &Device::Cpu)?;
 /// let parts = gmvib(
 ///     (&components, &components), (&weight, &weight),
-///     &decoder, &target, &Config::default(), &mut Rng::new(0),
+///     &decoder, &target, &BottleneckConfig::default(), &mut Rng::new(0),
 /// )?;
 /// assert_eq!(parts.component_rates.dims(), &[batch, k]);
 /// # Ok(())
@@ -160,12 +150,14 @@ pub fn gmvib<P, R, W, V, C>(
     (weight, weight_prior): (&W, &V),
     decoder: &C,
     target: &Tensor,
-    config: &Config,
+    config: &BottleneckConfig,
     rng: &mut Rng,
 ) -> Result<Gmvib>
 where
-    P: WeightedSum + Kl<R>,
-    W: Reparameterized + Kl<V>,
+    P: WeightedSum,
+    R: Rate<P>,
+    W: Reparameterized,
+    V: Rate<W>,
     C: Conditional<Output: Distribution>,
 {
     let op = "bottleneck::gmvib";
@@ -188,39 +180,35 @@ where
             components.batch_shape(),
         ));
     }
-    let (weights, weight_rate) = weight.sample_and_kl(weight_prior, &[config.samples], rng)?;
-    let codes = components.sample_weighted_sum(&weights, rng)?;
-    let component_rates = components.kl(component_prior)?;
+    let samples = [config.samples];
+    let (weights, weight_rate) = weight_prior.sample_and_rate(weight, &samples, rng)?;
+    check_rate(op, "weight prior", &weight_rate, batch)?;
+    let (codes, component_rates) =
+        component_prior.weighted_sum_and_rate(components, &weights, rng)?;
+    check_rate(op, "component prior", &component_rates, &expected)?;
     let distortion = distortion(op, decoder, &codes, target, config, batch)?;
     let rate = (component_rates.sum(candle_core::D::Minus1)? + &weight_rate)?;
-    let total = config.total(&distortion, &rate)?;
     Ok(Gmvib {
-        distortion,
+        parts: DistortionRate::new(distortion, rate, config.beta)?,
         component_rates,
         weight_rate,
-        rate,
-        total,
     })
 }
 
-impl Config {
+impl BottleneckConfig {
     fn check(&self, op: &'static str) -> Result<()> {
-        if self.samples == 0 {
-            return Err(Error::value(op, "samples", "at least 1", self.samples));
-        }
-        if !(self.beta.is_finite() && self.beta >= 0.) {
-            return Err(Error::value(op, "beta", "finite and >= 0", self.beta));
-        }
-        Ok(())
+        check::at_least_one(op, &[("samples", self.samples)])?;
+        check::non_negative(op, "beta", self.beta)
     }
+}
 
-    fn total(&self, distortion: &Tensor, rate: &Tensor) -> Result<Tensor> {
-        // An infinite rate must not turn into NaN when it has no weight.
-        if self.beta == 0. {
-            return Ok(distortion.clone());
-        }
-        Ok((distortion + (rate * self.beta)?)?)
+/// A prior with more copies than the posterior gives more rates than there are codes.
+fn check_rate(op: &'static str, arg: &'static str, rate: &Tensor, batch: &[usize]) -> Result<()> {
+    if rate.dims() == batch {
+        return Ok(());
     }
+    let expected = format!("a rate of the posterior's batch shape, {batch:?}");
+    Err(Error::shape(op, arg, expected, rate.dims()))
 }
 
 fn distortion<C: Conditional<Output: Distribution>>(
@@ -228,7 +216,7 @@ fn distortion<C: Conditional<Output: Distribution>>(
     decoder: &C,
     codes: &Tensor,
     target: &Tensor,
-    config: &Config,
+    config: &BottleneckConfig,
     batch: &[usize],
 ) -> Result<Tensor> {
     let log_likelihood = decoder.given(codes)?.log_prob(target)?;

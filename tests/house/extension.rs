@@ -6,7 +6,7 @@ use candle_nn::VarMap;
 use candle_prob::distribution::{
     Distribution, Entropy, Kl, Moments, Normal, Reparameterized, WeightedSum,
 };
-use candle_prob::objective::bottleneck::{Config, gmvib, vib};
+use candle_prob::objective::{BottleneckConfig, gmvib, vib};
 use candle_prob::optim::{Adam, AdamConfig, Optimizer};
 use candle_prob::testing::Conformance;
 use candle_prob::{Error, Result, Rng};
@@ -208,7 +208,7 @@ fn a_strangers_distribution_trains_in_the_bottleneck() -> Result<()> {
             let y = candle_nn::Module::forward(&out, z)?.squeeze(D::Minus1)?;
             Normal::new(&y, &Tensor::new(0.5f32, z.device())?)
         };
-        let config = Config {
+        let config = BottleneckConfig {
             beta: 1e-2,
             samples: 4,
         };
@@ -234,6 +234,7 @@ fn a_strangers_distribution_trains_in_the_bottleneck() -> Result<()> {
                     &config,
                     &mut rng,
                 )?
+                .parts
                 .total
             } else {
                 let first = |l: Laplace| {

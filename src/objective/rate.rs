@@ -1,0 +1,208 @@
+//! What a code costs under a prior: in closed form, or from the draws themselves.
+
+use crate::distribution::{
+    Distribution, Kl, Reparameterized, WeightedSum, check_weights, weighted_sum,
+};
+use crate::error::{Error, Result};
+use crate::rng::Rng;
+use crate::{check, shape};
+use candle_core::Tensor;
+
+/// A prior with a way to the rate `KL(posterior || prior)` of a posterior `P`, in nats.
+///
+/// Every distribution is one for the posteriors that have a KL divergence to it in closed form ([`Kl`]). [`MonteCarlo`] makes
+/// any distribution one for any posterior with pathwise gradients.
+#[diagnostic::on_unimplemented(
+    message = "`{P}` has no KL divergence to `{Self}` in closed form",
+    note = "`&MonteCarlo(&prior)` in place of `&prior` estimates it from the draws"
+)]
+pub trait Rate<P: Distribution> {
+    /// Draws `shape ++ batch ++ event` of the posterior, and its rate of shape `batch`.
+    ///
+    /// Errors: a prior over other events, or whose batch does not broadcast to the posterior's.
+    fn sample_and_rate(
+        &self,
+        posterior: &P,
+        shape: &[usize],
+        rng: &mut Rng,
+    ) -> Result<(Tensor, Tensor)>;
+
+    /// [`sample_weighted_sum`](WeightedSum::sample_weighted_sum) of the components `batch ++ [K]`, and the rate of each.
+    ///
+    /// Errors: those of both.
+    fn weighted_sum_and_rate(
+        &self,
+        components: &P,
+        weights: &Tensor,
+        rng: &mut Rng,
+    ) -> Result<(Tensor, Tensor)>
+    where
+        P: WeightedSum;
+}
+
+impl<P: Kl<R>, R: Distribution> Rate<P> for R {
+    fn sample_and_rate(
+        &self,
+        posterior: &P,
+        shape: &[usize],
+        rng: &mut Rng,
+    ) -> Result<(Tensor, Tensor)> {
+        posterior.sample_and_kl(self, shape, rng)
+    }
+
+    fn weighted_sum_and_rate(
+        &self,
+        components: &P,
+        weights: &Tensor,
+        rng: &mut Rng,
+    ) -> Result<(Tensor, Tensor)>
+    where
+        P: WeightedSum,
+    {
+        let sum = components.sample_weighted_sum(weights, rng)?;
+        Ok((sum, components.kl(self)?))
+    }
+}
+
+/// A prior whose rate is estimated: flows, mixtures and all that has no KL divergence in closed form.
+///
+/// Formula: the mean of `ln q(z) - ln p(z)` over the draws z of the posterior q: the draws that the distortion is computed
+/// from, not further ones. It is unbiased, may be negative by chance, and its standard error falls with the root of the
+/// number of draws. Where there is a closed form, its variance is 0: prefer it.
+///
+/// Shapes: as [`Rate`] says, at least one draw. Gradients: pathwise, to the parameters of the posterior through the draws and
+/// through `ln q`, and to those of the prior, which is trained along with the rest.
+///
+/// Errors: no draw; a prior over other events, or whose batch does not broadcast to the posterior's.
+///
+/// ```
+/// use candle_core::{D, DType, Device, Tensor};
+/// use candle_prob::distribution::{Distribution, MultivariateNormalDiag};
+/// use candle_prob::flow::{RealNvpConfig, real_nvp};
+/// use candle_prob::objective::{BottleneckConfig, MonteCarlo, vib};
+/// use candle_prob::{Rng, distribution::Normal, init};
+/// # fn main() -> candle_prob::Result<()> {
+/// let (vars, device) = (candle_nn::VarMap::new(), Device::Cpu);
+/// let zero = Tensor::zeros((4, 2), DType::F32, &device)?;
+/// let posterior = MultivariateNormalDiag::from_log_var(&zero, &zero)?;
+/// // A prior that learns: a flow on N(0, I).
+/// let flow = real_nvp(&RealNvpConfig { features: 2, ..Default::default() }, init::seeded(&vars, 0, DType::F32, &device))?;
+/// let prior = MultivariateNormalDiag::standard(2, DType::F32, &device)?.transformed_by(flow)?;
+/// let decoder = |z: &Tensor| Normal::new(&z.sum(D::Minus1)?, &Tensor::new(1f32, &device)?);
+/// let target = Tensor::zeros(4, DType::F32, &device)?;
+/// let config = BottleneckConfig::default();
+/// let parts = vib(&posterior, &MonteCarlo(&prior), &decoder, &target, &config, &mut Rng::new(0))?;
+/// assert_eq!(parts.rate.dims(), &[4]);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Source: Rezende and Mohamed (2015), Variational inference with normalizing flows, eq. 15; Kingma and Welling (2014),
+/// Auto-encoding variational Bayes, eq. 6.
+#[derive(Debug, Clone, Copy)]
+pub struct MonteCarlo<'a, R>(pub &'a R);
+
+impl<P: Reparameterized, R: Distribution> Rate<P> for MonteCarlo<'_, R> {
+    fn sample_and_rate(
+        &self,
+        posterior: &P,
+        shape: &[usize],
+        rng: &mut Rng,
+    ) -> Result<(Tensor, Tensor)> {
+        let draws: usize = shape.iter().product();
+        check::at_least_one("MonteCarlo", &[("draws", draws)])?;
+        let latents = sample_latents(posterior, self.0, shape, rng)?;
+        let ratio = latents.log_ratio()?;
+        let ratio = ratio.reshape([&[draws], &ratio.dims()[shape.len()..]].concat())?;
+        Ok((latents.value, ratio.mean(0)?))
+    }
+
+    fn weighted_sum_and_rate(
+        &self,
+        components: &P,
+        weights: &Tensor,
+        rng: &mut Rng,
+    ) -> Result<(Tensor, Tensor)>
+    where
+        P: WeightedSum,
+    {
+        let sample = check_weights(weights, components.batch_shape())?;
+        let shape = &weights.dims()[..sample];
+        let (draws, rates) = self.sample_and_rate(components, shape, rng)?;
+        Ok((weighted_sum(&draws, weights)?, rates))
+    }
+}
+
+/// Draws of a posterior with both log-densities at each, not reduced: what importance-weighted bounds, and rates of one draw,
+/// are made of.
+#[derive(Debug, Clone)]
+pub struct Latents {
+    /// The draws z, shape `S ++ batch ++ event`.
+    pub value: Tensor,
+    /// `ln q(z | x)` of the posterior, shape `S ++ batch`.
+    pub log_posterior: Tensor,
+    /// `ln p(z)` of the prior, shape `S ++ batch`.
+    pub log_prior: Tensor,
+}
+
+impl Latents {
+    /// `ln q(z | x) - ln p(z)`, shape `S ++ batch`: its mean over draws is the rate.
+    pub fn log_ratio(&self) -> Result<Tensor> {
+        Ok((&self.log_posterior - &self.log_prior)?)
+    }
+}
+
+/// Draws of a posterior and their log-densities under it and under a prior.
+///
+/// Shapes: the posterior has batch `B` and event `E`, the prior a batch that broadcasts to `B` and event `E`; draws have shape
+/// `shape ++ B ++ E`, log-densities `shape ++ B`. Units: nats. The posterior is drawn from and scored in one pass
+/// ([`sample_and_log_prob`](Distribution::sample_and_log_prob)): a flow is not inverted.
+///
+/// Gradients: pathwise, to the parameters of both.
+///
+/// Errors: a prior over other events, or whose batch does not broadcast to `B`; what both refuse.
+///
+/// ```
+/// use candle_core::{D, DType, Device, Tensor};
+/// use candle_prob::distribution::{Distribution, MultivariateNormalDiag, Normal};
+/// use candle_prob::{Rng, objective::sample_latents, special::logsumexp};
+/// # fn main() -> candle_prob::Result<()> {
+/// // The importance-weighted bound on ln p(x) of Burda et al. (2016), eq. 8.
+/// let zero = Tensor::zeros((4, 2), DType::F64, &Device::Cpu)?;
+/// let posterior = MultivariateNormalDiag::from_log_var(&zero, &zero)?;
+/// let prior = MultivariateNormalDiag::standard(2, DType::F64, &Device::Cpu)?;
+/// let latents = sample_latents(&posterior, &prior, &[50], &mut Rng::new(0))?;
+/// let x = Tensor::ones(4, DType::F64, &Device::Cpu)?;
+/// let likelihood = Normal::new(&latents.value.sum(D::Minus1)?, &Tensor::new(1f64, &Device::Cpu)?)?;
+/// let log_weights = (likelihood.log_prob(&x)? - latents.log_ratio()?)?;
+/// let bound = (logsumexp(&log_weights, 0)? - 50f64.ln())?;
+/// // x is N(0, 3).
+/// let exact = -0.5 * ((2. * std::f64::consts::PI * 3.).ln() + 1. / 3.);
+/// assert!((bound.mean_all()?.to_scalar::<f64>()? - exact).abs() < 0.1);
+/// # Ok(())
+/// # }
+/// ```
+pub fn sample_latents<P: Reparameterized, R: Distribution>(
+    posterior: &P,
+    prior: &R,
+    shape: &[usize],
+    rng: &mut Rng,
+) -> Result<Latents> {
+    const OP: &str = "sample_latents";
+    let (batch, event) = (posterior.batch_shape(), posterior.event_shape());
+    // A batch of the prior that is longer would be taken for samples.
+    let fits = shape::broadcast(batch, prior.batch_shape()).is_some_and(|both| both == batch);
+    if !fits || prior.event_shape() != event {
+        let expected = format!("a batch that broadcasts to {batch:?}, and event {event:?}");
+        let found = [prior.batch_shape(), prior.event_shape()].concat();
+        return Err(Error::shape(OP, "prior", expected, &found));
+    }
+    let (value, log_posterior) = posterior.sample_and_log_prob(shape, rng)?;
+    let log_prior = prior.log_prob(&value)?;
+    shape::same_kind(OP, "prior", &log_prior, &log_posterior)?;
+    Ok(Latents {
+        value,
+        log_posterior,
+        log_prior,
+    })
+}

@@ -1,0 +1,3 @@
+//! Objectives: the parts of variational bounds.
+
+mod rate;
