@@ -27,6 +27,13 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const POINTS: usize = 50_000;
 /// Ends of the data's axis.
 const ENDS: (f64, f64) = (-3.5, 3.5);
+/// Of the bars and the lines of [`cells`].
+const LEGEND: [&str; 4] = [
+    "draws of the data",
+    "density of the data",
+    "density of the model",
+    "flow",
+];
 
 /// A flow on the line from data with three peaks to a uniform, a beta and a normal base, before and after training
 #[derive(Debug, Clone, Parser)]
@@ -148,7 +155,7 @@ impl Bases<'_> {
             let after = cells("after", &run.model, &points, ends)?;
             let heading = format!("Flow to {title}: test NLL {:.3} nats", run.nll);
             let path = self.plan.output.path(&figure([name, title]));
-            densities(&path, &heading, &[before?, after])
+            densities(&path, &heading, &LEGEND, &[before?, after])
         };
         let drawn = draw();
         self.failures.keep(drawn);
@@ -174,7 +181,7 @@ fn cells<D: Distribution, B: Bijector>(
     let truth = truth()?;
     Ok(vec![
         Cell {
-            caption: format!("{when} training: data and density of the flow"),
+            caption: format!("{when} training: data x and the flow's density"),
             x_label: "x".into(),
             bars: histogram(&numbers(points)?, ENDS, 70),
             lines: vec![
@@ -186,10 +193,10 @@ fn cells<D: Distribution, B: Bijector>(
             caption: "flow from x to z".into(),
             x_label: "x".into(),
             bars: vec![],
-            lines: vec![pairs(&x, &model.bijector().inverse(&x)?)?],
+            lines: vec![vec![], vec![], pairs(&x, &model.bijector().inverse(&x)?)?],
         },
         Cell {
-            caption: "latents z and density of the base".into(),
+            caption: "latents z and the base's density".into(),
             x_label: "z".into(),
             bars: histogram(&numbers(&latents)?, ends, 50),
             lines: vec![vec![], density(&|z| model.base().log_prob(z), &z)?],

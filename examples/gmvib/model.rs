@@ -9,8 +9,8 @@ use candle_prob::distribution::{
     WeightedSum,
 };
 use candle_prob::net::{
-    ConvEncoder, ConvEncoderConfig, Dense, LogisticNormalHead, Mlp, NormalComponentsHead,
-    NormalHead, Positions, Scale, conv_encoder, dense, mlp,
+    ConvEncoder, ConvEncoderConfig, Dense, DirichletHead, LogisticNormalHead, Mlp,
+    NormalComponentsHead, NormalHead, Positions, Scale, conv_encoder, dense, mlp,
 };
 use candle_prob::objective::{BottleneckConfig, DistortionRate, gmvib, vib};
 use candle_prob::{Activation, Conditional, Result, Rng};
@@ -36,7 +36,7 @@ enum Head {
 }
 
 enum WeightHead {
-    Dirichlet(Dense),
+    Dirichlet(DirichletHead),
     Gaussian(LogisticNormalHead),
 }
 
@@ -85,10 +85,11 @@ impl Model {
                     vb_head.pp("components"),
                 )?,
                 weight: match arguments.weight {
-                    Weight::Dirichlet => WeightHead::Dirichlet(dense(
+                    // Without a floor: weights may be as sparse as training wants them.
+                    Weight::Dirichlet => WeightHead::Dirichlet(DirichletHead::new(
                         features,
                         CLASSES,
-                        Activation::Softplus,
+                        0.,
                         vb_head.pp("weight"),
                     )?),
                     Weight::Gaussian => WeightHead::Gaussian(LogisticNormalHead::new(
@@ -124,9 +125,8 @@ impl Model {
             Head::Mixture { components, weight } => {
                 let components = components.given(&features)?;
                 match weight {
-                    WeightHead::Dirichlet(layer) => {
-                        let concentration = layer.forward(&features)?;
-                        Posterior::Dirichlet(components, Dirichlet::new(&concentration)?)
+                    WeightHead::Dirichlet(head) => {
+                        Posterior::Dirichlet(components, head.given(&features)?)
                     }
                     WeightHead::Gaussian(head) => {
                         Posterior::LogisticNormal(components, head.given(&features)?)

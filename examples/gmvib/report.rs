@@ -115,7 +115,10 @@ impl Report<'_> {
         let (x, _) = test.batch(&shown)?;
         let text = |classes: &[usize]| {
             let names: Vec<String> = classes.iter().map(usize::to_string).collect();
-            names.join(" ")
+            match names.is_empty() {
+                true => "none".into(),
+                false => names.join(" "),
+            }
         };
         let mut captions: Vec<Vec<Caption>> = shown
             .iter()

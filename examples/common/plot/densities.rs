@@ -4,6 +4,7 @@ use super::canvas::{Align, Canvas, Drawn, Point, Type, figure};
 use super::frame::{Axis, Frame};
 use super::{WHITE, mix, palette};
 use candle_prob::Result;
+use plotters::style::RGBColor;
 
 /// A panel of the grid.
 pub struct Cell {
@@ -17,7 +18,8 @@ pub struct Cell {
 
 const WIDTH: f64 = 380.;
 const HEIGHT: f64 = 300.;
-const HEAD: f64 = 52.;
+/// Title and legend.
+const HEAD: f64 = 76.;
 
 /// The bars of a histogram whose area is 1.
 pub fn histogram(values: &[f64], (from, to): Point, bins: usize) -> Vec<(f64, f64, f64)> {
@@ -40,8 +42,13 @@ pub fn histogram(values: &[f64], (from, to): Point, bins: usize) -> Vec<(f64, f6
     counts.iter().enumerate().map(bar).collect()
 }
 
-/// Writes rows of panels as a PNG. Vertical axes hold 0.
-pub fn densities(path: &std::path::Path, title: &str, rows: &[Vec<Cell>]) -> Result<()> {
+/// Writes rows of panels as a PNG. The legend says what the bars are, then each line. Vertical axes hold 0.
+pub fn densities(
+    path: &std::path::Path,
+    title: &str,
+    names: &[&str],
+    rows: &[Vec<Cell>],
+) -> Result<()> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(1);
     let (width, height) = (columns as f64 * WIDTH, HEAD + rows.len() as f64 * HEIGHT);
     figure(path, width as u32, height as u32, |canvas| {
@@ -51,6 +58,7 @@ pub fn densities(path: &std::path::Path, title: &str, rows: &[Vec<Cell>]) -> Res
             ..Type::default()
         };
         canvas.text((24., 28.), title, heading)?;
+        legend(canvas, names)?;
         for (i, row) in rows.iter().enumerate() {
             for (j, cell) in row.iter().enumerate() {
                 draw(canvas, cell, (j as f64 * WIDTH, HEAD + i as f64 * HEIGHT))?;
@@ -58,6 +66,23 @@ pub fn densities(path: &std::path::Path, title: &str, rows: &[Vec<Cell>]) -> Res
         }
         Ok(())
     })
+}
+
+fn legend(canvas: &Canvas, names: &[&str]) -> Drawn {
+    let (mut x, y) = (24., HEAD - 20.);
+    for (k, name) in names.iter().enumerate() {
+        match k {
+            0 => canvas.rectangle((x, y - 6.), (x + 26., y + 6.), bar_colour())?,
+            _ => canvas.line(&[(x, y), (x + 26., y)], 2., palette(k - 1))?,
+        }
+        canvas.text((x + 34., y), name, Type::default())?;
+        x += 62. + canvas.text_width(name, Type::default())?;
+    }
+    Ok(())
+}
+
+fn bar_colour() -> RGBColor {
+    mix(WHITE, palette(0), 0.45)
 }
 
 fn draw(canvas: &Canvas, cell: &Cell, (left, top): Point) -> Drawn {
@@ -74,9 +99,12 @@ fn draw(canvas: &Canvas, cell: &Cell, (left, top): Point) -> Drawn {
         bottom: top + HEIGHT - 62.,
     };
     frame.draw(canvas)?;
-    let light = mix(WHITE, palette(0), 0.45);
     for (from, to, height) in &cell.bars {
-        canvas.rectangle(frame.at((*from, *height)), frame.at((*to, 0.)), light)?;
+        canvas.rectangle(
+            frame.at((*from, *height)),
+            frame.at((*to, 0.)),
+            bar_colour(),
+        )?;
     }
     for (k, line) in cell.lines.iter().enumerate() {
         canvas.line(&frame.all(line), 2., palette(k))?;
