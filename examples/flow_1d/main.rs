@@ -29,9 +29,9 @@ const POINTS: usize = 50_000;
 const ENDS: (f64, f64) = (-3.5, 3.5);
 /// Of the bars and the lines of [`cells`].
 const LEGEND: [&str; 4] = [
-    "draws of the data",
+    "draws of the data, and their latents",
     "density of the data",
-    "density of the model",
+    "density of the flow, and of its base",
     "flow",
 ];
 
