@@ -1,10 +1,8 @@
 //! Features that say the same.
 
-use super::least_squares::columns;
-use super::problem::{Centred, Data, Problem};
+use super::Problem;
 use crate::check;
 use crate::error::{Error, Result};
-use crate::kernels::linear::design::Number;
 
 /// Two features and their correlation over the samples, with the samples' weights.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -51,26 +49,21 @@ impl Problem {
             let found = format!("{features:?}");
             return Err(Error::value(op, "features", expected, found));
         }
-        let mut pairs = match &self.data {
-            Data::F32(data) => self.pairs(data, &features)?,
-            Data::F64(data) => self.pairs(data, &features)?,
-        };
+        let mut pairs = self.pairs(&features)?;
         pairs.retain(|pair| pair.correlation.abs() >= least);
         pairs.sort_by(|a, b| b.correlation.abs().total_cmp(&a.correlation.abs()));
         Ok(pairs)
     }
 
     /// All pairs of features that are not constant.
-    fn pairs<T: Number>(&self, data: &Centred<T>, features: &[usize]) -> Result<Vec<Correlated>> {
-        let (x, k) = (data.x.as_ref(), features.len());
+    fn pairs(&self, features: &[usize]) -> Result<Vec<Correlated>> {
+        let (data, k) = (self.data.wide(), features.len());
         if k == 0 {
             return Ok(vec![]);
         }
-        let rows = columns(x, features)?.into_iter().map(T::of);
-        let rows: Vec<T> = rows.collect();
-        let products = x.correlate(features, &rows)?;
-        let product = |a: usize, b: usize| -> f64 { products[a * k + b].into() };
-        let varies = |a: &usize| self.varies(data, features[*a], product(*a, *a));
+        let products = data.correlate(features, &data.columns(features)?)?;
+        let product = |a: usize, b: usize| products[a * k + b];
+        let varies = |a: &usize| self.varies(features[*a], product(*a, *a));
         let varying: Vec<usize> = (0..k).filter(varies).collect();
         let mut pairs = vec![];
         for (n, a) in varying.iter().enumerate() {

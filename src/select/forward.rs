@@ -1,11 +1,10 @@
 //! Features one by one.
 
+use super::Problem;
 use super::checks::beyond_range;
-use super::least_squares::{Basis, check_count, columns};
+use super::least_squares::{Basis, check_count};
 use super::matrix::{dot, squares};
-use super::problem::{Centred, Data, Problem};
 use crate::error::Result;
-use crate::kernels::linear::design::Number;
 
 const OP: &str = "select::forward";
 
@@ -51,27 +50,20 @@ pub struct Forward {
 /// identification.
 pub fn forward(problem: &Problem, k: usize) -> Result<Forward> {
     check_count(OP, problem, k)?;
-    match &problem.data {
-        Data::F32(data) => run(problem, data, k),
-        Data::F64(data) => run(problem, data, k),
-    }
-}
-
-fn run<T: Number>(problem: &Problem, data: &Centred<T>, k: usize) -> Result<Forward> {
-    let x = data.x.as_ref();
-    let stride = x.stride();
-    let all: Vec<usize> = (0..x.features()).collect();
-    let mut residual: Vec<f64> = data.y.iter().map(|y| (*y).into()).collect();
-    let own = problem.squared_lengths(data)?;
+    let data = problem.data.wide();
+    let stride = data.stride();
+    let all: Vec<usize> = (0..data.features()).collect();
+    let mut residual = data.targets();
+    let own = problem.squared_lengths()?;
     // The squared lengths of what is left of each feature.
     let mut left = own.clone();
-    let mut basis = Basis::new(OP, problem, data, &[])?;
+    let mut basis = Basis::new(OP, problem, &[])?;
     let (mut order, mut losses) = (vec![], vec![0.5 * squares(&residual)]);
     while order.len() < k {
         let last = basis.vectors.last();
         let rows = residual.iter().chain(last.into_iter().flatten());
-        let rows: Vec<T> = rows.map(|r| T::of(*r)).collect();
-        let products = x.correlate(&all, &rows)?;
+        let rows: Vec<f64> = rows.copied().collect();
+        let products = data.correlate(&all, &rows)?;
         if !squares(&products).is_finite() {
             return Err(beyond_range(OP));
         }
@@ -81,7 +73,7 @@ fn run<T: Number>(problem: &Problem, data: &Centred<T>, k: usize) -> Result<Forw
             let (slopes, known) = products.split_at(outputs);
             left[j] -= squares(known);
             // What is constant, or explained to the last digits by the features taken, says nothing more.
-            if left[j] <= own[j] * T::ROUNDING {
+            if left[j] <= own[j] * data.rounding() {
                 continue;
             }
             let gain = squares(slopes) / left[j];
@@ -90,8 +82,8 @@ fn run<T: Number>(problem: &Problem, data: &Centred<T>, k: usize) -> Result<Forw
             }
         }
         let Some((feature, _)) = best else { break };
-        let row = columns(x, &[feature])?;
-        basis.push(OP, problem, data, feature, row)?;
+        let row = data.columns(&[feature])?;
+        basis.push(OP, problem, feature, row)?;
         order.push(feature);
         let q = &basis.vectors[order.len() - 1];
         for r in residual.chunks_exact_mut(stride) {

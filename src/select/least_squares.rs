@@ -1,11 +1,10 @@
 //! Least squares on chosen features.
 
+use super::Problem;
 use super::checks::beyond_range;
-use super::matrix::{Matrix, dot, squares};
-use super::problem::{Centred, Data, Problem};
+use super::matrix::{dot, squares};
 use crate::check;
 use crate::error::{Error, Result};
-use crate::kernels::linear::design::Number;
 use crate::shape;
 use candle_core::{D, DType, Tensor};
 
@@ -47,10 +46,8 @@ impl LeastSquares {
             [] => vec![],
             _ => check_support(op, problem, support)?,
         };
-        match &problem.data {
-            Data::F32(data) => solve(op, problem, data, support),
-            Data::F64(data) => solve(op, problem, data, support),
-        }
+        let basis = Basis::new(op, problem, &support)?;
+        Ok(basis.fit(problem, &problem.data.wide().targets(), support))
     }
 
     /// The scores `X W + b` of samples `[N, d]`: `[N, C]`, f64.
@@ -129,26 +126,6 @@ pub(super) fn check_support(
     }
 }
 
-fn solve<T: Number>(
-    op: &'static str,
-    problem: &Problem,
-    data: &Centred<T>,
-    support: Vec<usize>,
-) -> Result<LeastSquares> {
-    let y: Vec<f64> = data.y.iter().map(|y| (*y).into()).collect();
-    let basis = Basis::new(op, problem, data, &support)?;
-    Ok(basis.fit(problem, &y, support))
-}
-
-/// The numbers of these features, [features, stride].
-pub(super) fn columns<T: Number>(x: &dyn Matrix<T>, features: &[usize]) -> Result<Vec<f64>> {
-    let k = features.len();
-    let mut eye = vec![T::default(); k * k];
-    eye.iter_mut().step_by(k + 1).for_each(|x| *x = T::of(1.));
-    let rows = x.combine(features, &eye, &vec![T::default(); k * x.stride()])?;
-    Ok(rows.into_iter().map(T::into).collect())
-}
-
 /// An orthonormal basis of features, with the triangle that makes them of it.
 pub(super) struct Basis {
     pub(super) vectors: Vec<Vec<f64>>,
@@ -158,13 +135,9 @@ pub(super) struct Basis {
 }
 
 impl Basis {
-    pub(super) fn new<T: Number>(
-        op: &'static str,
-        problem: &Problem,
-        data: &Centred<T>,
-        features: &[usize],
-    ) -> Result<Self> {
-        let stride = data.x.stride();
+    pub(super) fn new(op: &'static str, problem: &Problem, features: &[usize]) -> Result<Self> {
+        let data = problem.data.wide();
+        let stride = data.stride();
         let mut basis = Basis {
             vectors: vec![],
             triangle: vec![],
@@ -173,20 +146,19 @@ impl Basis {
         if features.is_empty() {
             return Ok(basis);
         }
-        let rows = columns(data.x.as_ref(), features)?;
+        let rows = data.columns(features)?;
         for (feature, row) in features.iter().zip(rows.chunks_exact(stride)) {
-            basis.push(op, problem, data, *feature, row.to_vec())?;
+            basis.push(op, problem, *feature, row.to_vec())?;
         }
         Ok(basis)
     }
 
     /// With one feature more, of these numbers; one that is constant, or that those before it explain, adds a vector of
     /// zeros.
-    pub(super) fn push<T: Number>(
+    pub(super) fn push(
         &mut self,
         op: &'static str,
         problem: &Problem,
-        data: &Centred<T>,
         feature: usize,
         mut v: Vec<f64>,
     ) -> Result<()> {
@@ -204,8 +176,8 @@ impl Basis {
             }
         }
         let length = squares(&v).sqrt();
-        let rounding = T::ROUNDING.max(1e-12);
-        let kept = length > rounding * whole && problem.varies(data, feature, whole * whole);
+        let rounding = problem.data.wide().rounding().max(1e-12);
+        let kept = length > rounding * whole && problem.varies(feature, whole * whole);
         column.push(if kept { length } else { f64::INFINITY });
         v.iter_mut()
             .for_each(|v| *v = if kept { *v / length } else { 0. });
@@ -290,13 +262,11 @@ mod tests {
         let x = Tensor::cat(&[&x.narrow(1, 0, 3)?, &sum, &x.narrow(1, 3, 2)?], 1)?;
         let y = x.narrow(1, 0, 1)?;
         let problem = Problem::regression(&x, &y, &Preparation::default())?;
-        let Data::F64(data) = &problem.data else {
-            return Ok(());
-        };
-        let all = columns(data.x.as_ref(), &[0, 1, 2, 3, 4, 5])?;
-        let all: Vec<&[f64]> = all.chunks_exact(data.x.stride()).collect();
+        let data = problem.data.wide();
+        let all = data.columns(&[0, 1, 2, 3, 4, 5])?;
+        let all: Vec<&[f64]> = all.chunks_exact(data.stride()).collect();
         for features in [&[0, 1, 4, 5][..], &[0, 1, 2, 3, 4]] {
-            let basis = Basis::new("test", &problem, data, features)?;
+            let basis = Basis::new("test", &problem, features)?;
             for place in 0..features.len() {
                 let lost = basis.lost(place);
                 let explained = features[place] == 3;

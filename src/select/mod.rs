@@ -11,6 +11,7 @@
 //! [`Rfs`], [`Rlsr`], [`Rpmfs`] and [`Esfs`], which are regressions.
 
 mod blocks;
+mod centred;
 mod checks;
 mod correlated;
 mod features;

@@ -1,13 +1,12 @@
 //! The data of a selection, checked and centred.
 
+use super::centred::{Centred, Data};
 use super::checks::{check_finite, check_labels, check_weights};
 use super::features::Features;
-use super::matrix::{Matrix, Weights};
+use super::matrix::Weights;
 use crate::error::{Error, Result};
-use crate::kernels::linear::design::Number;
 use crate::shape;
 use candle_core::{D, DType, Tensor};
-use std::sync::Arc;
 
 /// How data are prepared.
 #[derive(Debug, Clone, Default)]
@@ -60,21 +59,6 @@ pub struct Problem {
     pub(super) scales: Vec<f64>,
     pub(super) weights: Weights,
     is_classification: bool,
-}
-
-/// Centred data by dtype.
-#[derive(Debug, Clone)]
-pub(super) enum Data {
-    F32(Centred<f32>),
-    F64(Centred<f64>),
-}
-
-/// Features and targets without their means, each sample times the root of its weight.
-#[derive(Debug, Clone)]
-pub(super) struct Centred<T> {
-    pub(super) x: Arc<dyn Matrix<T>>,
-    /// `[C, stride]`, zero in the padding.
-    pub(super) y: Vec<T>,
 }
 
 pub(super) const CLASSIFICATION: &str = "Problem::classification";
@@ -143,23 +127,11 @@ impl Problem {
             .map(|c| weights.mean(|n| target(n, c)))
             .collect();
         let moments = x.moments(op, &weights, how.standardize)?;
-        let y = |stride: usize, n: usize, c: usize| match n < stride.min(samples) {
-            true => (target(n, c) - y_means[c]) * weights.root(n),
-            false => 0.,
-        };
-        fn centred<T: Number>(
-            x: Arc<dyn Matrix<T>>,
-            outputs: usize,
-            y: impl Fn(usize, usize, usize) -> f64,
-        ) -> Centred<T> {
-            let stride = x.stride();
-            let all = (0..outputs).flat_map(|c| (0..stride).map(move |n| (n, c)));
-            let y = all.map(|(n, c)| T::of(y(stride, n, c))).collect();
-            Centred { x, y }
-        }
+        let y = |n: usize, c: usize| (target(n, c) - y_means[c]) * weights.root(n);
+        let size = [samples, outputs];
         let data = match x.dtype() {
-            DType::F64 => Data::F64(centred(x.centred::<f64>(&weights, &moments)?, outputs, y)),
-            _ => Data::F32(centred(x.centred::<f32>(&weights, &moments)?, outputs, y)),
+            DType::F64 => Data::F64(Centred::new(x.centred(&weights, &moments)?, size, y)),
+            _ => Data::F32(Centred::new(x.centred(&weights, &moments)?, size, y)),
         };
         Ok(Problem {
             data,
@@ -177,12 +149,14 @@ impl Problem {
     }
 
     /// The targets as they came, [C, N]; 0 for samples that do not count.
-    pub(super) fn targets<T: Number>(&self, data: &Centred<T>) -> Vec<f64> {
-        let mut targets = vec![];
-        let rows = data.y.chunks_exact(data.x.stride());
-        for (mean, y) in self.means[1].iter().zip(rows) {
+    pub(super) fn targets(&self) -> Vec<f64> {
+        let (data, mut targets) = (self.data.wide(), vec![]);
+        let centred = data.targets();
+        for (mean, y) in self.means[1]
+            .iter()
+            .zip(centred.chunks_exact(data.stride()))
+        {
             for (y, root) in y.iter().zip(&self.weights.roots) {
-                let y: f64 = (*y).into();
                 targets.push(if *root > 0. { y / root + mean } else { 0. });
             }
         }
@@ -190,17 +164,17 @@ impl Problem {
     }
 
     /// Whether a feature of this squared length varies: centring leaves of a constant no more than its mean's rounding.
-    pub(super) fn varies<T: Number>(&self, data: &Centred<T>, feature: usize, square: f64) -> bool {
+    pub(super) fn varies(&self, feature: usize, square: f64) -> bool {
         let mean = self.means[0][feature] / self.scales[feature];
-        square > (data.x.rounding() * mean).powi(2) * self.weights.total
+        square > (self.data.wide().centring() * mean).powi(2) * self.weights.total
     }
 
     /// The squared lengths of the features; 0 of constant ones.
-    pub(super) fn squared_lengths<T: Number>(&self, data: &Centred<T>) -> Result<Vec<f64>> {
-        let squares = data.x.lengths()?.into_iter().map(|l| l * l);
+    pub(super) fn squared_lengths(&self) -> Result<Vec<f64>> {
+        let squares = self.data.wide().lengths()?.into_iter().map(|l| l * l);
         let squares = squares.enumerate();
         Ok(squares
-            .map(|(i, s)| if self.varies(data, i, s) { s } else { 0. })
+            .map(|(i, s)| if self.varies(i, s) { s } else { 0. })
             .collect())
     }
 

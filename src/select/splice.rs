@@ -1,11 +1,11 @@
 //! Exchanges of single features, until none helps.
 
+use super::Problem;
+use super::centred::Wide;
 use super::checks::beyond_range;
-use super::least_squares::{Basis, LeastSquares, check_support, columns};
+use super::least_squares::{Basis, LeastSquares, check_support};
 use super::matrix::{FEATURES, dot, squares};
-use super::problem::{Centred, Data, Problem};
 use crate::error::Result;
-use crate::kernels::linear::design::Number;
 use crate::kernels::machine::buffer;
 
 const OP: &str = "select::splice";
@@ -60,21 +60,9 @@ pub struct Spliced {
 /// ranks exchanges by the worth of features one by one; here the worth of the pair is exact.
 pub fn splice(problem: &Problem, support: &[usize], exchanges: usize) -> Result<Spliced> {
     let support = check_support(OP, problem, support)?;
-    match &problem.data {
-        Data::F32(data) => run(problem, data, support, exchanges),
-        Data::F64(data) => run(problem, data, support, exchanges),
-    }
-}
-
-fn run<T: Number>(
-    problem: &Problem,
-    data: &Centred<T>,
-    support: Vec<usize>,
-    exchanges: usize,
-) -> Result<Spliced> {
-    let y: Vec<f64> = data.y.iter().map(|y| (*y).into()).collect();
-    let squared = problem.squared_lengths(data)?;
-    let mut at = State::new(problem, data, &y, support)?;
+    let y = problem.data.wide().targets();
+    let squared = problem.squared_lengths()?;
+    let mut at = State::new(problem, &y, support)?;
     let mut losses = vec![at.loss];
     let certified = loop {
         let Some(next) = at.better(&squared)? else {
@@ -97,9 +85,9 @@ fn run<T: Number>(
 const CANDIDATES: usize = 16;
 
 /// A support with its loss.
-struct State<'a, T> {
+struct State<'a> {
     problem: &'a Problem,
-    data: &'a Centred<T>,
+    data: &'a dyn Wide,
     y: &'a [f64],
     support: Vec<usize>,
     basis: Basis,
@@ -115,19 +103,14 @@ struct Removals {
     shares: Vec<Vec<f64>>,
 }
 
-impl<'a, T: Number> State<'a, T> {
-    fn new(
-        problem: &'a Problem,
-        data: &'a Centred<T>,
-        y: &'a [f64],
-        support: Vec<usize>,
-    ) -> Result<Self> {
-        let basis = Basis::new(OP, problem, data, &support)?;
+impl<'a> State<'a> {
+    fn new(problem: &'a Problem, y: &'a [f64], support: Vec<usize>) -> Result<Self> {
+        let basis = Basis::new(OP, problem, &support)?;
         let residual = basis.residual(y);
         Ok(State {
             loss: 0.5 * squares(&residual),
             problem,
-            data,
+            data: problem.data.wide(),
             y,
             support,
             basis,
@@ -137,23 +120,24 @@ impl<'a, T: Number> State<'a, T> {
 
     /// The support after the best exchange, if one lowers the loss by more than rounding.
     fn better(&self, squared: &[f64]) -> Result<Option<Self>> {
+        let rounding = self.data.rounding();
         // Of a loss that is 0 but for the data's own rounding nothing is left to be lowered.
-        if self.loss <= 0.5 * squares(self.y) * T::ROUNDING.powi(2) {
+        if self.loss <= 0.5 * squares(self.y) * rounding.powi(2) {
             return Ok(None);
         }
-        let bound = self.loss * (1. - T::ROUNDING);
+        let bound = self.loss * (1. - rounding);
         let k = self.support.len();
         // Nothing is lost without a feature that those before it explain: then no other exchange is better than one of it.
         let lost: Vec<Vec<f64>> = (0..k).map(|place| self.basis.lost(place)).collect();
-        let outputs = || self.y.chunks_exact(self.data.x.stride());
+        let outputs = || self.y.chunks_exact(self.data.stride());
         let shares = |u: &Vec<f64>| outputs().map(|y| dot(u, y)).collect();
         let shares = lost.iter().map(shares).collect();
         let removals = Removals { lost, shares };
         let candidates = self.candidates(&removals, squared, bound)?;
         // Estimates are of the data's dtype; what they promise is looked at in f64.
         for candidates in candidates.chunks(CANDIDATES) {
-            let rows = columns(self.data.x.as_ref(), candidates)?;
-            let rows = rows.chunks_exact(self.data.x.stride());
+            let rows = self.data.columns(candidates)?;
+            let rows = rows.chunks_exact(self.data.stride());
             let exact = candidates.iter().zip(rows).map(|(j, row)| {
                 let (with, place) = self.exact(&removals, row);
                 (with, place, *j)
@@ -164,7 +148,7 @@ impl<'a, T: Number> State<'a, T> {
                 let mut support = self.support.clone();
                 support[place] = j;
                 support.sort();
-                let next = State::new(self.problem, self.data, self.y, support)?;
+                let next = State::new(self.problem, self.y, support)?;
                 if next.loss < bound {
                     return Ok(Some(next));
                 }
@@ -177,31 +161,27 @@ impl<'a, T: Number> State<'a, T> {
     fn candidates(&self, removals: &Removals, squared: &[f64], bound: f64) -> Result<Vec<usize>> {
         let k = self.support.len();
         let vectors = self.basis.vectors.iter().chain(&removals.lost).flatten();
-        let rows: Vec<T> = vectors.chain(&self.residual).map(|r| T::of(*r)).collect();
+        let rows: Vec<f64> = vectors.chain(&self.residual).copied().collect();
         let all: Vec<usize> = (0..squared.len()).collect();
-        let products = self.data.x.correlate(&all, &rows)?;
+        let products = self.data.correlate(&all, &rows)?;
         if !squares(&products).is_finite() {
             return Err(beyond_range(OP));
         }
-        let width = products.len() / all.len();
+        let (width, rounding) = (products.len() / all.len(), self.data.rounding());
         let mut least = vec![f64::INFINITY; all.len()];
         buffer::parallel(&mut least, FEATURES, |from, least| {
-            let mut of_feature = vec![];
             for (j, least) in (from..).zip(least) {
                 let own = squared[j];
                 if own == 0. || self.support.contains(&j) {
                     continue;
                 }
-                of_feature.clear();
-                let products = &products[j * width..][..width];
-                of_feature.extend(products.iter().map(|p| Into::<f64>::into(*p)));
-                let (known, rest) = of_feature.split_at(k);
+                let (known, rest) = products[j * width..][..width].split_at(k);
                 let (gains, slopes) = rest.split_at(k);
                 let beyond = (own - squares(known)).max(0.);
                 // No more than the loss: less what rounding may hide, which may be all where little is left.
                 let worth = |[grown, taken, left]: [f64; 3]| match left / own {
-                    part if part <= T::ROUNDING => f64::NEG_INFINITY,
-                    part => 0.5 * (grown - taken / left) - T::ROUNDING * grown / part,
+                    part if part <= rounding => f64::NEG_INFINITY,
+                    part => 0.5 * (grown - taken / left) - rounding * grown / part,
                 };
                 *least = removals.best(self.loss, beyond, [gains, slopes], worth).0;
             }
@@ -225,7 +205,7 @@ impl<'a, T: Number> State<'a, T> {
         let residual = self.residual.chunks_exact(row.len());
         let slopes: Vec<f64> = residual.map(|r| dot(r, &left)).collect();
         // As in a basis, which takes no less of a feature.
-        let least = squares(row) * T::ROUNDING.max(1e-12).powi(2);
+        let least = squares(row) * self.data.rounding().max(1e-12).powi(2);
         let worth = |[grown, taken, left]: [f64; 3]| match left <= least {
             true => f64::INFINITY,
             false => 0.5 * (grown - taken / left),

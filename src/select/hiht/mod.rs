@@ -11,8 +11,8 @@ pub use config::{HihtConfig, Start};
 pub use loss::Loss;
 pub use path::{Path, Solution};
 
-use super::problem::{Data, Problem};
-use super::{Preparation, Ranking, Selector};
+use super::centred::Data;
+use super::{Preparation, Problem, Ranking, Selector};
 use crate::error::Result;
 use candle_core::Tensor;
 use solver::Solver;

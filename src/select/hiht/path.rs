@@ -2,9 +2,7 @@
 
 use crate::check;
 use crate::error::{Error, Result};
-use crate::kernels::linear::design::Number;
 use crate::select::least_squares::scores;
-use crate::select::problem::{Centred, Data};
 use crate::select::{Problem, Ranking};
 use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
@@ -76,14 +74,7 @@ impl Solution {
             let expected = format!("[d, {}], d at least {least}", self.bias.len());
             return Err(Error::shape(op, "problem", expected, &found));
         }
-        match &problem.data {
-            Data::F32(data) => self.residuals_of(problem, data),
-            Data::F64(data) => self.residuals_of(problem, data),
-        }
-    }
-
-    fn residuals_of<T: Number>(&self, problem: &Problem, data: &Centred<T>) -> Result<Tensor> {
-        let (samples, outputs) = (problem.samples(), problem.outputs());
+        let (data, samples, outputs) = (problem.data.wide(), problem.samples(), problem.outputs());
         let (mut w, mut left) = (vec![], vec![]);
         // What the bias is beside that of least squares.
         let mut shift: Vec<f64> = std::iter::zip(&problem.means[1], &self.bias)
@@ -91,18 +82,17 @@ impl Solution {
             .collect();
         for (i, row) in self.support.iter().zip(&self.rows) {
             for (shift, weight) in shift.iter_mut().zip(row) {
-                w.push(T::of(weight * problem.scales[*i]));
+                w.push(weight * problem.scales[*i]);
                 *shift -= weight * problem.means[0][*i];
             }
         }
-        let minus: Vec<T> = data.y.iter().map(|y| T::of(-(*y).into())).collect();
-        let scores = data.x.combine(&self.support, &w, &minus)?;
-        let rows: Vec<&[T]> = scores.chunks_exact(data.x.stride()).collect();
+        let minus: Vec<f64> = data.targets().into_iter().map(|y| -y).collect();
+        let scores = data.combine(&self.support, &w, &minus)?;
+        let rows: Vec<&[f64]> = scores.chunks_exact(data.stride()).collect();
         for n in 0..samples {
             let root = problem.weights.root(n);
             for (row, shift) in rows.iter().zip(&shift) {
-                let score: f64 = row[n].into();
-                left.push(if root > 0. { shift - score / root } else { 0. });
+                left.push(if root > 0. { shift - row[n] / root } else { 0. });
             }
         }
         Ok(Tensor::from_vec(left, (samples, outputs), &Device::Cpu)?)

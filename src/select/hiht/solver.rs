@@ -12,10 +12,10 @@ use super::point::{Point, Rows, squared_change, step_row};
 use crate::error::{Error, Result};
 use crate::kernels::linear::design::Number;
 use crate::rng::Rng;
-use crate::select::Ranking;
+use crate::select::centred::Centred;
 use crate::select::checks::beyond_range;
 use crate::select::matrix::{squared_gap, squares};
-use crate::select::problem::{Centred, Problem};
+use crate::select::{Problem, Ranking};
 use candle_core::{DType, Device};
 
 /// All slopes, and the first try of a step: W with its scores.
@@ -46,7 +46,7 @@ impl<'a, T: Number> Solver<'a, T> {
     ) -> Result<Self> {
         let targets = match config.loss {
             Loss::Squares => vec![],
-            _ => problem.targets(data),
+            _ => problem.targets(),
         };
         if config.loss == Loss::Softmax && !problem.is_classification() {
             let (arg, expected) = ("loss", "squares or robust for targets that are no classes");
@@ -54,7 +54,7 @@ impl<'a, T: Number> Solver<'a, T> {
         }
         let lengths = data.x.lengths()?;
         let all = lengths.iter().enumerate();
-        let constant = all.map(|(i, l)| !problem.varies(data, i, l * l));
+        let constant = all.map(|(i, l)| !problem.varies(i, l * l));
         Ok(Solver {
             op,
             problem,
