@@ -10,8 +10,8 @@
 //! What each family has beside [`sample`](Distribution::sample) and [`log_prob`](Distribution::log_prob):
 //! [pathwise](Reparameterized) gradients of samples, [moments](Moments), [mode](Mode), [entropy](Entropy), [cdf](Cdf),
 //! and [KL](Kl) to another of its own in closed form. Combinators pass on what their parts have; their rows are those of
-//! [`Normal`], that of [`Transformed`] with a map that is not affine. Divergences across families are on each type's page
-//! among its implementations of [`Kl`].
+//! [`Normal`], that of [`Transformed`] with a map that is not affine. The pairs of families with a divergence are in the docs of
+//! [`Kl`].
 //!
 //! | family | pathwise | moments | mode | entropy | cdf | KL to its own |
 //! |---|---|---|---|---|---|---|
@@ -214,6 +214,8 @@ fn at_infinity<R: Real>(x: R, upper: bool) -> Option<R> {
 }
 
 /// Kullback-Leibler divergence in closed form.
+///
+#[doc = include_str!("kl/pairs.md")]
 pub trait Kl<Q: ?Sized = Self>: Distribution {
     /// KL(self || other) in nats, shape `batch` (of both, broadcast).
     fn kl(&self, other: &Q) -> Result<Tensor>;

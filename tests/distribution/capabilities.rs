@@ -1,8 +1,10 @@
 //! The table family x capability in the docs of `distribution` is what the compiler says: each cell is asked of the
-//! traits, and the whole is compared with the text.
+//! traits, and the whole is compared with the text. The pairs in the docs of `Kl` are those of the sources.
 
 use candle_prob::bijector::Exp;
 use candle_prob::distribution::*;
+use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::marker::PhantomData;
 
 /// Whether a type implements a trait. A method of the value is found before one of a reference to it.
@@ -131,6 +133,90 @@ fn every_public_family_has_a_row() {
         for name in names.trim_matches(['{', '}']).split(", ") {
             let known = OTHERS.contains(&name) || table.iter().any(|(row, _)| *row == name);
             assert!(known, "{name} has no row");
+        }
+    }
+}
+
+/// Implementations of `Kl` across families in a source file, and the way in their body, by left and right family.
+fn pairs(source: &str) -> BTreeMap<(&str, &str), Option<&str>> {
+    let mut pairs = BTreeMap::new();
+    for block in source.split("\nimpl Kl<").skip(1) {
+        let (head, body) = block.split_once(" {\n").unwrap();
+        let (q, p) = head.split_once("> for ").unwrap();
+        let body = body.split("\n}\n").next().unwrap();
+        let call = body
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("kl("));
+        let way = call.and_then(|call| call.split(',').next());
+        pairs.insert((p, q), way);
+    }
+    pairs
+}
+
+fn linked(family: &str) -> String {
+    let (name, rest) = family.split_at(family.find('<').unwrap_or(family.len()));
+    match rest {
+        "" => format!("[`{name}`]"),
+        _ => format!("[`{name}`]`{rest}`"),
+    }
+}
+
+const GRID: [&str; 9] = [
+    "Beta",
+    "ContinuousBernoulli",
+    "Exponential",
+    "Gamma",
+    "Gumbel",
+    "Laplace",
+    "Normal",
+    "Pareto",
+    "Uniform",
+];
+
+#[test]
+fn the_pairs_in_the_docs_of_kl_are_those_of_the_sources() {
+    let scalars = include_str!("../../src/distribution/kl/pairs.rs");
+    let vectors = include_str!("../../src/distribution/kl/normals.rs");
+    let mut pairs: BTreeMap<_, _> = pairs(scalars).into_iter().chain(pairs(vectors)).collect();
+    let heads = GRID.map(linked).join(" | ");
+    let mut want = format!("| KL(row, column) | {heads} |\n|{}\n", "---|".repeat(10));
+    for p in GRID {
+        let cells = GRID.map(|q| match pairs.remove(&(p, q)) {
+            _ if p == q => "own",
+            None => "-",
+            Some(Some("Closed")) => "formula",
+            Some(Some("Moments")) => "moments",
+            Some(Some("Distance")) => "distance",
+            Some(Some("Infinite")) => "infinite",
+            Some(way) => panic!("{p} to {q} by {way:?}"),
+        });
+        writeln!(want, "| {} | {} |", linked(p), cells.join(" | ")).unwrap();
+    }
+    let mut rest: BTreeMap<_, Vec<String>> = BTreeMap::new();
+    for (p, q) in pairs.into_keys() {
+        rest.entry(p).or_default().push(linked(q));
+    }
+    want.push_str("\n| from | to |\n|---|---|\n");
+    for (p, to) in rest {
+        writeln!(want, "| {} | {} |", linked(p), to.join(", ")).unwrap();
+    }
+    let text = include_str!("../../src/distribution/kl/pairs.md");
+    let got = &text[text.find("\n|").unwrap() + 1..];
+    assert!(
+        got == want,
+        "src/distribution/kl/pairs.md should be\n{want}"
+    );
+}
+
+#[test]
+fn divergences_across_families_stand_in_one_folder() {
+    for file in std::fs::read_dir("src/distribution").unwrap() {
+        let path = file.unwrap().path();
+        if path.is_file() {
+            let source = std::fs::read_to_string(&path).unwrap();
+            let pairs = pairs(&source);
+            let across: Vec<_> = pairs.keys().filter(|(p, q)| p != q).collect();
+            assert!(across.is_empty(), "{path:?}: {across:?}");
         }
     }
 }
