@@ -5,7 +5,7 @@ mod common;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarMap;
-use candle_prob::bijector::{Affine, Bijector, Chain, Sequence};
+use candle_prob::bijector::Bijector;
 use candle_prob::distribution::{Distribution, Normal};
 use candle_prob::dynamics::Rk4;
 use candle_prob::flow::{
@@ -27,17 +27,17 @@ fn coupling_flow(c: &mut Criterion) -> Result<()> {
     let x = Rng::new(1).normal((4096, 64), DType::F32, &CPU)?;
     let zeros = Tensor::zeros(64, DType::F32, &CPU)?;
     let base = Normal::new(&zeros, &zeros.ones_like()?)?.to_event(1)?;
-    for (name, stored) in [("stored", true), ("reconstructed", false)] {
+    for (name, keep_activations) in [("stored", true), ("reconstructed", false)] {
         let config = RealNvpConfig {
             features: 64,
             hidden: vec![256, 256],
-            stored,
+            keep_activations,
             ..Default::default()
         };
         let vars = VarMap::new();
         let flow = real_nvp(&config, init::seeded(&vars, 1, DType::F32, &CPU))?;
         let model = base.clone().transformed_by(&flow)?;
-        if stored {
+        if keep_activations {
             let mut rng = Rng::new(2);
             let shape = &[4096];
             group.timed("sample", || model.sample(shape, &mut rng).unwrap().detach());
@@ -65,15 +65,9 @@ fn additive_flow(c: &mut Criterion) -> Result<()> {
     };
     let flow = nice(&config, init::seeded(&vars, 1, DType::F32, &CPU))?;
     let zeros = Tensor::zeros(64, DType::F32, &CPU)?;
-    let scales = init::named_vars(&vars)?;
-    let scales = scales.iter().find(|(name, _)| name.as_str() == "log_scale");
-    let log_scale = scales.map_or(&zeros, |(_, var)| var.as_tensor());
-    let scale = Affine::soft_clamped(&zeros, log_scale, f64::INFINITY)?.inverted();
-    let couplings: Sequence = flow.couplings(None).into_iter().collect();
-    let flows: [(&str, Box<dyn Bijector>); 2] = [
-        ("fused", Box::new(flow)),
-        ("composed", Box::new(Chain::new(scale, couplings))),
-    ];
+    let layers = flow.layers()?;
+    let flows: [(&str, Box<dyn Bijector>); 2] =
+        [("fused", Box::new(flow)), ("composed", Box::new(layers))];
     let mut group = c.benchmark_group("nice/4096x64, 8 x 32-256-256-32");
     group.warm_up_time(Duration::from_millis(500));
     group.measurement_time(Duration::from_secs(3));

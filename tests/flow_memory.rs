@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarMap;
-use candle_prob::bijector::{Bijector, Reversible, Sequence};
+use candle_prob::bijector::{Bijector, Reversible};
 use candle_prob::flow::{
     GlowConfig, NeuralSplineConfig, RealNvpConfig, glow, neural_spline, real_nvp,
 };
@@ -21,12 +21,12 @@ fn peak(flow: &dyn Bijector, shape: &[usize]) -> Result<usize> {
     })
 }
 
-fn affine(layers: usize, stored: bool) -> Result<usize> {
+fn affine(layers: usize, keep: bool) -> Result<usize> {
     let config = RealNvpConfig {
         features: 64,
         layers,
         hidden: vec![16],
-        stored,
+        keep_activations: keep,
         ..Default::default()
     };
     let vb = init::seeded(&VarMap::new(), 1, DType::F32, &Device::Cpu);
@@ -34,7 +34,7 @@ fn affine(layers: usize, stored: bool) -> Result<usize> {
 }
 
 /// Any bijectors: here spline couplings.
-fn sequence(layers: usize, stored: bool) -> Result<usize> {
+fn sequence(layers: usize, keep: bool) -> Result<usize> {
     let config = NeuralSplineConfig {
         features: 64,
         layers,
@@ -44,15 +44,15 @@ fn sequence(layers: usize, stored: bool) -> Result<usize> {
     };
     let vars = VarMap::new();
     let flow = neural_spline(&config, init::seeded(&vars, 1, DType::F32, &Device::Cpu))?;
-    let sequence: Sequence = flow.couplings(None).into_iter().collect();
-    match stored {
+    let sequence = flow.layers()?;
+    match keep {
         true => peak(&sequence, &[4096, 64]),
         false => peak(&Reversible::new(sequence, &vars.all_vars()), &[4096, 64]),
     }
 }
 
 /// Glow, whose steps have three layers.
-fn images(layers: usize, stored: bool) -> Result<usize> {
+fn images(layers: usize, keep: bool) -> Result<usize> {
     let config = GlowConfig {
         image: [1, 8, 8],
         levels: 1,
@@ -62,20 +62,20 @@ fn images(layers: usize, stored: bool) -> Result<usize> {
     };
     let vars = VarMap::new();
     let flow = glow(&config, init::seeded(&vars, 1, DType::F32, &Device::Cpu))?;
-    match stored {
+    match keep {
         true => peak(&flow, &[1024, 1, 8, 8]),
         false => peak(&flow.reversible(&vars.all_vars())?, &[1024, 1, 8, 8]),
     }
 }
 
 /// A flow of few layers.
-fn splines(stored: bool) -> Result<usize> {
+fn splines(keep: bool) -> Result<usize> {
     let config = NeuralSplineConfig {
         features: 64,
         layers: 4,
         hidden: vec![16],
         bins: 4,
-        stored,
+        keep_activations: keep,
         ..Default::default()
     };
     let vb = init::seeded(&VarMap::new(), 1, DType::F32, &Device::Cpu);

@@ -20,15 +20,14 @@ use std::sync::Arc;
 /// ```
 /// use candle_core::{DType, Device, Tensor};
 /// use candle_nn::VarMap;
-/// use candle_prob::bijector::{Bijector, Reversible, Sequence};
+/// use candle_prob::bijector::{Bijector, Reversible};
 /// use candle_prob::flow::{NeuralSplineConfig, neural_spline};
 /// use candle_prob::{init, optim};
 /// # fn main() -> candle_prob::Result<()> {
 /// let vars = VarMap::new();
 /// let vb = init::seeded(&vars, 1, DType::F32, &Device::Cpu);
 /// let flow = neural_spline(&NeuralSplineConfig::default(), vb)?;
-/// let sequence: Sequence = flow.couplings(None).into_iter().collect();
-/// let flow = Reversible::new(sequence, &vars.all_vars());
+/// let flow = Reversible::new(flow.layers()?, &vars.all_vars());
 /// let x = Tensor::ones((100, 2), DType::F32, &Device::Cpu)?;
 /// let (z, log_det) = flow.inverse_and_log_det(&x)?;
 /// let loss = (z.sqr()?.sum_all()? - log_det.sum_all()?)?;

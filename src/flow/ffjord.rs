@@ -22,7 +22,7 @@ pub struct FfjordConfig {
     pub features: usize,
     /// The widths of the hidden layers of the velocity's network.
     pub hidden: Vec<usize>,
-    /// What follows each hidden layer; a smooth one.
+    /// The activation of the hidden layers; a smooth one.
     pub activation: Activation,
     /// The width of the context, 0 for a flow without one.
     pub context: usize,

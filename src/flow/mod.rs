@@ -30,34 +30,34 @@
 //! from it; bounds, activations and solvers are not in the shapes of the variables, so
 //! [`Checkpoint::config`](crate::optim::Checkpoint::config) writes it beside them and refuses a file of another one.
 
-use crate::bijector::Bijector;
 use crate::error::{Error, Result};
 use crate::shape;
-use candle_core::{D, Tensor};
+use candle_core::Tensor;
 
 mod autoregressive;
 mod conditioner;
 mod ffjord;
 mod glow;
 mod image;
-mod layers;
 mod nice;
 mod pixels;
 mod real_nvp;
 mod real_nvp_image;
 mod spline;
 mod univariate;
+mod vector;
 
-pub use autoregressive::{AutoregressiveFlow, MafConfig, autoregressive_spline, iaf, maf};
+pub use autoregressive::{MafConfig, autoregressive_spline, iaf, maf};
 pub use ffjord::{Ffjord, FfjordConfig, Path, ffjord};
 pub use glow::{GlowConfig, glow};
 pub use image::{ImageContext, ImageFlow};
-pub use nice::{Nice, NiceConfig, nice};
+pub use nice::{NiceConfig, nice};
 pub use pixels::{bits_per_dim, dequantize, dequantize_by};
-pub use real_nvp::{RealNvp, RealNvpConfig, real_nvp};
+pub use real_nvp::{RealNvpConfig, real_nvp};
 pub use real_nvp_image::{RealNvpImageConfig, real_nvp_image};
-pub use spline::{NeuralSpline, NeuralSplineConfig, neural_spline};
+pub use spline::{NeuralSplineConfig, neural_spline};
 pub use univariate::{Latent, Univariate, UnivariateConfig, univariate};
+pub use vector::VectorFlow;
 
 /// Refuses a context that a flow which takes one of `width` does not take; `like` is one of its weights.
 fn check_context(op: &'static str, context: &Tensor, width: usize, like: &Tensor) -> Result<()> {
@@ -83,17 +83,13 @@ fn batch_of<'a>(
     }
 }
 
-/// One after another: forward from the first, backward from the last.
-fn through(layers: &[impl Bijector], inverse: bool, x: &Tensor) -> Result<(Tensor, Tensor)> {
-    let (mut y, mut total) = (x.clone(), x.zeros_like()?.sum(D::Minus1)?);
-    for i in 0..layers.len() {
-        let (next, log_det) = match inverse {
-            false => layers[i].transform_and_log_det(&y)?,
-            true => layers[layers.len() - 1 - i].inverse_and_log_det(&y)?,
-        };
-        (y, total) = (next, (total + log_det)?);
+/// Refuses to go without a context in a flow that takes one of `width`.
+fn check_given(op: &'static str, context: Option<&Tensor>, width: usize) -> Result<()> {
+    if context.is_some() || width == 0 {
+        return Ok(());
     }
-    Ok((y, total))
+    let expected = format!("one of width {width}: call `given` first");
+    Err(Error::value(op, "context", expected, "none"))
 }
 
 /// The context for arguments of these leading dims, in a flow that takes one of `width`.
@@ -103,19 +99,14 @@ fn context_for(
     width: usize,
     batch: &[usize],
 ) -> Result<Option<Tensor>> {
-    match context {
-        None if width == 0 => Ok(None),
-        None => {
-            let expected = format!("one of width {width}: call `given` first");
-            Err(Error::value(op, "context", expected, "none"))
-        }
-        Some(context) => {
-            let full = [batch, &[width]].concat();
-            if shape::broadcast(context.dims(), &full).as_ref() != Some(&full) {
-                let expected = format!("a shape that broadcasts to {full:?}");
-                return Err(Error::shape(op, "context", expected, context.dims()));
-            }
-            Ok(Some(context.broadcast_as(full)?))
-        }
+    check_given(op, context, width)?;
+    let Some(context) = context else {
+        return Ok(None);
+    };
+    let full = [batch, &[width]].concat();
+    if shape::broadcast(context.dims(), &full).as_ref() != Some(&full) {
+        let expected = format!("a shape that broadcasts to {full:?}");
+        return Err(Error::shape(op, "context", expected, context.dims()));
     }
+    Ok(Some(context.broadcast_as(full)?))
 }

@@ -17,7 +17,7 @@ pub struct UnivariateConfig {
     pub latent: Latent,
     /// The widths of the hidden layers between a context and the components' parameters.
     pub hidden: Vec<usize>,
-    /// What follows each hidden layer.
+    /// The activation of the hidden layers.
     pub activation: Activation,
     /// The width of the context, 0 for a flow without one.
     pub context: usize,

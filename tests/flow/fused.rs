@@ -4,8 +4,8 @@ use candle_core::{D, DType, Device, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use candle_prob::bijector::Bijector;
 use candle_prob::flow::{
-    MafConfig, NeuralSplineConfig, NiceConfig, RealNvpConfig, autoregressive_spline, maf,
-    neural_spline, nice, real_nvp,
+    MafConfig, NeuralSplineConfig, NiceConfig, RealNvpConfig, VectorFlow, autoregressive_spline,
+    iaf, maf, neural_spline, nice, real_nvp,
 };
 use candle_prob::{Activation, Result, Rng, init};
 use std::collections::HashMap;
@@ -19,6 +19,7 @@ enum Recipe {
     Additive(NiceConfig),
     Spline(NeuralSplineConfig),
     Maf(MafConfig),
+    Iaf(MafConfig),
     Autoregressive(NeuralSplineConfig),
 }
 
@@ -28,28 +29,26 @@ impl Recipe {
         match self {
             Recipe::Affine(config) => [config.features, config.context],
             Recipe::Additive(config) => [config.features, config.context],
-            Recipe::Maf(config) => [config.features, config.context],
+            Recipe::Maf(config) | Recipe::Iaf(config) => [config.features, config.context],
             Recipe::Spline(config) | Recipe::Autoregressive(config) => {
                 [config.features, config.context]
             }
         }
     }
 
-    fn build(&self, vb: VarBuilder, context: Option<&Tensor>) -> Result<Box<dyn Bijector>> {
-        Ok(match (self, context) {
-            (Recipe::Affine(config), None) => Box::new(real_nvp(config, vb)?),
-            (Recipe::Affine(config), Some(c)) => Box::new(real_nvp(config, vb)?.given(c)?),
-            (Recipe::Additive(config), None) => Box::new(nice(config, vb)?),
-            (Recipe::Additive(config), Some(c)) => Box::new(nice(config, vb)?.given(c)?),
-            (Recipe::Spline(config), None) => Box::new(neural_spline(config, vb)?),
-            (Recipe::Spline(config), Some(c)) => Box::new(neural_spline(config, vb)?.given(c)?),
-            (Recipe::Maf(config), None) => Box::new(maf(config, vb)?),
-            (Recipe::Maf(config), Some(c)) => Box::new(maf(config, vb)?.given(c)?),
-            (Recipe::Autoregressive(config), None) => Box::new(autoregressive_spline(config, vb)?),
-            (Recipe::Autoregressive(config), Some(c)) => {
-                Box::new(autoregressive_spline(config, vb)?.given(c)?)
-            }
-        })
+    fn build(&self, vb: VarBuilder, context: Option<&Tensor>) -> Result<VectorFlow> {
+        let flow = match self {
+            Recipe::Affine(config) => real_nvp(config, vb),
+            Recipe::Additive(config) => nice(config, vb),
+            Recipe::Spline(config) => neural_spline(config, vb),
+            Recipe::Maf(config) => maf(config, vb),
+            Recipe::Iaf(config) => iaf(config, vb),
+            Recipe::Autoregressive(config) => autoregressive_spline(config, vb),
+        }?;
+        match context {
+            Some(context) => flow.given(context),
+            None => Ok(flow),
+        }
     }
 }
 
@@ -71,7 +70,7 @@ fn flow(
     scale: f64,
     dtype: DType,
     context: Option<&Tensor>,
-) -> Result<(Box<dyn Bijector>, Vec<Var>)> {
+) -> Result<(VectorFlow, Vec<Var>)> {
     let vars: Vec<(String, Var)> = weights(recipe, scale)?
         .into_iter()
         .map(|(name, weight)| -> Result<_> {
@@ -147,17 +146,20 @@ fn one_node_is_the_layers_one_by_one() -> Result<()> {
     };
     let mut recipes = vec![];
     for config in [small, with_context, linear] {
-        for stored in [true, false] {
+        for keep_activations in [true, false] {
             recipes.push(Recipe::Additive(NiceConfig {
                 features: config.features,
                 layers: config.layers,
                 hidden: config.hidden.clone(),
                 activation: config.activation,
                 context: config.context,
-                stored,
+                keep_activations,
             }));
             let config = config.clone();
-            recipes.push(Recipe::Affine(RealNvpConfig { stored, ..config }));
+            recipes.push(Recipe::Affine(RealNvpConfig {
+                keep_activations,
+                ..config
+            }));
         }
     }
     let small = NeuralSplineConfig {
@@ -175,18 +177,22 @@ fn one_node_is_the_layers_one_by_one() -> Result<()> {
         ..small.clone()
     };
     for config in [small, with_context] {
-        recipes.push(Recipe::Maf(MafConfig {
+        let affine = MafConfig {
             features: config.features,
             layers: config.layers,
             hidden: config.hidden.clone(),
             activation: config.activation,
             context: config.context,
             ..Default::default()
-        }));
+        };
+        recipes.extend([Recipe::Maf(affine.clone()), Recipe::Iaf(affine)]);
         recipes.push(Recipe::Autoregressive(config.clone()));
-        for stored in [true, false] {
+        for keep_activations in [true, false] {
             let config = config.clone();
-            recipes.push(Recipe::Spline(NeuralSplineConfig { stored, ..config }));
+            recipes.push(Recipe::Spline(NeuralSplineConfig {
+                keep_activations,
+                ..config
+            }));
         }
     }
     for recipe in recipes {
@@ -282,4 +288,72 @@ fn there_and_back() -> Result<()> {
         close(&other, &log_det.neg()?, tolerance, "log-det")?;
     }
     Ok(())
+}
+
+/// The list of layers is the flow, scales and directions included, also under a context that broadcasts.
+#[test]
+fn layers_are_the_flow() -> Result<()> {
+    let (features, context, layers, hidden) = (5, 3, 2, vec![8]);
+    let affine = MafConfig {
+        features,
+        layers,
+        context,
+        hidden: hidden.clone(),
+        ..Default::default()
+    };
+    let additive = NiceConfig {
+        features,
+        layers,
+        context,
+        hidden: hidden.clone(),
+        ..Default::default()
+    };
+    let coupling = RealNvpConfig {
+        features,
+        layers,
+        context,
+        hidden: hidden.clone(),
+        ..Default::default()
+    };
+    let spline = NeuralSplineConfig {
+        features,
+        layers,
+        context,
+        hidden,
+        ..Default::default()
+    };
+    let mut rng = Rng::new(5);
+    let x = rng.normal((4, 6, features), DType::F32, &CPU)?;
+    let given = rng.normal((4, 1, context), DType::F32, &CPU)?;
+    for recipe in [
+        Recipe::Affine(coupling),
+        Recipe::Additive(additive),
+        Recipe::Maf(affine.clone()),
+        Recipe::Iaf(affine),
+        Recipe::Spline(spline.clone()),
+        Recipe::Autoregressive(spline),
+    ] {
+        let (without, _) = flow(&recipe, 0.8, DType::F32, None)?;
+        let error = without.layers().err().map(|e| e.to_string());
+        assert!(error.is_some_and(|e| e.contains("call `given` first")));
+        let flow = without.given(&given)?;
+        let list = flow.layers()?;
+        for (one, many) in [
+            (
+                flow.transform_and_log_det(&x)?,
+                list.transform_and_log_det(&x)?,
+            ),
+            (flow.inverse_and_log_det(&x)?, list.inverse_and_log_det(&x)?),
+        ] {
+            let what = format!("{recipe:?}");
+            assert!(difference(&one.0, &x)? > 0.1, "{what}: the flow moves");
+            close(&one.0, &many.0, 2e-5, &what)?;
+            close(&one.1, &many.1, 2e-5, &what)?;
+        }
+    }
+    Ok(())
+}
+
+fn difference(a: &Tensor, b: &Tensor) -> Result<f32> {
+    Ok((a - b)?.abs()?.max_all()?.to_scalar()?)
 }

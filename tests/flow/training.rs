@@ -25,7 +25,7 @@ fn skewed(n: usize, features: usize, spread: f64, rng: &mut Rng) -> Result<Tenso
 }
 
 /// 32 affine couplings in 19 dims, trained by Adam at 1e-3; the mean losses of the first and of the last 100 steps.
-fn deep(steps: usize, spread: f64) -> Result<(RealNvp, f32, f32)> {
+fn deep(steps: usize, spread: f64) -> Result<(VectorFlow, f32, f32)> {
     let config = RealNvpConfig {
         features: 19,
         layers: 32,

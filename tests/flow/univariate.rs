@@ -79,7 +79,7 @@ fn maps_are_bijectors() -> Result<()> {
             hidden: vec![6],
             activation: candle_prob::Activation::Tanh,
             context,
-            stored: true,
+            keep_activations: true,
         };
         let (names, mut values) = variables(|vb| nice(&config, vb).map(drop))?;
         let count = values.len();
@@ -301,7 +301,7 @@ fn errors_name_what_is_wrong() -> Result<()> {
     };
     fails(nice(&none, vb()).map(drop), "flow::nice: layers");
     let flow = nice(&NiceConfig::default(), vb())?;
-    fails(flow.transform(&x).map(drop), "Nice::transform: x");
-    fails(flow.given(&x).map(drop), "Nice::given: context");
+    fails(flow.transform(&x).map(drop), "VectorFlow::transform: x");
+    fails(flow.given(&x).map(drop), "VectorFlow::given: context");
     Ok(())
 }
