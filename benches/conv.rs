@@ -54,7 +54,7 @@ fn layer(c: &mut Criterion) {
             activation: Activation::Relu,
             bias: true,
         };
-        conv2d(64, 128, config, vb).unwrap()
+        conv2d(64, 128, &config, vb).unwrap()
     };
     // Without tracked parameters there is no graph to record in the forward measurement; with them, all three gradients.
     let vars = VarMap::new();
@@ -78,7 +78,7 @@ fn encoder(c: &mut Criterion) {
         hidden: Some(256),
         ..Default::default()
     };
-    let fused = conv_encoder(config, (1, 64, 64), builder(&vars)).unwrap();
+    let fused = conv_encoder(&config, (1, 64, 64), builder(&vars)).unwrap();
     both(c, name, &x, "fused", |x| fused.forward(x));
     let mut adam = Adam::new(&vars, &AdamConfig::default()).unwrap();
     c.timed(format!("{name}/step/fused"), || {
@@ -122,7 +122,7 @@ fn residual(c: &mut Criterion) {
         outputs: 32,
         ..Default::default()
     };
-    let fused = residual_net(net, builder(&vars)).unwrap();
+    let fused = residual_net(&net, builder(&vars)).unwrap();
     both(c, name, &x, "fused", |x| fused.forward(x));
     let vars = VarMap::new();
     let vb = builder(&vars);
@@ -131,7 +131,7 @@ fn residual(c: &mut Criterion) {
             activation,
             ..Default::default()
         };
-        conv2d(32, 32, config, vb.pp(i)).unwrap()
+        conv2d(32, 32, &config, vb.pp(i)).unwrap()
     };
     let (plain, relu) = (Activation::Identity, Activation::Relu);
     let layers = [plain, relu, plain, relu, plain, plain];

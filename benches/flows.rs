@@ -1,5 +1,6 @@
-//! Flows: RealNVP on [4096, 64] with 8 affine couplings, conditioners 32-256-256-64; NICE with 8 additive ones; neural spline flows on [4096, 16] with
-//! 5 layers of 8 bins, networks of 2 x 128, coupling and autoregressive; a continuous flow in the plane.
+//! Flows: RealNVP on [4096, 64] with 8 affine couplings, conditioners 32-256-256-64; NICE with 8 additive ones; neural
+//! spline flows on [4096, 16] with 5 layers of 8 bins, networks of 2 x 128, coupling and autoregressive; a continuous
+//! flow in the plane.
 
 mod common;
 

@@ -18,7 +18,7 @@ fn main() -> Result<()> {
     let (mut rng, vars) = (Rng::new(0), VarMap::new());
     let vb = init::seeded(&vars, 0, DType::F32, &Device::Cpu);
     let hidden = net::dense(64, 128, Activation::Relu, vb.pp("hidden"))?;
-    let head = net::NormalHead::new(128, CODE, net::Scale::LogVar, vb.pp("head"))?;
+    let head = net::NormalHead::new(128, CODE, net::ScaleForm::LogVar, vb.pp("head"))?;
     let encoder = |x: &Tensor| head.given(&hidden.forward(x)?);
     let network = net::mlp(&[CODE, 128, 10], Activation::Relu, vb.pp("decoder"))?;
     let decoder = |z: &Tensor| Categorical::new(&network.forward(z)?);

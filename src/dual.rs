@@ -218,7 +218,7 @@ impl Dual {
         self.chain(self.value.cos()?, || Ok(self.value.sin()?.neg()?))
     }
 
-    /// The function that follows a layer.
+    /// An activation.
     pub fn activation(&self, activation: Activation) -> Result<Self> {
         if activation == Activation::Identity {
             return Ok(self.clone());

@@ -10,7 +10,7 @@ use candle_prob::distribution::{
 };
 use candle_prob::net::{
     ConvEncoder, ConvEncoderConfig, Dense, DirichletHead, LogisticNormalHead, Mlp,
-    NormalComponentsHead, NormalHead, Positions, Scale, conv_encoder, dense, mlp,
+    NormalComponentsHead, NormalHead, Positions, ScaleForm, conv_encoder, dense, mlp,
 };
 use candle_prob::objective::{BottleneckConfig, DistortionRate, gmvib, vib};
 use candle_prob::{Activation, Conditional, Result, Rng};
@@ -69,9 +69,9 @@ impl Model {
             hidden: Some(HIDDEN),
             ..ConvEncoderConfig::default()
         };
-        let encoder = conv_encoder(config, (1, height, width), vb.pp("encoder"))?;
+        let encoder = conv_encoder(&config, (1, height, width), vb.pp("encoder"))?;
         let latent = arguments.latent;
-        let (features, scale) = (encoder.features(), Scale::LogVar);
+        let (features, scale) = (encoder.features(), ScaleForm::LogVar);
         let vb_head = vb.pp("head");
         let head = match kind {
             Kind::Basic => Head::Point(dense(features, latent, Activation::Identity, vb_head)?),

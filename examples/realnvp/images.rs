@@ -244,10 +244,7 @@ impl Model {
     pub fn bits(&self, pixels: &Tensor, train: bool, rng: &mut Rng) -> Result<Tensor> {
         let x = dequantize(pixels, self.levels, rng)?;
         let (line, logit) = self.logit.inverse_and_log_det(&x)?;
-        let (z, log_det) = match train {
-            true => self.flow.observe(&line, 0.9)?,
-            false => self.flow.inverse_and_log_det(&line)?,
-        };
+        let (z, log_det) = self.flow.inverse_and_log_det_t(&line, train)?;
         let log_det = (log_det + logit.sum((1, 2, 3))?)?;
         let log_prob = (self.base()?.log_prob(&z)? + log_det)?;
         let dims = self.flow.image().iter().product();

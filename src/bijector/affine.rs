@@ -8,7 +8,7 @@ use crate::kernels::number::Real;
 use crate::shape;
 use candle_core::{DType, Tensor};
 
-/// Shift and scale of each element.
+/// Shift and scale, elementwise.
 ///
 /// Formula: `y = loc + scale x`; `ln |dy/dx| = ln |scale|`. The scale is given as it is, or softly clamped as the coupling
 /// layers of flows want it: `ln scale = bound tanh(raw / bound)`, which is `raw` near 0 and never leaves +-bound.

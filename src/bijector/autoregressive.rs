@@ -14,8 +14,8 @@ use candle_core::Tensor;
 /// there are features, as one more feature of the result becomes known with each call. A density is cheap so (masked
 /// autoregressive flow); [`inverted`](Bijector::inverted) gives the map that draws cheaply (inverse autoregressive flow).
 ///
-/// Shapes: `x` and `y` are [.., features], the log-det [..]. The conditioner gets [.., features] and returns a bijector of
-/// each element by itself, such as [`Affine`](super::Affine) or
+/// Shapes: `x` and `y` are [.., features], the log-det [..]. The conditioner gets [.., features] and returns an
+/// elementwise bijector, such as [`Affine`](super::Affine) or
 /// [`RationalQuadraticSpline`](super::RationalQuadraticSpline), whose parameters for feature i depend on earlier ones alone:
 /// those of a [`MaskedMlp`](crate::net::MaskedMlp) do. Whether they do is not checked; if not, the directions do not belong
 /// together.
@@ -70,7 +70,7 @@ where
         match bijector.event_rank() {
             0 => Ok(bijector),
             rank => {
-                let expected = "one that gives bijectors of each element by itself";
+                let expected = "one that gives elementwise bijectors";
                 let found = format!("one of event rank {rank}");
                 Err(Error::value(op, "conditioner", expected, found))
             }

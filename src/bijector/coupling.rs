@@ -10,10 +10,10 @@ use candle_core::Tensor;
 /// Formula: with `(a, b)` the parts, `y = (a, f(b))`, where the elementwise bijector `f` comes from `conditioner(a)`; the
 /// log-det is that of f, summed. Both directions cost one call of the conditioner.
 ///
-/// Shapes: `x` and `y` are `batch ++ event` as the [`Split`] wants them, the log-det is `batch`. The conditioner gets the
-/// passing part and returns a bijector of each element by itself for the changing part: an [`Affine`](super::Affine) makes
-/// it RealNVP's layer, a [`Shift`](super::Shift) NICE's, a spline that of neural spline flows. A network with a closure around it is
-/// a conditioner.
+/// Shapes: `x` and `y` are `batch ++ event` as the [`Split`] wants them, the log-det is `batch`. The conditioner gets
+/// the passing part and returns an elementwise bijector for the changing part: an [`Affine`](super::Affine) makes it
+/// RealNVP's layer, a [`Shift`](super::Shift) NICE's, a spline that of neural spline flows. A network with a closure
+/// around it is a conditioner.
 ///
 /// Gradients: to the argument and to all that the conditioner has, its own graph's.
 ///
@@ -70,7 +70,7 @@ where
         let (passing, changing) = self.split.take(x)?;
         let bijector = self.conditioner.given(&passing)?;
         if bijector.event_rank() > 0 {
-            let expected = "one that gives bijectors of each element by itself";
+            let expected = "one that gives elementwise bijectors";
             let found = format!("one of event rank {}", bijector.event_rank());
             return Err(Error::value(op, "conditioner", expected, found));
         }

@@ -1,4 +1,4 @@
-//! Maps of each element by itself, without tensors for parameters, as formulas.
+//! Elementwise maps without tensors for parameters, as formulas.
 
 use crate::error::Result;
 use crate::kernels::elementwise::{Formula, formula};

@@ -1,6 +1,6 @@
 //! Batch normalization as a layer of a flow.
 
-use super::{Affine, Bijector, Per, sum_last};
+use super::{Affine, Axis, Bijector, sum_last};
 use crate::check;
 use crate::error::{Error, Result};
 use crate::kernels::reduce::range::{End, first_outside};
@@ -12,7 +12,9 @@ use candle_core::Tensor;
 /// Formula: the inverse, from data to latents, is `x = (y - mean) / sqrt(variance + epsilon)`, with log-det
 /// `-1/2 sum ln(variance + epsilon)`, times H W for images; `y = mean + sqrt(variance + epsilon) x` leads back. In training
 /// [`observe`](FlowBatchNorm::observe) gives the layer for this batch, whose statistics are
-/// `momentum running + (1 - momentum) batch`; in evaluation the layer stays as it is. There are no other parameters.
+/// `momentum running + (1 - momentum) batch`; in evaluation the layer stays as it is. There are no other parameters. It is a
+/// value and writes nothing: whoever owns the running statistics keeps the observed layer's, as
+/// [`ImageFlow::inverse_and_log_det_t`](crate::flow::ImageFlow::inverse_and_log_det_t) does.
 ///
 /// Shapes: the statistics hold one number for each part; `x` and `y` are `batch ++ [d]` or `batch ++ [C, H, W]`, the log-det
 /// is `batch`. Gradients: to the argument and, of an observed batch, through its own mean and variance, but not to what ran
@@ -23,11 +25,11 @@ use candle_core::Tensor;
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
-/// use candle_prob::bijector::{Bijector, FlowBatchNorm, Per};
+/// use candle_prob::bijector::{Bijector, FlowBatchNorm, Axis};
 /// # fn main() -> candle_prob::Result<()> {
 /// let data = Tensor::new(&[[1f64], [5.]], &Device::Cpu)?;
 /// let fresh = Tensor::zeros(1, data.dtype(), &Device::Cpu)?;
-/// let norm = FlowBatchNorm::new(&fresh, &fresh.ones_like()?, 1e-5, Per::Feature)?;
+/// let norm = FlowBatchNorm::new(&fresh, &fresh.ones_like()?, 1e-5, Axis::Feature)?;
 /// let training = norm.observe(&data, 0.9)?;
 /// assert!((training.mean().to_vec1::<f64>()?[0] - 0.3).abs() < 1e-12);
 /// let latents = training.inverse(&data)?;
@@ -43,12 +45,12 @@ pub struct FlowBatchNorm {
     mean: Tensor,
     variance: Tensor,
     epsilon: f64,
-    per: Per,
+    axis: Axis,
 }
 
 impl FlowBatchNorm {
     /// The layer of evaluation, from running statistics; they get no gradient.
-    pub fn new(mean: &Tensor, variance: &Tensor, epsilon: f64, per: Per) -> Result<Self> {
+    pub fn new(mean: &Tensor, variance: &Tensor, epsilon: f64, axis: Axis) -> Result<Self> {
         let op = "FlowBatchNorm::new";
         check::positive(op, "epsilon", epsilon)?;
         let parameters = [("mean", mean), ("variance", variance)];
@@ -58,21 +60,21 @@ impl FlowBatchNorm {
             let expected = "numbers of 0 or more";
             return Err(Error::value(op, "variance", expected, found));
         }
-        Self::with(mean.detach(), variance.detach(), epsilon, per)
+        Self::with(mean.detach(), variance.detach(), epsilon, axis)
     }
 
-    fn with(mean: Tensor, variance: Tensor, epsilon: f64, per: Per) -> Result<Self> {
+    fn with(mean: Tensor, variance: Tensor, epsilon: f64, axis: Axis) -> Result<Self> {
         let op = "FlowBatchNorm::new";
         let affine = Affine::new(
-            &per.spread(op, "mean", &mean)?,
-            &per.spread(op, "variance", &(&variance + epsilon)?.sqrt()?)?,
+            &axis.spread(op, "mean", &mean)?,
+            &axis.spread(op, "variance", &(&variance + epsilon)?.sqrt()?)?,
         )?;
         Ok(FlowBatchNorm {
             affine,
             mean,
             variance,
             epsilon,
-            per,
+            axis,
         })
     }
 
@@ -82,7 +84,7 @@ impl FlowBatchNorm {
         let op = "FlowBatchNorm::observe";
         shape::same_kind(op, "data", data, &self.mean)?;
         check::in_interval(op, "momentum", momentum, 0. ..=1.)?;
-        let [mean, variance] = self.per.moments(op, data)?;
+        let [mean, variance] = self.axis.moments(op, data)?;
         if mean.dims() != self.mean.dims() {
             let expected = format!("data of {} parts", self.mean.elem_count());
             return Err(Error::shape(op, "data", expected, data.dims()));
@@ -94,7 +96,7 @@ impl FlowBatchNorm {
             blend(&self.mean, mean)?,
             blend(&self.variance, variance)?,
             self.epsilon,
-            self.per,
+            self.axis,
         )
     }
 
@@ -111,18 +113,18 @@ impl FlowBatchNorm {
 
 impl Bijector for FlowBatchNorm {
     fn event_rank(&self) -> usize {
-        self.per.event_rank()
+        self.axis.event_rank()
     }
 
     fn transform_and_log_det(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
-        self.per
+        self.axis
             .check(["FlowBatchNorm::transform", "x"], x, &self.mean)?;
         let (y, log_det) = self.affine.transform_and_log_det(x)?;
         Ok((y, sum_last(log_det, self.event_rank())?))
     }
 
     fn inverse_and_log_det(&self, y: &Tensor) -> Result<(Tensor, Tensor)> {
-        self.per
+        self.axis
             .check(["FlowBatchNorm::inverse", "y"], y, &self.mean)?;
         let (x, log_det) = self.affine.inverse_and_log_det(y)?;
         Ok((x, sum_last(log_det, self.event_rank())?))

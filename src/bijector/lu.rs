@@ -136,7 +136,7 @@ impl Lu {
         )
     }
 
-    /// The factors of a random rotation or reflection of d dims, as Glow starts from.
+    /// The factors of a random rotation or reflection of d dims, to which Glow is initialized.
     pub fn random_rotation(d: usize, dtype: DType, device: &Device, rng: &mut Rng) -> Result<Self> {
         let mut rows = rng
             .normal((d, d), DType::F64, &Device::Cpu)?

@@ -6,7 +6,7 @@ use crate::kernels::family::mixture_cdf::{self, Component, Scale};
 use crate::shape;
 use candle_core::{D, Tensor};
 
-/// The distribution function of a mixture on the line, of each element by itself.
+/// The distribution function of a mixture on the line, elementwise.
 ///
 /// Formula: `y = F(x) = sum_k softmax(logits)_k G((x - loc_k) / e^log_scale_k)` with the distribution function G of the
 /// standard logistic or normal, from the line to (0, 1); or, as [`to_logit`](MixtureCdf::to_logit) makes it,

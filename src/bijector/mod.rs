@@ -4,7 +4,7 @@
 //! transformed distribution's; `inverse` leads back. See
 //! [`transformed_by`](crate::distribution::Distribution::transformed_by).
 //!
-//! - Of each element: [`Affine`], [`Shift`], [`Exp`], [`Sigmoid`], [`Tanh`], [`Softplus`], [`LeakyRelu`], [`SoftClip`],
+//! - Elementwise: [`Affine`], [`Shift`], [`Exp`], [`Sigmoid`], [`Tanh`], [`Softplus`], [`LeakyRelu`], [`SoftClip`],
 //!   [`LogitPreprocessing`], [`RationalQuadraticSpline`], [`MixtureCdf`].
 //! - Of vectors: [`Permutation`], [`LowerTriangularAffine`], [`LuLinear`], [`Householder`], [`Planar`], [`Radial`].
 //! - Of images: [`Squeeze`], [`Conv1x1`], and [`Permutation`] along channels. Of either: [`ActNorm`], [`FlowBatchNorm`].
@@ -20,37 +20,52 @@ use candle_core::Tensor;
 
 /// An invertible map.
 pub trait Bijector {
-    /// How many trailing dims the Jacobian couples; 0 for maps of each element by itself.
+    /// How many trailing dims the Jacobian couples; 0 for elementwise maps.
     fn event_rank(&self) -> usize;
 
     /// `y = f(x)` and `ln |det dy/dx|`, of the shape of `x` without its event dims.
+    ///
+    /// Errors: an argument with fewer dims than an event has, of another shape, dtype or device than the parameters want; what
+    /// the type adds.
     fn transform_and_log_det(&self, x: &Tensor) -> Result<(Tensor, Tensor)>;
 
     /// `x` with `f(x) = y` and `ln |det dx/dy|`, of the shape of `y` without its event dims. NaN where there is no such x.
+    ///
+    /// Errors: those of the other direction; a map that has no closed inverse where its search does not end.
     fn inverse_and_log_det(&self, y: &Tensor) -> Result<(Tensor, Tensor)>;
 
-    /// `f(x)`.
+    /// `f(x)`. A type whose log-det costs extra leaves it out.
+    ///
+    /// Errors: those of [`transform_and_log_det`](Bijector::transform_and_log_det).
     fn transform(&self, x: &Tensor) -> Result<Tensor> {
         Ok(self.transform_and_log_det(x)?.0)
     }
 
-    /// The x with `f(x) = y`.
+    /// The x with `f(x) = y`. A type whose log-det costs extra leaves it out.
+    ///
+    /// Errors: those of [`inverse_and_log_det`](Bijector::inverse_and_log_det).
     fn inverse(&self, y: &Tensor) -> Result<Tensor> {
         Ok(self.inverse_and_log_det(y)?.0)
     }
 
     /// The shape that an event of this shape is mapped to: the same, unless the bijector reshapes.
+    ///
+    /// Errors: an event that the bijector does not take.
     fn transformed_shape(&self, event: &[usize]) -> Result<Vec<usize>> {
         Ok(event.to_vec())
     }
 
     /// The shape that is mapped to an event of this shape.
+    ///
+    /// Errors: an event that the bijector does not give.
     fn inverse_shape(&self, event: &[usize]) -> Result<Vec<usize>> {
         Ok(event.to_vec())
     }
 
-    /// Where a map of each element by itself decreases: 1 there, u8, of a shape that broadcasts with the argument's. `None`
-    /// stands for nowhere. Cdfs of [`Transformed`](crate::distribution::Transformed) distributions turn round by it.
+    /// Where an elementwise map decreases: 1 there, u8, of a shape that broadcasts with the argument's. `None` stands for
+    /// nowhere. There the cdf of a [`Transformed`](crate::distribution::Transformed) distribution is the base's upper tail.
+    ///
+    /// Errors: those of tensor operations.
     fn decreasing(&self) -> Result<Option<Tensor>> {
         Ok(None)
     }
@@ -78,6 +93,14 @@ macro_rules! pointer {
 
             fn inverse_and_log_det(&self, y: &Tensor) -> Result<(Tensor, Tensor)> {
                 (**self).inverse_and_log_det(y)
+            }
+
+            fn transform(&self, x: &Tensor) -> Result<Tensor> {
+                (**self).transform(x)
+            }
+
+            fn inverse(&self, y: &Tensor) -> Result<Tensor> {
+                (**self).inverse(y)
             }
 
             fn transformed_shape(&self, event: &[usize]) -> Result<Vec<usize>> {
@@ -147,6 +170,7 @@ fn zeros(x: &Tensor, rank: usize) -> Result<Tensor> {
 mod act_norm;
 mod affine;
 mod autoregressive;
+mod axis;
 mod chain;
 mod conv1x1;
 mod coupling;
@@ -162,7 +186,6 @@ mod lower_triangular_affine;
 mod lu;
 mod lu_linear;
 mod mixture_cdf;
-mod per;
 mod permutation;
 mod planar;
 mod radial;
@@ -181,6 +204,7 @@ mod vectors;
 pub use act_norm::ActNorm;
 pub use affine::Affine;
 pub use autoregressive::Autoregressive;
+pub use axis::Axis;
 pub use chain::Chain;
 pub use conv1x1::Conv1x1;
 pub use coupling::Coupling;
@@ -195,7 +219,6 @@ pub use lower_triangular_affine::LowerTriangularAffine;
 pub use lu::Lu;
 pub use lu_linear::LuLinear;
 pub use mixture_cdf::MixtureCdf;
-pub use per::Per;
 pub use permutation::Permutation;
 pub use planar::Planar;
 pub use radial::Radial;

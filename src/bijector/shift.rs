@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::shape;
 use candle_core::Tensor;
 
-/// A shift of each element: the map of additive couplings.
+/// A shift, elementwise: the map of additive couplings.
 ///
 /// Formula: `y = x + loc`; the log-det is 0.
 ///

@@ -17,7 +17,7 @@ pub enum Tails {
     None,
 }
 
-/// A monotone rational-quadratic spline of each element, between linear tails or without tails.
+/// An elementwise monotone rational-quadratic spline, between linear tails or without tails.
 ///
 /// Formula: the interval +-bound is cut into K bins, of widths `2 bound (1e-3 + (1 - 1e-3 K) softmax(raw))` and heights
 /// likewise; the slopes at the inner knots are `1e-3 + softplus(raw + c)`, with c such that raw zeros give 1, and 1 at the
@@ -27,8 +27,8 @@ pub enum Tails {
 /// From [`between`](RationalQuadraticSpline::between) the interval has any ends, and without tails, for data that has ends too,
 /// the slopes at the ends are raw numbers like those between.
 ///
-/// Shapes: `raw` is [.., 3K - 1], without tails [.., 3K + 1], as networks give it: widths, heights, slopes; its leading dims broadcast to the shape
-/// of the argument. Both directions cost the same.
+/// Shapes: `raw` is [.., 3K - 1], without tails [.., 3K + 1], as networks give it: widths, heights, slopes; its leading
+/// dims broadcast to the shape of the argument. Both directions cost the same.
 ///
 /// Gradients: to the argument and to `raw`, in both directions; first derivatives only. Value, log-det and all gradients are
 /// one node.

@@ -160,7 +160,7 @@ impl<D: Reparameterized, B: Bijector> Reparameterized for Transformed<D, B> {}
 
 impl<D: Reparameterized, B: Bijector> WeightedSum for Transformed<D, B> {}
 
-/// Of scalar continuous distributions, whose bijector is a monotone map of each element: the tails are those of the base at
+/// Of scalar continuous distributions, whose bijector is an elementwise monotone map: the tails are those of the base at
 /// `f^-1(y)`, and change places where f decreases. Values that f does not reach have all probability on one side.
 impl<D: Cdf + Reparameterized, B: Bijector> Transformed<D, B> {
     /// `falls` where the bijector decreases, else `rises`.

@@ -6,7 +6,7 @@ use crate::net::{Dense, Mlp, dense};
 use candle_core::{D, Tensor};
 use candle_nn::{Init, VarBuilder};
 
-/// Hidden layers of these widths, inputs first, and a last layer that starts at zero.
+/// Hidden layers of these widths, inputs first, and a last layer that is initialized to zero.
 pub(super) fn conditioner(
     widths: &[usize],
     outputs: usize,

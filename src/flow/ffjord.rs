@@ -2,6 +2,7 @@
 
 use super::conditioner::{beside, conditioner};
 use crate::bijector::Bijector;
+use crate::check;
 use crate::dual::{Dual, Trace, trace, trace_estimate};
 use crate::dynamics::{Rk4, Solver, solve};
 use crate::error::{Error, Result};
@@ -47,12 +48,12 @@ impl Default for FfjordConfig {
 
 /// A continuous flow: points move with a velocity that a network gives.
 ///
-/// Formula: `dx/dt = f(x, t)` from the base at time 0 to the data at `time`; `d ln det / dt = tr(df/dx)`. The trace is exact, by
-/// one forward-mode tangent for each feature, or after [`estimating`](Ffjord::estimating) Hutchinson's `v^T (df/dx) v` with
-/// one noise v for the whole way. Log-dets of f32 tensors under [`Rk4`] need no tangents where f has one or two
-/// hidden layers with smooth activations: with their slopes d1, d2, the columns U of the first weight that meet x, the
-/// weight W between them and the last weight V, `tr(df/dx) = d2^T (W o (U V)^T) d1` elementwise in the brackets, for any
-/// number of features the cost of one product.
+/// Formula: `dx/dt = f(x, t)` from the base at time 0 to the data at `time`; `d ln det / dt = tr(df/dx)`. The trace is
+/// exact, by one forward-mode tangent for each feature, or after [`estimating`](Ffjord::estimating) Hutchinson's `v^T
+/// (df/dx) v` with one noise v for the whole way. Log-dets of f32 tensors under [`Rk4`] need no tangents where f has
+/// one or two hidden layers with smooth activations: with their slopes d1, d2, the columns U of the first weight that
+/// meet x, the weight W between them and the last weight V, `tr(df/dx) = d2^T (W o (U V)^T) d1` elementwise in the
+/// brackets, for any number of features the cost of one product.
 ///
 /// Shapes: arguments are [.., features], log-dets [..]; the context is [.., context] with the argument's leading dims.
 ///
@@ -108,10 +109,8 @@ pub struct Path {
 /// Errors: no features, a time that is not positive, and what `vb` refuses.
 pub fn ffjord(config: &FfjordConfig, vb: VarBuilder) -> Result<Ffjord> {
     let op = "flow::ffjord";
-    if config.features == 0 {
-        return Err(Error::value(op, "features", "at least 1", 0));
-    }
-    check_time(op, config.time)?;
+    check::at_least_one(op, &[("features", config.features)])?;
+    check::positive_finite(op, "time", config.time)?;
     let mut widths = vec![config.features + 1 + config.context];
     widths.extend(&config.hidden);
     Ok(Ffjord {
@@ -120,13 +119,6 @@ pub fn ffjord(config: &FfjordConfig, vb: VarBuilder) -> Result<Ffjord> {
         context: None,
         noise: None,
     })
-}
-
-fn check_time(op: &'static str, time: f64) -> Result<()> {
-    if time > 0. && time < f64::INFINITY {
-        return Ok(());
-    }
-    Err(Error::value(op, "time", "a positive number", time))
 }
 
 impl Ffjord {
@@ -155,7 +147,7 @@ impl Ffjord {
     ///
     /// Errors: a time that is not positive.
     pub fn until(&self, time: f64) -> Result<Self> {
-        check_time("Ffjord::until", time)?;
+        check::positive_finite("Ffjord::until", "time", time)?;
         let mut flow = self.clone();
         flow.config.time = time;
         Ok(flow)

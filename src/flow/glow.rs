@@ -3,7 +3,9 @@
 use super::image::{ImageContext, ImageFlow, Layer, Net, Scale, check_scales};
 use crate::Rng;
 use crate::bijector::{Lu, Split};
-use crate::error::{Error, Result};
+use crate::check;
+use crate::error::Result;
+use crate::init::Buffer;
 use crate::kernels::network::activation::Activation;
 use crate::net::{Conv2d, Conv2dConfig, zero_conv2d};
 use candle_core::Tensor;
@@ -51,9 +53,10 @@ impl Default for GlowConfig {
 /// first half of the channels says how the second is scaled and shifted. Every level but the last then factors the second
 /// half out, after an affine map that one convolution of the first half gives: the learned prior of Glow.
 ///
-/// The conditioners are convolutions of 3 x 3, 1 x 1 and 3 x 3, the last of which starts at zero. The 1x1 convolutions
-/// start as random rotations that depend on level and step only; what is learned is added to their factors. So a fresh flow
-/// keeps volumes: its log-det is 0. [`ImageFlow::initialize`] starts the `ActNorm`s from data.
+/// The conditioners are convolutions of 3 x 3, 1 x 1 and 3 x 3, the last of which is initialized to zero. The 1x1
+/// convolutions are initialized to random rotations that depend on level and step only; what is learned is added to
+/// their factors. So a fresh flow keeps volumes: its log-det is 0. [`ImageFlow::initialize`] sets the `ActNorm`s from
+/// data.
 ///
 /// The variables are `initialized` and, for level L and step S, `L.S.norm.loc`, `L.S.norm.log_scale`, `L.S.mix.lower`,
 /// `L.S.mix.upper`, `L.S.mix.log_diagonal` and `L.S.net.I`; those of the learned priors are under `L.prior`.
@@ -86,15 +89,9 @@ impl Default for GlowConfig {
 pub fn glow(config: &GlowConfig, vb: VarBuilder) -> Result<ImageFlow> {
     let op = "flow::glow";
     check_scales([op, "levels"], config.image, config.levels, 0)?;
-    for (arg, n) in [("steps", config.steps), ("channels", config.channels)] {
-        if n == 0 {
-            return Err(Error::value(op, arg, "at least 1", n));
-        }
-    }
-    if !(config.bound > 0.) {
-        let expected = "a positive number";
-        return Err(Error::value(op, "bound", expected, config.bound));
-    }
+    let counts = [("steps", config.steps), ("channels", config.channels)];
+    check::at_least_one(op, &counts)?;
+    check::positive(op, "bound", config.bound)?;
     let (mut scales, mut c) = (vec![], config.image[0]);
     for level in 0..config.levels {
         let vb = vb.pp(level);
@@ -121,14 +118,14 @@ pub fn glow(config: &GlowConfig, vb: VarBuilder) -> Result<ImageFlow> {
         scales,
         bound: config.bound,
         takes: config.context,
-        initialized: Some(vb.get_with_hints((), "initialized", Init::Const(0.))?),
         like: Tensor::zeros(1, vb.dtype(), vb.device())?,
+        initialized: Some(Buffer::new((), "initialized", Init::Const(0.), vb)?),
         context: None,
     })
 }
 
-/// Uniform within 1 / sqrt(fan in). Starts that keep the size of what goes through make the last layer, which starts at zero,
-/// run away in the first hundred steps at learning rates of a thousandth or two.
+/// Uniform within 1 / sqrt(fan in). Initializers that keep the size of what goes through make the last layer, which is
+/// zero at first, run away in the first hundred steps at learning rates of a thousandth or two.
 const SMALL: Init = Init::Kaiming {
     dist: NormalOrUniform::Uniform,
     fan: FanInOut::FanIn,
@@ -155,7 +152,7 @@ impl GlowConfig {
             let vb = net.pp(i);
             let weight = vb.get_with_hints((width, inputs, size, size), "weight", SMALL)?;
             let bias = vb.get_with_hints(width, "bias", Init::Const(0.))?;
-            Conv2d::new(weight, Some(bias), config)
+            Conv2d::new(weight, Some(bias), &config)
         };
         let net = vec![
             hidden(inputs, 3, 0)?,
@@ -163,7 +160,7 @@ impl GlowConfig {
             zero_conv2d(width, channels, Activation::Identity, net.pp(2))?,
         ];
         let mut rng = Rng::new(0).fork(&format!("glow {} {}", at[0], at[1]));
-        let start = Lu::random_rotation(channels, vb.dtype(), vb.device(), &mut rng)?;
+        let fixed = Lu::random_rotation(channels, vb.dtype(), vb.device(), &mut rng)?;
         let square = [channels, channels];
         Ok([
             Layer::ActNorm {
@@ -171,7 +168,7 @@ impl GlowConfig {
                 log_scale: zeros("norm.log_scale", &[channels])?,
             },
             Layer::Conv1x1 {
-                start,
+                fixed,
                 parts: [
                     zeros("mix.lower", &square)?,
                     zeros("mix.upper", &square)?,

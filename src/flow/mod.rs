@@ -2,7 +2,8 @@
 //!
 //! A flow is a bijector from a base distribution's draws to data: `transform` generates, `inverse` leads data to the base.
 //! The density is that of [`transformed_by`](crate::distribution::Distribution::transformed_by). A recipe takes a config and
-//! a `VarBuilder`; what it gives owns the networks' variables and is a bijector itself.
+//! a `VarBuilder`; what it gives owns the networks' variables and is a bijector itself: a [`VectorFlow`], an [`ImageFlow`], a
+//! [`Ffjord`] or a [`Univariate`].
 //!
 //! `given(context)` is the flow under a context, whose leading dims broadcast to those of the arguments. Draws for each of many
 //! contexts come from a base of their batch, so that shapes are `sample ++ batch ++ event` as everywhere:
@@ -26,8 +27,8 @@
 //! # }
 //! ```
 //!
-//! A file of the variables is the whole model but for the config, which is code. Masks, orders and Glow's first rotations follow
-//! from it; bounds, activations and solvers are not in the shapes of the variables, so
+//! A file of the variables is the whole model but for the config, which is code. Masks, orders and Glow's first
+//! rotations follow from it; bounds, activations and solvers are not in the shapes of the variables, so
 //! [`Checkpoint::config`](crate::optim::Checkpoint::config) writes it beside them and refuses a file of another one.
 
 use crate::error::{Error, Result};

@@ -46,7 +46,7 @@ impl Default for NiceConfig {
 ///
 /// Both directions cost the same. The source takes a logistic base for its images.
 ///
-/// The variables of coupling i are under `i`, the scales, which start at zero, in `log_scale`.
+/// The variables of coupling i are under `i`, the scales in `log_scale`, initialized to zero.
 ///
 /// Errors: fewer than two features, no layer, and what `vb` refuses.
 ///

@@ -1,6 +1,7 @@
 //! From pixels that are whole numbers to densities and back.
 
 use crate::Rng;
+use crate::check;
 use crate::conditional::Conditional;
 use crate::distribution::Distribution;
 use crate::error::{Error, Result};
@@ -31,7 +32,7 @@ use candle_core::Tensor;
 ///
 /// Source: Theis, van den Oord and Bethge (2016), A note on the evaluation of generative models, section 3.1.
 pub fn dequantize(pixels: &Tensor, levels: usize, rng: &mut Rng) -> Result<Tensor> {
-    check("flow::dequantize", pixels, levels)?;
+    check_pixels("flow::dequantize", pixels, levels)?;
     let noise = rng.uniform(pixels.shape(), pixels.dtype(), pixels.device())?;
     Ok(((pixels + noise)? / levels as f64)?)
 }
@@ -87,7 +88,7 @@ where
     Q::Output: Distribution,
 {
     let op = "flow::dequantize_by";
-    check(op, pixels, levels)?;
+    check_pixels(op, pixels, levels)?;
     let noise = q.given(&(pixels / levels as f64)?)?;
     let tail = [noise.batch_shape(), noise.event_shape()].concat();
     let Some(lead) = pixels.dims().strip_suffix(tail.as_slice()) else {
@@ -99,11 +100,9 @@ where
 }
 
 /// Refuses pixels that are no values of so many levels.
-fn check(op: &'static str, pixels: &Tensor, levels: usize) -> Result<()> {
+fn check_pixels(op: &'static str, pixels: &Tensor, levels: usize) -> Result<()> {
     shape::float(op, "pixels", pixels)?;
-    if levels < 2 {
-        return Err(Error::value(op, "levels", "at least 2", levels));
-    }
+    check::at_least(op, "levels", levels, 2)?;
     let most = (levels - 1) as f64;
     if let Some(found) = first_outside(pixels, End::Closed(0.), End::Closed(most))? {
         let expected = format!("numbers from 0 to {most}");
@@ -134,11 +133,7 @@ fn check(op: &'static str, pixels: &Tensor, levels: usize) -> Result<()> {
 pub fn bits_per_dim(log_prob: &Tensor, dims: usize, levels: usize) -> Result<Tensor> {
     let op = "flow::bits_per_dim";
     shape::float(op, "log_prob", log_prob)?;
-    for (arg, n) in [("dims", dims), ("levels", levels)] {
-        if n == 0 {
-            return Err(Error::value(op, arg, "at least 1", n));
-        }
-    }
+    check::at_least_one(op, &[("dims", dims), ("levels", levels)])?;
     let bit = 2f64.ln();
     Ok(log_prob.affine(-1. / (dims as f64 * bit), (levels as f64).ln() / bit)?)
 }

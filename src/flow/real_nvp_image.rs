@@ -2,7 +2,9 @@
 
 use super::image::{ImageContext, ImageFlow, Layer, Net, Scale, check_scales};
 use crate::bijector::Split;
-use crate::error::{Error, Result};
+use crate::check;
+use crate::error::Result;
+use crate::init::Buffer;
 use crate::kernels::network::activation::Activation;
 use crate::net::{ResidualNetConfig, residual_net};
 use candle_core::Tensor;
@@ -21,8 +23,10 @@ pub struct RealNvpImageConfig {
     pub blocks: usize,
     /// The conditioners' activation.
     pub activation: Activation,
-    /// Batch normalization after every coupling. Train with [`ImageFlow::observe`] then.
+    /// Batch normalization after every coupling. Train with [`ImageFlow::inverse_and_log_det_t`] then.
     pub batch_norm: bool,
+    /// What a training pass keeps of the running statistics: they become `momentum running + (1 - momentum) batch`.
+    pub momentum: f64,
     /// What the flow is conditioned on.
     pub context: ImageContext,
     /// No log-scale leaves +-bound: `ln scale = bound tanh(raw / bound)`.
@@ -39,6 +43,7 @@ impl Default for RealNvpImageConfig {
             blocks: 2,
             activation: Activation::Relu,
             batch_norm: false,
+            momentum: 0.9,
             context: ImageContext::None,
             bound: 2.,
         }
@@ -52,11 +57,11 @@ impl Default for RealNvpImageConfig {
 /// couplings with a checkerboard mask instead.
 ///
 /// The variables of coupling i are under `S.checkerboard.I` and `S.channel.I` for scale S, as
-/// [`residual_net`] names them; with batch normalization there are `norm.mean` and `norm.variance`, which no optimizer
-/// moves, for they have no gradient. A fresh flow is the identity but for batch normalization's epsilon.
+/// [`residual_net`] names them; with batch normalization there are `norm.mean` and `norm.variance`, which training passes
+/// write and no optimizer moves. A fresh flow is the identity but for batch normalization's epsilon.
 ///
 /// Errors: an image of fewer than two pixels, more scales than its height and width can be halved for, a bound that is not
-/// positive, no channels, and what `vb` refuses.
+/// positive, no channels, a momentum outside [0, 1], and what `vb` refuses.
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
@@ -84,10 +89,8 @@ pub fn real_nvp_image(config: &RealNvpImageConfig, vb: VarBuilder) -> Result<Ima
     let op = "flow::real_nvp_image";
     let [mut c, mut h, mut w] = config.image;
     check_scales([op, "scales"], config.image, config.scales, 1)?;
-    if !(config.bound > 0.) {
-        let expected = "a positive number";
-        return Err(Error::value(op, "bound", expected, config.bound));
-    }
+    check::positive(op, "bound", config.bound)?;
+    check::in_interval(op, "momentum", config.momentum, 0. ..=1.)?;
     let mut scales = vec![];
     for at in 0..config.scales {
         let (vb, last) = (vb.pp(at), at + 1 == config.scales);
@@ -132,7 +135,7 @@ pub fn real_nvp_image(config: &RealNvpImageConfig, vb: VarBuilder) -> Result<Ima
 }
 
 impl RealNvpImageConfig {
-    /// A coupling from these numbers of channels to those, among `channels` in all, and what follows it.
+    /// A coupling from these numbers of channels to those, among `channels` in all, and its batch normalization.
     fn coupling(
         &self,
         split: Split,
@@ -148,13 +151,14 @@ impl RealNvpImageConfig {
             blocks: self.blocks,
             activation: self.activation,
         };
-        let net = Net::Residual(residual_net(net, vb.clone())?);
+        let net = Net::Residual(residual_net(&net, vb.clone())?);
         let mut layers = vec![Layer::Coupling(split, net)];
         if self.batch_norm {
             let vb = vb.pp("norm");
             layers.push(Layer::BatchNorm {
-                mean: vb.get_with_hints(channels, "mean", Init::Const(0.))?,
-                variance: vb.get_with_hints(channels, "variance", Init::Const(1.))?,
+                mean: Buffer::new(channels, "mean", Init::Const(0.), vb.clone())?,
+                variance: Buffer::new(channels, "variance", Init::Const(1.), vb)?,
+                momentum: self.momentum,
             });
         }
         Ok(layers)

@@ -49,7 +49,7 @@ impl Default for NeuralSplineConfig {
 
 impl NeuralSplineConfig {
     pub(super) fn plan(&self, op: &'static str) -> Result<Plan<'_>> {
-        check::count_in(op, "bins", self.bins, 2..=999)?;
+        check::count_in(op, "bins", self.bins, 2..=999, "bins")?;
         check::positive_finite(op, "bound", self.bound)?;
         Ok(Plan {
             features: self.features,
@@ -69,8 +69,8 @@ impl NeuralSplineConfig {
 /// A flow of spline couplings with dense conditioners: the coupling version of neural spline flows.
 ///
 /// Formula: layer i leaves one half `a` of the features and takes each of the other by a
-/// [`RationalQuadraticSpline`](crate::bijector::RationalQuadraticSpline) whose raw parameters are `net_i(a, context)`; the log-det is the sum of all log-slopes. The
-/// halves take turns.
+/// [`RationalQuadraticSpline`](crate::bijector::RationalQuadraticSpline) whose raw parameters are `net_i(a, context)`;
+/// the log-det is the sum of all log-slopes. The halves take turns.
 ///
 /// Both directions cost the same. The variables of coupling i are under `i`.
 ///

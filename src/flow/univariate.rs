@@ -2,7 +2,8 @@
 
 use super::conditioner::conditioner;
 use crate::bijector::{Bijector, MixtureCdf};
-use crate::error::{Error, Result};
+use crate::check;
+use crate::error::Result;
 use crate::kernels::network::activation::Activation;
 use crate::net::Mlp;
 use candle_core::{D, Module, Tensor};
@@ -45,7 +46,7 @@ impl Default for UnivariateConfig {
     }
 }
 
-/// A flow on the line by the distribution function of a mixture of normals, of each element by itself.
+/// A flow on the line by the distribution function of a mixture of normals, elementwise.
 ///
 /// Formula: from data to latent, `z = F(x) = sum_k softmax(logits)_k Phi((x - loc_k) / e^log_scale_k)`, or `Phi^-1(F(x))`
 /// to the line. With enough components any density is approached, whatever the base. With a context, a network of it is
@@ -58,8 +59,8 @@ impl Default for UnivariateConfig {
 /// Errors: an argument of another dtype or device; a context where none is expected, none where one is, or one of another
 /// shape; for draws, a base that leaves the unit interval where that is the latent space.
 ///
-/// Cost: `inverse`, from data to latent, is a closed form; `transform` searches, tens of evaluations. The components start
-/// at standard normal places: the data should have about zero mean and unit spread.
+/// Cost: `inverse`, from data to latent, is a closed form; `transform` searches, tens of evaluations. The components
+/// are initialized to standard normal places: the data should have about zero mean and unit spread.
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
@@ -97,10 +98,7 @@ pub struct Univariate {
 /// Errors: no component, and what `vb` refuses.
 pub fn univariate(config: &UnivariateConfig, vb: VarBuilder) -> Result<Univariate> {
     let k = config.components;
-    if k == 0 {
-        let (op, arg) = ("flow::univariate", "components");
-        return Err(Error::value(op, arg, "at least 1", k));
-    }
+    check::at_least_one("flow::univariate", &[("components", k)])?;
     let net = match config.context {
         0 => None,
         width => {

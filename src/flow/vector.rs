@@ -28,7 +28,7 @@ use candle_nn::VarBuilder;
 /// Errors: an argument of another width, dtype or device; a context where none is expected, none where one is, or one of
 /// another shape.
 ///
-/// A fresh flow is the identity, because the last layer of every network starts at zero.
+/// A fresh flow is the identity, because the last layer of every network is initialized to zero.
 #[derive(Debug, Clone)]
 pub struct VectorFlow {
     layers: Vec<Layer>,

@@ -1,7 +1,8 @@
 //! Convolutional layers and image encoders.
 
 use super::dense::{Dense, dense};
-use super::start;
+use super::initializer;
+use crate::check;
 use crate::error::{Error, Result};
 use crate::kernels::network::activation::Activation;
 use crate::kernels::network::conv2d::{self, Layer, Order, Settings};
@@ -60,7 +61,7 @@ impl Default for Conv2dConfig {
 /// let vars = VarMap::new();
 /// let vb = candle_prob::init::seeded(&vars, 0, DType::F32, &Device::Cpu);
 /// let config = Conv2dConfig { stride: (2, 2), activation: Activation::Relu, ..Default::default() };
-/// let layer = conv2d(3, 8, config, vb)?;
+/// let layer = conv2d(3, 8, &config, vb)?;
 /// let images = Tensor::ones((4, 3, 28, 20), DType::F32, &Device::Cpu)?;
 /// assert_eq!(layer.forward(&images)?.dims(), [4, 8, 14, 10]);
 /// # Ok(())
@@ -80,7 +81,7 @@ impl Conv2d {
     /// A layer with the given parameters; `config.kernel` and `config.bias` follow from them.
     ///
     /// Errors: a weight that is not `[O, C, kh, kw]`, a bias that is not `[O]`, a zero stride.
-    pub fn new(weight: Tensor, bias: Option<Tensor>, config: Conv2dConfig) -> Result<Self> {
+    pub fn new(weight: Tensor, bias: Option<Tensor>, config: &Conv2dConfig) -> Result<Self> {
         const OP: &str = "Conv2d::new";
         shape::parameter(OP, "weight", &weight)?;
         let &[o, _, kh, kw] = weight.dims() else {
@@ -97,7 +98,7 @@ impl Conv2d {
             config: Conv2dConfig {
                 kernel: (kh, kw),
                 bias: bias.is_some(),
-                ..config
+                ..*config
             },
             weight,
             bias,
@@ -144,36 +145,39 @@ impl Module for Conv2d {
 
 /// A [`Conv2d`] with parameters `weight` and `bias` from `vb`.
 ///
-/// Weights start normal with standard deviation `gain / sqrt(channels_in kh kw)`, the gain that of the activation (sqrt 2
-/// for ReLU), biases uniform in `+- 1 / sqrt(channels_in kh kw)`: candle's defaults.
+/// Initializers: weights normal with standard deviation `gain / sqrt(channels_in kh kw)`, the gain that of the
+/// activation (sqrt 2 for ReLU), biases uniform in `+- 1 / sqrt(channels_in kh kw)`: candle's defaults.
 ///
 /// Errors: a zero channel count, kernel size or stride; those of `vb`.
 pub fn conv2d(
     channels_in: usize,
     channels_out: usize,
-    config: Conv2dConfig,
+    config: &Conv2dConfig,
     vb: VarBuilder,
 ) -> Result<Conv2d> {
     const OP: &str = "conv2d";
     let (kh, kw) = config.kernel;
-    for (arg, size) in [
+    let counts = [
         ("channels_in", channels_in),
         ("channels_out", channels_out),
         ("kernel", kh.min(kw)),
-    ] {
-        if size == 0 {
-            return Err(Error::value(OP, arg, "at least 1", size));
-        }
-    }
+    ];
+    check::at_least_one(OP, &counts)?;
     check_stride(OP, config.stride)?;
     let weight = vb.get_with_hints(
         (channels_out, channels_in, kh, kw),
         "weight",
-        start::weight(config.activation),
+        initializer::weight(config.activation),
     )?;
     let bias = config
         .bias
-        .then(|| vb.get_with_hints(channels_out, "bias", start::bias(channels_in * kh * kw)))
+        .then(|| {
+            vb.get_with_hints(
+                channels_out,
+                "bias",
+                initializer::bias(channels_in * kh * kw),
+            )
+        })
         .transpose()?;
     Conv2d::new(weight, bias, config)
 }
@@ -273,7 +277,7 @@ impl Default for ConvEncoderConfig {
 /// let vars = VarMap::new();
 /// let vb = candle_prob::init::seeded(&vars, 0, DType::F32, &Device::Cpu);
 /// let config = ConvEncoderConfig { channels: vec![8, 16], hidden: Some(32), ..Default::default() };
-/// let encoder = conv_encoder(config, (1, 28, 28), vb)?;
+/// let encoder = conv_encoder(&config, (1, 28, 28), vb)?;
 /// let images = Tensor::ones((4, 1, 28, 28), DType::F32, &Device::Cpu)?;
 /// assert_eq!(encoder.forward(&images)?.dims(), [4, encoder.features()]);
 /// # Ok(())
@@ -296,7 +300,7 @@ pub struct ConvEncoder {
 ///
 /// Errors: no convolution; a zero size; an image that becomes smaller than the kernel.
 pub fn conv_encoder(
-    config: ConvEncoderConfig,
+    config: &ConvEncoderConfig,
     (c, h, w): (usize, usize, usize),
     vb: VarBuilder,
 ) -> Result<ConvEncoder> {
@@ -322,7 +326,7 @@ pub fn conv_encoder(
         layers.push(conv2d(
             shape.0,
             channels,
-            options,
+            &options,
             vb.pp(format!("conv{i}")),
         )?);
         let after = |size: usize| {

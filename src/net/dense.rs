@@ -1,6 +1,6 @@
 //! The dense layer.
 
-use super::start;
+use super::initializer;
 use crate::error::{Error, Result};
 use crate::kernels;
 use crate::kernels::network::activation::Activation;
@@ -45,8 +45,8 @@ pub struct Dense {
 
 /// A dense layer with the variables `weight` and `bias`.
 ///
-/// Weights start normal with standard deviation `gain / sqrt(inputs)`, the gain that of the activation (sqrt 2 for ReLU),
-/// biases uniform in `+- 1 / sqrt(inputs)`: candle's defaults.
+/// Initializers: weights normal with standard deviation `gain / sqrt(inputs)`, the gain that of the activation (sqrt 2
+/// for ReLU), biases uniform in `+- 1 / sqrt(inputs)`: candle's defaults.
 ///
 /// Errors: no inputs or no outputs, and what `vb` refuses.
 pub fn dense(
@@ -60,8 +60,8 @@ pub fn dense(
             return Err(Error::value("net::dense", arg, "at least 1", n));
         }
     }
-    let weight = vb.get_with_hints((outputs, inputs), "weight", start::weight(activation))?;
-    let bias = vb.get_with_hints(outputs, "bias", start::bias(inputs))?;
+    let weight = vb.get_with_hints((outputs, inputs), "weight", initializer::weight(activation))?;
+    let bias = vb.get_with_hints(outputs, "bias", initializer::bias(inputs))?;
     Dense::new(weight, Some(bias), activation)
 }
 
@@ -103,7 +103,7 @@ impl Dense {
         self.bias.as_ref()
     }
 
-    /// What follows the affine map.
+    /// The activation after the affine map.
     pub fn activation(&self) -> Activation {
         self.activation
     }

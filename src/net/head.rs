@@ -9,7 +9,7 @@ use crate::kernels::network::activation::Activation;
 use candle_core::{D, Tensor};
 use candle_nn::VarBuilder;
 
-/// The bound of the soft clamp of [`Scale::LogVar`] and [`Scale::LogScale`].
+/// The bound of the soft clamp of [`ScaleForm::LogVar`] and [`ScaleForm::LogScale`].
 const CLAMP: f64 = 15.;
 
 /// How a Gaussian head turns a raw output `r` into a standard deviation.
@@ -18,33 +18,33 @@ const CLAMP: f64 = 15.;
 /// smooth, so that an untrained or diverging network gives finite densities, divergences and gradients. Within +- 3 it
 /// moves `r` by less than 0.04. Raw outputs far beyond the bounds have a gradient of zero.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Scale {
+pub enum ScaleForm {
     /// `ln scale^2 = 15 tanh(r / 15)`.
     LogVar,
     /// `ln scale = 15 tanh(r / 15)`.
     LogScale,
     /// `scale = floor + softplus(r + shift)`. A floor of zero lets the scale underflow, and with it the KL overflow.
     Softplus {
-        /// Added to the raw output: negative values start with small scales.
+        /// Added to the raw output: negative values make the first scales small.
         shift: f64,
         /// The smallest scale.
         floor: f64,
     },
 }
 
-impl Scale {
+impl ScaleForm {
     /// `Softplus` as the information bottleneck uses it: shift -5, here with a floor of 1e-6.
     ///
     /// Source: Alemi, Fischer, Dillon and Murphy (2017), section 4.1, for the shift.
     pub fn bottleneck() -> Self {
-        Scale::Softplus {
+        ScaleForm::Softplus {
             shift: -5.,
             floor: 1e-6,
         }
     }
 
     fn check(self, op: &'static str) -> Result<()> {
-        if let Scale::Softplus { shift, floor } = self {
+        if let ScaleForm::Softplus { shift, floor } = self {
             check::finite(op, "shift", shift)?;
             check::non_negative(op, "floor", floor)?;
         }
@@ -56,9 +56,9 @@ impl Scale {
             Ok((Activation::Tanh.forward(&(raw / CLAMP)?)? * bound)?)
         };
         match self {
-            Scale::LogVar => (build.from_log_var)(loc, &clamped(CLAMP)?),
-            Scale::LogScale => (build.from_log_var)(loc, &clamped(2. * CLAMP)?),
-            Scale::Softplus { shift, floor } => {
+            ScaleForm::LogVar => (build.from_log_var)(loc, &clamped(CLAMP)?),
+            ScaleForm::LogScale => (build.from_log_var)(loc, &clamped(2. * CLAMP)?),
+            ScaleForm::Softplus { shift, floor } => {
                 let scale = Activation::Softplus.forward(&(raw + shift)?)?;
                 (build.from_scale)(loc, &(scale + floor)?)
             }
@@ -89,7 +89,7 @@ struct Gaussian {
     layer: Dense,
     /// Shape of each half.
     shape: Vec<usize>,
-    scale: Scale,
+    scale: ScaleForm,
 }
 
 impl Gaussian {
@@ -97,7 +97,7 @@ impl Gaussian {
         op: &'static str,
         inputs: usize,
         shape: &[(&'static str, usize)],
-        scale: Scale,
+        scale: ScaleForm,
         vb: VarBuilder,
     ) -> Result<Self> {
         scale.check(op)?;
@@ -126,7 +126,7 @@ impl Gaussian {
 
 /// From features to a normal distribution on vectors with independent elements.
 ///
-/// Formula: `loc, r = split(features W^T + b)`, `scale` from `r` as [`Scale`] says.
+/// Formula: `loc, r = split(features W^T + b)`, `scale` from `r` as [`ScaleForm`] says.
 ///
 /// Shapes: features `[.., inputs]`; the distribution has batch `[..]` and event `[dims]`. `W` is `[2 dims, inputs]`.
 ///
@@ -138,13 +138,13 @@ impl Gaussian {
 /// use candle_core::{DType, Device, Tensor};
 /// use candle_nn::{Module, VarMap};
 /// use candle_prob::distribution::{Kl, MultivariateNormalDiag};
-/// use candle_prob::net::{NormalHead, Scale, mlp};
+/// use candle_prob::net::{NormalHead, ScaleForm, mlp};
 /// use candle_prob::{Activation, Conditional, Rng, init};
 /// # fn main() -> candle_prob::Result<()> {
 /// let vars = VarMap::new();
 /// let vb = init::seeded(&vars, 1, DType::F32, &Device::Cpu);
 /// let features = mlp(&[784, 400], Activation::Relu, vb.pp("features"))?;
-/// let head = NormalHead::new(400, 20, Scale::LogVar, vb.pp("head"))?;
+/// let head = NormalHead::new(400, 20, ScaleForm::LogVar, vb.pp("head"))?;
 /// let encoder = |x: &Tensor| head.given(&features.forward(x)?);
 /// let posterior = encoder.given(&Tensor::zeros((16, 784), DType::F32, &Device::Cpu)?)?;
 /// let prior = MultivariateNormalDiag::standard(20, DType::F32, &Device::Cpu)?;
@@ -157,8 +157,8 @@ impl Gaussian {
 pub struct NormalHead(Gaussian);
 
 impl NormalHead {
-    /// A head with the variables `weight` and `bias`, which start as those of [`dense`](super::dense).
-    pub fn new(inputs: usize, dims: usize, scale: Scale, vb: VarBuilder) -> Result<Self> {
+    /// A head with the variables `weight` and `bias`, with the initializers of [`dense`](super::dense).
+    pub fn new(inputs: usize, dims: usize, scale: ScaleForm, vb: VarBuilder) -> Result<Self> {
         let shape = [("dims", dims)];
         Ok(NormalHead(Gaussian::new(
             "NormalHead::new",
@@ -194,12 +194,12 @@ impl Conditional for NormalHead {
 /// ```
 /// use candle_core::{DType, Device, Tensor};
 /// use candle_nn::VarMap;
-/// use candle_prob::net::{NormalComponentsHead, Scale};
+/// use candle_prob::net::{NormalComponentsHead, ScaleForm};
 /// use candle_prob::{Conditional, distribution::Distribution, init};
 /// # fn main() -> candle_prob::Result<()> {
 /// let vars = VarMap::new();
 /// let vb = init::seeded(&vars, 1, DType::F32, &Device::Cpu);
-/// let head = NormalComponentsHead::new(64, 10, 32, Scale::bottleneck(), vb)?;
+/// let head = NormalComponentsHead::new(64, 10, 32, ScaleForm::bottleneck(), vb)?;
 /// let components = head.given(&Tensor::zeros((16, 64), DType::F32, &Device::Cpu)?)?;
 /// assert_eq!((components.batch_shape(), components.event_shape()), (&[16, 10][..], &[32][..]));
 /// # Ok(())
@@ -214,7 +214,7 @@ impl NormalComponentsHead {
         inputs: usize,
         components: usize,
         dims: usize,
-        scale: Scale,
+        scale: ScaleForm,
         vb: VarBuilder,
     ) -> Result<Self> {
         let (op, shape) = (
@@ -247,12 +247,12 @@ impl Conditional for NormalComponentsHead {
 /// ```
 /// use candle_core::{DType, Device, Tensor};
 /// use candle_nn::VarMap;
-/// use candle_prob::net::{LogisticNormalHead, Scale};
+/// use candle_prob::net::{LogisticNormalHead, ScaleForm};
 /// use candle_prob::{Conditional, Rng, distribution::Distribution, init};
 /// # fn main() -> candle_prob::Result<()> {
 /// let vars = VarMap::new();
 /// let vb = init::seeded(&vars, 1, DType::F32, &Device::Cpu);
-/// let head = LogisticNormalHead::new(64, 10, Scale::LogVar, vb)?;
+/// let head = LogisticNormalHead::new(64, 10, ScaleForm::LogVar, vb)?;
 /// let weight = head.given(&Tensor::zeros((16, 64), DType::F32, &Device::Cpu)?)?;
 /// assert_eq!(weight.sample(&[3], &mut Rng::new(2))?.dims(), &[3, 16, 10]);
 /// # Ok(())
@@ -263,7 +263,7 @@ pub struct LogisticNormalHead(Gaussian);
 
 impl LogisticNormalHead {
     /// A head for weights of `classes` classes.
-    pub fn new(inputs: usize, classes: usize, scale: Scale, vb: VarBuilder) -> Result<Self> {
+    pub fn new(inputs: usize, classes: usize, scale: ScaleForm, vb: VarBuilder) -> Result<Self> {
         let (op, shape) = ("LogisticNormalHead::new", [("classes", classes)]);
         Ok(LogisticNormalHead(Gaussian::new(
             op, inputs, &shape, scale, vb,
@@ -321,7 +321,7 @@ impl DirichletHead {
     /// A floor that leaves sparse weights possible: [`Dirichlet`] draws and differentiates well from 1e-6 on.
     pub const FLOOR: f64 = 1e-4;
 
-    /// A head with the variables `weight` and `bias`, which start as those of [`dense`](super::dense).
+    /// A head with the variables `weight` and `bias`, with the initializers of [`dense`](super::dense).
     pub fn new(inputs: usize, classes: usize, floor: f64, vb: VarBuilder) -> Result<Self> {
         let op = "DirichletHead::new";
         check::at_least_one(op, &[("classes", classes)])?;

@@ -37,7 +37,7 @@ use candle_nn::VarBuilder;
 pub struct BernoulliHead(Dense);
 
 impl BernoulliHead {
-    /// A head with the variables `weight` and `bias`, which start as those of [`dense`](super::dense).
+    /// A head with the variables `weight` and `bias`, with the initializers of [`dense`](super::dense).
     pub fn new(inputs: usize, labels: usize, vb: VarBuilder) -> Result<Self> {
         logits("BernoulliHead::new", "labels", inputs, labels, vb).map(BernoulliHead)
     }
@@ -85,7 +85,7 @@ impl Conditional for BernoulliHead {
 pub struct CategoricalHead(Dense);
 
 impl CategoricalHead {
-    /// A head with the variables `weight` and `bias`, which start as those of [`dense`](super::dense).
+    /// A head with the variables `weight` and `bias`, with the initializers of [`dense`](super::dense).
     pub fn new(inputs: usize, classes: usize, vb: VarBuilder) -> Result<Self> {
         logits("CategoricalHead::new", "classes", inputs, classes, vb).map(CategoricalHead)
     }

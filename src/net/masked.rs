@@ -1,7 +1,7 @@
 //! Masked multilayer perceptrons.
 
 use super::dense::Dense;
-use super::{mlp::Mlp, start};
+use super::{initializer, mlp::Mlp};
 use crate::check;
 use crate::error::{Error, Result};
 use crate::kernels::network::activation::Activation;
@@ -18,7 +18,7 @@ pub struct MaskedMlpConfig {
     pub parameters: usize,
     /// The widths of the hidden layers.
     pub hidden: Vec<usize>,
-    /// What follows each hidden layer.
+    /// The activation of the hidden layers.
     pub activation: Activation,
     /// The width of the context, 0 for none. All outputs may depend on all of it.
     pub context: usize,
@@ -75,9 +75,9 @@ pub struct MaskedMlp {
     layers: Vec<(Dense, Tensor)>,
 }
 
-/// A masked multilayer perceptron; the layers' variables are under `0`, `1`, .. The last layer starts at zero, so that all
-/// outputs are zero at first; the others start as those of [`dense`](super::dense). The masks follow from the config and
-/// are no variables.
+/// A masked multilayer perceptron; the layers' variables are under `0`, `1`, .. The last layer is initialized to zero,
+/// so that all outputs are zero at first; the others have the initializers of [`dense`](super::dense). The masks follow
+/// from the config and are no variables.
 ///
 /// Errors: no features or parameters, a hidden width of 0, an order that does not name each feature once; what `vb` refuses.
 pub fn masked_mlp(config: &MaskedMlpConfig, vb: VarBuilder) -> Result<MaskedMlp> {
@@ -104,8 +104,8 @@ pub fn masked_mlp(config: &MaskedMlpConfig, vb: VarBuilder) -> Result<MaskedMlp>
             _ => k % features,
         };
         let after: Vec<usize> = (0..*width).map(unit).collect();
-        let weight = start::weight(config.activation);
-        let bias = start::bias(before.len());
+        let weight = initializer::weight(config.activation);
+        let bias = initializer::bias(before.len());
         let used = |to: usize, from: usize| to >= from;
         layers.push(layer(
             [&before, &after],

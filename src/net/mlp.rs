@@ -41,7 +41,7 @@ pub struct Mlp {
 
 /// A multilayer perceptron with the widths `dims`, inputs first: `activation` after each layer but the last.
 ///
-/// The layers' variables are under `0`, `1`, .. and start as those of [`dense`](super::dense).
+/// The layers' variables are under `0`, `1`, .., with the initializers of [`dense`](super::dense).
 ///
 /// Errors: fewer than two widths, a width of zero, and what `vb` refuses.
 pub fn mlp(dims: &[usize], activation: Activation, vb: VarBuilder) -> Result<Mlp> {

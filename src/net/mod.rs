@@ -7,19 +7,19 @@
 mod conv;
 mod dense;
 mod head;
+mod initializer;
 mod logits_head;
 mod masked;
 mod mlp;
 mod residual;
 mod selective;
-mod start;
 
 pub(crate) use conv::in_turn;
 pub use conv::{
     Conv2d, Conv2dConfig, ConvEncoder, ConvEncoderConfig, Positions, conv_encoder, conv2d,
 };
 pub use dense::{Dense, dense};
-pub use head::{DirichletHead, LogisticNormalHead, NormalComponentsHead, NormalHead, Scale};
+pub use head::{DirichletHead, LogisticNormalHead, NormalComponentsHead, NormalHead, ScaleForm};
 pub use logits_head::{BernoulliHead, CategoricalHead};
 pub use masked::{MaskedMlp, MaskedMlpConfig, masked_mlp};
 pub use mlp::{Mlp, mlp};

@@ -1,7 +1,8 @@
 //! Residual convolutional networks.
 
 use super::{Conv2d, Conv2dConfig};
-use crate::error::{Error, Result};
+use crate::check;
+use crate::error::Result;
 use crate::kernels::network::activation::Activation;
 use crate::kernels::network::conv2d::{self, Layer, Order, Settings};
 use candle_core::{D, Tensor};
@@ -39,7 +40,7 @@ impl Default for ResidualNetConfig {
 /// A residual network of 3 x 3 convolutions that keep the size of the image: a conditioner of image flows.
 ///
 /// Formula: `h = conv(x)`, then for each block `h <- h + conv(f(conv(f(h))))`, then `y = conv(f(h))`, with the activation f.
-/// All but the last convolution are weight-normalized: filter o is `gain_o v_o / |v_o|`. The last starts at zero.
+/// All but the last convolution are weight-normalized: filter o is `gain_o v_o / |v_o|`. The last is initialized to zero.
 ///
 /// Shapes: x `[N, inputs, H, W]`, y `[N, outputs, H, W]`. Gradients: to x and all weights.
 ///
@@ -52,7 +53,7 @@ impl Default for ResidualNetConfig {
 /// # fn main() -> candle_prob::Result<()> {
 /// let vars = VarMap::new();
 /// let vb = candle_prob::init::seeded(&vars, 0, DType::F32, &Device::Cpu);
-/// let net = residual_net(ResidualNetConfig::default(), vb)?;
+/// let net = residual_net(&ResidualNetConfig::default(), vb)?;
 /// let y = net.forward(&Tensor::ones((4, 1, 8, 6), DType::F32, &Device::Cpu)?)?;
 /// assert_eq!(y.dims(), [4, 2, 8, 6]);
 /// # Ok(())
@@ -108,17 +109,14 @@ impl Normalized {
 /// `gain` and `bias`.
 ///
 /// Errors: no inputs, outputs or channels, and what `vb` refuses.
-pub fn residual_net(config: ResidualNetConfig, vb: VarBuilder) -> Result<ResidualNet> {
+pub fn residual_net(config: &ResidualNetConfig, vb: VarBuilder) -> Result<ResidualNet> {
     let width = config.channels;
-    for (arg, n) in [
+    let counts = [
         ("inputs", config.inputs),
         ("outputs", config.outputs),
         ("channels", width),
-    ] {
-        if n == 0 {
-            return Err(Error::value("net::residual_net", arg, "at least 1", n));
-        }
-    }
+    ];
+    check::at_least_one("net::residual_net", &counts)?;
     // The length that keeps the signal's variance through a ReLU; what is added to it grows slower.
     let keep = 2f64.sqrt();
     let block = |i: usize| -> Result<[Normalized; 2]> {
@@ -130,11 +128,11 @@ pub fn residual_net(config: ResidualNetConfig, vb: VarBuilder) -> Result<Residua
         first: Normalized::new(config.inputs, width, 1., vb.pp("first"))?,
         blocks: (0..config.blocks).map(block).collect::<Result<_>>()?,
         last: zero_conv2d(width, config.outputs, Activation::Identity, vb.pp("last"))?,
-        config,
+        config: *config,
     })
 }
 
-/// A 3 x 3 convolution whose weights and biases start at zero.
+/// A 3 x 3 convolution whose weights and biases are initialized to zero.
 pub(crate) fn zero_conv2d(
     inputs: usize,
     outputs: usize,
@@ -147,7 +145,7 @@ pub(crate) fn zero_conv2d(
         activation,
         ..Conv2dConfig::default()
     };
-    Conv2d::new(weight, Some(bias), config)
+    Conv2d::new(weight, Some(bias), &config)
 }
 
 impl ResidualNet {

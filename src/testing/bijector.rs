@@ -37,7 +37,7 @@ impl Default for Bounds {
 ///   event depends on another;
 /// - that the log-dets of the two directions add up to 0;
 /// - the gradients of both directions' values and log-dets to argument and parameters against central differences;
-/// - for maps of each element by itself, that they decrease where they say so;
+/// - for elementwise maps, that they decrease where they say so;
 /// - shapes: those that the bijector foretells, more leading dims, no events at all, strided arguments, no other rank;
 ///
 /// and in f32 values, log-dets and round trips against those of f64. Bijectors whose gradient is meant to differ from

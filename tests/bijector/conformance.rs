@@ -162,7 +162,7 @@ fn splits_refuse_what_does_not_fit() -> Result<()> {
     Ok(())
 }
 
-/// Members of each element by themselves do not hide that an argument is no event.
+/// Elementwise members do not hide that an argument is no event.
 #[test]
 fn chains_name_what_they_refuse() -> Result<()> {
     let scalar = real(&[], 0);
@@ -257,7 +257,7 @@ fn squeezes() -> Result<()> {
 fn factors_out() -> Result<()> {
     let x = real(&[3, 4, 2, 2], 0);
     let parameters = [real(&[2], 1), real(&[2], 2)];
-    let norm = |p: &[Tensor]| ActNorm::new(&p[0], &p[1], Per::Channel);
+    let norm = |p: &[Tensor]| ActNorm::new(&p[0], &p[1], Axis::Channel);
     for flip in [false, true] {
         let split = Split::channels(4, flip)?;
         check_with(|p| FactorOut::new(split.clone(), norm(p)?), &parameters, &x)?;
@@ -359,21 +359,21 @@ fn reflections() -> Result<()> {
 #[test]
 fn normalization() -> Result<()> {
     let (vectors, images) = (real(&[6, 3], 0), real(&[2, 3, 2, 2], 0));
-    for (per, x) in [(Per::Feature, &vectors), (Per::Channel, &images)] {
+    for (axis, x) in [(Axis::Feature, &vectors), (Axis::Channel, &images)] {
         let parameters = [real(&[3], 1), real(&[3], 2)];
-        check_with(|p| ActNorm::new(&p[0], &p[1], per), &parameters, x)?;
+        check_with(|p| ActNorm::new(&p[0], &p[1], axis), &parameters, x)?;
         // Statistics get no gradient: they are no parameters. The one here only says the dtype.
         let eval = |p: &[Tensor]| {
             let like = |x: &Tensor| x.to_dtype(p[0].dtype());
             let variance = like(&parameters[1].exp()?)?;
-            FlowBatchNorm::new(&like(&parameters[0])?, &variance, 1e-5, per)
+            FlowBatchNorm::new(&like(&parameters[0])?, &variance, 1e-5, axis)
         };
         check_with(eval, &[real(&[1], 0)], x)?;
-        let norm = ActNorm::from_data(x, per)?;
+        let norm = ActNorm::from_data(x, axis)?;
         let parts = norm.inverse(x)?;
-        let parts = match per {
-            Per::Feature => parts.t()?,
-            Per::Channel => parts.transpose(0, 1)?.reshape((3, 8))?,
+        let parts = match axis {
+            Axis::Feature => parts.t()?,
+            Axis::Channel => parts.transpose(0, 1)?.reshape((3, 8))?,
         };
         assert!(numbers(&parts.mean(1)?)?.iter().all(|x| x.abs() < 1e-14));
         let variance = numbers(&parts.sqr()?.mean(1)?)?;
@@ -381,32 +381,32 @@ fn normalization() -> Result<()> {
     }
     // A constant channel.
     let flat = Tensor::ones((2, 3, 2, 2), DType::F32, &CPU)?;
-    let (x, log_det) = ActNorm::from_data(&flat, Per::Channel)?.inverse_and_log_det(&flat)?;
+    let (x, log_det) = ActNorm::from_data(&flat, Axis::Channel)?.inverse_and_log_det(&flat)?;
     assert!(numbers(&x)?.iter().all(|x| *x == 0.));
     assert!(
         numbers(&log_det)?
             .iter()
             .all(|x| (x - 12. * 1e3f64.ln()).abs() < 1e-4)
     );
-    assert!(ActNorm::from_data(&flat.narrow(0, 0, 0)?, Per::Channel).is_err());
-    assert!(ActNorm::from_data(&real(&[2], 0), Per::Channel).is_err());
+    assert!(ActNorm::from_data(&flat.narrow(0, 0, 0)?, Axis::Channel).is_err());
+    assert!(ActNorm::from_data(&real(&[2], 0), Axis::Channel).is_err());
     // No number, and a variance that f32 does not hold: nothing to start from.
     for wrong in [f64::NAN, f64::INFINITY, 1e30] {
         let data = flat.narrow(0, 0, 1)?.affine(wrong, 0.)?;
         let data = Tensor::cat(&[&flat, &data], 0)?;
-        let error = ActNorm::from_data(&data, Per::Channel).unwrap_err();
+        let error = ActNorm::from_data(&data, Axis::Channel).unwrap_err();
         assert!(error.to_string().contains("from_data: data"), "{error}");
     }
     // Parts do not broadcast with those of an event; parameters do with each other.
     let (one, three) = (real(&[1], 0), real(&[3], 0));
-    for (per, x) in [(Per::Feature, &vectors), (Per::Channel, &images)] {
-        let error = ActNorm::new(&one, &one, per)?.inverse(x).unwrap_err();
+    for (axis, x) in [(Axis::Feature, &vectors), (Axis::Channel, &images)] {
+        let error = ActNorm::new(&one, &one, axis)?.inverse(x).unwrap_err();
         assert!(error.to_string().contains("ActNorm::inverse: y"), "{error}");
-        let norm = FlowBatchNorm::new(&one, &one.sqr()?, 1e-5, per)?;
+        let norm = FlowBatchNorm::new(&one, &one.sqr()?, 1e-5, axis)?;
         let error = norm.transform(x).unwrap_err().to_string();
         assert!(error.contains("FlowBatchNorm::transform: x"), "{error}");
-        assert_eq!(ActNorm::new(&three, &one, per)?.log_scale().dims(), [3]);
-        let norm = FlowBatchNorm::new(&three, &one.sqr()?, 1e-5, per)?;
+        assert_eq!(ActNorm::new(&three, &one, axis)?.log_scale().dims(), [3]);
+        let norm = FlowBatchNorm::new(&three, &one.sqr()?, 1e-5, axis)?;
         assert_eq!(norm.observe(x, 0.5)?.variance().dims(), [3]);
     }
     Ok(())
@@ -418,12 +418,12 @@ fn batch_normalization_in_training() -> Result<()> {
     let (mean, variance) = (real(&[3], 1), real(&[3], 2).exp()?);
     let data = (real(&[6, 3], 0) * 2.)?;
     let observed = |p: &[Tensor]| {
-        let norm = FlowBatchNorm::new(&mean, &variance, 1e-5, Per::Feature)?;
+        let norm = FlowBatchNorm::new(&mean, &variance, 1e-5, Axis::Feature)?;
         norm.observe(&p[0], 0.75)?.inverse_and_log_det(&p[0])
     };
     check_gradient(&|p| Ok(observed(p)?.0), std::slice::from_ref(&data), 1e-7)?;
     check_gradient(&|p| Ok(observed(p)?.1), std::slice::from_ref(&data), 1e-7)?;
-    let norm = FlowBatchNorm::new(&mean, &variance, 1e-5, Per::Feature)?;
+    let norm = FlowBatchNorm::new(&mean, &variance, 1e-5, Axis::Feature)?;
     let second = norm.observe(&data, 0.75)?.observe(&data, 0.75)?;
     let want = ((&mean * 0.5625)? + (data.mean(0)? * 0.4375)?)?;
     assert!(
@@ -441,8 +441,8 @@ fn batch_normalization_in_training() -> Result<()> {
     let error = norm.observe(&(&data / 0.)?, 0.5).unwrap_err().to_string();
     assert!(error.contains("FlowBatchNorm::observe: data"), "{error}");
     assert!(norm.observe(&real(&[4, 2], 0), 0.5).is_err());
-    assert!(FlowBatchNorm::new(&mean, &variance.neg()?, 1e-5, Per::Feature).is_err());
-    assert!(FlowBatchNorm::new(&mean, &variance, 0., Per::Feature).is_err());
+    assert!(FlowBatchNorm::new(&mean, &variance.neg()?, 1e-5, Axis::Feature).is_err());
+    assert!(FlowBatchNorm::new(&mean, &variance, 0., Axis::Feature).is_err());
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use candle_core::{D, DType, Device, Tensor, Var};
 use candle_nn::{Module, VarMap};
 use candle_prob::bijector::{
-    ActNorm, Affine, Bijector, Coupling, Inverted, Per, Reversible, Sequence, Split, Squeeze, Tanh,
+    ActNorm, Affine, Axis, Bijector, Coupling, Inverted, Reversible, Sequence, Split, Squeeze, Tanh,
 };
 use candle_prob::net::dense;
 use candle_prob::testing::{Bounds, check_bijector};
@@ -55,7 +55,7 @@ fn images(vars: &VarMap, dtype: DType) -> Result<Members> {
     let log_scale = vb.get_with_hints(4, "log_scale", size)?;
     Ok(vec![
         Box::new(Squeeze),
-        Box::new(ActNorm::new(&loc, &log_scale, Per::Channel)?),
+        Box::new(ActNorm::new(&loc, &log_scale, Axis::Channel)?),
         Box::new(Inverted::new(Squeeze)),
         Box::new(Tanh),
     ])

@@ -584,7 +584,7 @@ fn of_networks() -> Result<()> {
         }),
         ("convolutions", &[1, 8, 8], |vb| {
             let config = net::ConvEncoderConfig::default();
-            Ok(Box::new(net::conv_encoder(config, (1, 8, 8), vb)?))
+            Ok(Box::new(net::conv_encoder(&config, (1, 8, 8), vb)?))
         }),
         ("residual", &[2, 8, 8], |vb| {
             let config = net::ResidualNetConfig {
@@ -592,7 +592,7 @@ fn of_networks() -> Result<()> {
                 outputs: 3,
                 ..Default::default()
             };
-            Ok(Box::new(net::residual_net(config, vb)?))
+            Ok(Box::new(net::residual_net(&config, vb)?))
         }),
     ];
     let mut faults = vec![];

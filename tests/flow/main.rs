@@ -6,6 +6,7 @@ mod fused;
 mod images;
 mod ode;
 mod reference;
+mod state;
 #[path = "../support/mod.rs"]
 mod support;
 mod training;

@@ -207,12 +207,12 @@ fn check(case: &Case) -> Result<()> {
             case.both(&Conv1x1::new(&lu), ["x", "y"])
         }
         "actnorm" => {
-            let norm = ActNorm::new(&t("bias")?, &t("log_scale")?, Per::Channel)?;
+            let norm = ActNorm::new(&t("bias")?, &t("log_scale")?, Axis::Channel)?;
             case.both(&norm, ["x", "y"])
         }
         // The reference leads from data to latents.
         "actnorm_init" => {
-            let norm = ActNorm::from_data(&t("x")?, Per::Channel)?;
+            let norm = ActNorm::from_data(&t("x")?, Axis::Channel)?;
             case.close("mean", norm.loc(), &case.case["mean"])?;
             case.close(
                 "log-scale",
@@ -224,17 +224,17 @@ fn check(case: &Case) -> Result<()> {
         kind @ ("batchnorm_flow" | "batchnorm_flow_batch_statistics") => {
             let epsilon = case.case["eps"].as_f64().unwrap();
             let norm = if kind == "batchnorm_flow" {
-                FlowBatchNorm::new(&t("mean")?, &t("var")?, epsilon, Per::Feature)?
+                FlowBatchNorm::new(&t("mean")?, &t("var")?, epsilon, Axis::Feature)?
             } else {
                 let start = t("batch_mean")?.zeros_like()?;
-                let start = FlowBatchNorm::new(&start, &start, epsilon, Per::Feature)?;
+                let start = FlowBatchNorm::new(&start, &start, epsilon, Axis::Feature)?;
                 let norm = start.observe(&t("x")?, 0.)?;
                 case.close("mean", norm.mean(), &case.case["batch_mean"])?;
                 case.close("variance", norm.variance(), &case.case["batch_var"])?;
                 norm
             };
             // The paper's layer has no affine map of its own.
-            let after = ActNorm::new(&t("beta")?, &t("log_gamma")?, Per::Feature)?;
+            let after = ActNorm::new(&t("beta")?, &t("log_gamma")?, Axis::Feature)?;
             case.both(&Chain::new(norm.inverted(), after), ["x", "y"])
         }
         "planar" => {

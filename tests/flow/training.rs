@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};
-use candle_prob::bijector::{ActNorm, Bijector, Per, Sequence};
+use candle_prob::bijector::{ActNorm, Axis, Bijector, Sequence};
 use candle_prob::distribution::{Distribution, Normal};
 use candle_prob::flow::*;
 use candle_prob::optim::{Adam, AdamConfig, Checkpoint, Optimizer};
@@ -278,7 +278,7 @@ fn standardization_is_saved() -> Result<()> {
         let vb = init::seeded(vars, seed, DType::F32, CPU);
         let zeros = |name: &str| vb.get_with_hints(5, name, candle_nn::Init::Const(0.));
         let scale = [zeros("loc")?, zeros("log_scale")?];
-        let norm = ActNorm::new(&scale[0], &scale[1], Per::Feature)?;
+        let norm = ActNorm::new(&scale[0], &scale[1], Axis::Feature)?;
         let config = RealNvpConfig {
             features: 5,
             layers: 2,
@@ -289,7 +289,7 @@ fn standardization_is_saved() -> Result<()> {
     };
     let vars = VarMap::new();
     let (flow, scale) = build(&vars, 1)?;
-    let fitted = ActNorm::from_data(&x, Per::Feature)?;
+    let fitted = ActNorm::from_data(&x, Axis::Feature)?;
     for (variable, value) in scale.iter().zip([fitted.loc(), fitted.log_scale()]) {
         candle_core::Var::from_tensor(variable)?.set(value)?;
     }

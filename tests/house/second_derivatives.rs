@@ -213,7 +213,7 @@ fn functions() -> Vec<(&'static str, Function)> {
                 padding: (1, 1),
                 ..Default::default()
             };
-            Ok(net::conv2d(1, 2, config, vb)?.forward(&image)?)
+            Ok(net::conv2d(1, 2, &config, vb)?.forward(&image)?)
         }),
     ]
 }

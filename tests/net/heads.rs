@@ -8,14 +8,14 @@ use candle_prob::distribution::{
 use candle_prob::init::{named_vars, seeded};
 use candle_prob::net::{
     BernoulliHead, CategoricalHead, DirichletHead, LogisticNormalHead, NormalComponentsHead,
-    NormalHead, Scale,
+    NormalHead, ScaleForm,
 };
 use candle_prob::{Conditional, Result, Rng};
 
-const SCALES: [Scale; 3] = [
-    Scale::LogVar,
-    Scale::LogScale,
-    Scale::Softplus {
+const SCALES: [ScaleForm; 3] = [
+    ScaleForm::LogVar,
+    ScaleForm::LogScale,
+    ScaleForm::Softplus {
         shift: -5.,
         floor: 1e-6,
     },
@@ -133,9 +133,9 @@ fn scales_are_the_stated_functions_of_raw_outputs() -> Result<()> {
         for (r, got) in raw.iter().zip(got) {
             let clamped = 15. * (r / 15.).tanh();
             let want = match scale {
-                Scale::LogVar => (clamped / 2.).exp(),
-                Scale::LogScale => clamped.exp(),
-                Scale::Softplus { shift, floor } => (r + shift).exp().ln_1p() + floor,
+                ScaleForm::LogVar => (clamped / 2.).exp(),
+                ScaleForm::LogScale => clamped.exp(),
+                ScaleForm::Softplus { shift, floor } => (r + shift).exp().ln_1p() + floor,
             };
             assert!(
                 (got / want - 1.).abs() < 1e-9,
@@ -208,14 +208,14 @@ fn heads_of_logits_have_gradients_and_the_layers_logits() -> Result<()> {
 fn misuse_is_refused() {
     let vars = VarMap::new();
     let vb = builder(&vars, DType::F32);
-    let scale = Scale::LogVar;
+    let scale = ScaleForm::LogVar;
     assert!(NormalHead::new(0, 2, scale, vb.pp("a")).is_err());
     assert!(NormalHead::new(2, 0, scale, vb.pp("b")).is_err());
     assert!(NormalComponentsHead::new(2, 0, 3, scale, vb.pp("c")).is_err());
     assert!(NormalComponentsHead::new(2, 3, 0, scale, vb.pp("d")).is_err());
     assert!(LogisticNormalHead::new(2, 0, scale, vb.pp("e")).is_err());
     for (shift, floor) in [(f64::NAN, 0.), (0., -1.), (0., f64::NAN)] {
-        let scale = Scale::Softplus { shift, floor };
+        let scale = ScaleForm::Softplus { shift, floor };
         assert!(NormalHead::new(2, 2, scale, vb.pp("f")).is_err());
     }
     assert!(DirichletHead::new(2, 0, 0.1, vb.pp("h")).is_err());

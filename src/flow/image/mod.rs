@@ -1,14 +1,17 @@
 //! Multi-scale flows of images.
 
-use crate::bijector::{
-    ActNorm, Affine, Bijector, Conv1x1, Coupling, FactorOut, FlowBatchNorm, Lu, Per, Reversible,
-    Sequence, Split, Squeeze,
-};
+use crate::bijector::{Bijector, FactorOut, Reversible, Sequence, Squeeze};
 use crate::error::{Error, Result};
-use crate::kernels::network::conv2d::Order;
-use crate::net::{Conv2d, ResidualNet, in_turn};
+use crate::init::Buffer;
 use crate::shape;
 use candle_core::{DType, Tensor, Var};
+use layer::Member;
+use training::{Pass, Writes, Writing};
+
+mod layer;
+mod training;
+
+pub(super) use layer::{Layer, Net, Scale};
 
 /// What a flow of images is conditioned on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,63 +62,11 @@ pub struct ImageFlow {
     pub(super) scales: Vec<Scale>,
     pub(super) bound: f64,
     pub(super) takes: ImageContext,
-    /// 1 where the layers that start from data have done so.
-    pub(super) initialized: Option<Tensor>,
+    /// 1 where data have initialized the norms.
+    pub(super) initialized: Option<Buffer>,
     pub(super) like: Tensor,
     pub(super) context: Option<Tensor>,
 }
-
-/// The layers of one scale, from images to latents.
-#[derive(Debug, Clone)]
-pub(super) struct Scale {
-    pub(super) before: Vec<Layer>,
-    /// Whether the image is squeezed between the two.
-    pub(super) squeeze: bool,
-    pub(super) after: Vec<Layer>,
-    /// The passing part goes on to the next scale.
-    pub(super) factor: Option<Split>,
-}
-
-#[derive(Debug, Clone)]
-pub(super) enum Layer {
-    Coupling(Split, Net),
-    ActNorm {
-        loc: Tensor,
-        log_scale: Tensor,
-    },
-    BatchNorm {
-        mean: Tensor,
-        variance: Tensor,
-    },
-    /// What learns is added to the parts of a fixed matrix.
-    Conv1x1 {
-        start: Lu,
-        parts: [Tensor; 3],
-    },
-}
-
-/// A conditioner: from the passing channels and the context to raw log-scales, then shifts.
-#[derive(Debug, Clone)]
-pub(super) enum Net {
-    Residual(ResidualNet),
-    Convs(Vec<Conv2d>),
-}
-
-/// What the way from images to latents does beside.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Mode {
-    Use,
-    /// Starts the layers that start from data.
-    Start,
-    /// Moves the running statistics by those of the batch.
-    Observe {
-        momentum: f64,
-    },
-}
-
-type Member = Box<dyn Bijector + Send + Sync>;
-
-const EPSILON: f64 = 1e-5;
 
 /// Refuses a number of scales, of which the last `whole` do not halve the image, that the image is too small for.
 pub(super) fn check_scales(
@@ -147,121 +98,6 @@ pub(super) fn check_scales(
         return Err(Error::value(op, arg, expected, count));
     }
     Ok(())
-}
-
-impl Net {
-    fn apply(&self, x: &Tensor) -> Result<Tensor> {
-        match self {
-            Net::Residual(net) => net.apply(x),
-            Net::Convs(layers) => in_turn(layers, x, Order::ChannelsFirst),
-        }
-    }
-
-    /// The affine map of the changing part, for the passing one.
-    fn affine(&self, passing: &Tensor, context: Option<&Tensor>, bound: f64) -> Result<Affine> {
-        let rank = passing.rank();
-        let (lead, image) = passing.dims().split_at(rank - 3);
-        let n: usize = lead.iter().product();
-        let mut x = passing.reshape([&[n], image].concat())?;
-        if let Some(context) = context {
-            let full = [
-                lead,
-                &context.dims()[context.rank() - 3..][..1],
-                &image[1..],
-            ]
-            .concat();
-            let flat = [&[n], &full[lead.len()..]].concat();
-            let context = context.broadcast_as(full)?.reshape(flat)?;
-            x = Tensor::cat(&[x, context], 1)?;
-        }
-        let out = self.apply(&x)?;
-        let out = out.reshape([lead, &out.dims()[1..]].concat())?;
-        let width = out.dim(rank - 3)? / 2;
-        let raw = out.narrow(rank - 3, 0, width)?;
-        Affine::soft_clamped(&out.narrow(rank - 3, width, width)?, &raw, bound)
-    }
-}
-
-impl Layer {
-    fn bijector(self, context: Option<Tensor>, bound: f64) -> Result<Member> {
-        Ok(match self {
-            Layer::Coupling(split, net) => {
-                let affine = move |a: &Tensor| net.affine(a, context.as_ref(), bound);
-                Box::new(Coupling::new(split, affine))
-            }
-            Layer::ActNorm { loc, log_scale } => {
-                Box::new(ActNorm::new(&loc, &log_scale, Per::Channel)?)
-            }
-            Layer::BatchNorm { mean, variance } => {
-                Box::new(FlowBatchNorm::new(&mean, &variance, EPSILON, Per::Channel)?)
-            }
-            Layer::Conv1x1 { start, parts } => {
-                let [lower, upper, log_diagonal] = parts;
-                let lu = Lu::new(
-                    start.permutation(),
-                    start.signs(),
-                    &(start.lower() + lower)?,
-                    &(start.upper() + upper)?,
-                    &(start.log_diagonal() + log_diagonal)?,
-                )?;
-                Box::new(Conv1x1::new(&lu))
-            }
-        })
-    }
-}
-
-/// A layer that sets its variables from the data that come through it on the way to latents.
-struct Watching {
-    layer: Layer,
-    mode: Mode,
-}
-
-impl Watching {
-    fn current(&self) -> Result<Member> {
-        self.layer.clone().bijector(None, f64::INFINITY)
-    }
-}
-
-impl Bijector for Watching {
-    fn event_rank(&self) -> usize {
-        3
-    }
-
-    fn transform_and_log_det(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
-        self.current()?.transform_and_log_det(x)
-    }
-
-    fn inverse_and_log_det(&self, y: &Tensor) -> Result<(Tensor, Tensor)> {
-        match (&self.layer, self.mode) {
-            (Layer::ActNorm { loc, log_scale }, Mode::Start) => {
-                let norm = ActNorm::from_data(y, Per::Channel)?;
-                set(loc, norm.loc())?;
-                set(log_scale, norm.log_scale())?;
-                norm.inverse_and_log_det(y)
-            }
-            (Layer::BatchNorm { mean, variance }, Mode::Observe { momentum }) => {
-                let norm = FlowBatchNorm::new(mean, variance, EPSILON, Per::Channel)?;
-                let norm = norm.observe(y, momentum)?;
-                set(mean, norm.mean())?;
-                set(variance, norm.variance())?;
-                norm.inverse_and_log_det(y)
-            }
-            _ => self.current()?.inverse_and_log_det(y),
-        }
-    }
-}
-
-/// Refuses tensors that are no variables: what is written to them would be lost.
-fn check_variable(op: &'static str, tensor: &Tensor) -> Result<()> {
-    if tensor.is_variable() {
-        return Ok(());
-    }
-    let expected = "a flow built on variables, as those of a VarMap";
-    Err(Error::value(op, "flow", expected, "one built on constants"))
-}
-
-fn set(variable: &Tensor, value: &Tensor) -> Result<()> {
-    Ok(Var::from_tensor(variable)?.set(&value.detach())?)
 }
 
 impl ImageFlow {
@@ -336,52 +172,56 @@ impl ImageFlow {
         Ok(parts)
     }
 
-    /// Starts the layers that start from data, the [`ActNorm`]s of [`glow`](super::glow), so that these images leave each
-    /// of them with mean 0 and standard deviation 1. That it has been done is a variable and so saved with the weights:
-    /// a second call, or one after loading, changes nothing and returns false.
+    /// Initializes what data initialize, the [`ActNorm`](crate::bijector::ActNorm)s of [`glow`](super::glow), so that these
+    /// images leave each of them with mean 0 and standard deviation 1. That it has been done is a [`Buffer`] and so saved
+    /// with the weights: a second call, or one after loading, changes nothing and returns false.
     ///
-    /// Errors: images that do not fit or none; a flow built on constants.
+    /// Errors: images that do not fit, that are not finite or none; a flow built on constants. Then nothing is written.
     pub fn initialize(&self, images: &Tensor) -> Result<bool> {
         let op = "ImageFlow::initialize";
         let Some(flag) = &self.initialized else {
             return Ok(false);
         };
-        if flag.to_dtype(DType::F64)?.to_scalar::<f64>()? > 0. {
+        let done = flag.value()?;
+        if done.to_dtype(DType::F64)?.to_scalar::<f64>()? > 0. {
             return Ok(false);
         }
-        check_variable(op, flag)?;
-        let images = images.detach();
-        self.apply([op, "images"], true, &images, Mode::Start)?;
-        set(flag, &flag.ones_like()?)?;
+        let writes = Writes::new(op);
+        writes.add(flag.variable(), &done.ones_like()?)?;
+        let pass = Pass::Initialize(writes.clone());
+        self.apply([op, "images"], true, &images.detach(), pass)?;
+        writes.commit()?;
         Ok(true)
     }
 
-    /// Latents and log-det of a training batch, as `inverse_and_log_det` gives them, but with batch normalization as in
-    /// training: the statistics that run are `momentum running + (1 - momentum) batch`, are kept, and let the gradient
-    /// through to this batch, see [`FlowBatchNorm::observe`]. In a flow without batch normalization the two are the same.
+    /// Latents and log-det, in training if `train`, as `forward_t` of candle's `ModuleT` has it. In training the
+    /// statistics of batch normalization are `momentum running + (1 - momentum) batch`, with the momentum of the
+    /// config; they are written, once in a call, and let the gradient through to this batch, see
+    /// [`FlowBatchNorm::observe`](crate::bijector::FlowBatchNorm::observe). Else, and in a flow without batch
+    /// normalization, this is `inverse_and_log_det`, which writes nothing.
     ///
-    /// Errors: those of the inverse, a momentum outside [0, 1], a flow built on constants.
-    pub fn observe(&self, images: &Tensor, momentum: f64) -> Result<(Tensor, Tensor)> {
-        let op = "ImageFlow::observe";
-        let layers = self
-            .scales
-            .iter()
-            .flat_map(|s| s.before.iter().chain(&s.after));
-        for layer in layers {
-            if let Layer::BatchNorm { mean, .. } = layer {
-                check_variable(op, mean)?;
-            }
+    /// Errors: those of the inverse; in training a batch that is not finite where it is normalized, a flow built on constants.
+    /// Then nothing is written.
+    pub fn inverse_and_log_det_t(&self, images: &Tensor, train: bool) -> Result<(Tensor, Tensor)> {
+        if !train {
+            return self.inverse_and_log_det(images);
         }
-        self.apply([op, "images"], true, images, Mode::Observe { momentum })
+        let op = "ImageFlow::inverse_and_log_det_t";
+        let writes = Writes::new(op);
+        let pass = Pass::Train(writes.clone());
+        let done = self.apply([op, "images"], true, images, pass)?;
+        writes.commit()?;
+        Ok(done)
     }
 
-    /// The flow without stored activations, from its variables and those of its context, see [`Reversible`]: what a backward
+    /// The flow without kept activations, from its variables and those of its context, see [`Reversible`]: what a backward
     /// pass needs of memory does not grow with the number of layers. Batch normalization is that of use, not of training.
     ///
     /// Errors: a context where none is expected, none where one is.
     pub fn reversible(&self, variables: &[Var]) -> Result<Reversible> {
         self.check_context("ImageFlow::reversible")?;
-        let flow = self.sequence(0, self.context.clone(), Mode::Use, Some(variables))?;
+        let context = self.context.clone();
+        let flow = self.sequence(0, context, &Pass::Evaluate, Some(variables))?;
         Ok(Reversible::new(flow, variables))
     }
 
@@ -411,7 +251,7 @@ impl ImageFlow {
         [op, arg]: [&'static str; 2],
         inverse: bool,
         x: &Tensor,
-        mode: Mode,
+        pass: Pass,
     ) -> Result<(Tensor, Tensor)> {
         let batch = self.check([op, arg], x)?;
         self.check_context(op)?;
@@ -422,29 +262,31 @@ impl ImageFlow {
                 return Err(Error::shape(op, "context", expected, lead));
             }
         }
-        let flow = self.sequence(0, self.context.clone(), mode, None)?;
+        let flow = self.sequence(0, self.context.clone(), &pass, None)?;
         match inverse {
             false => flow.transform_and_log_det(x),
             true => flow.inverse_and_log_det(x),
         }
     }
 
-    /// The scales from this one on, from latents to images; the deeper ones keep no activations where variables are told.
+    /// The scales from this one on, from latents to images. Given the variables, each deeper scale is a [`Reversible`].
     fn sequence(
         &self,
         at: usize,
         context: Option<Tensor>,
-        mode: Mode,
+        pass: &Pass,
         variables: Option<&[Var]>,
     ) -> Result<Sequence> {
         let scale = &self.scales[at];
         let layer = |layer: &Layer, context: &Option<Tensor>| -> Result<Member> {
-            let layer = layer.clone();
-            match (mode, &layer) {
-                (Mode::Use, _) | (_, Layer::Coupling(..)) => {
+            match (pass, layer) {
+                (Pass::Evaluate, _) | (_, Layer::Coupling(..)) => {
                     layer.bijector(context.clone(), self.bound)
                 }
-                _ => Ok(Box::new(Watching { layer, mode })),
+                _ => Ok(Box::new(Writing {
+                    layer: layer.clone(),
+                    pass: pass.clone(),
+                })),
             }
         };
         // From images to latents, and turned at the end.
@@ -467,7 +309,7 @@ impl ImageFlow {
         if let Some(split) = &scale.factor {
             let (split, deeper) = (
                 split.clone(),
-                self.sequence(at + 1, context, mode, variables)?,
+                self.sequence(at + 1, context, pass, variables)?,
             );
             members.push(match variables {
                 None => Box::new(FactorOut::new(split, deeper)?),
@@ -492,10 +334,10 @@ impl Bijector for ImageFlow {
     }
 
     fn transform_and_log_det(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
-        self.apply(["ImageFlow::transform", "x"], false, x, Mode::Use)
+        self.apply(["ImageFlow::transform", "x"], false, x, Pass::Evaluate)
     }
 
     fn inverse_and_log_det(&self, y: &Tensor) -> Result<(Tensor, Tensor)> {
-        self.apply(["ImageFlow::inverse", "y"], true, y, Mode::Use)
+        self.apply(["ImageFlow::inverse", "y"], true, y, Pass::Evaluate)
     }
 }

@@ -1,4 +1,5 @@
-//! Seeded parameter initialisation: what a parameter starts as depends on (seed, path) only.
+//! Seeded parameter initialisation: what a parameter starts as depends on (seed, path) only. And [`Buffer`], the state
+//! of layers that training writes and no optimizer moves.
 
 use crate::rng::Rng;
 use candle_core::{DType, Device, Error, Result, Shape, Tensor, Var};
@@ -7,6 +8,11 @@ use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder, VarMap};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Mutex;
+
+mod buffer;
+
+pub use buffer::Buffer;
+pub(crate) use buffer::{check_variable, write};
 
 /// A `VarBuilder` that fills `vars` with parameters drawn from `seed`.
 ///

@@ -1,25 +1,25 @@
-//! One number for each feature, or for each channel of an image.
+//! The axis of features or of channels, and statistics along it.
 
 use super::check_slices;
 use crate::error::{Error, Result};
 use crate::kernels::reduce::range::{End, first_outside};
 use candle_core::Tensor;
 
-/// What layers with one pair of numbers for each part of an event count as a part.
+/// The axis along which a layer has numbers of its own: one for each feature, or one for each channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Per {
+pub enum Axis {
     /// The elements of vectors `[d]`.
     Feature,
     /// The channels of images [C, H, W].
     Channel,
 }
 
-impl Per {
+impl Axis {
     /// How many trailing dims an event has.
     pub(super) fn event_rank(self) -> usize {
         match self {
-            Per::Feature => 1,
-            Per::Channel => 3,
+            Axis::Feature => 1,
+            Axis::Channel => 3,
         }
     }
 
@@ -31,8 +31,8 @@ impl Per {
     /// One number for each part, so that it broadcasts with events.
     pub(super) fn spread(self, op: &'static str, arg: &'static str, x: &Tensor) -> Result<Tensor> {
         match (self, x.dims()) {
-            (Per::Feature, [_]) => Ok(x.clone()),
-            (Per::Channel, [c]) => Ok(x.reshape((*c, 1, 1))?),
+            (Axis::Feature, [_]) => Ok(x.clone()),
+            (Axis::Channel, [c]) => Ok(x.reshape((*c, 1, 1))?),
             (_, dims) => Err(Error::shape(op, arg, "one dim", dims)),
         }
     }
@@ -41,8 +41,8 @@ impl Per {
     pub(super) fn moments(self, op: &'static str, data: &Tensor) -> Result<[Tensor; 2]> {
         let parts = match (self, data.dims()) {
             _ if data.elem_count() == 0 => None,
-            (Per::Feature, [.., d]) => Some(data.reshape(((), *d))?.t()?),
-            (Per::Channel, [.., c, h, w]) => {
+            (Axis::Feature, [.., d]) => Some(data.reshape(((), *d))?.t()?),
+            (Axis::Channel, [.., c, h, w]) => {
                 let pixels = data.reshape(((), *c, h * w))?.transpose(0, 1)?;
                 Some(pixels.reshape((*c, ()))?)
             }
@@ -50,8 +50,8 @@ impl Per {
         };
         let Some(parts) = parts else {
             let expected = match self {
-                Per::Feature => "[.., d], not empty",
-                Per::Channel => "[.., C, H, W], not empty",
+                Axis::Feature => "[.., d], not empty",
+                Axis::Channel => "[.., C, H, W], not empty",
             };
             return Err(Error::shape(op, "data", expected, data.dims()));
         };

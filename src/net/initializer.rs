@@ -1,4 +1,4 @@
-//! Where the parameters of layers start.
+//! Initializers of the parameters of layers.
 
 use crate::kernels::network::activation::Activation;
 use candle_nn::Init;
@@ -6,7 +6,7 @@ use candle_nn::init::{FanInOut, NonLinearity, NormalOrUniform};
 
 /// Normal with standard deviation `gain / sqrt(fan in)`, the gain being that of the activation: the variance of the signal
 /// is kept from layer to layer (He, Zhang, Ren and Sun 2015, eq. 10). Uniform weights in `+- 1 / sqrt(fan in)`, as torch
-/// starts them, shrink it to a sixth in every ReLU layer, and a deep encoder then spends its first epochs on a plateau.
+/// has them, shrink it to a sixth in every ReLU layer, and a deep encoder then spends its first epochs on a plateau.
 pub(super) fn weight(activation: Activation) -> Init {
     let non_linearity = match activation {
         Activation::Identity | Activation::Sigmoid | Activation::Softplus => NonLinearity::Linear,
