@@ -1,11 +1,14 @@
 //! Places in candle's graph, and what is known there of derivatives.
 //!
 //! - `node`: a fused operation with any number of inputs and outputs as one place in the graph.
+//!   `op`: what such an operation is; `passing`: how gradients pass through it.
 //! - `first_only`: gradients that refuse a second backward pass by name.
 //! - `reversible`: a chain of invertible steps that keeps no activation.
 
 pub(crate) mod first_only;
 pub(crate) mod node;
+mod op;
+mod passing;
 pub(crate) mod reversible;
 
 use candle_core::{DType, Tensor};

@@ -8,91 +8,20 @@
 //!   inputs -> collector -> core -> output 0, output 1, ...
 //! ```
 //!
-//! The arrows between collector, core and outputs carry a scalar that nobody reads; they exist so that candle visits the
-//! nodes in the right order. In the backward pass each output leaves its gradient in a thread-local table, the core takes
-//! them, calls [`Op::backward`] once and leaves the input gradients for the collectors, which hand them to candle.
-//! Candle adds each of them to a buffer of zeros that it fills first; [`backward`] spares the variables' gradients both.
+//! How gradients pass from the outputs back to the inputs: `passing`.
 //!
 //! Input gradients are numbers to candle: how they depend on the inputs it does not know. Where it differentiates twice
 //! (`CANDLE_GRAD_DO_NOT_DETACH`) each is the result of an operation whose own backward pass is an error that names the node, so
 //! that no second derivative is wrong in silence.
 
-use super::{first_only, second_derivatives};
-use candle_core::backprop::GradStore;
+use super::passing::{Core, Output, collect};
 use candle_core::op::BackpropOp;
-use candle_core::{
-    CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Device, Layout, Result, Shape, Storage,
-    Tensor, WithDType,
-};
-use std::borrow::Cow;
-use std::cell::RefCell;
-use std::collections::HashMap;
+use candle_core::{Result, Storage, Tensor};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A freshly computed output.
-pub(crate) type Fresh = (CpuStorage, Shape);
-
-/// A freshly computed f32 output.
-pub(crate) fn fresh(data: Vec<f32>, shape: impl Into<Shape>) -> Fresh {
-    (CpuStorage::F32(data), shape.into())
-}
-
-/// What a slope adds to a gradient: nothing where nobody asks for it, which 0 times an infinite slope or NaN would not say.
-#[inline(always)]
-pub(crate) fn weigh<T: WithDType>(upstream: T, slope: T) -> T {
-    if upstream == T::zero() {
-        upstream
-    } else {
-        upstream * slope
-    }
-}
-
-/// [`weigh`] for products of matrices: the rows of `x` with zeros for those whose `gradient` is all 0, which may be anything.
-pub(crate) fn asked<'a, T: WithDType>(x: &'a [T], gradient: &[T], rows: usize) -> Cow<'a, [T]> {
-    let mut out = Cow::Borrowed(x);
-    if rows == 0 || x.is_empty() || gradient.is_empty() {
-        return out;
-    }
-    let (width, outputs) = (x.len() / rows, gradient.len() / rows);
-    for (i, g) in gradient.chunks_exact(outputs).enumerate() {
-        if g.iter().all(|g| *g == T::zero()) {
-            out.to_mut()[i * width..(i + 1) * width].fill(T::zero());
-        }
-    }
-    out
-}
-
-/// An output that reached the loss.
-pub(crate) struct Reached {
-    pub(crate) value: Tensor,
-    /// Contiguous, shaped as `value`.
-    pub(crate) gradient: Tensor,
-}
-
-/// A fused operation. Inputs arrive contiguous, detached and on the CPU.
-pub(crate) trait Op: Send + Sync + Sized + 'static {
-    const NAME: &'static str;
-
-    /// What errors call it: of a node that many functions share, the function's name.
-    fn name(&self) -> &'static str {
-        Self::NAME
-    }
-
-    /// All outputs. What the backward pass needs beyond inputs and outputs may be kept in `self`; `keep` is false when
-    /// there will be no backward pass.
-    fn forward(&mut self, inputs: &[Tensor], keep: bool) -> Result<Vec<Fresh>>;
-
-    /// One gradient for each input, shaped as the input; `None` where `needs[i]` is false (nobody will read it).
-    /// `outputs[j]` is `None` when output `j` did not reach the loss; at least one did. Where an upstream gradient is 0 its
-    /// part of the inputs' gradients is 0 too, whatever the slope there is ([`weigh`]).
-    fn backward(
-        &self,
-        inputs: &[Tensor],
-        outputs: &[Option<Reached>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Tensor>>>;
-}
+pub(crate) use super::op::{Fresh, Op, Reached, asked, fresh, weigh};
+pub(crate) use super::passing::backward;
 
 /// Runs `op` on `inputs` and connects its outputs to the graph.
 pub(crate) fn apply<O: Op>(mut op: O, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
@@ -155,259 +84,12 @@ pub(crate) fn apply1<O: Op>(op: O, inputs: &[&Tensor]) -> Result<Tensor> {
     }
 }
 
-#[derive(Default)]
-struct Pending {
-    outputs: HashMap<usize, Reached>,
-    inputs: HashMap<usize, Tensor>,
-}
-
-thread_local! {
-    // A backward pass runs on one thread, so passes over the same graph on two threads do not meet here.
-    static PENDING: RefCell<HashMap<u64, Pending>> = RefCell::default();
-}
-
-thread_local! {
-    /// Variables and their gradients, in the order of arrival, while [`backward`] runs.
-    static LEAVES: RefCell<Option<Vec<(Tensor, Tensor)>>> = const { RefCell::new(None) };
-}
-
-/// What `loss.backward()` returns.
-pub(crate) fn backward(loss: &Tensor) -> Result<GradStore> {
-    /// Ends the collection also when a backward pass panics.
-    struct Collection(Option<Vec<(Tensor, Tensor)>>);
-    impl Drop for Collection {
-        fn drop(&mut self) {
-            LEAVES.set(self.0.take());
-        }
-    }
-    let _outer = Collection(LEAVES.replace(Some(vec![])));
-    let mut gradients = loss.backward()?;
-    for (variable, gradient) in LEAVES.take().unwrap_or_default() {
-        let gradient = match gradients.remove(&variable) {
-            Some(other) => (other + gradient)?,
-            None => gradient,
-        };
-        gradients.insert(&variable, gradient);
-    }
-    Ok(gradients)
-}
-
-fn token() -> (CpuStorage, Shape) {
-    (CpuStorage::F32(vec![0.]), Shape::from(()))
-}
-
-fn token_gradient() -> Result<Option<Tensor>> {
-    Tensor::zeros((), DType::F32, &Device::Cpu).map(Some)
-}
-
-struct Output {
-    id: u64,
-    index: usize,
-    name: &'static str,
-    fresh: Mutex<Option<Fresh>>,
-}
-
-impl CustomOp1 for Output {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<Fresh> {
-        match self.fresh.lock().map(|mut fresh| fresh.take()) {
-            Ok(Some(fresh)) => Ok(fresh),
-            _ => candle_core::bail!("{}: the output was taken before", self.name),
-        }
-    }
-
-    fn bwd(&self, _: &Tensor, value: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        let reached = Reached {
-            value: value.detach(),
-            gradient: gradient.contiguous()?,
-        };
-        PENDING.with(|all| {
-            let mut all = all.borrow_mut();
-            all.entry(self.id)
-                .or_default()
-                .outputs
-                .insert(self.index, reached)
-        });
-        token_gradient()
-    }
-}
-
-struct Core<O> {
-    id: u64,
-    op: O,
-    inputs: Vec<Tensor>,
-    needs: Vec<bool>,
-    count: usize,
-}
-
-impl<O: Op> CustomOp1 for Core<O> {
-    fn name(&self) -> &'static str {
-        O::NAME
-    }
-
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<Fresh> {
-        Ok(token())
-    }
-
-    fn bwd(&self, _: &Tensor, _: &Tensor, _: &Tensor) -> Result<Option<Tensor>> {
-        let mut left = PENDING
-            .with(|all| all.borrow_mut().remove(&self.id))
-            .unwrap_or_default();
-        let outputs: Vec<Option<Reached>> =
-            (0..self.count).map(|j| left.outputs.remove(&j)).collect();
-        let gradients = self.op.backward(&self.inputs, &outputs, &self.needs)?;
-        let inputs = gradients
-            .into_iter()
-            .enumerate()
-            .filter(|(i, _)| self.needs[*i])
-            .filter_map(|(i, gradient)| gradient.map(|g| (i, g)))
-            .collect();
-        let pending = Pending {
-            inputs,
-            ..Pending::default()
-        };
-        PENDING.with(|all| all.borrow_mut().insert(self.id, pending));
-        token_gradient()
-    }
-}
-
-/// Hands the gradients of up to three inputs to candle.
-struct Collector {
-    id: u64,
-    name: &'static str,
-    /// Input numbers in argument order; `None` stands for the rest of the chain.
-    slots: Vec<Option<usize>>,
-}
-
-impl Collector {
-    fn gradient(&self, slot: usize, argument: &Tensor) -> Result<Option<Tensor>> {
-        let Some(input) = self.slots[slot] else {
-            return token_gradient();
-        };
-        let gradient = PENDING.with(|all| {
-            let mut all = all.borrow_mut();
-            let pending = all.get_mut(&self.id)?;
-            let gradient = pending.inputs.remove(&input);
-            if pending.inputs.is_empty() {
-                all.remove(&self.id);
-            }
-            gradient
-        });
-        let gradient = match gradient {
-            Some(gradient) if second_derivatives() => {
-                Some(first_only::mark(self.name, argument, &gradient)?)
-            }
-            other => other,
-        };
-        if !argument.is_variable() {
-            return Ok(gradient);
-        }
-        Ok(LEAVES.with_borrow_mut(|leaves| match (leaves, gradient) {
-            (Some(leaves), Some(gradient)) => {
-                leaves.push((argument.clone(), gradient));
-                None
-            }
-            (_, gradient) => gradient,
-        }))
-    }
-}
-
-fn collect(
-    name: &'static str,
-    id: u64,
-    chain: Option<&Tensor>,
-    inputs: &[(usize, &Tensor)],
-) -> Result<Tensor> {
-    let mut slots: Vec<Option<usize>> = chain.iter().map(|_| None).collect();
-    slots.extend(inputs.iter().map(|(i, _)| Some(*i)));
-    let arguments: Vec<&Tensor> = chain
-        .into_iter()
-        .chain(inputs.iter().map(|(_, t)| *t))
-        .collect();
-    let node = Collector { id, name, slots };
-    match arguments.as_slice() {
-        [a] => a.apply_op1(node),
-        [a, b] => a.apply_op2(b, node),
-        [a, b, c] => a.apply_op3(b, c, node),
-        _ => candle_core::bail!("{name}: no input to collect"),
-    }
-}
-
-impl CustomOp1 for Collector {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<Fresh> {
-        Ok(token())
-    }
-
-    fn bwd(&self, a: &Tensor, _: &Tensor, _: &Tensor) -> Result<Option<Tensor>> {
-        self.gradient(0, a)
-    }
-}
-
-impl CustomOp2 for Collector {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<Fresh> {
-        Ok(token())
-    }
-
-    fn bwd(
-        &self,
-        a: &Tensor,
-        b: &Tensor,
-        _: &Tensor,
-        _: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        Ok((self.gradient(0, a)?, self.gradient(1, b)?))
-    }
-}
-
-impl CustomOp3 for Collector {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn cpu_fwd(
-        &self,
-        _: &CpuStorage,
-        _: &Layout,
-        _: &CpuStorage,
-        _: &Layout,
-        _: &CpuStorage,
-        _: &Layout,
-    ) -> Result<Fresh> {
-        Ok(token())
-    }
-
-    fn bwd(
-        &self,
-        a: &Tensor,
-        b: &Tensor,
-        c: &Tensor,
-        _: &Tensor,
-        _: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        Ok((
-            self.gradient(0, a)?,
-            self.gradient(1, b)?,
-            self.gradient(2, c)?,
-        ))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::graph::passing::is_clean;
     use crate::kernels::machine::buffer::View;
-    use candle_core::Var;
+    use candle_core::{Device, Var};
 
     /// Outputs (the sum of all inputs, the product of the first two).
     struct SumAndProduct;
@@ -488,8 +170,7 @@ mod tests {
                     assert!(gradients.get(&frozen).is_none());
                 }
             }
-            PENDING.with(|p| assert!(p.borrow().is_empty()));
-            LEAVES.with_borrow(|l| assert!(l.is_none()));
+            assert!(is_clean());
         }
         Ok(())
     }
