@@ -111,7 +111,8 @@ impl<D: MixtureComponent> MixtureComponent for Independent<D> {
 ///
 /// Gradients: through `log_prob` to the value, the logits and the components. Samples have none, because the choice of a
 /// component is discrete: not [`Reparameterized`], although the components may be. Pathwise ones are there by name, as
-/// [`sample_pathwise`](MixtureSameFamily::sample_pathwise). The weights times the components' own
+/// [`sample_pathwise`](MixtureSameFamily::sample_pathwise), and as a distribution,
+/// [`reparameterized`](MixtureSameFamily::reparameterized). The weights times the components' own
 /// `log_prob` or samples give an estimator where one is wanted.
 ///
 /// Errors: batch shapes that do not fit.

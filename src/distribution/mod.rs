@@ -53,6 +53,7 @@
 //! | [`Poisson`] | - | yes | yes | yes | yes | yes |
 //! | [`RelaxedBernoulli`] | yes | - | - | - | yes | - |
 //! | [`RelaxedOneHotCategorical`] | yes | - | - | - | - | - |
+//! | [`ReparameterizedMixture`] | yes | yes | - | - | yes | - |
 //! | [`StudentT`] | yes | yes | yes | yes | yes | - |
 //! | [`Transformed`] | yes | - | - | - | yes | yes |
 //! | [`Truncated`] | yes | - | - | - | yes | - |
@@ -306,6 +307,7 @@ mod parameters;
 mod pareto;
 mod poisson;
 mod relaxed;
+mod reparameterized_mixture;
 mod shield;
 mod student_t;
 mod transformed;
@@ -351,6 +353,7 @@ pub use one_hot::{OneHotCategorical, OneHotCategoricalStraightThrough};
 pub use pareto::Pareto;
 pub use poisson::Poisson;
 pub use relaxed::{RelaxedBernoulli, RelaxedOneHotCategorical};
+pub use reparameterized_mixture::ReparameterizedMixture;
 pub use student_t::StudentT;
 pub use transformed::Transformed;
 pub use truncated::Truncated;

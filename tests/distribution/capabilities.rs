@@ -88,6 +88,7 @@ fn table() -> Vec<(&'static str, [bool; 6])> {
         "Poisson": Poisson,
         "RelaxedBernoulli": RelaxedBernoulli,
         "RelaxedOneHotCategorical": RelaxedOneHotCategorical,
+        "ReparameterizedMixture": ReparameterizedMixture<Normal>,
         "StudentT": StudentT,
         "Transformed": Transformed<Normal, Exp>,
         "Truncated": Truncated<Normal>,

@@ -163,6 +163,7 @@ fn classes() -> Vec<Row> {
         row!("Categorical", |p| Categorical::new(&p[0]), mode entropy cdf kl),
         row!("Categorical::from_probs", |p| Categorical::from_probs(&p[0]), mode entropy cdf kl),
         row!("MixtureSameFamily", |p| MixtureSameFamily::new(Categorical::new(&p[0])?, Normal::new(&p[1], &p[2])?), moments cdf),
+        row!("ReparameterizedMixture", |p| Ok(MixtureSameFamily::new(Categorical::new(&p[0])?, Normal::new(&p[1], &p[2])?)?.reparameterized()), moments cdf),
     ]
 }
 

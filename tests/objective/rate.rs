@@ -408,3 +408,41 @@ fn what_does_not_fit_is_refused_by_name() -> Result<()> {
     );
     Ok(())
 }
+
+/// Each coordinate of the code is a mixture. The slopes of the estimated rate are, up to chance, those of the integral
+/// of `q ln(q / p)`.
+#[test]
+fn a_mixture_is_a_posterior() -> Result<()> {
+    let logits = Var::new(&[[0.3f64, -0.2], [0., 0.5]], CPU)?;
+    let loc = Var::new(&[[-1.5f64, 1.], [0.2, 2.]], CPU)?;
+    let scale = Var::new(&[[0.6f64, 0.4], [1., 0.5]], CPU)?;
+    let components = Normal::new(&loc, &scale)?;
+    let mixture = MixtureSameFamily::new(Categorical::new(&logits)?, components)?;
+    let standard = Normal::new(&new(&[0., 0.])?, &new(&[1.])?)?;
+
+    let step = 12. / 4000.;
+    let grid = Tensor::arange(-2000f64, 2000., CPU)?.unsqueeze(1)?;
+    let grid = (grid * step)?;
+    let log_ratio = (mixture.log_prob(&grid)? - standard.log_prob(&grid)?)?;
+    let integral = ((mixture.log_prob(&grid)?.exp()? * log_ratio)?.sum_all()? * step)?;
+    let exact = integral.backward()?;
+
+    let posterior = mixture.reparameterized().to_event(1)?;
+    let prior = standard.to_event(1)?;
+    let shape = [40_000];
+    let (_, rate) = MonteCarlo(&prior).sample_and_rate(&posterior, &shape, &mut Rng::new(11))?;
+    // A draw's ratio deviates by less than 1.5, its slopes by less than 4: five standard errors.
+    let off = (values(&rate)?[0] - values(&integral)?[0]).abs();
+    assert!(off < 0.04, "{off}");
+    let gradients = rate.backward()?;
+    for var in [&logits, &loc, &scale] {
+        let [got, want] = [&gradients, &exact].map(|store| store.get(var).map(values));
+        let (got, want) = (got.transpose()?, want.transpose()?);
+        for (got, want) in got.iter().flatten().zip(want.iter().flatten()) {
+            assert!((got - want).abs() < 0.1, "{got}, {want}");
+        }
+        assert!(want.is_some_and(|want| want.iter().any(|x| x.abs() > 0.2)));
+        assert!(got.is_some());
+    }
+    Ok(())
+}

@@ -190,6 +190,23 @@ fn mixture_same_family() -> Result<()> {
     bits.moments()
 }
 
+/// Draws of one component or the other do not move with it as central differences ask: pathwise slopes are held to the score's.
+#[test]
+fn reparameterized_mixture() -> Result<()> {
+    let family = row(
+        |p: &[Tensor]| {
+            let components = Normal::new(&p[1], &p[2])?;
+            let mixture = MixtureSameFamily::new(Categorical::new(&p[0])?, components)?;
+            Ok(mixture.reparameterized())
+        },
+        [real(&[2, 3], 3), real(&[2, 3], 4), positive(&[2, 3], 5)],
+    );
+    family.distribution()?;
+    family.moments()?;
+    family.cdf()?;
+    family.reparameterized()
+}
+
 #[test]
 fn independent() -> Result<()> {
     let family = row(
