@@ -1,5 +1,77 @@
 //! Composable probabilistic layers and losses on the [`candle`](candle_core) tensor library.
 //!
+//! A distribution:
+//!
+//! ```
+//! use candle_core::{Device, Tensor};
+//! use candle_prob::Rng;
+//! use candle_prob::distribution::{Distribution, Gamma, Kl};
+//!
+//! fn main() -> candle_prob::Result<()> {
+//!     let shape = Tensor::new(&[0.5f32, 2.], &Device::Cpu)?;
+//!     let gamma = Gamma::new(&shape, &shape.ones_like()?)?; // a batch of two
+//!     let draws = gamma.sample(&[1000], &mut Rng::new(0))?; // [1000, 2], with gradients to both parameters
+//!     let log_prob = gamma.log_prob(&draws)?; // [1000, 2], in nats
+//!     let kl = gamma.kl(&Gamma::new(&shape, &shape)?)?; // [2], in closed form
+//!     assert_eq!((log_prob.dims(), kl.dims()), ([1000, 2].as_slice(), [2].as_slice()));
+//!     Ok(())
+//! }
+//! ```
+//!
+//! A flow, fitted to points of the unit square:
+//!
+//! ```
+//! use candle_core::{DType, Device};
+//! use candle_nn::VarMap;
+//! use candle_prob::distribution::{Distribution, MultivariateNormalDiag};
+//! use candle_prob::flow::{NeuralSplineConfig, neural_spline};
+//! use candle_prob::optim::{Adam, AdamConfig, Optimizer};
+//! use candle_prob::{Rng, init};
+//!
+//! fn main() -> candle_prob::Result<()> {
+//!     let vars = VarMap::new();
+//!     let vb = init::seeded(&vars, 0, DType::F32, &Device::Cpu);
+//!     let flow = neural_spline(&NeuralSplineConfig::default(), vb)?;
+//!     let model = MultivariateNormalDiag::standard(2, DType::F32, &Device::Cpu)?.transformed_by(flow)?;
+//!     let mut adam = Adam::new(&vars, &AdamConfig::default())?;
+//!     let x = Rng::new(0).uniform((256, 2), DType::F32, &Device::Cpu)?;
+//!     for _step in 0..100 {
+//!         adam.backward_step(&model.log_prob(&x)?.mean_all()?.neg()?)?;
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
+//! A variational information bottleneck on Gaussian codes:
+//!
+//! ```
+//! use candle_core::{D, DType, Device, Module, Tensor};
+//! use candle_nn::VarMap;
+//! use candle_prob::distribution::{Bernoulli, Distribution, MultivariateNormalDiag};
+//! use candle_prob::objective::{BottleneckConfig, vib};
+//! use candle_prob::optim::{Adam, AdamConfig, Optimizer};
+//! use candle_prob::{Activation, Conditional, Result, Rng, init, net};
+//!
+//! fn main() -> Result<()> {
+//!     let (mut rng, vars) = (Rng::new(0), VarMap::new());
+//!     let vb = init::seeded(&vars, 0, DType::F32, &Device::Cpu);
+//!     let x = rng.normal((256, 8), DType::F32, &Device::Cpu)?;
+//!     let y = x.sum_keepdim(D::Minus1)?.gt(0f32)?.to_dtype(DType::F32)?;
+//!
+//!     let encoder = net::NormalHead::new(8, 2, net::ScaleForm::LogVar, vb.pp("encoder"))?;
+//!     let decoder = net::mlp(&[2, 16, 1], Activation::Relu, vb.pp("decoder"))?;
+//!     let likelihood = |z: &Tensor| Bernoulli::new(&decoder.forward(z)?)?.to_event(1);
+//!     let prior = MultivariateNormalDiag::standard(2, DType::F32, &Device::Cpu)?;
+//!     let config = BottleneckConfig::default();
+//!     let mut adam = Adam::new(&vars, &AdamConfig::default())?;
+//!     for _step in 0..100 {
+//!         let parts = vib(&encoder.given(&x)?, &prior, &likelihood, &y, &config, &mut rng)?;
+//!         adam.backward_step(&parts.total.mean_all()?)?;
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
 //! The rooms:
 //!
 //! - [`distribution`]: families and combinators, their traits, and KL divergences in closed form.
