@@ -1,6 +1,7 @@
 //! The method of Dormand and Prince.
 
 use super::{Solver, VectorField, advance};
+use crate::check;
 use crate::error::{Error, Result};
 use candle_core::{DType, Tensor};
 
@@ -72,9 +73,7 @@ impl Solver for Dopri5 {
         let op = "Dopri5::integrate";
         let tolerances = [self.relative, self.absolute];
         for (arg, tolerance) in ["relative", "absolute"].into_iter().zip(tolerances) {
-            if !(tolerance > 0.) {
-                return Err(Error::value(op, arg, "a positive number", tolerance));
-            }
+            check::positive(op, arg, tolerance)?;
         }
         let mut t = start;
         if start == end {

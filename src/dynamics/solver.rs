@@ -1,5 +1,6 @@
 //! Initial value problems and what solves them.
 
+use crate::check;
 use crate::error::{Error, Result};
 use candle_core::Tensor;
 use std::any::Any;
@@ -126,10 +127,7 @@ pub fn equal_steps(
     span: [f64; 2],
     mut step: impl FnMut(f64, &[Tensor], f64) -> Result<Vec<Tensor>>,
 ) -> Result<Vec<Tensor>> {
-    if steps == 0 {
-        let op = "dynamics::equal_steps";
-        return Err(Error::value(op, "steps", "at least 1", 0));
-    }
+    check::at_least_one("dynamics::equal_steps", &[("steps", steps)])?;
     let h = (span[1] - span[0]) / steps as f64;
     for k in 0..steps {
         y = step(span[0] + h * k as f64, &y, h)?;

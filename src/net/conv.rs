@@ -205,15 +205,7 @@ pub(crate) fn in_turn(layers: &[Conv2d], x: &Tensor, last: Order) -> Result<Tens
 }
 
 fn check_stride(op: &'static str, stride: (usize, usize)) -> Result<()> {
-    if stride.0 == 0 || stride.1 == 0 {
-        return Err(Error::value(
-            op,
-            "stride",
-            "at least 1",
-            format!("{stride:?}"),
-        ));
-    }
-    Ok(())
+    check::at_least_one(op, &[("stride", stride.0.min(stride.1))])
 }
 
 /// Options of a [`ConvEncoder`].

@@ -1,6 +1,7 @@
 //! The dense layer.
 
 use super::initializer;
+use crate::check;
 use crate::error::{Error, Result};
 use crate::kernels;
 use crate::kernels::network::activation::Activation;
@@ -55,11 +56,7 @@ pub fn dense(
     activation: Activation,
     vb: VarBuilder,
 ) -> Result<Dense> {
-    for (arg, n) in [("inputs", inputs), ("outputs", outputs)] {
-        if n == 0 {
-            return Err(Error::value("net::dense", arg, "at least 1", n));
-        }
-    }
+    check::at_least_one("net::dense", &[("inputs", inputs), ("outputs", outputs)])?;
     let weight = vb.get_with_hints((outputs, inputs), "weight", initializer::weight(activation))?;
     let bias = vb.get_with_hints(outputs, "bias", initializer::bias(inputs))?;
     Dense::new(weight, Some(bias), activation)

@@ -1,9 +1,10 @@
 //! Heads: a dense layer whose outputs are the logits of a discrete distribution.
 
 use super::dense::{Dense, dense};
+use crate::check;
 use crate::conditional::Conditional;
 use crate::distribution::{Bernoulli, Categorical, Independent};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kernels::network::activation::Activation;
 use candle_core::Tensor;
 use candle_nn::VarBuilder;
@@ -111,8 +112,6 @@ fn logits(
     outputs: usize,
     vb: VarBuilder,
 ) -> Result<Dense> {
-    if outputs == 0 {
-        return Err(Error::value(op, arg, "at least 1", outputs));
-    }
+    check::at_least_one(op, &[(arg, outputs)])?;
     dense(inputs, outputs, Activation::Identity, vb)
 }

@@ -1,6 +1,7 @@
 //! Chains of dense layers.
 
 use super::dense::{Dense, dense};
+use crate::check;
 use crate::error::{Error, Result};
 use crate::kernels;
 use crate::kernels::network::activation::Activation;
@@ -71,9 +72,7 @@ impl Mlp {
     ///
     /// Errors: no layer, a layer that does not take what the one before it gives, different dtypes or devices.
     pub fn new(layers: Vec<Dense>) -> Result<Self> {
-        if layers.is_empty() {
-            return Err(Error::value("Mlp::new", "layers", "at least one", 0));
-        }
+        check::at_least_one("Mlp::new", &[("layers", layers.len())])?;
         for pair in layers.windows(2) {
             shape::same_kind("Mlp::new", "layers", pair[1].weight(), pair[0].weight())?;
             if pair[0].outputs() != pair[1].inputs() {
