@@ -88,6 +88,7 @@
 //! - [`rng`], [`init`]: seeded randomness and seeded parameters.
 //! - `testing` (feature `testing`): the conformance harness for distributions and gradients.
 //! - [`special`]: special functions of tensors.
+//! - [`neighbours`]: exact nearest neighbours.
 //! - [`error`]: the error type.
 
 #![deny(missing_docs)]
@@ -105,6 +106,7 @@ pub mod error;
 pub mod flow;
 pub mod init;
 mod kernels;
+pub mod neighbours;
 pub mod net;
 pub mod objective;
 pub mod optim;

@@ -3,26 +3,23 @@
 use candle_core::{D, DType, Result as Candle, Tensor};
 use candle_nn::ops;
 use candle_prob::Result;
+use candle_prob::neighbours::{Metric, NearestNeighbours};
 
 /// The commonest class among the `k` training samples of least Euclidean distance; of equally common ones the smallest.
 pub fn nearest(train: &Tensor, labels: &[u32], test: &Tensor, k: usize) -> Result<Vec<u32>> {
-    let (train, test) = (train.to_vec2::<f32>()?, test.to_vec2::<f32>()?);
-    let vote = |x: &Vec<f32>| {
-        let distances = train.iter().map(|other| squared_distance(x, other));
-        let mut near: Vec<(f64, u32)> = distances.zip(labels.iter().copied()).collect();
-        near.sort_by(|a, b| a.0.total_cmp(&b.0));
-        near.truncate(k);
-        let votes = |class: u32| near.iter().filter(|(_, own)| *own == class).count();
+    let near =
+        NearestNeighbours::new(train, Metric::Euclidean)?.nearest(test, k.min(labels.len()))?;
+    let vote = |near: &Vec<u32>| {
+        let votes = |class: u32| {
+            near.iter()
+                .filter(|n| labels[**n as usize] == class)
+                .count()
+        };
         // The last of equals is taken.
         let classes = (0..=labels.iter().copied().max().unwrap_or(0)).rev();
         classes.max_by_key(|class| votes(*class)).unwrap_or(0)
     };
-    Ok(test.iter().map(vote).collect())
-}
-
-fn squared_distance(a: &[f32], b: &[f32]) -> f64 {
-    let square = |(a, b): (&f32, &f32)| (f64::from(*a) - f64::from(*b)).powi(2);
-    a.iter().zip(b).map(square).sum()
+    Ok(near.index.to_vec2()?.iter().map(vote).collect())
 }
 
 /// The likeliest class by multinomial regression on features standardized by the training samples. It is fitted by 400

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const LEVELS: &[&[&str]] = &[
     &["error", "check", "shape"],
     &["kernels"],
-    &["rng", "special"],
+    &["rng", "special", "neighbours"],
     &["conditional", "init", "dual"],
     &["bijector", "distribution"],
     &["divergence", "dynamics", "select"],

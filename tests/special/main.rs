@@ -1,5 +1,6 @@
-//! Special functions and forward-mode derivatives.
+//! Special functions, forward-mode derivatives and nearest neighbours.
 
 mod dual;
 mod functions;
 mod incomplete;
+mod neighbours;

@@ -37,6 +37,34 @@ impl Metric for Manhattan {
     }
 }
 
+/// `sum_i (a_i - b_i)^2`.
+#[derive(Clone, Copy)]
+pub(crate) struct SquaredEuclidean;
+
+impl Metric for SquaredEuclidean {
+    #[inline(always)]
+    fn add(sum: f64, a: f64, b: f64) -> f64 {
+        sum + (a - b) * (a - b)
+    }
+}
+
+/// `max_i |a_i - b_i|`.
+#[derive(Clone, Copy)]
+pub(crate) struct Chebyshev;
+
+impl Metric for Chebyshev {
+    #[inline(always)]
+    fn add(most: f64, a: f64, b: f64) -> f64 {
+        let new = (a - b).abs();
+        // NaN stays.
+        if new <= most || most.is_nan() {
+            most
+        } else {
+            new
+        }
+    }
+}
+
 /// A point and how far it is from the query.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Neighbour {
@@ -241,16 +269,6 @@ impl Nearest {
 mod tests {
     use super::*;
 
-    #[derive(Clone, Copy)]
-    struct Squared;
-
-    impl Metric for Squared {
-        #[inline(always)]
-        fn add(sum: f64, a: f64, b: f64) -> f64 {
-            sum + (a - b) * (a - b)
-        }
-    }
-
     /// Numbers from -2 to 2 in steps of `1 / parts`: few parts, many ties.
     fn numbers(n: usize, seed: u64, parts: f64) -> Vec<f64> {
         let mut state = seed;
@@ -318,7 +336,8 @@ mod tests {
                     let rows = numbers(count * dims, 1, parts);
                     let queries = numbers(asked * dims, 2, parts);
                     check(Manhattan, &rows, &queries, dims, false);
-                    check(Squared, &rows, &queries, dims, false);
+                    check(SquaredEuclidean, &rows, &queries, dims, false);
+                    check(Chebyshev, &rows, &queries, dims, false);
                     check(Manhattan, &rows, &rows, dims, true);
                 }
             }
@@ -340,6 +359,10 @@ mod tests {
         check(Manhattan, &rows, &numbers(12, 6, 3.), 1, false);
         let odd = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
         check(Manhattan, &rows, &odd, 1, false);
+        check(Chebyshev, &rows, &odd, 1, false);
+        assert!(
+            Chebyshev::add(f64::NAN, 0., 1.).is_nan() && Chebyshev::add(0., f64::NAN, 1.).is_nan()
+        );
         // No coordinates, no points, no queries.
         let none: &[f64] = &[];
         let found = Points::new(0, &[none; 10]).nearest(Manhattan, &[none], 3, |_| Some(1));

@@ -1,0 +1,139 @@
+//! Exact nearest neighbours among points in memory.
+
+use crate::check;
+use crate::error::{Error, Result};
+use crate::kernels::linear::neighbours::{
+    Chebyshev, Manhattan, Metric as Kernel, Points, SquaredEuclidean,
+};
+use crate::shape;
+use candle_core::{DType, Device, Tensor};
+
+/// How far two points are from each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Metric {
+    /// `(sum_i (a_i - b_i)^2)^(1/2)`.
+    #[default]
+    Euclidean,
+    /// `sum_i |a_i - b_i|`.
+    Manhattan,
+    /// `max_i |a_i - b_i|`.
+    Chebyshev,
+}
+
+/// Points to find the nearest of, by looking at every one.
+///
+/// Formula: the k points of least distance, the nearest first; of equally near ones the first. A distance that is NaN is
+/// longer than all.
+///
+/// Shapes: points `[N, d]` and queries `[M, d]`, of any floating-point dtypes. Results are on the CPU. Gradients: none.
+///
+/// Errors: no points or no coordinates; queries of another d; k of 0 or more than there are points.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_prob::neighbours::{Metric, NearestNeighbours};
+/// # fn main() -> candle_prob::Result<()> {
+/// let points = Tensor::new(&[[0f32, 0.], [3., 4.], [1., 0.]], &Device::Cpu)?;
+/// let points = NearestNeighbours::new(&points, Metric::Euclidean)?;
+/// let found = points.nearest(&Tensor::new(&[[0f32, 0.]], &Device::Cpu)?, 3)?;
+/// assert_eq!(found.index.to_vec2::<u32>()?, [[0, 2, 1]]);
+/// assert_eq!(found.distance.to_vec2::<f64>()?, [[0., 1., 5.]]);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Numerics: coordinates are f64, and a distance is a sum over them in their order: the same at any number of threads. The
+/// time is that of `M N d` differences, on all threads; the memory that of the points and of the result.
+#[doc(alias = "neighbors")]
+#[doc(alias = "NearestNeighbors")]
+#[doc(alias = "knn")]
+pub struct NearestNeighbours {
+    points: Points,
+    /// The points, [N, d].
+    rows: Vec<f64>,
+    dims: usize,
+    metric: Metric,
+}
+
+/// Neighbours of each query, the nearest first.
+#[derive(Debug, Clone)]
+pub struct Neighbours {
+    /// The numbers of the points, `[M, k]`, u32.
+    pub index: Tensor,
+    /// Their distances, `[M, k]`, f64.
+    pub distance: Tensor,
+}
+
+impl NearestNeighbours {
+    /// Of these points.
+    pub fn new(points: &Tensor, metric: Metric) -> Result<Self> {
+        let op = "NearestNeighbours::new";
+        shape::parameter(op, "points", points)?;
+        let [_, dims] = shape::dims(op, "points", points.dims(), "[N, d]")?;
+        let rows = numbers(points)?;
+        Ok(NearestNeighbours {
+            points: Points::new(dims, &rows.chunks_exact(dims).collect::<Vec<_>>()),
+            rows,
+            dims,
+            metric,
+        })
+    }
+
+    /// The `k` points nearest to each query.
+    pub fn nearest(&self, queries: &Tensor, k: usize) -> Result<Neighbours> {
+        let op = "NearestNeighbours::nearest";
+        shape::float(op, "queries", queries)?;
+        let [_, dims] = shape::dims(op, "queries", queries.dims(), "[M, d]")?;
+        if dims != self.dims {
+            let expected = format!("[M, {}]", self.dims);
+            return Err(Error::shape(op, "queries", expected, queries.dims()));
+        }
+        check::count_in(op, "k", k, 1..=self.rows.len() / self.dims, "points")?;
+        self.find(&numbers(queries)?, k, |_| None)
+    }
+
+    /// The `k` nearest to each of the points among the others: `[N, k]`, k up to `N - 1`.
+    pub fn nearest_others(&self, k: usize) -> Result<Neighbours> {
+        let op = "NearestNeighbours::nearest_others";
+        let others = self.rows.len() / self.dims - 1;
+        check::count_in(op, "k", k, 1..=others, "points")?;
+        self.find(&self.rows, k, Some)
+    }
+
+    fn find(
+        &self,
+        queries: &[f64],
+        k: usize,
+        skip: impl Fn(usize) -> Option<usize> + Sync,
+    ) -> Result<Neighbours> {
+        match self.metric {
+            Metric::Euclidean => self.by(SquaredEuclidean, queries, k, skip, f64::sqrt),
+            Metric::Manhattan => self.by(Manhattan, queries, k, skip, |sum| sum),
+            Metric::Chebyshev => self.by(Chebyshev, queries, k, skip, |most| most),
+        }
+    }
+
+    fn by(
+        &self,
+        metric: impl Kernel,
+        queries: &[f64],
+        k: usize,
+        skip: impl Fn(usize) -> Option<usize> + Sync,
+        distance: impl Fn(f64) -> f64,
+    ) -> Result<Neighbours> {
+        let queries: Vec<&[f64]> = queries.chunks_exact(self.dims).collect();
+        let found = self.points.nearest(metric, &queries, k, skip).concat();
+        let index = found.iter().map(|n| n.index as u32).collect();
+        let distance = found.iter().map(|n| distance(n.distance)).collect();
+        let shape = (queries.len(), k);
+        Ok(Neighbours {
+            index: Tensor::from_vec::<_, u32>(index, shape, &Device::Cpu)?,
+            distance: Tensor::from_vec::<_, f64>(distance, shape, &Device::Cpu)?,
+        })
+    }
+}
+
+fn numbers(x: &Tensor) -> Result<Vec<f64>> {
+    let x = x.detach().to_dtype(DType::F64)?;
+    Ok(x.flatten_all()?.to_vec1()?)
+}

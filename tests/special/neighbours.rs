@@ -1,0 +1,83 @@
+//! Nearest neighbours beside a plain loop, ties, and what is refused.
+
+use candle_core::{DType, Device, Tensor};
+use candle_prob::neighbours::{Metric, NearestNeighbours};
+use candle_prob::{Result, Rng};
+
+/// The number and distance of each point other than `skip`, the nearest first.
+fn plain(points: &[Vec<f64>], query: &[f64], metric: Metric, skip: usize) -> Vec<(u32, f64)> {
+    let distance = |point: &Vec<f64>| {
+        let gaps = point.iter().zip(query).map(|(a, b)| (a - b).abs());
+        match metric {
+            Metric::Euclidean => gaps.map(|gap| gap * gap).sum::<f64>().sqrt(),
+            Metric::Manhattan => gaps.sum(),
+            Metric::Chebyshev => gaps.fold(0., f64::max),
+        }
+    };
+    let all = points.iter().enumerate().filter(|(n, _)| *n != skip);
+    let mut all: Vec<(u32, f64)> = all.map(|(n, p)| (n as u32, distance(p))).collect();
+    all.sort_by(|a, b| a.1.total_cmp(&b.1));
+    all
+}
+
+#[test]
+fn neighbours_are_those_of_a_plain_loop() -> Result<()> {
+    let mut rng = Rng::new(0);
+    // Whole numbers have ties: of those the first comes first.
+    for (dtype, parts) in [(DType::F64, 1e3), (DType::F32, 1e3), (DType::F64, 1.)] {
+        let mut normal = |n| -> Result<Tensor> {
+            let x = rng.normal((n, 3), DType::F64, &Device::Cpu)?;
+            Ok(((x * parts)?.round()? / parts)?.to_dtype(dtype)?)
+        };
+        let (points, queries) = (normal(40)?, normal(9)?);
+        let rows = |x: &Tensor| x.to_dtype(DType::F64)?.to_vec2::<f64>();
+        let (own, asked) = (rows(&points)?, rows(&queries)?);
+        for metric in [Metric::Euclidean, Metric::Manhattan, Metric::Chebyshev] {
+            let all = NearestNeighbours::new(&points, metric)?;
+            for k in [1, 5, 39] {
+                for (found, queries, itself) in [
+                    (all.nearest(&queries, k)?, &asked, false),
+                    (all.nearest_others(k)?, &own, true),
+                ] {
+                    let index = found.index.to_vec2::<u32>()?;
+                    let distance = found.distance.to_vec2::<f64>()?;
+                    assert_eq!(index.len(), queries.len());
+                    for (n, query) in queries.iter().enumerate() {
+                        let skip = if itself { n } else { usize::MAX };
+                        let mut want = plain(&own, query, metric, skip);
+                        want.truncate(k);
+                        let pairs = index[n].iter().copied().zip(distance[n].iter().copied());
+                        assert_eq!(pairs.collect::<Vec<_>>(), want, "{metric:?} {k} {n}");
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_has_no_neighbours_is_refused() -> Result<()> {
+    let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu);
+    let refused = |shape: &[usize]| -> Result<()> {
+        let error = NearestNeighbours::new(&zeros(shape)?, Metric::Euclidean).err();
+        let error = error.map_or("nothing".into(), |e| e.to_string());
+        assert!(
+            error.starts_with("NearestNeighbours::new: points: "),
+            "{error}"
+        );
+        Ok(())
+    };
+    for shape in [&[0, 2][..], &[3, 0], &[3], &[3, 2, 1]] {
+        refused(shape)?;
+    }
+    let three = NearestNeighbours::new(&zeros(&[3, 2])?, Metric::Euclidean)?;
+    for (shape, k) in [(&[1, 3][..], 1), (&[2], 1), (&[1, 2], 0), (&[1, 2], 4)] {
+        assert!(three.nearest(&zeros(shape)?, k).is_err(), "{shape:?} {k}");
+    }
+    assert!(three.nearest_others(0).is_err() && three.nearest_others(3).is_err());
+    assert_eq!(three.nearest(&zeros(&[0, 2])?, 1)?.index.dims(), [0, 1]);
+    let one = NearestNeighbours::new(&zeros(&[1, 2])?, Metric::Euclidean)?;
+    assert!(one.nearest_others(1).is_err());
+    Ok(())
+}
