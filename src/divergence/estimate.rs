@@ -4,6 +4,7 @@
 //! draws of the whole batch.
 
 use super::FDivergence;
+use crate::check;
 use crate::distribution::{Distribution, Reparameterized};
 use crate::error::{Error, Result};
 use crate::kernels::elementwise::{Formula, formula};
@@ -162,16 +163,11 @@ pub fn reverse_kl<P: Reparameterized>(
     rng: &mut Rng,
 ) -> Result<Estimate> {
     let op = "estimate::reverse_kl";
-    if samples < 2 {
-        return Err(Error::value(op, "samples", "2 or more", samples));
-    }
+    check::at_least(op, "samples", samples, 2)?;
     let (x, log_prob) = p.sample_and_log_prob(&[samples], rng)?;
     let target = log_density(&x)?;
     shape::same_kind(op, "log_density", &target, &log_prob)?;
-    if target.dims() != log_prob.dims() {
-        let expected = format!("{:?}", log_prob.dims());
-        return Err(Error::shape(op, "log_density", expected, target.dims()));
-    }
+    shape::exactly(op, "log_density", target.dims(), log_prob.dims())?;
     Estimate::of(&(log_prob - target)?)
 }
 
@@ -306,9 +302,7 @@ fn draw<P: Distribution, Q: Distribution>(
     samples: usize,
     rng: &mut Rng,
 ) -> Result<Tensor> {
-    if samples < 2 {
-        return Err(Error::value(op, "samples", "2 or more", samples));
-    }
+    check::at_least(op, "samples", samples, 2)?;
     let more = q.batch_shape().len().saturating_sub(p.batch_shape().len());
     let mut shape = vec![1; more + 1];
     shape[0] = samples;

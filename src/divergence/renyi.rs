@@ -53,11 +53,6 @@ pub trait Renyi<Q: ?Sized = Self>: Distribution {
     }
 }
 
-/// Refuses orders that are not positive and finite.
-fn check_order(op: &'static str, order: f64) -> Result<()> {
-    check::positive_finite(op, "order", order)
-}
-
 /// Refuses events that differ and batches that do not broadcast.
 fn check_shapes<P: Distribution, Q: Distribution>(op: &'static str, p: &P, q: &Q) -> Result<()> {
     let fits = shape::broadcast(p.batch_shape(), q.batch_shape()).is_some();
@@ -108,7 +103,7 @@ fn gaussian(order: f64, p: [&Tensor; 2], q: [&Tensor; 2]) -> Result<Tensor> {
 impl Renyi for Normal {
     fn renyi(&self, other: &Normal, order: f64) -> Result<Tensor> {
         let op = "Normal::renyi";
-        check_order(op, order)?;
+        check::positive_finite(op, "order", order)?;
         check_shapes(op, self, other)?;
         shape::same_kind(op, "other", other.loc(), self.loc())?;
         let (p, q) = (self.scale()?, other.scale()?);
@@ -119,7 +114,7 @@ impl Renyi for Normal {
 impl Renyi for MultivariateNormalDiag {
     fn renyi(&self, other: &Self, order: f64) -> Result<Tensor> {
         let op = "MultivariateNormalDiag::renyi";
-        check_order(op, order)?;
+        check::positive_finite(op, "order", order)?;
         check_shapes(op, self, other)?;
         shape::same_kind(op, "other", other.loc(), self.loc())?;
         let (p, q) = (self.scale()?, other.scale()?);
@@ -152,7 +147,7 @@ impl Renyi for MultivariateNormal {
     /// In double precision inside; next to order 1, which is KL, `1 / |1-a|` times its rounding is seen.
     fn renyi(&self, other: &Self, order: f64) -> Result<Tensor> {
         let op = "MultivariateNormal::renyi";
-        check_order(op, order)?;
+        check::positive_finite(op, "order", order)?;
         check_shapes(op, self, other)?;
         let (from, to) = (self.loc()?, other.loc()?);
         shape::same_kind(op, "other", &to, &from)?;
@@ -209,7 +204,7 @@ impl Renyi for Dirichlet {
     /// concentration is not positive; in double precision inside.
     fn renyi(&self, other: &Dirichlet, order: f64) -> Result<Tensor> {
         let op = "Dirichlet::renyi";
-        check_order(op, order)?;
+        check::positive_finite(op, "order", order)?;
         check_shapes(op, self, other)?;
         shape::same_kind(op, "other", other.concentration(), self.concentration())?;
         if order == 1. {

@@ -1,6 +1,7 @@
 //! Adam and AdamW.
 
 use super::{Optimizer, State, Update, master_name};
+use crate::check;
 use crate::error::Result;
 use crate::kernels::step::adam::{self, adam};
 use crate::kernels::step::master::Kept;
@@ -41,11 +42,11 @@ impl Default for AdamConfig {
 
 impl AdamConfig {
     fn check(&self, op: &'static str) -> Result<()> {
-        super::non_negative(op, "lr", self.lr)?;
-        super::fraction(op, "beta1", self.beta1)?;
-        super::fraction(op, "beta2", self.beta2)?;
-        super::non_negative(op, "eps", self.eps)?;
-        super::non_negative(op, "weight_decay", self.weight_decay)
+        check::non_negative(op, "lr", self.lr)?;
+        check::in_interval(op, "beta1", self.beta1, 0. ..1.)?;
+        check::in_interval(op, "beta2", self.beta2, 0. ..1.)?;
+        check::non_negative(op, "eps", self.eps)?;
+        check::non_negative(op, "weight_decay", self.weight_decay)
     }
 }
 

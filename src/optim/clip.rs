@@ -111,7 +111,7 @@ pub fn clip_grad_norm_or_skip(
 ///
 /// Errors: `bound` is negative or NaN.
 pub fn clip_grad_value(gradients: &mut GradStore, vars: &VarMap, bound: f64) -> Result<()> {
-    limit("clip_grad_value", "bound", bound)?;
+    check::at_least("clip_grad_value", "bound", bound, 0.)?;
     for var in super::trainable(vars)?.values() {
         if let Some(gradient) = gradients.get(var) {
             let gradient = gradient.detach();
@@ -124,10 +124,6 @@ pub fn clip_grad_value(gradients: &mut GradStore, vars: &VarMap, bound: f64) -> 
         }
     }
     Ok(())
-}
-
-fn limit(op: &'static str, arg: &'static str, x: f64) -> Result<()> {
-    check::at_least(op, arg, x, 0.)
 }
 
 fn norm_of(vars: &BTreeMap<String, Var>, gradients: &GradStore) -> Result<f64> {
@@ -146,7 +142,7 @@ fn clip(
     vars: &BTreeMap<String, Var>,
     max_norm: f64,
 ) -> Result<f64> {
-    limit(op, "max_norm", max_norm)?;
+    check::at_least(op, "max_norm", max_norm, 0.)?;
     let norm = norm_of(vars, gradients)?;
     if norm.is_finite() && norm > max_norm {
         for var in vars.values() {

@@ -191,22 +191,6 @@ fn visit<S>(
     Ok(done)
 }
 
-/// A finite number that is not negative.
-fn non_negative(op: &'static str, arg: &'static str, x: f64) -> Result<()> {
-    if x.is_finite() && x >= 0. {
-        return Ok(());
-    }
-    Err(Error::value(op, arg, "a finite number, at least 0", x))
-}
-
-/// A number in [0, 1).
-fn fraction(op: &'static str, arg: &'static str, x: f64) -> Result<()> {
-    if (0. ..1.).contains(&x) {
-        return Ok(());
-    }
-    Err(Error::value(op, arg, "a number in [0, 1)", x))
-}
-
 /// The number called `name`.
 fn number(op: &'static str, state: &State, name: &'static str) -> Result<f64> {
     state

@@ -1,6 +1,7 @@
 //! Stochastic gradient descent.
 
 use super::{Optimizer, State, Update, master_name};
+use crate::check;
 use crate::error::{Error, Result};
 use crate::kernels::step::master::Kept;
 use crate::kernels::step::sgd::{self, sgd};
@@ -38,9 +39,9 @@ impl Default for SgdConfig {
 
 impl SgdConfig {
     fn check(&self, op: &'static str) -> Result<()> {
-        super::non_negative(op, "lr", self.lr)?;
-        super::non_negative(op, "momentum", self.momentum)?;
-        super::non_negative(op, "weight_decay", self.weight_decay)?;
+        check::non_negative(op, "lr", self.lr)?;
+        check::non_negative(op, "momentum", self.momentum)?;
+        check::non_negative(op, "weight_decay", self.weight_decay)?;
         if self.nesterov && self.momentum == 0. {
             return Err(Error::value(
                 op,

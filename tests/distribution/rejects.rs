@@ -249,7 +249,7 @@ fn names_of_what_was_called() -> Result<()> {
         refused(&name, got, &[&name, "U32"]);
     }
     let few = candle_prob::divergence::estimate::kl(&normal, &normal, 1, &mut Rng::new(0));
-    refused("one sample", few, &["estimate::kl: samples", "2 or more"]);
+    refused("one sample", few, &["estimate::kl: samples", "at least 2"]);
     // The class after the last would be the first of the next row.
     let table = Tensor::zeros((2, 2), DType::F32, CPU)?;
     let row = select_component(&table, &Tensor::new(&[2u32, 0], CPU)?, 0);
