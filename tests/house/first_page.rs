@@ -34,6 +34,16 @@ fn the_readme_shows_the_code_of_the_front_page() {
 }
 
 #[test]
+fn the_readme_counts_the_distributions() {
+    let (readme, room) = (file("README.md"), file("src/distribution/mod.rs"));
+    let rows = room.lines().filter(|line| line.starts_with("//! | [`"));
+    let (before, after) = readme.split_once(" families and ").unwrap();
+    let families: usize = before.rsplit(' ').next().unwrap().parse().unwrap();
+    let combinators: usize = after.split(' ').next().unwrap().parse().unwrap();
+    assert_eq!(families + combinators, rows.count());
+}
+
+#[test]
 fn links_of_the_documents_lead_to_files() {
     for (folder, name) in [
         ("", "README.md"),
