@@ -35,7 +35,7 @@ pub use incomplete::{
 
 use crate::check;
 use crate::error::{Error, Result};
-use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::elementwise::{Formula, named};
 use crate::kernels::elementwise::{log_gamma, map};
 use crate::kernels::number::Real;
 use crate::kernels::reduce;
@@ -121,16 +121,15 @@ pub fn log1mexp(x: &Tensor) -> Result<Tensor> {
 ///
 /// Numerics: full relative precision, also near 0.
 pub fn log_cosh(x: &Tensor) -> Result<Tensor> {
-    shape::float("special::log_cosh", "x", x)?;
-    formula(LogCosh, [x])
+    let op = "special::log_cosh";
+    shape::float(op, "x", x)?;
+    named(op, LogCosh, [x])
 }
 
 #[derive(Clone, Copy)]
 struct LogCosh;
 
 impl Formula<1> for LogCosh {
-    const NAME: &'static str = "log-cosh";
-
     #[inline(always)]
     fn at<R: Real>(self, [x]: [R; 1]) -> R {
         x.log_cosh()
@@ -182,7 +181,7 @@ pub fn mvlgamma(x: &Tensor, p: usize) -> Result<Tensor> {
     let op = "special::mvlgamma";
     shape::float(op, "x", x)?;
     check::at_least_one(op, &[("p", p)])?;
-    formula(MultivariateLogGamma { p }, [x])
+    named(op, MultivariateLogGamma { p }, [x])
 }
 
 #[derive(Clone, Copy)]
@@ -191,8 +190,6 @@ struct MultivariateLogGamma {
 }
 
 impl Formula<1> for MultivariateLogGamma {
-    const NAME: &'static str = "mvlgamma";
-
     #[inline(always)]
     fn at<R: Real>(self, [x]: [R; 1]) -> R {
         let p = self.p as f64;
@@ -300,8 +297,6 @@ enum Integral {
 }
 
 impl Formula<1> for Integral {
-    const NAME: &'static str = "normal-integral";
-
     #[inline(always)]
     fn at<R: Real>(self, [x]: [R; 1]) -> R {
         match self {
@@ -317,7 +312,7 @@ impl Formula<1> for Integral {
 
 fn integral(op: &'static str, f: Integral, x: &Tensor) -> Result<Tensor> {
     shape::float(op, "x", x)?;
-    formula(f, [x])
+    named(op, f, [x])
 }
 
 /// `ln sum e^x` over dimension `dim`, which is removed.

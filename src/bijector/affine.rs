@@ -118,7 +118,6 @@ struct Shift {
 }
 
 impl Formula<3> for Shift {
-    const NAME: &'static str = "affine";
     const QUICK: bool = true;
 
     #[inline(always)]
@@ -139,7 +138,6 @@ struct LogDet {
 }
 
 impl Formula<1> for LogDet {
-    const NAME: &'static str = "affine-log-det";
     const QUICK: bool = true;
 
     #[inline(always)]

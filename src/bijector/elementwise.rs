@@ -28,8 +28,6 @@ enum Part<E> {
 }
 
 impl<E: Elementwise> Formula<1> for Part<E> {
-    const NAME: &'static str = E::NAME;
-
     fn at<R: Real>(self, [x]: [R; 1]) -> R {
         match self {
             Part::Forward(e) => e.forward(x),

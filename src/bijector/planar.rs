@@ -114,8 +114,6 @@ impl Bijector for Planar {
 struct LogSlope;
 
 impl Formula<2> for LogSlope {
-    const NAME: &'static str = "planar-log-det";
-
     fn at<R: Real>(self, [t, raw]: [R; 2]) -> R {
         // 1 - tanh^2, with all digits far out.
         let bell = ((-t - (t * -2.).softplus() + LN_2) * 2.).exp();
@@ -128,8 +126,6 @@ impl Formula<2> for LogSlope {
 struct Root;
 
 impl Formula<2> for Root {
-    const NAME: &'static str = "planar-inverse";
-
     fn at<R: Real>(self, [c, raw]: [R; 2]) -> R {
         let rise = raw.value().softplus();
         let t = root(c.value(), rise);

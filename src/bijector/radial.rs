@@ -121,8 +121,6 @@ struct Stretch {
 }
 
 impl Formula<3> for Stretch {
-    const NAME: &'static str = "radial";
-
     fn at<R: Real>(self, [square, alpha, beta]: [R; 3]) -> R {
         let (a, rise) = (alpha.softplus(), beta.softplus());
         let r = radius(self.inverse, square, a, rise);
@@ -140,8 +138,6 @@ struct LogDet {
 }
 
 impl Formula<3> for LogDet {
-    const NAME: &'static str = "radial-log-det";
-
     /// Over the common denominator all terms are positive.
     fn at<R: Real>(self, [square, alpha, beta]: [R; 3]) -> R {
         let (a, rise) = (alpha.softplus(), beta.softplus());

@@ -169,8 +169,6 @@ impl Mode for Bernoulli {
 struct LogitOfProbs;
 
 impl Formula<1> for LogitOfProbs {
-    const NAME: &'static str = "logit-of-probs";
-
     #[inline(always)]
     fn at<R: Real>(self, [p]: [R; 1]) -> R {
         let logit = p.ln() - (-p).ln_1p();
@@ -187,8 +185,6 @@ struct LogTail {
 }
 
 impl Formula<2> for LogTail {
-    const NAME: &'static str = "bernoulli-log-cdf";
-
     #[inline(always)]
     fn at<R: Real>(self, [x, logit]: [R; 2]) -> R {
         let at = x.value();
@@ -208,8 +204,6 @@ impl Formula<2> for LogTail {
 struct Quantile;
 
 impl Formula<2> for Quantile {
-    const NAME: &'static str = "bernoulli-quantile";
-
     #[inline(always)]
     fn at<R: Real>(self, [p, logit]: [R; 2]) -> R {
         let (p, zero) = (p.value(), (-logit).sigmoid().value());
@@ -268,8 +262,6 @@ impl Kl for Bernoulli {
 struct Divergence;
 
 impl Formula<2> for Divergence {
-    const NAME: &'static str = "bernoulli-kl";
-
     #[inline(always)]
     fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
         let (to, from) = (b.value(), a.value());

@@ -1,12 +1,15 @@
 //! The beta distribution.
 
-use super::parameters::{Domain, Parameters};
+use super::family::*;
 use super::*;
-use crate::kernels::elementwise::{Formula, formula};
 use crate::kernels::family::gamma as kernel;
 use crate::kernels::number::saddle;
-use crate::kernels::number::{Elementary, Real};
 use candle_core::D;
+
+const PARAMETERS: Domains<2> = [
+    ("concentration1", Domain::Positive),
+    ("concentration0", Domain::Positive),
+];
 
 /// Beta distribution on [0, 1].
 ///
@@ -40,68 +43,32 @@ use candle_core::D;
 ///
 /// Source: densities: Loader (2000), Fast and Accurate Computation of Binomial Probabilities; draws: Figurnov, Mohamed and Mnih (2018), Implicit Reparameterization Gradients, section 3.
 #[derive(Debug, Clone)]
-pub struct Beta {
-    pub(super) parameters: Parameters<2>,
-}
+pub struct Beta(pub(super) Parameters<2>);
 
 impl Beta {
     /// From the exponents of x and of 1 - x, each plus 1.
     pub fn new(concentration1: &Tensor, concentration0: &Tensor) -> Result<Self> {
-        let parameters = [
-            ("concentration1", concentration1, Domain::Positive),
-            ("concentration0", concentration0, Domain::Positive),
-        ];
-        Ok(Beta {
-            parameters: Parameters::new("Beta::new", parameters)?,
-        })
+        Parameters::new("Beta::new", PARAMETERS, [concentration1, concentration0]).map(Beta)
     }
 
     /// As [`new`](Beta::new), without looking at the parameters' values.
     pub fn new_unchecked(concentration1: &Tensor, concentration0: &Tensor) -> Result<Self> {
-        let parameters = [
-            ("concentration1", concentration1),
-            ("concentration0", concentration0),
-        ];
-        Ok(Beta {
-            parameters: Parameters::unchecked("Beta::new_unchecked", parameters)?,
-        })
+        Parameters::unchecked(
+            "Beta::new_unchecked",
+            PARAMETERS,
+            [concentration1, concentration0],
+        )
+        .map(Beta)
     }
 
     /// The exponent of x, plus 1; shape `batch`.
     pub fn concentration1(&self) -> Result<Tensor> {
-        self.parameters.full(0)
+        Ok(self.0.full(0).clone())
     }
 
     /// The exponent of 1 - x, plus 1; shape `batch`.
     pub fn concentration0(&self) -> Result<Tensor> {
-        self.parameters.full(1)
-    }
-
-    fn at<F: Formula<3>>(&self, op: &'static str, f: F, value: &Tensor) -> Result<Tensor> {
-        self.parameters.check_value(op, value)?;
-        let [a, b] = self.parameters.given();
-        formula(f, [value, a, b])
-    }
-}
-
-/// What is left of `ln B(a, b)`, computed once for all values, when the terms that cancel against the value's are taken out:
-/// `r(a) + r(b) - r(n) - ln(a b / n)` with `n = a + b` and r of [`stirling_rest`](Real::stirling_rest), small, so that single
-/// precision holds it.
-#[derive(Clone, Copy)]
-struct Rest<const HUGE: bool>;
-
-impl<const HUGE: bool> Formula<2> for Rest<HUGE> {
-    const NAME: &'static str = "beta-norm";
-    const QUICK: bool = !HUGE;
-
-    #[inline(always)]
-    fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
-        if !R::Functions::EXACT {
-            return a.lbeta(b) - entropies(a, b);
-        }
-        let n = a + b;
-        let logs = a.ln() + b.ln() - n.ln();
-        a.stirling_rest() + b.stirling_rest() - n.stirling_rest() - logs
+        Ok(self.0.full(1).clone())
     }
 }
 
@@ -117,16 +84,25 @@ fn entropies<R: Real>(a: R, b: R) -> R {
     -((a + b) * (less / more).ln_1p() + less * (more.ln() - less.ln()))
 }
 
-/// In the saddle-point form, but for f32 numbers of ordinary size.
 #[derive(Clone, Copy)]
-struct LogProb<const HUGE: bool>;
+pub(super) struct Law;
 
-impl<const HUGE: bool> Formula<4> for LogProb<HUGE> {
-    const NAME: &'static str = "beta-log-prob";
-    const QUICK: bool = !HUGE;
-
+impl SplitDensityFormula<2, 4> for Law {
+    /// What is left of `ln B(a, b)` when the terms that cancel against the value's are taken out: `r(a) + r(b) - r(n) - ln(a b / n)`
+    /// with `n = a + b` and r of [`stirling_rest`](Real::stirling_rest), small, so that single precision holds it.
     #[inline(always)]
-    fn at<R: Real>(self, [x, a, b, rest]: [R; 4]) -> R {
+    fn once<R: Real>(self, [a, b]: [R; 2]) -> R {
+        if !R::Functions::EXACT {
+            return a.lbeta(b) - entropies(a, b);
+        }
+        let n = a + b;
+        let logs = a.ln() + b.ln() - n.ln();
+        a.stirling_rest() + b.stirling_rest() - n.stirling_rest() - logs
+    }
+
+    /// In the saddle-point form, but for f32 numbers of ordinary size.
+    #[inline(always)]
+    fn log_prob<R: Real>(self, [x, a, b, rest]: [R; 4]) -> R {
         if x.value() < 0. || x.value() > 1. {
             return R::constant(f64::NEG_INFINITY);
         }
@@ -162,69 +138,35 @@ impl<const HUGE: bool> Formula<4> for LogProb<HUGE> {
     }
 }
 
-#[derive(Clone, Copy)]
-struct LogTail {
-    upper: bool,
-}
-
-impl Formula<3> for LogTail {
-    const NAME: &'static str = "beta-log-cdf";
-
+impl CdfFormulas<3> for Law {
     #[inline(always)]
-    fn at<R: Real>(self, [x, a, b]: [R; 3]) -> R {
+    fn log_tail<R: Real>(self, [x, a, b]: [R; 3], upper: bool) -> R {
         if x.value() <= 0. || x.value() >= 1. {
-            let full = self.upper == (x.value() <= 0.);
+            let full = upper == (x.value() <= 0.);
             return R::constant(if full { 0. } else { f64::NEG_INFINITY });
         }
-        a.beta_log_tail(b, x, 1. - x.value(), self.upper)
+        a.beta_log_tail(b, x, 1. - x.value(), upper)
     }
-}
-
-#[derive(Clone, Copy)]
-struct Quantile;
-
-impl Formula<3> for Quantile {
-    const NAME: &'static str = "beta-quantile";
 
     #[inline(always)]
-    fn at<R: Real>(self, [p, a, b]: [R; 3]) -> R {
+    fn quantile<R: Real>(self, [p, a, b]: [R; 3]) -> R {
         a.beta_quantile(b, p)
     }
 }
 
-#[derive(Clone, Copy)]
-struct Mean;
-
-impl Formula<2> for Mean {
-    const NAME: &'static str = "beta-mean";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
+impl MomentFormulas<2> for Law {
+    fn mean<R: Real>(self, [a, b]: [R; 2]) -> R {
         a / (a + b)
     }
-}
 
-#[derive(Clone, Copy)]
-struct Variance;
-
-impl Formula<2> for Variance {
-    const NAME: &'static str = "beta-variance";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
+    fn variance<R: Real>(self, [a, b]: [R; 2]) -> R {
         let n = a + b;
         (a / n) * (b / n) / (n + 1.)
     }
 }
 
-#[derive(Clone, Copy)]
-struct ModeOf;
-
-impl Formula<2> for ModeOf {
-    const NAME: &'static str = "beta-mode";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
+impl ModeFormula<2> for Law {
+    fn mode<R: Real>(self, [a, b]: [R; 2]) -> R {
         let (p, q) = (a.value(), b.value());
         if p > 1. && q > 1. {
             return (a - 1.) / (a + b - 2.);
@@ -235,27 +177,37 @@ impl Formula<2> for ModeOf {
     }
 }
 
-pub(super) fn entropy<R: Real>(a: R, b: R) -> R {
-    let n = a + b;
-    let rests = a.stirling_rest() + b.stirling_rest() - n.stirling_rest() - n.ln();
-    rests + (a - 1.) * a.log_gap() + (b - 1.) * b.log_gap() - (n - 2.) * n.log_gap()
+impl EntropyFormula<2> for Law {
+    fn entropy<R: Real>(self, [a, b]: [R; 2]) -> R {
+        let n = a + b;
+        let rests = a.stirling_rest() + b.stirling_rest() - n.stirling_rest() - n.ln();
+        rests + (a - 1.) * a.log_gap() + (b - 1.) * b.log_gap() - (n - 2.) * n.log_gap()
+    }
 }
 
-#[derive(Clone, Copy)]
-struct EntropyOf;
-
-impl Formula<2> for EntropyOf {
-    const NAME: &'static str = "beta-entropy";
-
+impl KlFormula<4> for Law {
     #[inline(always)]
-    fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
-        entropy(a, b)
+    fn kl<R: Real>(self, [a, b, to_a, to_b]: [R; 4]) -> R {
+        let [p, q, into, other] = [a, b, to_a, to_b].map(Real::value);
+        let total = saddle::Total::new(p + q, into + other, (into - p) + (other - q));
+        let parts = [total.share(p, into), total.share(q, other)];
+        let value = parts[0].divergence + parts[1].divergence - total.divergence;
+        R::function([a, b, to_a, to_b], value, || {
+            let [one, two] = parts.map(|part| part.slopes());
+            let [to_n, from_n] = total.slopes();
+            [
+                one[0] - to_n,
+                two[0] - to_n,
+                one[1] - from_n,
+                two[1] - from_n,
+            ]
+        })
     }
 }
 
 impl Distribution for Beta {
     fn batch_shape(&self) -> &[usize] {
-        self.parameters.batch_shape()
+        self.0.batch_shape()
     }
 
     fn event_shape(&self) -> &[usize] {
@@ -276,18 +228,7 @@ impl Distribution for Beta {
     /// At zero it is the limit from inside: +inf for a first concentration below 1, finite at 1, -inf above; at one the same
     /// for the other.
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
-        self.parameters.check_value("Beta::log_prob", value)?;
-        let [a, b] = self.parameters.given();
-        match kernel::huge(a)? || kernel::huge(b)? {
-            true => {
-                let rest = self.parameters.formula(Rest::<true>)?;
-                formula(LogProb::<true>, [value, a, b, &rest])
-            }
-            false => {
-                let rest = self.parameters.formula(Rest::<false>)?;
-                formula(LogProb::<false>, [value, a, b, &rest])
-            }
-        }
+        self.0.split_log_prob("Beta::log_prob", Law, value)
     }
 }
 
@@ -296,66 +237,39 @@ impl Reparameterized for Beta {}
 impl Moments for Beta {
     /// `a / (a + b)`.
     fn mean(&self) -> Result<Tensor> {
-        self.parameters.formula(Mean)
+        self.0.mean("Beta::mean", Law)
     }
 
     fn variance(&self) -> Result<Tensor> {
-        self.parameters.formula(Variance)
+        self.0.variance("Beta::variance", Law)
     }
 }
 
 impl Mode for Beta {
     /// `(a - 1) / (a + b - 2)` for concentrations above 1, else the end where the density is largest.
     fn mode(&self) -> Result<Tensor> {
-        self.parameters.formula(ModeOf)
+        self.0.mode("Beta::mode", Law)
     }
 }
 
 impl Entropy for Beta {
     /// `ln B(a, b) + (a - 1) (psi(n) - psi(a)) + (b - 1) (psi(n) - psi(b))` with `n = a + b`, psi = digamma.
     fn entropy(&self) -> Result<Tensor> {
-        self.parameters.formula(EntropyOf)
+        self.0.entropy("Beta::entropy", Law)
     }
 }
 
 impl Cdf for Beta {
     fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("Beta::log_cdf", LogTail { upper: false }, value)
+        self.0.log_cdf("Beta::log_cdf", Law, value)
     }
 
     fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("Beta::log_survival", LogTail { upper: true }, value)
+        self.0.log_survival("Beta::log_survival", Law, value)
     }
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        self.parameters
-            .check_probability("Beta::quantile", probability)?;
-        self.at("Beta::quantile", Quantile, probability)
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Divergence;
-
-impl Formula<4> for Divergence {
-    const NAME: &'static str = "beta-kl";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [a, b, to_a, to_b]: [R; 4]) -> R {
-        let [p, q, into, other] = [a, b, to_a, to_b].map(Real::value);
-        let total = saddle::Total::new(p + q, into + other, (into - p) + (other - q));
-        let parts = [total.share(p, into), total.share(q, other)];
-        let value = parts[0].divergence + parts[1].divergence - total.divergence;
-        R::function([a, b, to_a, to_b], value, || {
-            let [one, two] = parts.map(|part| part.slopes());
-            let [to_n, from_n] = total.slopes();
-            [
-                one[0] - to_n,
-                two[0] - to_n,
-                one[1] - from_n,
-                two[1] - from_n,
-            ]
-        })
+        self.0.quantile("Beta::quantile", Law, probability)
     }
 }
 
@@ -363,15 +277,12 @@ impl Kl for Beta {
     /// `ln B(q) - ln B(p) + (a_p - a_q) E ln x + (b_p - b_q) E ln(1 - x)`, in an order in which near-equal parameters lose
     /// no digits.
     fn kl(&self, other: &Beta) -> Result<Tensor> {
-        self.parameters.check_other("Beta::kl", &other.parameters)?;
-        let ([a, b], [to_a, to_b]) = (self.parameters.given(), other.parameters.given());
-        formula(Divergence, [a, b, to_a, to_b])
+        self.0.kl("Beta::kl", Law, &other.0)
     }
 }
 
 impl MixtureComponent for Beta {
     fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
-        let parameters = self.parameters.select(index, after)?;
-        Ok(Beta { parameters })
+        self.0.select(index, after).map(Beta)
     }
 }

@@ -1,11 +1,12 @@
 //! The binomial distribution.
 
 use super::counts::{self, Odds, bernoulli_kl, no_count, no_tail, over_bell, smallest};
-use super::parameters::{Domain, Parameters};
+use super::family::*;
 use super::*;
-use crate::kernels::elementwise::{Formula, formula};
 use crate::kernels::family::count;
-use crate::kernels::number::Real;
+
+const LOGITS: Domains<2> = [("total_count", Domain::Count), ("logits", Domain::Extended)];
+const PROBS: Domains<2> = [("total_count", Domain::Count), ("probs", Domain::Unit)];
 
 /// Binomial distribution: the successes among `total_count` trials, each of probability p.
 ///
@@ -41,77 +42,45 @@ use crate::kernels::number::Real;
 /// Source: Loader (2000), Fast and Accurate Computation of Binomial Probabilities; draws by Kachitvichyanukul and
 /// Schmeiser (1988), from 2^23 trials on by Hoermann (1993).
 #[derive(Debug, Clone)]
-pub struct Binomial {
-    pub(super) parameters: Parameters<2>,
-    pub(super) odds: Odds,
-}
+pub struct Binomial(pub(super) Parameters<2>, pub(super) Law);
 
 impl Binomial {
     /// From the number of trials and `ln(p / (1 - p))`, which may be infinite.
     pub fn new(total_count: &Tensor, logits: &Tensor) -> Result<Self> {
-        let parameters = [
-            ("total_count", total_count, Domain::Count),
-            ("logits", logits, Domain::Extended),
-        ];
-        Ok(Binomial {
-            parameters: Parameters::new("Binomial::new", parameters)?,
-            odds: Odds::Logits,
-        })
+        let parameters = Parameters::new("Binomial::new", LOGITS, [total_count, logits])?;
+        Ok(Binomial(parameters, Law(Odds::Logits)))
     }
 
     /// From the number of trials and p.
     pub fn from_probs(total_count: &Tensor, probs: &Tensor) -> Result<Self> {
-        let parameters = [
-            ("total_count", total_count, Domain::Count),
-            ("probs", probs, Domain::Unit),
-        ];
-        Ok(Binomial {
-            parameters: Parameters::new("Binomial::from_probs", parameters)?,
-            odds: Odds::Probs,
-        })
+        let parameters = Parameters::new("Binomial::from_probs", PROBS, [total_count, probs])?;
+        Ok(Binomial(parameters, Law(Odds::Probs)))
     }
 
     /// As [`new`](Binomial::new), without looking at the parameters' values.
     pub fn new_unchecked(total_count: &Tensor, logits: &Tensor) -> Result<Self> {
-        let parameters = [("total_count", total_count), ("logits", logits)];
-        Ok(Binomial {
-            parameters: Parameters::unchecked("Binomial::new_unchecked", parameters)?,
-            odds: Odds::Logits,
-        })
+        let parameters =
+            Parameters::unchecked("Binomial::new_unchecked", LOGITS, [total_count, logits])?;
+        Ok(Binomial(parameters, Law(Odds::Logits)))
     }
 
     /// The number of trials, shape `batch`.
     pub fn total_count(&self) -> Result<Tensor> {
-        self.parameters.full(0)
+        Ok(self.0.full(0).clone())
     }
 
     /// `ln(p / (1 - p))`, shape `batch`.
     pub fn logits(&self) -> Result<Tensor> {
-        formula(counts::Logits(self.odds), [&self.parameters.full(1)?])
+        named(
+            "Binomial::logits",
+            counts::Logits(self.1.0),
+            [self.0.full(1)],
+        )
     }
 
     /// p, shape `batch`.
     pub fn probs(&self) -> Result<Tensor> {
-        formula(counts::Probs(self.odds), [&self.parameters.full(1)?])
-    }
-
-    fn at<F: Formula<3>>(&self, op: &'static str, f: F, value: &Tensor) -> Result<Tensor> {
-        self.parameters.check_value(op, value)?;
-        let [count, odds] = self.parameters.given();
-        formula(f, [value, count, odds])
-    }
-}
-
-#[derive(Clone, Copy)]
-struct LogProb(Odds);
-
-impl Formula<3> for LogProb {
-    const NAME: &'static str = "binomial-log-prob";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [x, count, odds]: [R; 3]) -> R {
-        let chance = self.0.chance(odds);
-        no_count(x, count.value()).unwrap_or_else(|| counts::binomial(x, count - x, chance))
+        named("Binomial::probs", counts::Probs(self.1.0), [self.0.full(1)])
     }
 }
 
@@ -132,111 +101,30 @@ fn expect<R: Real>(count: R, odds: Odds, parameter: R, mut term: impl FnMut(R, R
     sum
 }
 
-#[derive(Clone, Copy)]
-enum Summary {
-    Mean,
-    Variance,
-    Mode,
-    Entropy,
-}
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Law(pub(super) Odds);
 
-#[derive(Clone, Copy)]
-struct Moment(Odds, Summary);
-
-impl Formula<2> for Moment {
-    const NAME: &'static str = "binomial-moments";
-
+impl DensityFormula<3> for Law {
     #[inline(always)]
-    fn at<R: Real>(self, [count, odds]: [R; 2]) -> R {
-        let [p, q] = self.0.probs(odds);
-        match self.1 {
-            Summary::Mean => count * p,
-            Summary::Variance => count * p * q,
-            Summary::Mode => {
-                let n = count.value();
-                let mode = ((n + 1.) * p.value()).floor();
-                R::constant(if mode > n { n } else { mode })
-            }
-            Summary::Entropy => expect(count, self.0, odds, |log, _, _| -log),
-        }
+    fn log_prob<R: Real>(self, [x, count, odds]: [R; 3]) -> R {
+        let chance = self.0.chance(odds);
+        no_count(x, count.value()).unwrap_or_else(|| counts::binomial(x, count - x, chance))
     }
 }
 
-impl Distribution for Binomial {
-    fn batch_shape(&self) -> &[usize] {
-        self.parameters.batch_shape()
-    }
-
-    fn event_shape(&self) -> &[usize] {
-        &[]
-    }
-
-    fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
-        let (count, parameter) = (self.total_count()?, self.parameters.full(1)?);
-        let odds = self.odds;
-        count::draws([&count, &parameter], shape, rng.stream(), |rng, [n, x]| {
-            count::binomial(rng, n, odds.probs(x))
-        })
-    }
-
-    fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("Binomial::log_prob", LogProb(self.odds), value)
-    }
-}
-
-impl Moments for Binomial {
-    fn mean(&self) -> Result<Tensor> {
-        self.parameters.formula(Moment(self.odds, Summary::Mean))
-    }
-
-    fn variance(&self) -> Result<Tensor> {
-        let moment = Moment(self.odds, Summary::Variance);
-        self.parameters.formula(moment)
-    }
-}
-
-impl Mode for Binomial {
-    /// The whole part of `(n + 1) p`, at most n: the larger of the two where that is whole.
-    fn mode(&self) -> Result<Tensor> {
-        self.parameters.formula(Moment(self.odds, Summary::Mode))
-    }
-}
-
-impl Entropy for Binomial {
-    /// In the order of a thousand masses at most for each element.
-    fn entropy(&self) -> Result<Tensor> {
-        self.parameters.formula(Moment(self.odds, Summary::Entropy))
-    }
-}
-
-/// ln P(X <= x) or, for the upper tail, ln P(X > x): incomplete beta functions.
-#[derive(Clone, Copy)]
-struct LogTail {
-    odds: Odds,
-    upper: bool,
-}
-
-impl Formula<3> for LogTail {
-    const NAME: &'static str = "binomial-log-cdf";
-
+/// Incomplete beta functions.
+impl CdfFormulas<3> for Law {
     #[inline(always)]
-    fn at<R: Real>(self, [x, count, odds]: [R; 3]) -> R {
-        no_tail(x, count.value(), self.upper).unwrap_or_else(|| {
+    fn log_tail<R: Real>(self, [x, count, odds]: [R; 3], upper: bool) -> R {
+        no_tail(x, count.value(), upper).unwrap_or_else(|| {
             let k = R::constant(x.value().floor());
-            let [p, q] = self.odds.probs(odds);
-            (k + 1.).beta_log_tail(count - k, p, q.value(), !self.upper)
+            let [p, q] = self.0.probs(odds);
+            (k + 1.).beta_log_tail(count - k, p, q.value(), !upper)
         })
     }
-}
-
-#[derive(Clone, Copy)]
-struct Quantile(Odds);
-
-impl Formula<3> for Quantile {
-    const NAME: &'static str = "binomial-quantile";
 
     #[inline(always)]
-    fn at<R: Real>(self, arguments: [R; 3]) -> R {
+    fn quantile<R: Real>(self, arguments: [R; 3]) -> R {
         let [p, count, odds] = arguments.map(Real::value);
         let [s, q] = self.0.probs(odds);
         let tail = |k: f64| match k < count {
@@ -247,50 +135,110 @@ impl Formula<3> for Quantile {
     }
 }
 
-impl Cdf for Binomial {
-    fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
-        let tail = LogTail {
-            odds: self.odds,
-            upper: false,
-        };
-        self.at("Binomial::log_cdf", tail, value)
+impl MomentFormulas<2> for Law {
+    fn mean<R: Real>(self, [count, odds]: [R; 2]) -> R {
+        let [p, _] = self.0.probs(odds);
+        count * p
     }
 
-    fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
-        let tail = LogTail {
-            odds: self.odds,
-            upper: true,
-        };
-        self.at("Binomial::log_survival", tail, value)
+    fn variance<R: Real>(self, [count, odds]: [R; 2]) -> R {
+        let [p, q] = self.0.probs(odds);
+        count * p * q
     }
+}
 
-    /// Piecewise constant: without gradients.
-    fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        self.parameters
-            .check_probability("Binomial::quantile", probability)?;
-        self.at("Binomial::quantile", Quantile(self.odds), probability)
+impl ModeFormula<2> for Law {
+    fn mode<R: Real>(self, [count, odds]: [R; 2]) -> R {
+        let (n, [p, _]) = (count.value(), self.0.probs(odds.value()));
+        let mode = ((n + 1.) * p).floor();
+        R::constant(if mode > n { n } else { mode })
+    }
+}
+
+impl EntropyFormula<2> for Law {
+    fn entropy<R: Real>(self, [count, odds]: [R; 2]) -> R {
+        expect(count, self.0, odds, |log, _, _| -log)
     }
 }
 
 #[derive(Clone, Copy)]
-struct Divergence(Odds, Odds);
+struct Divergence(Law, Law);
 
 impl Formula<4> for Divergence {
-    const NAME: &'static str = "binomial-kl";
-
     #[inline(always)]
     fn at<R: Real>(self, [count, odds, other_count, other]: [R; 4]) -> R {
+        let Divergence(Law(one), Law(two)) = self;
         let (n, m) = (count.value(), other_count.value());
-        let (p, q) = (self.0.chance(odds), self.1.chance(other));
+        let (p, q) = (one.chance(odds), two.chance(other));
         if n == m {
-            return counts::times(count, bernoulli_kl((self.0, odds), (self.1, other)));
+            return counts::times(count, bernoulli_kl((one, odds), (two, other)));
         }
         if n > m && p.probs[0] > 0. {
             return R::constant(f64::INFINITY);
         }
-        expect(count, self.0, odds, |log, x, _| {
+        expect(count, one, odds, |log, x, _| {
             log - counts::binomial(x, other_count - x, q)
         })
+    }
+}
+
+impl Distribution for Binomial {
+    fn batch_shape(&self) -> &[usize] {
+        self.0.batch_shape()
+    }
+
+    fn event_shape(&self) -> &[usize] {
+        &[]
+    }
+
+    fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
+        let (full, odds) = ([self.0.full(0), self.0.full(1)], self.1.0);
+        count::draws(full, shape, rng.stream(), |rng, [n, x]| {
+            count::binomial(rng, n, odds.probs(x))
+        })
+    }
+
+    fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
+        self.0.log_prob("Binomial::log_prob", self.1, value)
+    }
+}
+
+impl Moments for Binomial {
+    fn mean(&self) -> Result<Tensor> {
+        self.0.mean("Binomial::mean", self.1)
+    }
+
+    fn variance(&self) -> Result<Tensor> {
+        self.0.variance("Binomial::variance", self.1)
+    }
+}
+
+impl Mode for Binomial {
+    /// The whole part of `(n + 1) p`, at most n: the larger of the two where that is whole.
+    fn mode(&self) -> Result<Tensor> {
+        self.0.mode("Binomial::mode", self.1)
+    }
+}
+
+impl Entropy for Binomial {
+    /// In the order of a thousand masses at most for each element.
+    fn entropy(&self) -> Result<Tensor> {
+        self.0.entropy("Binomial::entropy", self.1)
+    }
+}
+
+impl Cdf for Binomial {
+    fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
+        self.0.log_cdf("Binomial::log_cdf", self.1, value)
+    }
+
+    fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
+        self.0.log_survival("Binomial::log_survival", self.1, value)
+    }
+
+    /// Piecewise constant: without gradients.
+    fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
+        self.0.quantile("Binomial::quantile", self.1, probability)
     }
 }
 
@@ -298,19 +246,14 @@ impl Kl for Binomial {
     /// Equal counts: n times the divergence of one trial. Fewer trials than `other`: a sum over the support. More: infinite,
     /// because `other` has no mass there (but for p = 0).
     fn kl(&self, other: &Binomial) -> Result<Tensor> {
-        self.parameters
-            .check_other("Binomial::kl", &other.parameters)?;
-        let ([n, p], [m, q]) = (self.parameters.given(), other.parameters.given());
-        formula(Divergence(self.odds, other.odds), [n, p, m, q])
+        let divergence = Divergence(self.1, other.1);
+        self.0.with("Binomial::kl", divergence, &other.0)
     }
 }
 
 impl MixtureComponent for Binomial {
     fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
-        let parameters = self.parameters.select(index, after)?;
-        Ok(Binomial {
-            parameters,
-            odds: self.odds,
-        })
+        let parameters = self.0.select(index, after)?;
+        Ok(Binomial(parameters, self.1))
     }
 }

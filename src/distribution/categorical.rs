@@ -130,8 +130,6 @@ impl Categorical {
 struct LogOfProbs;
 
 impl Formula<1> for LogOfProbs {
-    const NAME: &'static str = "log-of-probs";
-
     #[inline(always)]
     fn at<R: Real>(self, [p]: [R; 1]) -> R {
         if p.value() == 0. {

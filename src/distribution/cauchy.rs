@@ -1,9 +1,7 @@
 //! The Cauchy distribution.
 
-use super::parameters::{Domain, Parameters};
+use super::family::*;
 use super::*;
-use crate::kernels::elementwise::{Formula, formula};
-use crate::kernels::number::{Elementary, Real};
 use std::f64::consts::{FRAC_1_PI, PI};
 
 /// Cauchy distribution with median `loc` and half width at half maximum `scale`. It has no moments.
@@ -34,57 +32,38 @@ use std::f64::consts::{FRAC_1_PI, PI};
 /// Source: the divergence: F. Chyzak and F. Nielsen, "A closed-form formula for the Kullback-Leibler divergence between
 /// Cauchy distributions" (2019).
 #[derive(Debug, Clone)]
-pub struct Cauchy {
-    parameters: Parameters<2>,
-}
+pub struct Cauchy(pub(super) Parameters<2>);
 
 impl Cauchy {
     /// From median and half width at half maximum.
     pub fn new(loc: &Tensor, scale: &Tensor) -> Result<Self> {
-        let parameters = [
-            ("loc", loc, Domain::Real),
-            ("scale", scale, Domain::Positive),
-        ];
-        Ok(Cauchy {
-            parameters: Parameters::new("Cauchy::new", parameters)?,
-        })
+        Parameters::new("Cauchy::new", LOCATION_SCALE, [loc, scale]).map(Cauchy)
     }
 
     /// As [`new`](Cauchy::new), without looking at the parameters' values.
     pub fn new_unchecked(loc: &Tensor, scale: &Tensor) -> Result<Self> {
-        let parameters = [("loc", loc), ("scale", scale)];
-        Ok(Cauchy {
-            parameters: Parameters::unchecked("Cauchy::new_unchecked", parameters)?,
-        })
+        Parameters::unchecked("Cauchy::new_unchecked", LOCATION_SCALE, [loc, scale]).map(Cauchy)
     }
 
     /// The median, shape `batch`.
     pub fn loc(&self) -> Result<Tensor> {
-        self.parameters.full(0)
+        Ok(self.0.full(0).clone())
     }
 
     /// The half width at half maximum, shape `batch`.
     pub fn scale(&self) -> Result<Tensor> {
-        self.parameters.full(1)
-    }
-
-    /// A formula of value and parameters; `op` names the caller in errors.
-    fn at<F: Formula<3>>(&self, op: &'static str, f: F, value: &Tensor) -> Result<Tensor> {
-        self.parameters.check_value(op, value)?;
-        let [loc, scale] = self.parameters.given();
-        formula(f, [value, loc, scale])
+        Ok(self.0.full(1).clone())
     }
 }
 
 #[derive(Clone, Copy)]
-struct LogProb;
+pub(super) struct Law;
 
-impl Formula<3> for LogProb {
-    const NAME: &'static str = "cauchy-log-prob";
+impl DensityFormula<3> for Law {
     const QUICK: bool = true;
 
     #[inline(always)]
-    fn at<R: Real>(self, [x, loc, scale]: [R; 3]) -> R {
+    fn log_prob<R: Real>(self, [x, loc, scale]: [R; 3]) -> R {
         let t = x.standard(loc, scale);
         let rise = if R::Functions::EXACT && t.value().abs() > FAR {
             x.log_standard(loc, scale) * 2.
@@ -95,25 +74,14 @@ impl Formula<3> for LogProb {
     }
 }
 
-/// From here on `1 + t^2` is `t^2`, and the inverse tangent of 1 / t is 1 / t.
-pub(super) const FAR: f64 = 1e8;
-
-/// ln P(X <= x) or, for the upper tail, ln P(X > x).
-#[derive(Clone, Copy)]
-struct LogTail {
-    upper: bool,
-}
-
-impl Formula<3> for LogTail {
-    const NAME: &'static str = "cauchy-log-cdf";
-
+impl CdfFormulas<3> for Law {
     #[inline(always)]
-    fn at<R: Real>(self, [x, loc, scale]: [R; 3]) -> R {
-        if let Some(log) = at_infinity(x, self.upper) {
+    fn log_tail<R: Real>(self, [x, loc, scale]: [R; 3], upper: bool) -> R {
+        if let Some(log) = at_infinity(x, upper) {
             return log;
         }
         let t = x.standard(loc, scale);
-        let t = if self.upper { -t } else { t };
+        let t = if upper { -t } else { t };
         if t.value() < -FAR {
             -x.log_standard(loc, scale) - PI.ln()
         } else if t.value() < -1. {
@@ -124,16 +92,9 @@ impl Formula<3> for LogTail {
             (t.recip().atan() * -FRAC_1_PI).ln_1p()
         }
     }
-}
-
-#[derive(Clone, Copy)]
-struct Quantile;
-
-impl Formula<3> for Quantile {
-    const NAME: &'static str = "cauchy-quantile";
 
     #[inline(always)]
-    fn at<R: Real>(self, [p, loc, scale]: [R; 3]) -> R {
+    fn quantile<R: Real>(self, [p, loc, scale]: [R; 3]) -> R {
         let t = if p.value() < 0.25 {
             -(p * PI).tan().recip()
         } else if p.value() <= 0.75 {
@@ -145,9 +106,20 @@ impl Formula<3> for Quantile {
     }
 }
 
+impl KlFormula<4> for Law {
+    #[inline(always)]
+    fn kl<R: Real>(self, [loc, scale, other, to]: [R; 4]) -> R {
+        let distance = (scale - to).square() + (loc - other).square();
+        (distance / (scale * to) * 0.25).ln_1p()
+    }
+}
+
+/// From here on `1 + t^2` is `t^2`, and the inverse tangent of 1 / t is 1 / t.
+pub(super) const FAR: f64 = 1e8;
+
 impl Distribution for Cauchy {
     fn batch_shape(&self) -> &[usize] {
-        self.parameters.batch_shape()
+        self.0.batch_shape()
     }
 
     fn event_shape(&self) -> &[usize] {
@@ -155,13 +127,11 @@ impl Distribution for Cauchy {
     }
 
     fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
-        let [loc, scale] = self.parameters.given();
-        let u = self.parameters.uniforms(shape, rng)?;
-        formula(Quantile, [&u, loc, scale])
+        self.0.sample("Cauchy::sample", Law, shape, rng)
     }
 
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("Cauchy::log_prob", LogProb, value)
+        self.0.log_prob("Cauchy::log_prob", Law, value)
     }
 }
 
@@ -194,46 +164,27 @@ impl Entropy for Cauchy {
 
 impl Cdf for Cauchy {
     fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("Cauchy::log_cdf", LogTail { upper: false }, value)
+        self.0.log_cdf("Cauchy::log_cdf", Law, value)
     }
 
     fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("Cauchy::log_survival", LogTail { upper: true }, value)
+        self.0.log_survival("Cauchy::log_survival", Law, value)
     }
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        self.parameters
-            .check_probability("Cauchy::quantile", probability)?;
-        self.at("Cauchy::quantile", Quantile, probability)
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Divergence;
-
-impl Formula<4> for Divergence {
-    const NAME: &'static str = "cauchy-kl";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [loc, scale, other, to]: [R; 4]) -> R {
-        let distance = (scale - to).square() + (loc - other).square();
-        (distance / (scale * to) * 0.25).ln_1p()
+        self.0.quantile("Cauchy::quantile", Law, probability)
     }
 }
 
 impl Kl for Cauchy {
     /// `ln(((scale_p + scale_q)^2 + (loc_p - loc_q)^2) / (4 scale_p scale_q))`.
     fn kl(&self, other: &Cauchy) -> Result<Tensor> {
-        self.parameters
-            .check_other("Cauchy::kl", &other.parameters)?;
-        let ([loc, scale], [other, to]) = (self.parameters.given(), other.parameters.given());
-        formula(Divergence, [loc, scale, other, to])
+        self.0.kl("Cauchy::kl", Law, &other.0)
     }
 }
 
 impl MixtureComponent for Cauchy {
     fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
-        let parameters = self.parameters.select(index, after)?;
-        Ok(Cauchy { parameters })
+        self.0.select(index, after).map(Cauchy)
     }
 }

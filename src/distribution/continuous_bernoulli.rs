@@ -1,10 +1,10 @@
 //! The continuous Bernoulli distribution.
 
-use super::parameters::{Domain, Parameters};
+use super::family::*;
 use super::*;
-use crate::kernels::elementwise::{Formula, formula};
-use crate::kernels::number::Real;
 use crate::kernels::number::above_tangent;
+
+const PARAMETERS: Domains<1> = [("logits", Domain::Real)];
 
 /// Continuous Bernoulli distribution on [0, 1]: the exponential family with natural parameter `logits`.
 ///
@@ -34,36 +34,23 @@ use crate::kernels::number::above_tangent;
 /// Source: G. Loaiza-Ganem and J. P. Cunningham, "The continuous Bernoulli: fixing a pervasive error in variational
 /// autoencoders" (2019).
 #[derive(Debug, Clone)]
-pub struct ContinuousBernoulli {
-    pub(super) parameters: Parameters<1>,
-}
+pub struct ContinuousBernoulli(pub(super) Parameters<1>);
 
 impl ContinuousBernoulli {
     /// From logits: the density at 1 is `e^logits` times that at 0.
     pub fn new(logits: &Tensor) -> Result<Self> {
-        let parameters = [("logits", logits, Domain::Real)];
-        Ok(ContinuousBernoulli {
-            parameters: Parameters::new("ContinuousBernoulli::new", parameters)?,
-        })
+        Parameters::new("ContinuousBernoulli::new", PARAMETERS, [logits]).map(ContinuousBernoulli)
     }
 
     /// As [`new`](ContinuousBernoulli::new), without looking at the parameters' values.
     pub fn new_unchecked(logits: &Tensor) -> Result<Self> {
-        let parameters = [("logits", logits)];
-        Ok(ContinuousBernoulli {
-            parameters: Parameters::unchecked("ContinuousBernoulli::new_unchecked", parameters)?,
-        })
+        Parameters::unchecked("ContinuousBernoulli::new_unchecked", PARAMETERS, [logits])
+            .map(ContinuousBernoulli)
     }
 
     /// The logits, shape `batch`.
     pub fn logits(&self) -> Result<Tensor> {
-        self.parameters.full(0)
-    }
-
-    fn at<F: Formula<2>>(&self, op: &'static str, f: F, value: &Tensor) -> Result<Tensor> {
-        self.parameters.check_value(op, value)?;
-        let [logits] = self.parameters.given();
-        formula(f, [value, logits])
+        Ok(self.0.full(0).clone())
     }
 }
 
@@ -132,24 +119,12 @@ pub(super) fn log_norm<R: Real>(l: R) -> R {
     R::function([l], cumulant::<0>(x), || [cumulant::<1>(x)])
 }
 
-pub(super) fn mean<R: Real>(l: R) -> R {
-    let x = l.value();
-    R::function([l], cumulant::<1>(x), || [cumulant::<2>(x)])
-}
-
-pub(super) fn variance<R: Real>(l: R) -> R {
-    let x = l.value();
-    R::function([l], cumulant::<2>(x), || [cumulant::<3>(x)])
-}
-
 #[derive(Clone, Copy)]
-struct LogProb;
+pub(super) struct Law;
 
-impl Formula<2> for LogProb {
-    const NAME: &'static str = "continuous-bernoulli-log-prob";
-
+impl DensityFormula<2> for Law {
     #[inline(always)]
-    fn at<R: Real>(self, [x, l]: [R; 2]) -> R {
+    fn log_prob<R: Real>(self, [x, l]: [R; 2]) -> R {
         if x.value() < 0. || x.value() > 1. {
             return R::constant(f64::NEG_INFINITY);
         }
@@ -157,19 +132,12 @@ impl Formula<2> for LogProb {
     }
 }
 
-/// `ln F(x) = ln x + K(l x) - K(l)`; the upper tail is the lower one of 1 - x at -l.
-#[derive(Clone, Copy)]
-struct LogTail {
-    upper: bool,
-}
-
-impl Formula<2> for LogTail {
-    const NAME: &'static str = "continuous-bernoulli-log-cdf";
-
+impl CdfFormulas<2> for Law {
+    /// `ln F(x) = ln x + K(l x) - K(l)`; the upper tail is the lower one of 1 - x at -l.
     #[inline(always)]
-    fn at<R: Real>(self, [x, l]: [R; 2]) -> R {
+    fn log_tail<R: Real>(self, [x, l]: [R; 2], upper: bool) -> R {
         if x.value() <= 0. || x.value() >= 1. {
-            let full = (x.value() >= 1.) != self.upper;
+            let full = (x.value() >= 1.) != upper;
             return R::constant(if full { 0. } else { f64::NEG_INFINITY });
         }
         let tail = |upper: bool| {
@@ -186,24 +154,17 @@ impl Formula<2> for LogTail {
             }
             x.ln() + (log_norm(l * x) - log_norm(l))
         };
-        let own = tail(self.upper);
+        let own = tail(upper);
         if own.value() < -std::f64::consts::LN_2 || own.value().is_nan() {
             own
         } else {
-            (-tail(!self.upper).exp()).ln_1p()
+            (-tail(!upper).exp()).ln_1p()
         }
     }
-}
 
-/// The slope to the logits is implicit: `-(dF/dl) / density`, with `dF/dl = F (x K'(l x) - K'(l))`.
-#[derive(Clone, Copy)]
-struct Quantile;
-
-impl Formula<2> for Quantile {
-    const NAME: &'static str = "continuous-bernoulli-quantile";
-
+    /// The slope to the logits is implicit: `-(dF/dl) / density`, with `dF/dl = F (x K'(l x) - K'(l))`.
     #[inline(always)]
-    fn at<R: Real>(self, [p, l]: [R; 2]) -> R {
+    fn quantile<R: Real>(self, [p, l]: [R; 2]) -> R {
         let (share, logit) = (p.value(), l.value());
         let x = if logit == 0. {
             share
@@ -222,38 +183,30 @@ impl Formula<2> for Quantile {
     }
 }
 
-/// Mean, variance and entropy of the logits.
-#[derive(Clone, Copy)]
-enum Property {
-    Mean,
-    Variance,
-    Entropy,
-}
+impl MomentFormulas<1> for Law {
+    fn mean<R: Real>(self, [l]: [R; 1]) -> R {
+        let x = l.value();
+        R::function([l], cumulant::<1>(x), || [cumulant::<2>(x)])
+    }
 
-impl Formula<1> for Property {
-    const NAME: &'static str = "continuous-bernoulli-property";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [l]: [R; 1]) -> R {
-        match self {
-            Property::Mean => mean(l),
-            Property::Variance => variance(l),
-            Property::Entropy => log_norm(l) - l * mean(l),
-        }
+    fn variance<R: Real>(self, [l]: [R; 1]) -> R {
+        let x = l.value();
+        R::function([l], cumulant::<2>(x), || [cumulant::<3>(x)])
     }
 }
 
-#[derive(Clone, Copy)]
-struct Divergence;
+impl EntropyFormula<1> for Law {
+    fn entropy<R: Real>(self, [l]: [R; 1]) -> R {
+        log_norm(l) - l * self.mean([l])
+    }
+}
 
-impl Formula<2> for Divergence {
-    const NAME: &'static str = "continuous-bernoulli-kl";
-
+impl KlFormula<2> for Law {
     #[inline(always)]
-    fn at<R: Real>(self, [l, to]: [R; 2]) -> R {
+    fn kl<R: Real>(self, [l, to]: [R; 2]) -> R {
         let (own, d) = (l.value(), to.value() - l.value());
         if d.abs() > NEAR {
-            return (l - to) * mean(l) + (log_norm(to) - log_norm(l));
+            return (l - to) * self.mean([l]) + (log_norm(to) - log_norm(l));
         }
         let (kl, slope) = above_tangent(own, d, cumulant::<2>);
         R::function([l, to], kl, || [-d * cumulant::<2>(own), slope])
@@ -262,7 +215,7 @@ impl Formula<2> for Divergence {
 
 impl Distribution for ContinuousBernoulli {
     fn batch_shape(&self) -> &[usize] {
-        self.parameters.batch_shape()
+        self.0.batch_shape()
     }
 
     fn event_shape(&self) -> &[usize] {
@@ -270,12 +223,12 @@ impl Distribution for ContinuousBernoulli {
     }
 
     fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
-        let [logits] = self.parameters.given();
-        formula(Quantile, [&self.parameters.uniforms(shape, rng)?, logits])
+        self.0
+            .sample("ContinuousBernoulli::sample", Law, shape, rng)
     }
 
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("ContinuousBernoulli::log_prob", LogProb, value)
+        self.0.log_prob("ContinuousBernoulli::log_prob", Law, value)
     }
 }
 
@@ -284,12 +237,12 @@ impl Reparameterized for ContinuousBernoulli {}
 impl Moments for ContinuousBernoulli {
     /// `1 / (1 - e^-l) - 1 / l`.
     fn mean(&self) -> Result<Tensor> {
-        self.parameters.formula(Property::Mean)
+        self.0.mean("ContinuousBernoulli::mean", Law)
     }
 
     /// `1 / l^2 - e^l / (e^l - 1)^2`.
     fn variance(&self) -> Result<Tensor> {
-        self.parameters.formula(Property::Variance)
+        self.0.variance("ContinuousBernoulli::variance", Law)
     }
 }
 
@@ -304,41 +257,35 @@ impl Mode for ContinuousBernoulli {
 impl Entropy for ContinuousBernoulli {
     /// `K(l) - l K'(l)`.
     fn entropy(&self) -> Result<Tensor> {
-        self.parameters.formula(Property::Entropy)
+        self.0.entropy("ContinuousBernoulli::entropy", Law)
     }
 }
 
 impl Cdf for ContinuousBernoulli {
     fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
-        let tail = LogTail { upper: false };
-        self.at("ContinuousBernoulli::log_cdf", tail, value)
+        self.0.log_cdf("ContinuousBernoulli::log_cdf", Law, value)
     }
 
     fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
-        let tail = LogTail { upper: true };
-        self.at("ContinuousBernoulli::log_survival", tail, value)
+        let op = "ContinuousBernoulli::log_survival";
+        self.0.log_survival(op, Law, value)
     }
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        self.parameters
-            .check_probability("ContinuousBernoulli::quantile", probability)?;
-        self.at("ContinuousBernoulli::quantile", Quantile, probability)
+        self.0
+            .quantile("ContinuousBernoulli::quantile", Law, probability)
     }
 }
 
 impl Kl for ContinuousBernoulli {
     /// `(l_p - l_q) K'(l_p) - K(l_p) + K(l_q)`.
     fn kl(&self, other: &ContinuousBernoulli) -> Result<Tensor> {
-        self.parameters
-            .check_other("ContinuousBernoulli::kl", &other.parameters)?;
-        let ([l], [to]) = (self.parameters.given(), other.parameters.given());
-        formula(Divergence, [l, to])
+        self.0.kl("ContinuousBernoulli::kl", Law, &other.0)
     }
 }
 
 impl MixtureComponent for ContinuousBernoulli {
     fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
-        let parameters = self.parameters.select(index, after)?;
-        Ok(ContinuousBernoulli { parameters })
+        self.0.select(index, after).map(ContinuousBernoulli)
     }
 }

@@ -71,8 +71,6 @@ impl<R: Real> Chance<R> {
 pub(super) struct Probs(pub(super) Odds);
 
 impl Formula<1> for Probs {
-    const NAME: &'static str = "probs";
-
     #[inline(always)]
     fn at<R: Real>(self, [x]: [R; 1]) -> R {
         self.0.probs(x)[0]
@@ -84,8 +82,6 @@ impl Formula<1> for Probs {
 pub(super) struct Logits(pub(super) Odds);
 
 impl Formula<1> for Logits {
-    const NAME: &'static str = "logits";
-
     #[inline(always)]
     fn at<R: Real>(self, [x]: [R; 1]) -> R {
         match self.0 {

@@ -29,8 +29,6 @@ pub(super) trait Gaussian: Distribution {
 struct Gap;
 
 impl Formula<2> for Gap {
-    const NAME: &'static str = "diagonal-gap";
-
     #[inline(always)]
     fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
         b.scale_divergence(a)
@@ -152,7 +150,6 @@ pub(super) fn check_matrix(
 struct SquaredRatio;
 
 impl Formula<2> for SquaredRatio {
-    const NAME: &'static str = "squared-ratio";
     const QUICK: bool = true;
 
     #[inline(always)]

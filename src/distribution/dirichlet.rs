@@ -157,8 +157,6 @@ impl Mode for Dirichlet {
 struct PartEntropy;
 
 impl Formula<1> for PartEntropy {
-    const NAME: &'static str = "dirichlet-entropy";
-
     #[inline(always)]
     fn at<R: Real>(self, [a]: [R; 1]) -> R {
         a.stirling_rest() + (a - 1.) * a.log_gap()
@@ -170,8 +168,6 @@ impl Formula<1> for PartEntropy {
 struct TotalEntropy(f64);
 
 impl Formula<1> for TotalEntropy {
-    const NAME: &'static str = "dirichlet-entropy-total";
-
     #[inline(always)]
     fn at<R: Real>(self, [n]: [R; 1]) -> R {
         n.stirling_rest() + (n - self.0) * n.log_gap() + n.ln() * (self.0 - 1.)
@@ -195,8 +191,6 @@ impl Entropy for Dirichlet {
 struct PartDivergence;
 
 impl Formula<5> for PartDivergence {
-    const NAME: &'static str = "dirichlet-kl";
-
     #[inline(always)]
     fn at<R: Real>(self, [a, to, n, to_n, step]: [R; 5]) -> R {
         let part =
@@ -210,8 +204,6 @@ impl Formula<5> for PartDivergence {
 struct TotalDivergence;
 
 impl Formula<3> for TotalDivergence {
-    const NAME: &'static str = "dirichlet-kl-total";
-
     #[inline(always)]
     fn at<R: Real>(self, [n, to_n, step]: [R; 3]) -> R {
         let total = saddle::Total::new(n.value(), to_n.value(), step.value());

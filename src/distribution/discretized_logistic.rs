@@ -1,10 +1,8 @@
 //! The discretized logistic distribution.
 
 use super::counts::times;
-use super::parameters::{Domain, Parameters};
+use super::family::*;
 use super::*;
-use crate::kernels::elementwise::{Formula, formula};
-use crate::kernels::number::Real;
 
 /// Logistic distribution rounded to a grid: the likelihood of pixels.
 ///
@@ -39,54 +37,36 @@ use crate::kernels::number::Real;
 ///
 /// Source: Salimans, Karpathy, Chen and Kingma (2017), PixelCNN++, eq. 2.
 #[derive(Debug, Clone)]
-pub struct DiscretizedLogistic {
-    parameters: Parameters<2>,
-    grid: Grid,
-}
+pub struct DiscretizedLogistic(Parameters<2>, Grid);
 
 impl DiscretizedLogistic {
     /// From location, scale and the number of levels.
     pub fn new(loc: &Tensor, scale: &Tensor, levels: usize) -> Result<Self> {
         let op = "DiscretizedLogistic::new";
-        let parameters = [
-            ("loc", loc, Domain::Real),
-            ("scale", scale, Domain::Positive),
-        ];
-        Ok(DiscretizedLogistic {
-            parameters: Parameters::new(op, parameters)?,
-            grid: Grid::new(op, levels)?,
-        })
+        let parameters = Parameters::new(op, LOCATION_SCALE, [loc, scale])?;
+        Ok(DiscretizedLogistic(parameters, Grid::new(op, levels)?))
     }
 
     /// As [`new`](DiscretizedLogistic::new), without looking at the parameters' values.
     pub fn new_unchecked(loc: &Tensor, scale: &Tensor, levels: usize) -> Result<Self> {
         let op = "DiscretizedLogistic::new_unchecked";
-        let parameters = [("loc", loc), ("scale", scale)];
-        Ok(DiscretizedLogistic {
-            parameters: Parameters::unchecked(op, parameters)?,
-            grid: Grid::new(op, levels)?,
-        })
+        let parameters = Parameters::unchecked(op, LOCATION_SCALE, [loc, scale])?;
+        Ok(DiscretizedLogistic(parameters, Grid::new(op, levels)?))
     }
 
     /// The location, shape `batch`.
     pub fn loc(&self) -> Result<Tensor> {
-        self.parameters.full(0)
+        Ok(self.0.full(0).clone())
     }
 
     /// The scale, shape `batch`.
     pub fn scale(&self) -> Result<Tensor> {
-        self.parameters.full(1)
+        Ok(self.0.full(1).clone())
     }
 
     /// The number of values on the grid.
     pub fn levels(&self) -> usize {
-        self.grid.last as usize + 1
-    }
-
-    fn at<F: Formula<3>>(&self, op: &'static str, f: F, value: &Tensor) -> Result<Tensor> {
-        self.parameters.check_value(op, value)?;
-        let [loc, scale] = self.parameters.given();
-        formula(f, [value, loc, scale])
+        self.1.last as usize + 1
     }
 }
 
@@ -126,6 +106,14 @@ impl Grid {
         (-loc + self.value(index - 0.5)) / scale
     }
 
+    fn expectation<R: Real>(self, at: [R; 2], term: impl Fn(f64, R) -> R) -> R {
+        let zero = R::constant(0.);
+        self.indices().fold(zero, |sum, i| {
+            let log = self.log_mass(i, at);
+            sum + log.exp() * term(self.value(i), log)
+        })
+    }
+
     fn log_mass<R: Real>(self, index: f64, [loc, scale]: [R; 2]) -> R {
         let [low, high] = [index, index + 1.].map(|i| self.edge(i, [loc, scale]));
         if index == 0. {
@@ -139,121 +127,94 @@ impl Grid {
     }
 }
 
-#[derive(Clone, Copy)]
-struct LogProb(Grid);
-
-impl Formula<3> for LogProb {
-    const NAME: &'static str = "discretized-logistic-log-prob";
-
+impl DensityFormula<3> for Grid {
     #[inline(always)]
-    fn at<R: Real>(self, [x, loc, scale]: [R; 3]) -> R {
-        let at = self.0.index(x.value());
+    fn log_prob<R: Real>(self, [x, loc, scale]: [R; 3]) -> R {
+        let at = self.index(x.value());
         let index = at.round();
         if at.is_nan() {
             return R::constant(at);
         }
-        if !((at - index).abs() <= SLACK && 0. <= index && index <= self.0.last) {
+        if !((at - index).abs() <= SLACK && 0. <= index && index <= self.last) {
             return R::constant(f64::NEG_INFINITY);
         }
-        self.0.log_mass(index, [loc, scale])
+        self.log_mass(index, [loc, scale])
     }
 }
 
-#[derive(Clone, Copy)]
-struct LogTail {
-    grid: Grid,
-    upper: bool,
-}
-
-impl Formula<3> for LogTail {
-    const NAME: &'static str = "discretized-logistic-log-cdf";
-
+impl CdfFormulas<3> for Grid {
     #[inline(always)]
-    fn at<R: Real>(self, [x, loc, scale]: [R; 3]) -> R {
-        let index = (self.grid.index(x.value()) + SLACK).floor();
-        if index < 0. || index >= self.grid.last {
-            let empty = (index < 0.) != self.upper;
+    fn log_tail<R: Real>(self, [x, loc, scale]: [R; 3], upper: bool) -> R {
+        let index = (self.index(x.value()) + SLACK).floor();
+        if index < 0. || index >= self.last {
+            let empty = (index < 0.) != upper;
             return R::constant(if empty { f64::NEG_INFINITY } else { 0. });
         }
-        let edge = self.grid.edge(index + 1., [loc, scale]) + x.value() * 0.;
-        match self.upper {
+        let edge = self.edge(index + 1., [loc, scale]) + x.value() * 0.;
+        match upper {
             true => -edge.softplus(),
             false => -(-edge).softplus(),
         }
     }
-}
-
-#[derive(Clone, Copy)]
-struct Quantile(Grid);
-
-impl Formula<3> for Quantile {
-    const NAME: &'static str = "discretized-logistic-quantile";
 
     #[inline(always)]
-    fn at<R: Real>(self, [p, loc, scale]: [R; 3]) -> R {
+    fn quantile<R: Real>(self, [p, loc, scale]: [R; 3]) -> R {
         let [p, loc, scale] = [p, loc, scale].map(Real::value);
-        let guess = self.0.index(loc + scale * (p.ln() - (-p).ln_1p())) - 0.5;
-        let cdf = |k: f64| match k < self.0.last {
-            true => self.0.edge(k + 1., [loc, scale]).sigmoid(),
+        let guess = self.index(loc + scale * (p.ln() - (-p).ln_1p())) - 0.5;
+        let cdf = |k: f64| match k < self.last {
+            true => self.edge(k + 1., [loc, scale]).sigmoid(),
             false => 1.,
         };
-        R::constant(self.0.value(counts::smallest(p, guess, self.0.last, cdf)))
+        R::constant(self.value(counts::smallest(p, guess, self.last, cdf)))
     }
 }
 
-#[derive(Clone, Copy)]
-enum Summary {
-    Mean,
-    Variance,
-    Mode,
-    Entropy,
-}
+impl MomentFormulas<2> for Grid {
+    fn mean<R: Real>(self, at: [R; 2]) -> R {
+        self.expectation(at, |x, _| R::constant(x))
+    }
 
-#[derive(Clone, Copy)]
-struct Moment(Grid, Summary);
-
-impl Moment {
-    fn expectation<R: Real>(self, at: [R; 2], term: impl Fn(f64, R) -> R) -> R {
-        let zero = R::constant(0.);
-        self.0.indices().fold(zero, |sum, i| {
-            let log = self.0.log_mass(i, at);
-            sum + log.exp() * term(self.0.value(i), log)
-        })
+    fn variance<R: Real>(self, at: [R; 2]) -> R {
+        let mean = self.mean(at);
+        self.expectation(at, |x, _| (-mean + x).square())
     }
 }
 
-impl Formula<2> for Moment {
-    const NAME: &'static str = "discretized-logistic-moments";
+impl ModeFormula<2> for Grid {
+    fn mode<R: Real>(self, at: [R; 2]) -> R {
+        let best = |a: (f64, f64), i: f64| {
+            let mass = self.log_mass(i, at).value();
+            match mass > a.1 || mass.is_nan() {
+                true => (i, mass),
+                false => a,
+            }
+        };
+        let (index, mass) = self.indices().fold((0., f64::NEG_INFINITY), best);
+        R::constant(self.value(index) + mass * 0.)
+    }
+}
 
+impl EntropyFormula<2> for Grid {
+    fn entropy<R: Real>(self, at: [R; 2]) -> R {
+        self.expectation(at, |_, log| -log)
+    }
+}
+
+impl KlFormula<4> for Grid {
     #[inline(always)]
-    fn at<R: Real>(self, at: [R; 2]) -> R {
-        let mean = || self.expectation(at, |x, _| R::constant(x));
-        match self.1 {
-            Summary::Mean => mean(),
-            Summary::Variance => {
-                let mean = mean();
-                self.expectation(at, |x, _| (-mean + x).square())
-            }
-            Summary::Mode => {
-                let best = |a: (f64, f64), i: f64| {
-                    let mass = self.0.log_mass(i, at).value();
-                    if mass > a.1 || mass.is_nan() {
-                        (i, mass)
-                    } else {
-                        a
-                    }
-                };
-                let (index, mass) = self.0.indices().fold((0., f64::NEG_INFINITY), best);
-                R::constant(self.0.value(index) + mass * 0.)
-            }
-            Summary::Entropy => self.expectation(at, |_, log| -log),
-        }
+    fn kl<R: Real>(self, [loc, scale, other, to]: [R; 4]) -> R {
+        let zero = R::constant(0.);
+        self.indices().fold(zero, |sum, i| {
+            let log = self.log_mass(i, [loc, scale]);
+            let gap = self.log_mass(i, [other, to]) - log;
+            sum + times(log.exp(), gap.exp_minus_line())
+        })
     }
 }
 
 impl Distribution for DiscretizedLogistic {
     fn batch_shape(&self) -> &[usize] {
-        self.parameters.batch_shape()
+        self.0.batch_shape()
     }
 
     fn event_shape(&self) -> &[usize] {
@@ -261,74 +222,53 @@ impl Distribution for DiscretizedLogistic {
     }
 
     fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
-        let u = self.parameters.uniforms(shape, rng)?;
-        let [loc, scale] = self.parameters.given();
-        Ok(formula(Quantile(self.grid), [&u, loc, scale])?.detach())
+        let op = "DiscretizedLogistic::sample";
+        Ok(self.0.sample(op, self.1, shape, rng)?.detach())
     }
 
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("DiscretizedLogistic::log_prob", LogProb(self.grid), value)
+        self.0
+            .log_prob("DiscretizedLogistic::log_prob", self.1, value)
     }
 }
 
 impl Moments for DiscretizedLogistic {
     fn mean(&self) -> Result<Tensor> {
-        self.parameters.formula(Moment(self.grid, Summary::Mean))
+        self.0.mean("DiscretizedLogistic::mean", self.1)
     }
 
     fn variance(&self) -> Result<Tensor> {
-        let moment = Moment(self.grid, Summary::Variance);
-        self.parameters.formula(moment)
+        self.0.variance("DiscretizedLogistic::variance", self.1)
     }
 }
 
 impl Mode for DiscretizedLogistic {
     fn mode(&self) -> Result<Tensor> {
-        self.parameters.formula(Moment(self.grid, Summary::Mode))
+        self.0.mode("DiscretizedLogistic::mode", self.1)
     }
 }
 
 impl Entropy for DiscretizedLogistic {
     fn entropy(&self) -> Result<Tensor> {
-        self.parameters.formula(Moment(self.grid, Summary::Entropy))
+        self.0.entropy("DiscretizedLogistic::entropy", self.1)
     }
 }
 
 impl Cdf for DiscretizedLogistic {
     fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
-        let (grid, upper) = (self.grid, false);
-        let op = "DiscretizedLogistic::log_cdf";
-        self.at(op, LogTail { grid, upper }, value)
+        self.0
+            .log_cdf("DiscretizedLogistic::log_cdf", self.1, value)
     }
 
     fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
-        let (grid, upper) = (self.grid, true);
         let op = "DiscretizedLogistic::log_survival";
-        self.at(op, LogTail { grid, upper }, value)
+        self.0.log_survival(op, self.1, value)
     }
 
     /// Piecewise constant: without gradients.
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
         let op = "DiscretizedLogistic::quantile";
-        self.parameters.check_probability(op, probability)?;
-        self.at(op, Quantile(self.grid), probability)
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Divergence(Grid);
-
-impl Formula<4> for Divergence {
-    const NAME: &'static str = "discretized-logistic-kl";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [loc, scale, other, to]: [R; 4]) -> R {
-        let zero = R::constant(0.);
-        self.0.indices().fold(zero, |sum, i| {
-            let log = self.0.log_mass(i, [loc, scale]);
-            let gap = self.0.log_mass(i, [other, to]) - log;
-            sum + times(log.exp(), gap.exp_minus_line())
-        })
+        self.0.quantile(op, self.1, probability)
     }
 }
 
@@ -340,18 +280,13 @@ impl Kl for DiscretizedLogistic {
             let expected = format!("{} levels", self.levels());
             return Err(Error::value(op, "other", expected, other.levels()));
         }
-        self.parameters.check_other(op, &other.parameters)?;
-        let ([loc, scale], [other, to]) = (self.parameters.given(), other.parameters.given());
-        formula(Divergence(self.grid), [loc, scale, other, to])
+        self.0.kl(op, self.1, &other.0)
     }
 }
 
 impl MixtureComponent for DiscretizedLogistic {
     fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
-        let parameters = self.parameters.select(index, after)?;
-        Ok(DiscretizedLogistic {
-            parameters,
-            grid: self.grid,
-        })
+        let parameters = self.0.select(index, after)?;
+        Ok(DiscretizedLogistic(parameters, self.1))
     }
 }

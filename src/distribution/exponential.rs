@@ -1,9 +1,9 @@
 //! The exponential distribution.
 
-use super::parameters::{Domain, Parameters};
+use super::family::*;
 use super::*;
-use crate::kernels::elementwise::{Formula, formula};
-use crate::kernels::number::Real;
+
+const PARAMETERS: Domains<1> = [("rate", Domain::Positive)];
 
 /// Exponential distribution with rate `rate`.
 ///
@@ -29,49 +29,33 @@ use crate::kernels::number::Real;
 ///
 /// Numerics: both tails of the cdf keep full relative precision as logarithms.
 #[derive(Debug, Clone)]
-pub struct Exponential {
-    pub(super) parameters: Parameters<1>,
-}
+pub struct Exponential(pub(super) Parameters<1>);
 
 impl Exponential {
     /// From the rate, which is one over the mean.
     pub fn new(rate: &Tensor) -> Result<Self> {
-        let parameters = [("rate", rate, Domain::Positive)];
-        Ok(Exponential {
-            parameters: Parameters::new("Exponential::new", parameters)?,
-        })
+        Parameters::new("Exponential::new", PARAMETERS, [rate]).map(Exponential)
     }
 
     /// As [`new`](Exponential::new), without looking at the parameters' values.
     pub fn new_unchecked(rate: &Tensor) -> Result<Self> {
-        let parameters = [("rate", rate)];
-        Ok(Exponential {
-            parameters: Parameters::unchecked("Exponential::new_unchecked", parameters)?,
-        })
+        Parameters::unchecked("Exponential::new_unchecked", PARAMETERS, [rate]).map(Exponential)
     }
 
     /// The rate, shape `batch`.
     pub fn rate(&self) -> Result<Tensor> {
-        self.parameters.full(0)
-    }
-
-    /// A formula of value and parameters; `op` names the caller in errors.
-    fn at<F: Formula<2>>(&self, op: &'static str, f: F, value: &Tensor) -> Result<Tensor> {
-        self.parameters.check_value(op, value)?;
-        let [rate] = self.parameters.given();
-        formula(f, [value, rate])
+        Ok(self.0.full(0).clone())
     }
 }
 
 #[derive(Clone, Copy)]
-struct LogProb;
+pub(super) struct Law;
 
-impl Formula<2> for LogProb {
-    const NAME: &'static str = "exponential-log-prob";
+impl DensityFormula<2> for Law {
     const QUICK: bool = true;
 
     #[inline(always)]
-    fn at<R: Real>(self, [x, rate]: [R; 2]) -> R {
+    fn log_prob<R: Real>(self, [x, rate]: [R; 2]) -> R {
         if x.value() < 0. {
             return R::constant(f64::NEG_INFINITY);
         }
@@ -79,23 +63,17 @@ impl Formula<2> for LogProb {
     }
 }
 
-/// ln P(X <= x) or, for the upper tail, ln P(X > x).
-#[derive(Clone, Copy)]
-struct LogTail {
-    upper: bool,
-}
-
-impl Formula<2> for LogTail {
-    const NAME: &'static str = "exponential-log-cdf";
+impl CdfFormulas<2> for Law {
+    const QUICK_QUANTILE: bool = true;
 
     #[inline(always)]
-    fn at<R: Real>(self, [x, rate]: [R; 2]) -> R {
-        if let Some(log) = at_infinity(x, self.upper) {
+    fn log_tail<R: Real>(self, [x, rate]: [R; 2], upper: bool) -> R {
+        if let Some(log) = at_infinity(x, upper) {
             return log;
         }
         if x.value() <= 0. {
-            R::constant(if self.upper { 0. } else { f64::NEG_INFINITY })
-        } else if self.upper {
+            R::constant(if upper { 0. } else { f64::NEG_INFINITY })
+        } else if upper {
             -(rate * x)
         } else if rate.value() * x.value() < 1e-8 {
             // The product itself underflows before its logarithm does.
@@ -104,24 +82,23 @@ impl Formula<2> for LogTail {
             (rate * x).log1mexp()
         }
     }
-}
-
-#[derive(Clone, Copy)]
-struct Quantile;
-
-impl Formula<2> for Quantile {
-    const NAME: &'static str = "exponential-quantile";
-    const QUICK: bool = true;
 
     #[inline(always)]
-    fn at<R: Real>(self, [p, rate]: [R; 2]) -> R {
+    fn quantile<R: Real>(self, [p, rate]: [R; 2]) -> R {
         -(-p).ln_1p() / rate
+    }
+}
+
+impl KlFormula<2> for Law {
+    #[inline(always)]
+    fn kl<R: Real>(self, [rate, to]: [R; 2]) -> R {
+        rate.scale_divergence(to)
     }
 }
 
 impl Distribution for Exponential {
     fn batch_shape(&self) -> &[usize] {
-        self.parameters.batch_shape()
+        self.0.batch_shape()
     }
 
     fn event_shape(&self) -> &[usize] {
@@ -129,13 +106,11 @@ impl Distribution for Exponential {
     }
 
     fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
-        let [rate] = self.parameters.given();
-        let u = self.parameters.uniforms(shape, rng)?;
-        formula(Quantile, [&u, rate])
+        self.0.sample("Exponential::sample", Law, shape, rng)
     }
 
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("Exponential::log_prob", LogProb, value)
+        self.0.log_prob("Exponential::log_prob", Law, value)
     }
 }
 
@@ -168,45 +143,27 @@ impl Entropy for Exponential {
 
 impl Cdf for Exponential {
     fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("Exponential::log_cdf", LogTail { upper: false }, value)
+        self.0.log_cdf("Exponential::log_cdf", Law, value)
     }
 
     fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("Exponential::log_survival", LogTail { upper: true }, value)
+        self.0.log_survival("Exponential::log_survival", Law, value)
     }
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        self.parameters
-            .check_probability("Exponential::quantile", probability)?;
-        self.at("Exponential::quantile", Quantile, probability)
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Divergence;
-
-impl Formula<2> for Divergence {
-    const NAME: &'static str = "exponential-kl";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [rate, to]: [R; 2]) -> R {
-        rate.scale_divergence(to)
+        self.0.quantile("Exponential::quantile", Law, probability)
     }
 }
 
 impl Kl for Exponential {
     /// `r - 1 - ln r` with `r = rate_q / rate_p`.
     fn kl(&self, other: &Exponential) -> Result<Tensor> {
-        self.parameters
-            .check_other("Exponential::kl", &other.parameters)?;
-        let ([rate], [to]) = (self.parameters.given(), other.parameters.given());
-        formula(Divergence, [rate, to])
+        self.0.kl("Exponential::kl", Law, &other.0)
     }
 }
 
 impl MixtureComponent for Exponential {
     fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
-        let parameters = self.parameters.select(index, after)?;
-        Ok(Exponential { parameters })
+        self.0.select(index, after).map(Exponential)
     }
 }

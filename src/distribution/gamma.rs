@@ -1,11 +1,9 @@
 //! The gamma distribution.
 
-use super::parameters::{Domain, Parameters};
+use super::family::*;
 use super::*;
-use crate::kernels::elementwise::{Formula, formula};
 use crate::kernels::family::gamma as kernel;
 use crate::kernels::number::saddle;
-use crate::kernels::number::{Elementary, Real};
 
 /// Gamma distribution with shape parameter `concentration` and inverse scale `rate`.
 ///
@@ -43,44 +41,37 @@ use crate::kernels::number::{Elementary, Real};
 /// Source: densities: Loader (2000), Fast and Accurate Computation of Binomial Probabilities; draws: Marsaglia and Tsang (2000), A Simple Method for Generating Gamma Variables; Figurnov, Mohamed and Mnih (2018),
 /// Implicit Reparameterization Gradients, eq. 5.
 #[derive(Debug, Clone)]
-pub struct Gamma {
-    pub(super) parameters: Parameters<2>,
-    concentration: Tensor,
-    rate: Tensor,
-}
+pub struct Gamma(pub(super) Parameters<2>);
+
+pub(super) const CONCENTRATION_RATE: Domains<2> = [
+    ("concentration", Domain::Positive),
+    ("rate", Domain::Positive),
+];
 
 impl Gamma {
     /// From concentration and rate.
     pub fn new(concentration: &Tensor, rate: &Tensor) -> Result<Self> {
-        let parameters = [
-            ("concentration", concentration, Domain::Positive),
-            ("rate", rate, Domain::Positive),
-        ];
-        Gamma::from_parameters(Parameters::new("Gamma::new", parameters)?)
+        Parameters::new("Gamma::new", CONCENTRATION_RATE, [concentration, rate]).map(Gamma)
     }
 
     /// As [`new`](Gamma::new), without looking at the parameters' values. Draws are NaN where they are not positive.
     pub fn new_unchecked(concentration: &Tensor, rate: &Tensor) -> Result<Self> {
-        let parameters = [("concentration", concentration), ("rate", rate)];
-        Gamma::from_parameters(Parameters::unchecked("Gamma::new_unchecked", parameters)?)
-    }
-
-    fn from_parameters(parameters: Parameters<2>) -> Result<Self> {
-        Ok(Gamma {
-            concentration: parameters.full(0)?,
-            rate: parameters.full(1)?,
-            parameters,
-        })
+        Parameters::unchecked(
+            "Gamma::new_unchecked",
+            CONCENTRATION_RATE,
+            [concentration, rate],
+        )
+        .map(Gamma)
     }
 
     /// The shape parameter.
     pub fn concentration(&self) -> &Tensor {
-        &self.concentration
+        self.0.full(0)
     }
 
     /// The inverse scale.
     pub fn rate(&self) -> &Tensor {
-        &self.rate
+        self.0.full(1)
     }
 
     /// Logarithms of draws, shape `shape ++ batch`: finite where the draws themselves underflow.
@@ -96,54 +87,13 @@ impl Gamma {
     /// Formula: `a ln b + (a - 1) l - exp(l + ln b) - ln Gamma(a)` with l the log of the value. It stays finite where the
     /// value underflows. `log_value` broadcasts with the batch. At -inf (a value of zero) it is the limit from inside.
     pub fn log_prob_of_log(&self, log_value: &Tensor) -> Result<Tensor> {
-        let op = "Gamma::log_prob_of_log";
-        match kernel::huge(self.parameters.given()[0])? {
-            true => self.density(op, LogProbOfLog::<true>, Rest::<true>, log_value),
-            false => self.density(op, LogProbOfLog::<false>, Rest::<false>, log_value),
-        }
+        self.0
+            .split_log_prob("Gamma::log_prob_of_log", OfLog, log_value)
     }
 
     fn draw(&self, shape: &[usize], rng: &mut Rng, log: bool) -> Result<Tensor> {
-        let (concentration, rate) = (&self.concentration, &self.rate);
+        let (concentration, rate) = (self.concentration(), self.rate());
         kernel::gamma(concentration, Some(rate), shape, rng.stream(), log)
-    }
-
-    /// A formula of value, parameters, and the density's constant: what depends on the parameters alone is computed once.
-    fn density<F: Formula<4>, C: Formula<1>>(
-        &self,
-        op: &'static str,
-        f: F,
-        rest: C,
-        value: &Tensor,
-    ) -> Result<Tensor> {
-        self.parameters.check_value(op, value)?;
-        let [a, b] = self.parameters.given();
-        formula(f, [value, a, b, &formula(rest, [a])?])
-    }
-
-    /// A formula of value and parameters; `op` names the caller in errors.
-    fn at<F: Formula<3>>(&self, op: &'static str, f: F, value: &Tensor) -> Result<Tensor> {
-        self.parameters.check_value(op, value)?;
-        let [a, b] = self.parameters.given();
-        formula(f, [value, a, b])
-    }
-}
-
-/// `a ln a - a - ln Gamma(1 + a)`: what is left of the density's constant, computed once for all values, when the terms that
-/// cancel against the value's are taken out. It is small, so that single precision holds it.
-#[derive(Clone, Copy)]
-pub(super) struct Rest<const HUGE: bool>;
-
-impl<const HUGE: bool> Formula<1> for Rest<HUGE> {
-    const NAME: &'static str = "gamma-constant";
-    const QUICK: bool = !HUGE;
-
-    #[inline(always)]
-    fn at<R: Real>(self, [a]: [R; 1]) -> R {
-        if !R::Functions::EXACT {
-            return a * a.ln() - a - (a + 1.).lgamma();
-        }
-        -a.stirling_rest()
     }
 }
 
@@ -170,16 +120,23 @@ pub(super) fn constant_less<R: Real>(a: R, b: R, rest: R, y: R) -> R {
     a * (b.ln() - log) + (a - y) + log + rest
 }
 
-/// In the saddle-point form, but for f32 numbers of ordinary size, to which one logarithm less is more.
 #[derive(Clone, Copy)]
-struct LogProb<const HUGE: bool>;
+pub(super) struct Law;
 
-impl<const HUGE: bool> Formula<4> for LogProb<HUGE> {
-    const NAME: &'static str = "gamma-log-prob";
-    const QUICK: bool = !HUGE;
-
+impl SplitDensityFormula<1, 4> for Law {
+    /// `a ln a - a - ln Gamma(1 + a)`: what is left of the density's constant when the terms that cancel against the value's are
+    /// taken out. It is small, so that single precision holds it.
     #[inline(always)]
-    fn at<R: Real>(self, [x, a, b, rest]: [R; 4]) -> R {
+    fn once<R: Real>(self, [a]: [R; 1]) -> R {
+        if !R::Functions::EXACT {
+            return a * a.ln() - a - (a + 1.).lgamma();
+        }
+        -a.stirling_rest()
+    }
+
+    /// In the saddle-point form, but for f32 numbers of ordinary size, to which one logarithm less is more.
+    #[inline(always)]
+    fn log_prob<R: Real>(self, [x, a, b, rest]: [R; 4]) -> R {
         if x.value() < 0. || x.value() == f64::INFINITY {
             return R::constant(f64::NEG_INFINITY);
         }
@@ -199,15 +156,18 @@ impl<const HUGE: bool> Formula<4> for LogProb<HUGE> {
     }
 }
 
+/// The law, at the logarithm of the value.
 #[derive(Clone, Copy)]
-struct LogProbOfLog<const HUGE: bool>;
+struct OfLog;
 
-impl<const HUGE: bool> Formula<4> for LogProbOfLog<HUGE> {
-    const NAME: &'static str = "gamma-log-prob-of-log";
-    const QUICK: bool = !HUGE;
+impl SplitDensityFormula<1, 4> for OfLog {
+    #[inline(always)]
+    fn once<R: Real>(self, first: [R; 1]) -> R {
+        Law.once(first)
+    }
 
     #[inline(always)]
-    fn at<R: Real>(self, [l, a, b, rest]: [R; 4]) -> R {
+    fn log_prob<R: Real>(self, [l, a, b, rest]: [R; 4]) -> R {
         if l.value() == f64::INFINITY {
             return R::constant(f64::NEG_INFINITY);
         }
@@ -227,46 +187,26 @@ impl<const HUGE: bool> Formula<4> for LogProbOfLog<HUGE> {
     }
 }
 
-#[derive(Clone, Copy)]
-struct LogTail {
-    upper: bool,
-}
-
-impl Formula<3> for LogTail {
-    const NAME: &'static str = "gamma-log-cdf";
-
+impl CdfFormulas<3> for Law {
     #[inline(always)]
-    fn at<R: Real>(self, [x, a, b]: [R; 3]) -> R {
-        if let Some(log) = at_infinity(x, self.upper) {
+    fn log_tail<R: Real>(self, [x, a, b]: [R; 3], upper: bool) -> R {
+        if let Some(log) = at_infinity(x, upper) {
             return log;
         }
         if x.value() <= 0. {
-            return R::constant(if self.upper { 0. } else { f64::NEG_INFINITY });
+            return R::constant(if upper { 0. } else { f64::NEG_INFINITY });
         }
-        a.gamma_log_tail_of(b, x, false, self.upper)
+        a.gamma_log_tail_of(b, x, false, upper)
     }
-}
-
-#[derive(Clone, Copy)]
-struct Quantile;
-
-impl Formula<3> for Quantile {
-    const NAME: &'static str = "gamma-quantile";
 
     #[inline(always)]
-    fn at<R: Real>(self, [p, a, b]: [R; 3]) -> R {
+    fn quantile<R: Real>(self, [p, a, b]: [R; 3]) -> R {
         a.gamma_log_quantile(p, false).exp() / b
     }
 }
 
-#[derive(Clone, Copy)]
-struct ModeOf;
-
-impl Formula<2> for ModeOf {
-    const NAME: &'static str = "gamma-mode";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
+impl ModeFormula<2> for Law {
+    fn mode<R: Real>(self, [a, b]: [R; 2]) -> R {
         if a.value() <= 1. {
             return R::constant(0.);
         }
@@ -274,19 +214,9 @@ impl Formula<2> for ModeOf {
     }
 }
 
-pub(super) fn entropy<R: Real>(a: R, b: R) -> R {
-    a.stirling_rest() + (a - 1.) * a.log_gap() - b.ln()
-}
-
-#[derive(Clone, Copy)]
-struct EntropyOf;
-
-impl Formula<2> for EntropyOf {
-    const NAME: &'static str = "gamma-entropy";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
-        entropy(a, b)
+impl EntropyFormula<2> for Law {
+    fn entropy<R: Real>(self, [a, b]: [R; 2]) -> R {
+        a.stirling_rest() + (a - 1.) * a.log_gap() - b.ln()
     }
 }
 
@@ -296,15 +226,10 @@ fn products(a: f64, b: f64, c: f64, d: f64) -> f64 {
     a.mul_add(b, -product) - c.mul_add(d, -product)
 }
 
-/// With concentrations p and q, and the rates: two parts, neither negative.
-#[derive(Clone, Copy)]
-pub(super) struct Divergence;
-
-impl Formula<4> for Divergence {
-    const NAME: &'static str = "gamma-kl";
-
+impl KlFormula<4> for Law {
+    /// With concentrations p and q, and the rates: two parts, neither negative.
     #[inline(always)]
-    fn at<R: Real>(self, [p, rate, q, to]: [R; 4]) -> R {
+    fn kl<R: Real>(self, [p, rate, q, to]: [R; 4]) -> R {
         let [a, from, c, into] = [p, rate, q, to].map(Real::value);
         // Of the other's concentration as a Poisson variable's, with what the other's rate makes of the mean.
         let mean = a * (into / from);
@@ -327,7 +252,7 @@ impl Formula<4> for Divergence {
 
 impl Distribution for Gamma {
     fn batch_shape(&self) -> &[usize] {
-        self.parameters.batch_shape()
+        self.0.batch_shape()
     }
 
     fn event_shape(&self) -> &[usize] {
@@ -340,11 +265,7 @@ impl Distribution for Gamma {
 
     /// At zero it is the limit from inside: +inf for a concentration below 1, `ln b` at 1, -inf above.
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
-        let op = "Gamma::log_prob";
-        match kernel::huge(self.parameters.given()[0])? {
-            true => self.density(op, LogProb::<true>, Rest::<true>, value),
-            false => self.density(op, LogProb::<false>, Rest::<false>, value),
-        }
+        self.0.split_log_prob("Gamma::log_prob", Law, value)
     }
 }
 
@@ -352,41 +273,39 @@ impl Reparameterized for Gamma {}
 
 impl Moments for Gamma {
     fn mean(&self) -> Result<Tensor> {
-        Ok((&self.concentration / &self.rate)?)
+        Ok((self.concentration() / self.rate())?)
     }
 
     fn variance(&self) -> Result<Tensor> {
-        Ok(((&self.concentration / &self.rate)? / &self.rate)?)
+        Ok(((self.concentration() / self.rate())? / self.rate())?)
     }
 }
 
 impl Mode for Gamma {
     /// `(a - 1) / b`, and 0 for concentrations up to 1.
     fn mode(&self) -> Result<Tensor> {
-        self.parameters.formula(ModeOf)
+        self.0.mode("Gamma::mode", Law)
     }
 }
 
 impl Entropy for Gamma {
     /// `a - ln b + ln Gamma(a) + (1 - a) digamma(a)`.
     fn entropy(&self) -> Result<Tensor> {
-        self.parameters.formula(EntropyOf)
+        self.0.entropy("Gamma::entropy", Law)
     }
 }
 
 impl Cdf for Gamma {
     fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("Gamma::log_cdf", LogTail { upper: false }, value)
+        self.0.log_cdf("Gamma::log_cdf", Law, value)
     }
 
     fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("Gamma::log_survival", LogTail { upper: true }, value)
+        self.0.log_survival("Gamma::log_survival", Law, value)
     }
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        self.parameters
-            .check_probability("Gamma::quantile", probability)?;
-        self.at("Gamma::quantile", Quantile, probability)
+        self.0.quantile("Gamma::quantile", Law, probability)
     }
 }
 
@@ -395,15 +314,12 @@ impl Kl for Gamma {
     /// `ln Gamma(a_q) - ln Gamma(a_p) - (a_q - a_p) digamma(a_p)` from the concentrations. Computed as two other parts,
     /// neither negative, so that near-equal parameters lose no digits.
     fn kl(&self, other: &Gamma) -> Result<Tensor> {
-        self.parameters
-            .check_other("Gamma::kl", &other.parameters)?;
-        let ([p, rate], [q, to]) = (self.parameters.given(), other.parameters.given());
-        formula(Divergence, [p, rate, q, to])
+        self.0.kl("Gamma::kl", Law, &other.0)
     }
 }
 
 impl MixtureComponent for Gamma {
     fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
-        Gamma::from_parameters(self.parameters.select(index, after)?)
+        self.0.select(index, after).map(Gamma)
     }
 }

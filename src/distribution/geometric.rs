@@ -1,11 +1,12 @@
 //! The geometric distribution.
 
 use super::counts::{self, Odds, bernoulli_entropy, bernoulli_kl, no_count, times};
-use super::parameters::{Domain, Parameters};
+use super::family::*;
 use super::*;
-use crate::kernels::elementwise::{Formula, formula};
 use crate::kernels::family::count;
-use crate::kernels::number::Real;
+
+const LOGITS: Domains<1> = [("logits", Domain::Real)];
+const PROBS: Domains<1> = [("probs", Domain::UnitNotZero)];
 
 /// Geometric distribution: the failures before the first success of probability p.
 ///
@@ -33,104 +34,71 @@ use crate::kernels::number::Real;
 ///
 /// Numerics: nothing is lost at probabilities near 0 and 1; from logits, p and 1 - p both keep all digits.
 #[derive(Debug, Clone)]
-pub struct Geometric {
-    parameters: Parameters<1>,
-    odds: Odds,
-}
+pub struct Geometric(pub(super) Parameters<1>, Law);
 
 impl Geometric {
     /// From `ln(p / (1 - p))`.
     pub fn new(logits: &Tensor) -> Result<Self> {
-        Ok(Geometric {
-            parameters: Parameters::new("Geometric::new", [("logits", logits, Domain::Real)])?,
-            odds: Odds::Logits,
-        })
+        let parameters = Parameters::new("Geometric::new", LOGITS, [logits])?;
+        Ok(Geometric(parameters, Law(Odds::Logits)))
     }
 
     /// From p.
     pub fn from_probs(probs: &Tensor) -> Result<Self> {
-        let parameters = [("probs", probs, Domain::UnitNotZero)];
-        Ok(Geometric {
-            parameters: Parameters::new("Geometric::from_probs", parameters)?,
-            odds: Odds::Probs,
-        })
+        let parameters = Parameters::new("Geometric::from_probs", PROBS, [probs])?;
+        Ok(Geometric(parameters, Law(Odds::Probs)))
     }
 
     /// As [`new`](Geometric::new), without looking at the logits' values.
     pub fn new_unchecked(logits: &Tensor) -> Result<Self> {
-        let parameters = [("logits", logits)];
-        Ok(Geometric {
-            parameters: Parameters::unchecked("Geometric::new_unchecked", parameters)?,
-            odds: Odds::Logits,
-        })
+        let parameters = Parameters::unchecked("Geometric::new_unchecked", LOGITS, [logits])?;
+        Ok(Geometric(parameters, Law(Odds::Logits)))
     }
 
     /// `ln(p / (1 - p))`, shape `batch`.
     pub fn logits(&self) -> Result<Tensor> {
-        self.parameters.formula(counts::Logits(self.odds))
+        self.0
+            .formula("Geometric::logits", counts::Logits(self.1.0))
     }
 
     /// p, shape `batch`.
     pub fn probs(&self) -> Result<Tensor> {
-        self.parameters.formula(counts::Probs(self.odds))
-    }
-
-    fn at<F: Formula<2>>(&self, op: &'static str, f: F, value: &Tensor) -> Result<Tensor> {
-        self.parameters.check_value(op, value)?;
-        let [odds] = self.parameters.given();
-        formula(f, [value, odds])
+        self.0.formula("Geometric::probs", counts::Probs(self.1.0))
     }
 }
 
-#[derive(Clone, Copy)]
-struct LogProb(Odds);
+#[derive(Clone, Copy, Debug)]
+struct Law(Odds);
 
-impl Formula<2> for LogProb {
-    const NAME: &'static str = "geometric-log-prob";
-
+impl DensityFormula<2> for Law {
     #[inline(always)]
-    fn at<R: Real>(self, [x, odds]: [R; 2]) -> R {
+    fn log_prob<R: Real>(self, [x, odds]: [R; 2]) -> R {
         let [p, q] = self.0.logs(odds);
         no_count(x, f64::INFINITY).unwrap_or_else(|| times(x, q) + p)
     }
 }
 
-/// ln P(X > x) = (floor x + 1) ln(1 - p), or ln P(X <= x).
-#[derive(Clone, Copy)]
-struct LogTail {
-    odds: Odds,
-    upper: bool,
-}
-
-impl Formula<2> for LogTail {
-    const NAME: &'static str = "geometric-log-cdf";
-
+impl CdfFormulas<2> for Law {
+    /// ln P(X > x) = (floor x + 1) ln(1 - p).
     #[inline(always)]
-    fn at<R: Real>(self, [x, odds]: [R; 2]) -> R {
-        if let Some(log) = at_infinity(x, self.upper) {
+    fn log_tail<R: Real>(self, [x, odds]: [R; 2], upper: bool) -> R {
+        if let Some(log) = at_infinity(x, upper) {
             return log;
         }
-        let [_, q] = self.odds.logs(odds);
+        let [_, q] = self.0.logs(odds);
         let tail = if x.value() < 0. {
             R::constant(0.)
         } else {
             q * (x.value().floor() + 1.)
         };
-        match self.upper {
+        match upper {
             true => tail,
             false => (-tail).log1mexp(),
         }
     }
-}
-
-#[derive(Clone, Copy)]
-struct Quantile(Odds);
-
-impl Formula<2> for Quantile {
-    const NAME: &'static str = "geometric-quantile";
 
     #[inline(always)]
-    fn at<R: Real>(self, [p, odds]: [R; 2]) -> R {
+    fn quantile<R: Real>(self, [p, odds]: [R; 2]) -> R {
         let (p, [_, q]) = (p.value(), self.0.logs(odds));
         let q = q.value();
         let guess = (-p).ln_1p() / q - 1.;
@@ -139,40 +107,43 @@ impl Formula<2> for Quantile {
     }
 }
 
-#[derive(Clone, Copy)]
-enum Summary {
-    Mean,
-    Variance,
-    Entropy,
+impl MomentFormulas<1> for Law {
+    fn mean<R: Real>(self, [odds]: [R; 1]) -> R {
+        let [p, q] = self.0.probs(odds);
+        q / p
+    }
+
+    fn variance<R: Real>(self, [odds]: [R; 1]) -> R {
+        let [p, q] = self.0.probs(odds);
+        q / p / p
+    }
+}
+
+impl EntropyFormula<1> for Law {
+    fn entropy<R: Real>(self, [odds]: [R; 1]) -> R {
+        let ([p, q], logs) = (self.0.probs(odds), self.0.logs(odds));
+        if p.value() == 0. {
+            // What is left of the quotient where p underflows.
+            return -logs[0] + 1.;
+        }
+        bernoulli_entropy([p, q], logs) / p
+    }
 }
 
 #[derive(Clone, Copy)]
-struct Moment(Odds, Summary);
+struct Divergence(Law, Law);
 
-impl Formula<1> for Moment {
-    const NAME: &'static str = "geometric-moments";
-
+impl Formula<2> for Divergence {
     #[inline(always)]
-    fn at<R: Real>(self, [odds]: [R; 1]) -> R {
-        let [p, q] = self.0.probs(odds);
-        match self.1 {
-            Summary::Mean => q / p,
-            Summary::Variance => q / p / p,
-            Summary::Entropy => {
-                let logs = self.0.logs(odds);
-                if p.value() == 0. {
-                    // What is left of the quotient where p underflows.
-                    return -logs[0] + 1.;
-                }
-                bernoulli_entropy([p, q], logs) / p
-            }
-        }
+    fn at<R: Real>(self, [one, other]: [R; 2]) -> R {
+        let odds = [self.0.0, self.1.0];
+        bernoulli_kl((odds[0], one), (odds[1], other)) / odds[0].probs(one)[0]
     }
 }
 
 impl Distribution for Geometric {
     fn batch_shape(&self) -> &[usize] {
-        self.parameters.batch_shape()
+        self.0.batch_shape()
     }
 
     fn event_shape(&self) -> &[usize] {
@@ -180,89 +151,68 @@ impl Distribution for Geometric {
     }
 
     fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
-        let odds = self.odds;
-        count::draws(self.parameters.given(), shape, rng.stream(), |rng, [x]| {
+        let odds = self.1.0;
+        count::draws(self.0.given(), shape, rng.stream(), |rng, [x]| {
             count::geometric(rng, odds.logs(x)[1])
         })
     }
 
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("Geometric::log_prob", LogProb(self.odds), value)
+        self.0.log_prob("Geometric::log_prob", self.1, value)
     }
 }
 
 impl Moments for Geometric {
     fn mean(&self) -> Result<Tensor> {
-        self.parameters.formula(Moment(self.odds, Summary::Mean))
+        self.0.mean("Geometric::mean", self.1)
     }
 
     fn variance(&self) -> Result<Tensor> {
-        let moment = Moment(self.odds, Summary::Variance);
-        self.parameters.formula(moment)
+        self.0.variance("Geometric::variance", self.1)
     }
 }
 
 impl Mode for Geometric {
     /// 0.
     fn mode(&self) -> Result<Tensor> {
-        Ok(self.parameters.full(0)?.zeros_like()?.detach())
+        Ok(self.0.full(0).zeros_like()?.detach())
     }
 }
 
 impl Entropy for Geometric {
     /// The entropy of one trial over p.
     fn entropy(&self) -> Result<Tensor> {
-        self.parameters.formula(Moment(self.odds, Summary::Entropy))
+        self.0.entropy("Geometric::entropy", self.1)
     }
 }
 
 impl Cdf for Geometric {
     fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
-        let (odds, upper) = (self.odds, false);
-        self.at("Geometric::log_cdf", LogTail { odds, upper }, value)
+        self.0.log_cdf("Geometric::log_cdf", self.1, value)
     }
 
     fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
-        let (odds, upper) = (self.odds, true);
-        self.at("Geometric::log_survival", LogTail { odds, upper }, value)
+        self.0
+            .log_survival("Geometric::log_survival", self.1, value)
     }
 
     /// Piecewise constant: without gradients.
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        self.parameters
-            .check_probability("Geometric::quantile", probability)?;
-        self.at("Geometric::quantile", Quantile(self.odds), probability)
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Divergence(Odds, Odds);
-
-impl Formula<2> for Divergence {
-    const NAME: &'static str = "geometric-kl";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [one, other]: [R; 2]) -> R {
-        bernoulli_kl((self.0, one), (self.1, other)) / self.0.probs(one)[0]
+        self.0.quantile("Geometric::quantile", self.1, probability)
     }
 }
 
 impl Kl for Geometric {
     /// The divergence of one trial over p.
     fn kl(&self, other: &Geometric) -> Result<Tensor> {
-        self.parameters
-            .check_other("Geometric::kl", &other.parameters)?;
-        let ([one], [two]) = (self.parameters.given(), other.parameters.given());
-        formula(Divergence(self.odds, other.odds), [one, two])
+        let divergence = Divergence(self.1, other.1);
+        self.0.with("Geometric::kl", divergence, &other.0)
     }
 }
 
 impl MixtureComponent for Geometric {
     fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
-        let parameters = self.parameters.select(index, after)?;
-        Ok(Geometric {
-            parameters,
-            odds: self.odds,
-        })
+        let parameters = self.0.select(index, after)?;
+        Ok(Geometric(parameters, self.1))
     }
 }

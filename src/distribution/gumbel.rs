@@ -1,10 +1,8 @@
 //! The Gumbel distribution.
 
-use super::parameters::{Domain, Parameters};
+use super::family::*;
 use super::*;
-use crate::kernels::elementwise::{Formula, formula};
 use crate::kernels::number::EULER;
-use crate::kernels::number::Real;
 use crate::kernels::number::saddle;
 use std::f64::consts::PI;
 
@@ -34,57 +32,38 @@ use std::f64::consts::PI;
 ///
 /// Numerics: both tails of the cdf keep full relative precision as logarithms.
 #[derive(Debug, Clone)]
-pub struct Gumbel {
-    pub(super) parameters: Parameters<2>,
-}
+pub struct Gumbel(pub(super) Parameters<2>);
 
 impl Gumbel {
     /// From mode and scale.
     pub fn new(loc: &Tensor, scale: &Tensor) -> Result<Self> {
-        let parameters = [
-            ("loc", loc, Domain::Real),
-            ("scale", scale, Domain::Positive),
-        ];
-        Ok(Gumbel {
-            parameters: Parameters::new("Gumbel::new", parameters)?,
-        })
+        Parameters::new("Gumbel::new", LOCATION_SCALE, [loc, scale]).map(Gumbel)
     }
 
     /// As [`new`](Gumbel::new), without looking at the parameters' values.
     pub fn new_unchecked(loc: &Tensor, scale: &Tensor) -> Result<Self> {
-        let parameters = [("loc", loc), ("scale", scale)];
-        Ok(Gumbel {
-            parameters: Parameters::unchecked("Gumbel::new_unchecked", parameters)?,
-        })
+        Parameters::unchecked("Gumbel::new_unchecked", LOCATION_SCALE, [loc, scale]).map(Gumbel)
     }
 
     /// The mode, shape `batch`.
     pub fn loc(&self) -> Result<Tensor> {
-        self.parameters.full(0)
+        Ok(self.0.full(0).clone())
     }
 
     /// The scale, shape `batch`.
     pub fn scale(&self) -> Result<Tensor> {
-        self.parameters.full(1)
-    }
-
-    /// A formula of value and parameters; `op` names the caller in errors.
-    fn at<F: Formula<3>>(&self, op: &'static str, f: F, value: &Tensor) -> Result<Tensor> {
-        self.parameters.check_value(op, value)?;
-        let [loc, scale] = self.parameters.given();
-        formula(f, [value, loc, scale])
+        Ok(self.0.full(1).clone())
     }
 }
 
 #[derive(Clone, Copy)]
-struct LogProb;
+pub(super) struct Law;
 
-impl Formula<3> for LogProb {
-    const NAME: &'static str = "gumbel-log-prob";
+impl DensityFormula<3> for Law {
     const QUICK: bool = true;
 
     #[inline(always)]
-    fn at<R: Real>(self, [x, loc, scale]: [R; 3]) -> R {
+    fn log_prob<R: Real>(self, [x, loc, scale]: [R; 3]) -> R {
         let t = x.standard(loc, scale);
         if t.value() == f64::NEG_INFINITY {
             return R::constant(f64::NEG_INFINITY);
@@ -93,23 +72,17 @@ impl Formula<3> for LogProb {
     }
 }
 
-/// ln P(X <= x) or, for the upper tail, ln P(X > x).
-#[derive(Clone, Copy)]
-struct LogTail {
-    upper: bool,
-}
-
-impl Formula<3> for LogTail {
-    const NAME: &'static str = "gumbel-log-cdf";
+impl CdfFormulas<3> for Law {
+    const QUICK_QUANTILE: bool = true;
 
     #[inline(always)]
-    fn at<R: Real>(self, [x, loc, scale]: [R; 3]) -> R {
-        if let Some(log) = at_infinity(x, self.upper) {
+    fn log_tail<R: Real>(self, [x, loc, scale]: [R; 3], upper: bool) -> R {
+        if let Some(log) = at_infinity(x, upper) {
             return log;
         }
         let t = x.standard(loc, scale);
         let y = (-t).exp();
-        if !self.upper {
+        if !upper {
             -y
         } else if t.value() > 40. {
             // ln(1 - e^-y) is ln y - y / 2 to the last bit, also where y underflows.
@@ -118,24 +91,26 @@ impl Formula<3> for LogTail {
             y.log1mexp()
         }
     }
-}
-
-#[derive(Clone, Copy)]
-struct Quantile;
-
-impl Formula<3> for Quantile {
-    const NAME: &'static str = "gumbel-quantile";
-    const QUICK: bool = true;
 
     #[inline(always)]
-    fn at<R: Real>(self, [p, loc, scale]: [R; 3]) -> R {
+    fn quantile<R: Real>(self, [p, loc, scale]: [R; 3]) -> R {
         loc - scale * (-p.ln()).ln()
+    }
+}
+
+impl KlFormula<4> for Law {
+    #[inline(always)]
+    fn kl<R: Real>(self, [loc, scale, other, to]: [R; 4]) -> R {
+        let ratio = scale / to;
+        // E[e^(-(x - loc_q) / scale_q)] = Gamma(1 + r) e^-d, as a distance from 1.
+        let tilt = (ratio + 1.).lgamma() - (loc - other) / to;
+        tilt.exp_minus_line() + lgamma_above_tangent((scale - to) / to)
     }
 }
 
 impl Distribution for Gumbel {
     fn batch_shape(&self) -> &[usize] {
-        self.parameters.batch_shape()
+        self.0.batch_shape()
     }
 
     fn event_shape(&self) -> &[usize] {
@@ -143,13 +118,11 @@ impl Distribution for Gumbel {
     }
 
     fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
-        let [loc, scale] = self.parameters.given();
-        let u = self.parameters.uniforms(shape, rng)?;
-        formula(Quantile, [&u, loc, scale])
+        self.0.sample("Gumbel::sample", Law, shape, rng)
     }
 
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("Gumbel::log_prob", LogProb, value)
+        self.0.log_prob("Gumbel::log_prob", Law, value)
     }
 }
 
@@ -182,17 +155,15 @@ impl Entropy for Gumbel {
 
 impl Cdf for Gumbel {
     fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("Gumbel::log_cdf", LogTail { upper: false }, value)
+        self.0.log_cdf("Gumbel::log_cdf", Law, value)
     }
 
     fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("Gumbel::log_survival", LogTail { upper: true }, value)
+        self.0.log_survival("Gumbel::log_survival", Law, value)
     }
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        self.parameters
-            .check_probability("Gumbel::quantile", probability)?;
-        self.at("Gumbel::quantile", Quantile, probability)
+        self.0.quantile("Gumbel::quantile", Law, probability)
     }
 }
 
@@ -207,35 +178,16 @@ pub(super) fn lgamma_above_tangent<R: Real>(x: R) -> R {
     x.map(bend, slope)
 }
 
-#[derive(Clone, Copy)]
-struct Divergence;
-
-impl Formula<4> for Divergence {
-    const NAME: &'static str = "gumbel-kl";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [loc, scale, other, to]: [R; 4]) -> R {
-        let ratio = scale / to;
-        // E[e^(-(x - loc_q) / scale_q)] = Gamma(1 + r) e^-d, as a distance from 1.
-        let tilt = (ratio + 1.).lgamma() - (loc - other) / to;
-        tilt.exp_minus_line() + lgamma_above_tangent((scale - to) / to)
-    }
-}
-
 impl Kl for Gumbel {
     /// `e^g - 1 - g + ln Gamma(r) + gamma (r - 1)` with `r = scale_p / scale_q`,
     /// `g = ln Gamma(1 + r) - (loc_p - loc_q) / scale_q` and Euler's constant gamma.
     fn kl(&self, other: &Gumbel) -> Result<Tensor> {
-        self.parameters
-            .check_other("Gumbel::kl", &other.parameters)?;
-        let ([loc, scale], [other, to]) = (self.parameters.given(), other.parameters.given());
-        formula(Divergence, [loc, scale, other, to])
+        self.0.kl("Gumbel::kl", Law, &other.0)
     }
 }
 
 impl MixtureComponent for Gumbel {
     fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
-        let parameters = self.parameters.select(index, after)?;
-        Ok(Gumbel { parameters })
+        self.0.select(index, after).map(Gumbel)
     }
 }

@@ -1,11 +1,11 @@
 //! The half-Cauchy distribution.
 
 use super::cauchy::FAR;
-use super::parameters::{Domain, Parameters};
+use super::family::*;
 use super::*;
-use crate::kernels::elementwise::{Formula, formula};
-use crate::kernels::number::{Elementary, Real};
 use std::f64::consts::{FRAC_2_PI, FRAC_PI_2, PI};
+
+const PARAMETERS: Domains<1> = [("scale", Domain::Positive)];
 
 /// Half-Cauchy distribution: the absolute value of a Cauchy variable with median 0. Its mean is infinite.
 ///
@@ -32,49 +32,33 @@ use std::f64::consts::{FRAC_2_PI, FRAC_PI_2, PI};
 ///
 /// Numerics: both tails of the cdf keep full relative precision as logarithms.
 #[derive(Debug, Clone)]
-pub struct HalfCauchy {
-    parameters: Parameters<1>,
-}
+pub struct HalfCauchy(pub(super) Parameters<1>);
 
 impl HalfCauchy {
     /// From the median.
     pub fn new(scale: &Tensor) -> Result<Self> {
-        let parameters = [("scale", scale, Domain::Positive)];
-        Ok(HalfCauchy {
-            parameters: Parameters::new("HalfCauchy::new", parameters)?,
-        })
+        Parameters::new("HalfCauchy::new", PARAMETERS, [scale]).map(HalfCauchy)
     }
 
     /// As [`new`](HalfCauchy::new), without looking at the parameters' values.
     pub fn new_unchecked(scale: &Tensor) -> Result<Self> {
-        let parameters = [("scale", scale)];
-        Ok(HalfCauchy {
-            parameters: Parameters::unchecked("HalfCauchy::new_unchecked", parameters)?,
-        })
+        Parameters::unchecked("HalfCauchy::new_unchecked", PARAMETERS, [scale]).map(HalfCauchy)
     }
 
     /// The median, shape `batch`.
     pub fn scale(&self) -> Result<Tensor> {
-        self.parameters.full(0)
-    }
-
-    /// A formula of value and parameters; `op` names the caller in errors.
-    fn at<F: Formula<2>>(&self, op: &'static str, f: F, value: &Tensor) -> Result<Tensor> {
-        self.parameters.check_value(op, value)?;
-        let [scale] = self.parameters.given();
-        formula(f, [value, scale])
+        Ok(self.0.full(0).clone())
     }
 }
 
 #[derive(Clone, Copy)]
-struct LogProb;
+pub(super) struct Law;
 
-impl Formula<2> for LogProb {
-    const NAME: &'static str = "half-cauchy-log-prob";
+impl DensityFormula<2> for Law {
     const QUICK: bool = true;
 
     #[inline(always)]
-    fn at<R: Real>(self, [x, scale]: [R; 2]) -> R {
+    fn log_prob<R: Real>(self, [x, scale]: [R; 2]) -> R {
         if x.value() < 0. {
             return R::constant(f64::NEG_INFINITY);
         }
@@ -88,28 +72,20 @@ impl Formula<2> for LogProb {
     }
 }
 
-/// ln P(X <= x) or, for the upper tail, ln P(X > x).
-#[derive(Clone, Copy)]
-struct LogTail {
-    upper: bool,
-}
-
-impl Formula<2> for LogTail {
-    const NAME: &'static str = "half-cauchy-log-cdf";
-
+impl CdfFormulas<2> for Law {
     #[inline(always)]
-    fn at<R: Real>(self, [x, scale]: [R; 2]) -> R {
-        if let Some(log) = at_infinity(x, self.upper) {
+    fn log_tail<R: Real>(self, [x, scale]: [R; 2], upper: bool) -> R {
+        if let Some(log) = at_infinity(x, upper) {
             return log;
         }
         if x.value() <= 0. {
-            return R::constant(if self.upper { 0. } else { f64::NEG_INFINITY });
+            return R::constant(if upper { 0. } else { f64::NEG_INFINITY });
         }
         let t = x / scale;
         // The share beyond x is that of the inverse below 1 / x.
         if t.value() <= 1. {
             let below = t.atan() * FRAC_2_PI;
-            if self.upper {
+            if upper {
                 (-below).ln_1p()
             } else if t.value() < 1. / FAR {
                 x.log_over(scale) + FRAC_2_PI.ln()
@@ -118,7 +94,7 @@ impl Formula<2> for LogTail {
             }
         } else {
             let above = (scale / x).atan() * FRAC_2_PI;
-            if !self.upper {
+            if !upper {
                 (-above).ln_1p()
             } else if t.value() > FAR {
                 scale.log_over(x) + FRAC_2_PI.ln()
@@ -127,16 +103,9 @@ impl Formula<2> for LogTail {
             }
         }
     }
-}
-
-#[derive(Clone, Copy)]
-struct Quantile;
-
-impl Formula<2> for Quantile {
-    const NAME: &'static str = "half-cauchy-quantile";
 
     #[inline(always)]
-    fn at<R: Real>(self, [p, scale]: [R; 2]) -> R {
+    fn quantile<R: Real>(self, [p, scale]: [R; 2]) -> R {
         if p.value() <= 0.5 {
             scale * (p * FRAC_PI_2).tan()
         } else {
@@ -145,9 +114,16 @@ impl Formula<2> for Quantile {
     }
 }
 
+impl KlFormula<2> for Law {
+    #[inline(always)]
+    fn kl<R: Real>(self, [scale, to]: [R; 2]) -> R {
+        ((scale - to).square() / (scale * to) * 0.25).ln_1p()
+    }
+}
+
 impl Distribution for HalfCauchy {
     fn batch_shape(&self) -> &[usize] {
-        self.parameters.batch_shape()
+        self.0.batch_shape()
     }
 
     fn event_shape(&self) -> &[usize] {
@@ -155,13 +131,11 @@ impl Distribution for HalfCauchy {
     }
 
     fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
-        let [scale] = self.parameters.given();
-        let u = self.parameters.uniforms(shape, rng)?;
-        formula(Quantile, [&u, scale])
+        self.0.sample("HalfCauchy::sample", Law, shape, rng)
     }
 
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("HalfCauchy::log_prob", LogProb, value)
+        self.0.log_prob("HalfCauchy::log_prob", Law, value)
     }
 }
 
@@ -194,45 +168,27 @@ impl Entropy for HalfCauchy {
 
 impl Cdf for HalfCauchy {
     fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("HalfCauchy::log_cdf", LogTail { upper: false }, value)
+        self.0.log_cdf("HalfCauchy::log_cdf", Law, value)
     }
 
     fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("HalfCauchy::log_survival", LogTail { upper: true }, value)
+        self.0.log_survival("HalfCauchy::log_survival", Law, value)
     }
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        self.parameters
-            .check_probability("HalfCauchy::quantile", probability)?;
-        self.at("HalfCauchy::quantile", Quantile, probability)
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Divergence;
-
-impl Formula<2> for Divergence {
-    const NAME: &'static str = "half-cauchy-kl";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [scale, to]: [R; 2]) -> R {
-        ((scale - to).square() / (scale * to) * 0.25).ln_1p()
+        self.0.quantile("HalfCauchy::quantile", Law, probability)
     }
 }
 
 impl Kl for HalfCauchy {
     /// `ln((scale_p + scale_q)^2 / (4 scale_p scale_q))`, that of the Cauchy distributions.
     fn kl(&self, other: &HalfCauchy) -> Result<Tensor> {
-        self.parameters
-            .check_other("HalfCauchy::kl", &other.parameters)?;
-        let ([scale], [to]) = (self.parameters.given(), other.parameters.given());
-        formula(Divergence, [scale, to])
+        self.0.kl("HalfCauchy::kl", Law, &other.0)
     }
 }
 
 impl MixtureComponent for HalfCauchy {
     fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
-        let parameters = self.parameters.select(index, after)?;
-        Ok(HalfCauchy { parameters })
+        self.0.select(index, after).map(HalfCauchy)
     }
 }

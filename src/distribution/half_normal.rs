@@ -1,10 +1,10 @@
 //! The half-normal distribution.
 
-use super::parameters::{Domain, Parameters};
+use super::family::*;
 use super::*;
-use crate::kernels::elementwise::{Formula, formula};
-use crate::kernels::number::Real;
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_PI, LN_2, PI, SQRT_2};
+
+const PARAMETERS: Domains<1> = [("scale", Domain::Positive)];
 
 /// Half-normal distribution: the absolute value of a normal `N(0, scale^2)`.
 ///
@@ -30,49 +30,33 @@ use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_PI, LN_2, PI, SQRT_2};
 ///
 /// Numerics: both tails of the cdf keep full relative precision as logarithms.
 #[derive(Debug, Clone)]
-pub struct HalfNormal {
-    parameters: Parameters<1>,
-}
+pub struct HalfNormal(pub(super) Parameters<1>);
 
 impl HalfNormal {
     /// From the standard deviation of the normal.
     pub fn new(scale: &Tensor) -> Result<Self> {
-        let parameters = [("scale", scale, Domain::Positive)];
-        Ok(HalfNormal {
-            parameters: Parameters::new("HalfNormal::new", parameters)?,
-        })
+        Parameters::new("HalfNormal::new", PARAMETERS, [scale]).map(HalfNormal)
     }
 
     /// As [`new`](HalfNormal::new), without looking at the parameters' values.
     pub fn new_unchecked(scale: &Tensor) -> Result<Self> {
-        let parameters = [("scale", scale)];
-        Ok(HalfNormal {
-            parameters: Parameters::unchecked("HalfNormal::new_unchecked", parameters)?,
-        })
+        Parameters::unchecked("HalfNormal::new_unchecked", PARAMETERS, [scale]).map(HalfNormal)
     }
 
     /// The standard deviation of the normal, shape `batch`.
     pub fn scale(&self) -> Result<Tensor> {
-        self.parameters.full(0)
-    }
-
-    /// A formula of value and parameters; `op` names the caller in errors.
-    fn at<F: Formula<2>>(&self, op: &'static str, f: F, value: &Tensor) -> Result<Tensor> {
-        self.parameters.check_value(op, value)?;
-        let [scale] = self.parameters.given();
-        formula(f, [value, scale])
+        Ok(self.0.full(0).clone())
     }
 }
 
 #[derive(Clone, Copy)]
-struct LogProb;
+pub(super) struct Law;
 
-impl Formula<2> for LogProb {
-    const NAME: &'static str = "half-normal-log-prob";
+impl DensityFormula<2> for Law {
     const QUICK: bool = true;
 
     #[inline(always)]
-    fn at<R: Real>(self, [x, scale]: [R; 2]) -> R {
+    fn log_prob<R: Real>(self, [x, scale]: [R; 2]) -> R {
         if x.value() < 0. {
             return R::constant(f64::NEG_INFINITY);
         }
@@ -80,25 +64,17 @@ impl Formula<2> for LogProb {
     }
 }
 
-/// ln P(X <= x) or, for the upper tail, ln P(X > x).
-#[derive(Clone, Copy)]
-struct LogTail {
-    upper: bool,
-}
-
-impl Formula<2> for LogTail {
-    const NAME: &'static str = "half-normal-log-cdf";
-
+impl CdfFormulas<2> for Law {
     #[inline(always)]
-    fn at<R: Real>(self, [x, scale]: [R; 2]) -> R {
-        if let Some(log) = at_infinity(x, self.upper) {
+    fn log_tail<R: Real>(self, [x, scale]: [R; 2], upper: bool) -> R {
+        if let Some(log) = at_infinity(x, upper) {
             return log;
         }
         if x.value() <= 0. {
-            return R::constant(if self.upper { 0. } else { f64::NEG_INFINITY });
+            return R::constant(if upper { 0. } else { f64::NEG_INFINITY });
         }
         let t = x / scale;
-        if self.upper {
+        if upper {
             (-t).log_ndtr() + LN_2
         } else if t.value() < 1e-8 {
             // The quotient itself underflows before its logarithm does.
@@ -109,13 +85,25 @@ impl Formula<2> for LogTail {
             (-(t * FRAC_1_SQRT_2).erfc()).ln_1p()
         }
     }
+
+    #[inline(always)]
+    fn quantile<R: Real>(self, [p, scale]: [R; 2]) -> R {
+        scale * p.erfinv() * SQRT_2
+    }
+}
+
+impl KlFormula<2> for Law {
+    #[inline(always)]
+    fn kl<R: Real>(self, [scale, to]: [R; 2]) -> R {
+        let ratio = scale / to;
+        (ratio - 1.).square() * 0.5 + (ratio - 1. - ratio.ln())
+    }
 }
 
 #[derive(Clone, Copy)]
 struct Sample;
 
 impl Formula<2> for Sample {
-    const NAME: &'static str = "half-normal-sample";
     const QUICK: bool = true;
 
     #[inline(always)]
@@ -124,21 +112,9 @@ impl Formula<2> for Sample {
     }
 }
 
-#[derive(Clone, Copy)]
-struct Quantile;
-
-impl Formula<2> for Quantile {
-    const NAME: &'static str = "half-normal-quantile";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [p, scale]: [R; 2]) -> R {
-        scale * p.erfinv() * SQRT_2
-    }
-}
-
 impl Distribution for HalfNormal {
     fn batch_shape(&self) -> &[usize] {
-        self.parameters.batch_shape()
+        self.0.batch_shape()
     }
 
     fn event_shape(&self) -> &[usize] {
@@ -146,13 +122,13 @@ impl Distribution for HalfNormal {
     }
 
     fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
-        let [scale] = self.parameters.given();
-        let z = self.parameters.normals(shape, rng)?;
-        formula(Sample, [&z, scale])
+        let [scale] = self.0.given();
+        let z = self.0.normals(shape, rng)?;
+        named("HalfNormal::sample", Sample, [&z, scale])
     }
 
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("HalfNormal::log_prob", LogProb, value)
+        self.0.log_prob("HalfNormal::log_prob", Law, value)
     }
 }
 
@@ -185,46 +161,27 @@ impl Entropy for HalfNormal {
 
 impl Cdf for HalfNormal {
     fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("HalfNormal::log_cdf", LogTail { upper: false }, value)
+        self.0.log_cdf("HalfNormal::log_cdf", Law, value)
     }
 
     fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("HalfNormal::log_survival", LogTail { upper: true }, value)
+        self.0.log_survival("HalfNormal::log_survival", Law, value)
     }
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        self.parameters
-            .check_probability("HalfNormal::quantile", probability)?;
-        self.at("HalfNormal::quantile", Quantile, probability)
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Divergence;
-
-impl Formula<2> for Divergence {
-    const NAME: &'static str = "half-normal-kl";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [scale, to]: [R; 2]) -> R {
-        let ratio = scale / to;
-        (ratio - 1.).square() * 0.5 + (ratio - 1. - ratio.ln())
+        self.0.quantile("HalfNormal::quantile", Law, probability)
     }
 }
 
 impl Kl for HalfNormal {
     /// `(r^2 - 1) / 2 - ln r` with `r = scale_p / scale_q`.
     fn kl(&self, other: &HalfNormal) -> Result<Tensor> {
-        self.parameters
-            .check_other("HalfNormal::kl", &other.parameters)?;
-        let ([scale], [to]) = (self.parameters.given(), other.parameters.given());
-        formula(Divergence, [scale, to])
+        self.0.kl("HalfNormal::kl", Law, &other.0)
     }
 }
 
 impl MixtureComponent for HalfNormal {
     fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
-        let parameters = self.parameters.select(index, after)?;
-        Ok(HalfNormal { parameters })
+        self.0.select(index, after).map(HalfNormal)
     }
 }

@@ -1,11 +1,9 @@
 //! The inverse gamma distribution.
 
-use super::gamma::{Divergence, Rest, constant_less, log_peak_less, log_share};
-use super::parameters::{Domain, Parameters};
+use super::family::*;
+use super::gamma::{self, CONCENTRATION_RATE, constant_less, log_peak_less, log_share};
 use super::*;
-use crate::kernels::elementwise::{Formula, formula};
 use crate::kernels::family::gamma as kernel;
-use crate::kernels::number::{Elementary, Real};
 
 /// Inverse gamma distribution: the law of `1 / g` for g of [`Gamma`] with the same parameters.
 ///
@@ -32,57 +30,52 @@ use crate::kernels::number::{Elementary, Real};
 /// Numerics: densities, entropy and divergence keep their digits at any concentration, as for [`Gamma`]; both tails of the
 /// cdf as logarithms, also where `b / x` overflows or underflows.
 #[derive(Debug, Clone)]
-pub struct InverseGamma {
-    parameters: Parameters<2>,
-}
+pub struct InverseGamma(pub(super) Parameters<2>);
 
 impl InverseGamma {
     /// From concentration and rate, the gamma variable's.
     pub fn new(concentration: &Tensor, rate: &Tensor) -> Result<Self> {
-        let parameters = [
-            ("concentration", concentration, Domain::Positive),
-            ("rate", rate, Domain::Positive),
-        ];
-        Ok(InverseGamma {
-            parameters: Parameters::new("InverseGamma::new", parameters)?,
-        })
+        Parameters::new(
+            "InverseGamma::new",
+            CONCENTRATION_RATE,
+            [concentration, rate],
+        )
+        .map(InverseGamma)
     }
 
     /// As [`new`](InverseGamma::new), without looking at the parameters' values.
     pub fn new_unchecked(concentration: &Tensor, rate: &Tensor) -> Result<Self> {
-        let parameters = [("concentration", concentration), ("rate", rate)];
-        Ok(InverseGamma {
-            parameters: Parameters::unchecked("InverseGamma::new_unchecked", parameters)?,
-        })
+        Parameters::unchecked(
+            "InverseGamma::new_unchecked",
+            CONCENTRATION_RATE,
+            [concentration, rate],
+        )
+        .map(InverseGamma)
     }
 
     /// The shape parameter, shape `batch`.
     pub fn concentration(&self) -> Result<Tensor> {
-        self.parameters.full(0)
+        Ok(self.0.full(0).clone())
     }
 
     /// The scale, which is the rate of the gamma variable, shape `batch`.
     pub fn rate(&self) -> Result<Tensor> {
-        self.parameters.full(1)
-    }
-
-    fn at<F: Formula<3>>(&self, op: &'static str, f: F, value: &Tensor) -> Result<Tensor> {
-        self.parameters.check_value(op, value)?;
-        let [a, b] = self.parameters.given();
-        formula(f, [value, a, b])
+        Ok(self.0.full(1).clone())
     }
 }
 
-/// As that of [`Gamma`].
 #[derive(Clone, Copy)]
-struct LogProb<const HUGE: bool>;
+struct Law;
 
-impl<const HUGE: bool> Formula<4> for LogProb<HUGE> {
-    const NAME: &'static str = "inverse-gamma-log-prob";
-    const QUICK: bool = !HUGE;
-
+impl SplitDensityFormula<1, 4> for Law {
     #[inline(always)]
-    fn at<R: Real>(self, [x, a, b, rest]: [R; 4]) -> R {
+    fn once<R: Real>(self, first: [R; 1]) -> R {
+        gamma::Law.once(first)
+    }
+
+    /// As that of [`Gamma`].
+    #[inline(always)]
+    fn log_prob<R: Real>(self, [x, a, b, rest]: [R; 4]) -> R {
         if x.value() <= 0. || x.value() == f64::INFINITY {
             return R::constant(f64::NEG_INFINITY);
         }
@@ -103,61 +96,33 @@ impl<const HUGE: bool> Formula<4> for LogProb<HUGE> {
     }
 }
 
-#[derive(Clone, Copy)]
-struct LogTail {
-    upper: bool,
-}
-
-impl Formula<3> for LogTail {
-    const NAME: &'static str = "inverse-gamma-log-cdf";
-
+impl CdfFormulas<3> for Law {
     #[inline(always)]
-    fn at<R: Real>(self, [x, a, b]: [R; 3]) -> R {
-        if let Some(log) = at_infinity(x, self.upper) {
+    fn log_tail<R: Real>(self, [x, a, b]: [R; 3], upper: bool) -> R {
+        if let Some(log) = at_infinity(x, upper) {
             return log;
         }
         if x.value() <= 0. {
-            return R::constant(if self.upper { 0. } else { f64::NEG_INFINITY });
+            return R::constant(if upper { 0. } else { f64::NEG_INFINITY });
         }
-        a.gamma_log_tail_of(b, x, true, !self.upper)
+        a.gamma_log_tail_of(b, x, true, !upper)
     }
-}
-
-#[derive(Clone, Copy)]
-struct Quantile;
-
-impl Formula<3> for Quantile {
-    const NAME: &'static str = "inverse-gamma-quantile";
 
     #[inline(always)]
-    fn at<R: Real>(self, [p, a, b]: [R; 3]) -> R {
+    fn quantile<R: Real>(self, [p, a, b]: [R; 3]) -> R {
         b * (-a.gamma_log_quantile(p, true)).exp()
     }
 }
 
-#[derive(Clone, Copy)]
-struct Mean;
-
-impl Formula<2> for Mean {
-    const NAME: &'static str = "inverse-gamma-mean";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
+impl MomentFormulas<2> for Law {
+    fn mean<R: Real>(self, [a, b]: [R; 2]) -> R {
         if a.value() <= 1. {
             return R::constant(f64::INFINITY);
         }
         b / (a - 1.)
     }
-}
 
-#[derive(Clone, Copy)]
-struct Variance;
-
-impl Formula<2> for Variance {
-    const NAME: &'static str = "inverse-gamma-variance";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
+    fn variance<R: Real>(self, [a, b]: [R; 2]) -> R {
         if a.value() <= 2. {
             return R::constant(f64::INFINITY);
         }
@@ -165,21 +130,15 @@ impl Formula<2> for Variance {
     }
 }
 
-#[derive(Clone, Copy)]
-struct EntropyOf;
-
-impl Formula<2> for EntropyOf {
-    const NAME: &'static str = "inverse-gamma-entropy";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
+impl EntropyFormula<2> for Law {
+    fn entropy<R: Real>(self, [a, b]: [R; 2]) -> R {
         a.stirling_rest() - a.ln() * 2. + (a + 1.) * a.log_gap() + b.ln()
     }
 }
 
 impl Distribution for InverseGamma {
     fn batch_shape(&self) -> &[usize] {
-        self.parameters.batch_shape()
+        self.0.batch_shape()
     }
 
     fn event_shape(&self) -> &[usize] {
@@ -193,16 +152,7 @@ impl Distribution for InverseGamma {
     }
 
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
-        self.parameters
-            .check_value("InverseGamma::log_prob", value)?;
-        let [a, b] = self.parameters.given();
-        match kernel::huge(a)? {
-            true => formula(LogProb::<true>, [value, a, b, &formula(Rest::<true>, [a])?]),
-            false => formula(
-                LogProb::<false>,
-                [value, a, b, &formula(Rest::<false>, [a])?],
-            ),
-        }
+        self.0.split_log_prob("InverseGamma::log_prob", Law, value)
     }
 }
 
@@ -211,12 +161,12 @@ impl Reparameterized for InverseGamma {}
 impl Moments for InverseGamma {
     /// `b / (a - 1)`; infinite for concentrations up to 1.
     fn mean(&self) -> Result<Tensor> {
-        self.parameters.formula(Mean)
+        self.0.mean("InverseGamma::mean", Law)
     }
 
     /// Infinite for concentrations up to 2.
     fn variance(&self) -> Result<Tensor> {
-        self.parameters.formula(Variance)
+        self.0.variance("InverseGamma::variance", Law)
     }
 }
 
@@ -230,39 +180,34 @@ impl Mode for InverseGamma {
 impl Entropy for InverseGamma {
     /// `a + ln b + ln Gamma(a) - (a + 1) digamma(a)`.
     fn entropy(&self) -> Result<Tensor> {
-        self.parameters.formula(EntropyOf)
+        self.0.entropy("InverseGamma::entropy", Law)
     }
 }
 
 impl Cdf for InverseGamma {
     fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("InverseGamma::log_cdf", LogTail { upper: false }, value)
+        self.0.log_cdf("InverseGamma::log_cdf", Law, value)
     }
 
     fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("InverseGamma::log_survival", LogTail { upper: true }, value)
+        self.0
+            .log_survival("InverseGamma::log_survival", Law, value)
     }
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        self.parameters
-            .check_probability("InverseGamma::quantile", probability)?;
-        self.at("InverseGamma::quantile", Quantile, probability)
+        self.0.quantile("InverseGamma::quantile", Law, probability)
     }
 }
 
 impl Kl for InverseGamma {
     /// That of the gamma variables: a divergence does not change under an invertible map of both.
     fn kl(&self, other: &InverseGamma) -> Result<Tensor> {
-        self.parameters
-            .check_other("InverseGamma::kl", &other.parameters)?;
-        let ([p, rate], [q, to]) = (self.parameters.given(), other.parameters.given());
-        formula(Divergence, [p, rate, q, to])
+        self.0.kl("InverseGamma::kl", gamma::Law, &other.0)
     }
 }
 
 impl MixtureComponent for InverseGamma {
     fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
-        let parameters = self.parameters.select(index, after)?;
-        Ok(InverseGamma { parameters })
+        self.0.select(index, after).map(InverseGamma)
     }
 }

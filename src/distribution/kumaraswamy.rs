@@ -1,12 +1,13 @@
 //! The Kumaraswamy distribution.
 
-use super::parameters::{Domain, Parameters};
+use super::family::*;
 use super::*;
-use crate::kernels::elementwise::{Formula, formula};
-use crate::kernels::number::Real;
+use crate::kernels::number::EULER;
 
-/// The Euler-Mascheroni constant.
-const EULER: f64 = 0.577_215_664_901_532_9;
+const PARAMETERS: Domains<2> = [
+    ("concentration1", Domain::Positive),
+    ("concentration0", Domain::Positive),
+];
 
 /// Kumaraswamy distribution on [0, 1]: close to [`Beta`], with a cdf in closed form.
 ///
@@ -36,47 +37,37 @@ const EULER: f64 = 0.577_215_664_901_532_9;
 ///
 /// Source: Kumaraswamy (1980), A generalized probability density function for double-bounded random processes.
 #[derive(Debug, Clone)]
-pub struct Kumaraswamy {
-    parameters: Parameters<2>,
-}
+pub struct Kumaraswamy(pub(super) Parameters<2>);
 
 impl Kumaraswamy {
     /// From the exponents.
     pub fn new(concentration1: &Tensor, concentration0: &Tensor) -> Result<Self> {
-        let parameters = [
-            ("concentration1", concentration1, Domain::Positive),
-            ("concentration0", concentration0, Domain::Positive),
-        ];
-        Ok(Kumaraswamy {
-            parameters: Parameters::new("Kumaraswamy::new", parameters)?,
-        })
+        Parameters::new(
+            "Kumaraswamy::new",
+            PARAMETERS,
+            [concentration1, concentration0],
+        )
+        .map(Kumaraswamy)
     }
 
     /// As [`new`](Kumaraswamy::new), without looking at the parameters' values.
     pub fn new_unchecked(concentration1: &Tensor, concentration0: &Tensor) -> Result<Self> {
-        let parameters = [
-            ("concentration1", concentration1),
-            ("concentration0", concentration0),
-        ];
-        Ok(Kumaraswamy {
-            parameters: Parameters::unchecked("Kumaraswamy::new_unchecked", parameters)?,
-        })
+        Parameters::unchecked(
+            "Kumaraswamy::new_unchecked",
+            PARAMETERS,
+            [concentration1, concentration0],
+        )
+        .map(Kumaraswamy)
     }
 
     /// The exponent of x, shape `batch`.
     pub fn concentration1(&self) -> Result<Tensor> {
-        self.parameters.full(0)
+        Ok(self.0.full(0).clone())
     }
 
     /// The exponent of the survival function, shape `batch`.
     pub fn concentration0(&self) -> Result<Tensor> {
-        self.parameters.full(1)
-    }
-
-    fn at<F: Formula<3>>(&self, op: &'static str, f: F, value: &Tensor) -> Result<Tensor> {
-        self.parameters.check_value(op, value)?;
-        let [a, b] = self.parameters.given();
-        formula(f, [value, a, b])
+        Ok(self.0.full(1).clone())
     }
 }
 
@@ -92,14 +83,13 @@ fn depth<R: Real>(x: R, a: R) -> R {
 }
 
 #[derive(Clone, Copy)]
-struct LogProb;
+pub(super) struct Law;
 
-impl Formula<3> for LogProb {
-    const NAME: &'static str = "kumaraswamy-log-prob";
+impl DensityFormula<3> for Law {
     const QUICK: bool = true;
 
     #[inline(always)]
-    fn at<R: Real>(self, [x, a, b]: [R; 3]) -> R {
+    fn log_prob<R: Real>(self, [x, a, b]: [R; 3]) -> R {
         if x.value() < 0. || x.value() > 1. {
             return R::constant(f64::NEG_INFINITY);
         }
@@ -114,79 +104,36 @@ impl Formula<3> for LogProb {
     }
 }
 
-#[derive(Clone, Copy)]
-struct LogTail {
-    upper: bool,
-}
-
-impl Formula<3> for LogTail {
-    const NAME: &'static str = "kumaraswamy-log-cdf";
+impl CdfFormulas<3> for Law {
+    const QUICK_QUANTILE: bool = true;
 
     #[inline(always)]
-    fn at<R: Real>(self, [x, a, b]: [R; 3]) -> R {
+    fn log_tail<R: Real>(self, [x, a, b]: [R; 3], upper: bool) -> R {
         if x.value() <= 0. || x.value() >= 1. {
-            let full = self.upper == (x.value() <= 0.);
+            let full = upper == (x.value() <= 0.);
             return R::constant(if full { 0. } else { f64::NEG_INFINITY });
         }
         let depth = depth(x, a);
         // x^a is below 1e-300.
-        if !self.upper && depth.value() > 690. {
+        if !upper && depth.value() > 690. {
             return b.ln() - depth;
         }
         let above = b * depth.log1mexp();
-        if self.upper {
-            above
-        } else {
-            (-above).log1mexp()
-        }
+        if upper { above } else { (-above).log1mexp() }
     }
-}
-
-#[derive(Clone, Copy)]
-struct Quantile;
-
-impl Formula<3> for Quantile {
-    const NAME: &'static str = "kumaraswamy-quantile";
-    const QUICK: bool = true;
 
     #[inline(always)]
-    fn at<R: Real>(self, [p, a, b]: [R; 3]) -> R {
+    fn quantile<R: Real>(self, [p, a, b]: [R; 3]) -> R {
         ((-(-p).ln_1p() / b).log1mexp() / a).exp()
     }
 }
 
-/// ln of `E x^n = b B(1 + n / a, b) = Gamma(1 + n / a) Gamma(1 + b) / Gamma(1 + n / a + b)`, by differences over the shorter
-/// step: no large terms cancel.
-fn log_moment<R: Real>(a: R, b: R, n: f64) -> R {
-    let step = a.recip() * n;
-    let (short, long) = if b.value() < step.value() {
-        (b, step)
-    } else {
-        (step, b)
-    };
-    R::constant(1.).lgamma_gap(short) - (long + 1.).lgamma_gap(short)
-}
-
-#[derive(Clone, Copy)]
-struct Mean;
-
-impl Formula<2> for Mean {
-    const NAME: &'static str = "kumaraswamy-mean";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
+impl MomentFormulas<2> for Law {
+    fn mean<R: Real>(self, [a, b]: [R; 2]) -> R {
         log_moment(a, b, 1.).exp()
     }
-}
 
-#[derive(Clone, Copy)]
-struct Variance;
-
-impl Formula<2> for Variance {
-    const NAME: &'static str = "kumaraswamy-variance";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
+    fn variance<R: Real>(self, [a, b]: [R; 2]) -> R {
         let (first, second) = (log_moment(a, b, 1.), log_moment(a, b, 2.));
         if first.value() < -300. {
             // The square of the mean underflows.
@@ -204,14 +151,8 @@ impl Formula<2> for Variance {
     }
 }
 
-#[derive(Clone, Copy)]
-struct ModeOf;
-
-impl Formula<2> for ModeOf {
-    const NAME: &'static str = "kumaraswamy-mode";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
+impl ModeFormula<2> for Law {
+    fn mode<R: Real>(self, [a, b]: [R; 2]) -> R {
         let (p, q) = (a.value(), b.value());
         if p > 1. && q > 1. {
             return (((a - 1.) / (a * b - 1.)).ln() / a).exp();
@@ -222,23 +163,29 @@ impl Formula<2> for ModeOf {
     }
 }
 
-#[derive(Clone, Copy)]
-struct EntropyOf;
-
-impl Formula<2> for EntropyOf {
-    const NAME: &'static str = "kumaraswamy-entropy";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
+impl EntropyFormula<2> for Law {
+    fn entropy<R: Real>(self, [a, b]: [R; 2]) -> R {
         // H_b - 1/b - ln b apart: it is small where its terms are not.
         let harmonic = (b + 1.).digamma() + EULER;
         -b.log_gap() - harmonic / a - a.ln() + (1. + EULER)
     }
 }
 
+/// ln of `E x^n = b B(1 + n / a, b) = Gamma(1 + n / a) Gamma(1 + b) / Gamma(1 + n / a + b)`, by differences over the shorter
+/// step: no large terms cancel.
+fn log_moment<R: Real>(a: R, b: R, n: f64) -> R {
+    let step = a.recip() * n;
+    let (short, long) = if b.value() < step.value() {
+        (b, step)
+    } else {
+        (step, b)
+    };
+    R::constant(1.).lgamma_gap(short) - (long + 1.).lgamma_gap(short)
+}
+
 impl Distribution for Kumaraswamy {
     fn batch_shape(&self) -> &[usize] {
-        self.parameters.batch_shape()
+        self.0.batch_shape()
     }
 
     fn event_shape(&self) -> &[usize] {
@@ -246,13 +193,12 @@ impl Distribution for Kumaraswamy {
     }
 
     fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
-        let [a, b] = self.parameters.given();
-        formula(Quantile, [&self.parameters.uniforms(shape, rng)?, a, b])
+        self.0.sample("Kumaraswamy::sample", Law, shape, rng)
     }
 
     /// At zero and one it is the limit from inside, as for [`Beta`].
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("Kumaraswamy::log_prob", LogProb, value)
+        self.0.log_prob("Kumaraswamy::log_prob", Law, value)
     }
 }
 
@@ -261,47 +207,44 @@ impl Reparameterized for Kumaraswamy {}
 impl Moments for Kumaraswamy {
     /// `b B(1 + 1/a, b)`.
     fn mean(&self) -> Result<Tensor> {
-        self.parameters.formula(Mean)
+        self.0.mean("Kumaraswamy::mean", Law)
     }
 
     fn variance(&self) -> Result<Tensor> {
-        self.parameters.formula(Variance)
+        self.0.variance("Kumaraswamy::variance", Law)
     }
 }
 
 impl Mode for Kumaraswamy {
     /// `((a - 1) / (a b - 1))^(1/a)` for concentrations above 1, else the end where the density is largest.
     fn mode(&self) -> Result<Tensor> {
-        self.parameters.formula(ModeOf)
+        self.0.mode("Kumaraswamy::mode", Law)
     }
 }
 
 impl Entropy for Kumaraswamy {
     /// `1 - 1/b + (1 - 1/a) H_b - ln(a b)` with the harmonic number `H_b = digamma(b + 1) + c`, c Euler's constant.
     fn entropy(&self) -> Result<Tensor> {
-        self.parameters.formula(EntropyOf)
+        self.0.entropy("Kumaraswamy::entropy", Law)
     }
 }
 
 impl Cdf for Kumaraswamy {
     fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("Kumaraswamy::log_cdf", LogTail { upper: false }, value)
+        self.0.log_cdf("Kumaraswamy::log_cdf", Law, value)
     }
 
     fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("Kumaraswamy::log_survival", LogTail { upper: true }, value)
+        self.0.log_survival("Kumaraswamy::log_survival", Law, value)
     }
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        self.parameters
-            .check_probability("Kumaraswamy::quantile", probability)?;
-        self.at("Kumaraswamy::quantile", Quantile, probability)
+        self.0.quantile("Kumaraswamy::quantile", Law, probability)
     }
 }
 
 impl MixtureComponent for Kumaraswamy {
     fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
-        let parameters = self.parameters.select(index, after)?;
-        Ok(Kumaraswamy { parameters })
+        self.0.select(index, after).map(Kumaraswamy)
     }
 }

@@ -1,9 +1,7 @@
 //! The Laplace distribution.
 
-use super::parameters::{Domain, Parameters};
+use super::family::*;
 use super::*;
-use crate::kernels::elementwise::{Formula, formula};
-use crate::kernels::number::Real;
 use std::f64::consts::LN_2;
 
 /// Laplace distribution (double exponential) with median `loc` and scale `scale`.
@@ -33,94 +31,61 @@ use std::f64::consts::LN_2;
 ///
 /// Numerics: both tails of the cdf keep full relative precision as logarithms.
 #[derive(Debug, Clone)]
-pub struct Laplace {
-    pub(super) parameters: Parameters<2>,
-}
+pub struct Laplace(pub(super) Parameters<2>);
 
 impl Laplace {
     /// From median and scale.
     pub fn new(loc: &Tensor, scale: &Tensor) -> Result<Self> {
-        let parameters = [
-            ("loc", loc, Domain::Real),
-            ("scale", scale, Domain::Positive),
-        ];
-        Ok(Laplace {
-            parameters: Parameters::new("Laplace::new", parameters)?,
-        })
+        Parameters::new("Laplace::new", LOCATION_SCALE, [loc, scale]).map(Laplace)
     }
 
     /// As [`new`](Laplace::new), without looking at the parameters' values.
     pub fn new_unchecked(loc: &Tensor, scale: &Tensor) -> Result<Self> {
-        let parameters = [("loc", loc), ("scale", scale)];
-        Ok(Laplace {
-            parameters: Parameters::unchecked("Laplace::new_unchecked", parameters)?,
-        })
+        Parameters::unchecked("Laplace::new_unchecked", LOCATION_SCALE, [loc, scale]).map(Laplace)
     }
 
     /// The median, shape `batch`.
     pub fn loc(&self) -> Result<Tensor> {
-        self.parameters.full(0)
+        Ok(self.0.full(0).clone())
     }
 
     /// The scale, shape `batch`.
     pub fn scale(&self) -> Result<Tensor> {
-        self.parameters.full(1)
-    }
-
-    /// A formula of value and parameters; `op` names the caller in errors.
-    fn at<F: Formula<3>>(&self, op: &'static str, f: F, value: &Tensor) -> Result<Tensor> {
-        self.parameters.check_value(op, value)?;
-        let [loc, scale] = self.parameters.given();
-        formula(f, [value, loc, scale])
+        Ok(self.0.full(1).clone())
     }
 }
 
 #[derive(Clone, Copy)]
-struct LogProb;
+pub(super) struct Law;
 
-impl Formula<3> for LogProb {
-    const NAME: &'static str = "laplace-log-prob";
+impl DensityFormula<3> for Law {
     const QUICK: bool = true;
 
     #[inline(always)]
-    fn at<R: Real>(self, [x, loc, scale]: [R; 3]) -> R {
+    fn log_prob<R: Real>(self, [x, loc, scale]: [R; 3]) -> R {
         -x.standard(loc, scale).abs() - scale.ln() - LN_2
     }
 }
 
-/// ln P(X <= x) or, for the upper tail, ln P(X > x).
-#[derive(Clone, Copy)]
-struct LogTail {
-    upper: bool,
-}
-
-impl Formula<3> for LogTail {
-    const NAME: &'static str = "laplace-log-cdf";
+impl CdfFormulas<3> for Law {
+    const QUICK_QUANTILE: bool = true;
 
     #[inline(always)]
-    fn at<R: Real>(self, [x, loc, scale]: [R; 3]) -> R {
-        if let Some(log) = at_infinity(x, self.upper) {
+    fn log_tail<R: Real>(self, [x, loc, scale]: [R; 3], upper: bool) -> R {
+        if let Some(log) = at_infinity(x, upper) {
             return log;
         }
         let t = x.standard(loc, scale);
-        let t = if self.upper { -t } else { t };
+        let t = if upper { -t } else { t };
         if t.value() <= 0. {
             t - LN_2
         } else {
             ((-t).exp() * -0.5).ln_1p()
         }
     }
-}
-
-#[derive(Clone, Copy)]
-struct Quantile;
-
-impl Formula<3> for Quantile {
-    const NAME: &'static str = "laplace-quantile";
-    const QUICK: bool = true;
 
     #[inline(always)]
-    fn at<R: Real>(self, [p, loc, scale]: [R; 3]) -> R {
+    fn quantile<R: Real>(self, [p, loc, scale]: [R; 3]) -> R {
         let t = if p.value() <= 0.5 {
             (p * 2.).ln()
         } else {
@@ -130,9 +95,19 @@ impl Formula<3> for Quantile {
     }
 }
 
+impl KlFormula<4> for Law {
+    /// With t = |loc_p - loc_q| and the scales s_p, s_q.
+    #[inline(always)]
+    fn kl<R: Real>(self, [loc, scale, other, to]: [R; 4]) -> R {
+        let t = (loc - other).abs() / scale;
+        let ratio = scale / to;
+        ratio * (-t).exp_minus_line() + to.scale_divergence(scale)
+    }
+}
+
 impl Distribution for Laplace {
     fn batch_shape(&self) -> &[usize] {
-        self.parameters.batch_shape()
+        self.0.batch_shape()
     }
 
     fn event_shape(&self) -> &[usize] {
@@ -140,15 +115,11 @@ impl Distribution for Laplace {
     }
 
     fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
-        let [loc, scale] = self.parameters.given();
-        formula(
-            Quantile,
-            [&self.parameters.uniforms(shape, rng)?, loc, scale],
-        )
+        self.0.sample("Laplace::sample", Law, shape, rng)
     }
 
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("Laplace::log_prob", LogProb, value)
+        self.0.log_prob("Laplace::log_prob", Law, value)
     }
 }
 
@@ -179,48 +150,27 @@ impl Entropy for Laplace {
 
 impl Cdf for Laplace {
     fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("Laplace::log_cdf", LogTail { upper: false }, value)
+        self.0.log_cdf("Laplace::log_cdf", Law, value)
     }
 
     fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("Laplace::log_survival", LogTail { upper: true }, value)
+        self.0.log_survival("Laplace::log_survival", Law, value)
     }
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        self.parameters
-            .check_probability("Laplace::quantile", probability)?;
-        self.at("Laplace::quantile", Quantile, probability)
-    }
-}
-
-/// With t = |loc_p - loc_q| and the scales s_p, s_q.
-#[derive(Clone, Copy)]
-struct Divergence;
-
-impl Formula<4> for Divergence {
-    const NAME: &'static str = "laplace-kl";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [loc, scale, other, to]: [R; 4]) -> R {
-        let t = (loc - other).abs() / scale;
-        let ratio = scale / to;
-        ratio * (-t).exp_minus_line() + to.scale_divergence(scale)
+        self.0.quantile("Laplace::quantile", Law, probability)
     }
 }
 
 impl Kl for Laplace {
     /// `r (e^-t - 1 + t) + r - 1 - ln r` with `t = |loc_p - loc_q| / scale_p` and `r = scale_p / scale_q`.
     fn kl(&self, other: &Laplace) -> Result<Tensor> {
-        self.parameters
-            .check_other("Laplace::kl", &other.parameters)?;
-        let ([loc, scale], [other, to]) = (self.parameters.given(), other.parameters.given());
-        formula(Divergence, [loc, scale, other, to])
+        self.0.kl("Laplace::kl", Law, &other.0)
     }
 }
 
 impl MixtureComponent for Laplace {
     fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
-        let parameters = self.parameters.select(index, after)?;
-        Ok(Laplace { parameters })
+        self.0.select(index, after).map(Laplace)
     }
 }

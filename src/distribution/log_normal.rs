@@ -1,11 +1,9 @@
 //! The log-normal distribution.
 
-use super::parameters::{Domain, Parameters};
+use super::family::*;
 use super::*;
-use crate::kernels::elementwise::{Formula, formula};
 use crate::kernels::family::gaussian::{self, Spread};
 use crate::kernels::number::HALF_LN_TAU;
-use crate::kernels::number::Real;
 
 /// Log-normal distribution: `x = e^y` with normal `y ~ N(loc, scale^2)`.
 ///
@@ -33,57 +31,39 @@ use crate::kernels::number::Real;
 ///
 /// Numerics: both tails of the cdf keep full relative precision as logarithms.
 #[derive(Debug, Clone)]
-pub struct LogNormal {
-    parameters: Parameters<2>,
-}
+pub struct LogNormal(pub(super) Parameters<2>);
 
 impl LogNormal {
     /// From mean and standard deviation of the logarithm.
     pub fn new(loc: &Tensor, scale: &Tensor) -> Result<Self> {
-        let parameters = [
-            ("loc", loc, Domain::Real),
-            ("scale", scale, Domain::Positive),
-        ];
-        Ok(LogNormal {
-            parameters: Parameters::new("LogNormal::new", parameters)?,
-        })
+        Parameters::new("LogNormal::new", LOCATION_SCALE, [loc, scale]).map(LogNormal)
     }
 
     /// As [`new`](LogNormal::new), without looking at the parameters' values.
     pub fn new_unchecked(loc: &Tensor, scale: &Tensor) -> Result<Self> {
-        let parameters = [("loc", loc), ("scale", scale)];
-        Ok(LogNormal {
-            parameters: Parameters::unchecked("LogNormal::new_unchecked", parameters)?,
-        })
+        Parameters::unchecked("LogNormal::new_unchecked", LOCATION_SCALE, [loc, scale])
+            .map(LogNormal)
     }
 
     /// The mean of the logarithm, shape `batch`.
     pub fn loc(&self) -> Result<Tensor> {
-        self.parameters.full(0)
+        Ok(self.0.full(0).clone())
     }
 
     /// The standard deviation of the logarithm, shape `batch`.
     pub fn scale(&self) -> Result<Tensor> {
-        self.parameters.full(1)
-    }
-
-    /// A formula of value and parameters; `op` names the caller in errors.
-    fn at<F: Formula<3>>(&self, op: &'static str, f: F, value: &Tensor) -> Result<Tensor> {
-        self.parameters.check_value(op, value)?;
-        let [loc, scale] = self.parameters.given();
-        formula(f, [value, loc, scale])
+        Ok(self.0.full(1).clone())
     }
 }
 
 #[derive(Clone, Copy)]
-struct LogProb;
+pub(super) struct Law;
 
-impl Formula<3> for LogProb {
-    const NAME: &'static str = "log-normal-log-prob";
+impl DensityFormula<3> for Law {
     const QUICK: bool = true;
 
     #[inline(always)]
-    fn at<R: Real>(self, [x, loc, scale]: [R; 3]) -> R {
+    fn log_prob<R: Real>(self, [x, loc, scale]: [R; 3]) -> R {
         if x.value() <= 0. {
             return R::constant(f64::NEG_INFINITY);
         }
@@ -92,74 +72,32 @@ impl Formula<3> for LogProb {
     }
 }
 
-/// ln P(X <= x) or, for the upper tail, ln P(X > x).
-#[derive(Clone, Copy)]
-struct LogTail {
-    upper: bool,
-}
-
-impl Formula<3> for LogTail {
-    const NAME: &'static str = "log-normal-log-cdf";
-
+impl CdfFormulas<3> for Law {
     #[inline(always)]
-    fn at<R: Real>(self, [x, loc, scale]: [R; 3]) -> R {
-        if let Some(log) = at_infinity(x, self.upper) {
+    fn log_tail<R: Real>(self, [x, loc, scale]: [R; 3], upper: bool) -> R {
+        if let Some(log) = at_infinity(x, upper) {
             return log;
         }
         if x.value() <= 0. {
-            return R::constant(if self.upper { 0. } else { f64::NEG_INFINITY });
+            return R::constant(if upper { 0. } else { f64::NEG_INFINITY });
         }
         let t = (x.ln() - loc) / scale;
-        let t = if self.upper { -t } else { t };
+        let t = if upper { -t } else { t };
         t.log_ndtr()
     }
-}
-
-#[derive(Clone, Copy)]
-struct Sample;
-
-impl Formula<3> for Sample {
-    const NAME: &'static str = "log-normal-sample";
-    const QUICK: bool = true;
 
     #[inline(always)]
-    fn at<R: Real>(self, [z, loc, scale]: [R; 3]) -> R {
-        (loc + scale * z).exp()
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Quantile;
-
-impl Formula<3> for Quantile {
-    const NAME: &'static str = "log-normal-quantile";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [p, loc, scale]: [R; 3]) -> R {
+    fn quantile<R: Real>(self, [p, loc, scale]: [R; 3]) -> R {
         (loc + scale * p.ndtri()).exp()
     }
 }
 
-#[derive(Clone, Copy)]
-struct Mean;
-
-impl Formula<2> for Mean {
-    const NAME: &'static str = "log-normal-mean";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [loc, scale]: [R; 2]) -> R {
+impl MomentFormulas<2> for Law {
+    fn mean<R: Real>(self, [loc, scale]: [R; 2]) -> R {
         (loc + scale.square() * 0.5).exp()
     }
-}
 
-#[derive(Clone, Copy)]
-struct Variance;
-
-impl Formula<2> for Variance {
-    const NAME: &'static str = "log-normal-variance";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [loc, scale]: [R; 2]) -> R {
+    fn variance<R: Real>(self, [loc, scale]: [R; 2]) -> R {
         let s = scale.square();
         if s.value() > 40. {
             // The factors overflow before their product does.
@@ -169,21 +107,27 @@ impl Formula<2> for Variance {
     }
 }
 
-#[derive(Clone, Copy)]
-struct Peak;
+impl ModeFormula<2> for Law {
+    fn mode<R: Real>(self, [loc, scale]: [R; 2]) -> R {
+        (loc - scale.square()).exp()
+    }
+}
 
-impl Formula<2> for Peak {
-    const NAME: &'static str = "log-normal-mode";
+#[derive(Clone, Copy)]
+struct Sample;
+
+impl Formula<3> for Sample {
+    const QUICK: bool = true;
 
     #[inline(always)]
-    fn at<R: Real>(self, [loc, scale]: [R; 2]) -> R {
-        (loc - scale.square()).exp()
+    fn at<R: Real>(self, [z, loc, scale]: [R; 3]) -> R {
+        (loc + scale * z).exp()
     }
 }
 
 impl Distribution for LogNormal {
     fn batch_shape(&self) -> &[usize] {
-        self.parameters.batch_shape()
+        self.0.batch_shape()
     }
 
     fn event_shape(&self) -> &[usize] {
@@ -191,13 +135,13 @@ impl Distribution for LogNormal {
     }
 
     fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
-        let [loc, scale] = self.parameters.given();
-        let z = self.parameters.normals(shape, rng)?;
-        formula(Sample, [&z, loc, scale])
+        let [loc, scale] = self.0.given();
+        let z = self.0.normals(shape, rng)?;
+        named("LogNormal::sample", Sample, [&z, loc, scale])
     }
 
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("LogNormal::log_prob", LogProb, value)
+        self.0.log_prob("LogNormal::log_prob", Law, value)
     }
 }
 
@@ -206,19 +150,19 @@ impl Reparameterized for LogNormal {}
 impl Moments for LogNormal {
     /// `e^(loc + scale^2 / 2)`.
     fn mean(&self) -> Result<Tensor> {
-        self.parameters.formula(Mean)
+        self.0.mean("LogNormal::mean", Law)
     }
 
     /// `(e^(scale^2) - 1) e^(2 loc + scale^2)`.
     fn variance(&self) -> Result<Tensor> {
-        self.parameters.formula(Variance)
+        self.0.variance("LogNormal::variance", Law)
     }
 }
 
 impl Mode for LogNormal {
     /// `e^(loc - scale^2)`.
     fn mode(&self) -> Result<Tensor> {
-        self.parameters.formula(Peak)
+        self.0.mode("LogNormal::mode", Law)
     }
 }
 
@@ -231,24 +175,22 @@ impl Entropy for LogNormal {
 
 impl Cdf for LogNormal {
     fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("LogNormal::log_cdf", LogTail { upper: false }, value)
+        self.0.log_cdf("LogNormal::log_cdf", Law, value)
     }
 
     fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("LogNormal::log_survival", LogTail { upper: true }, value)
+        self.0.log_survival("LogNormal::log_survival", Law, value)
     }
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        self.parameters
-            .check_probability("LogNormal::quantile", probability)?;
-        self.at("LogNormal::quantile", Quantile, probability)
+        self.0.quantile("LogNormal::quantile", Law, probability)
     }
 }
 
 impl Kl for LogNormal {
     /// That of the normal distributions of the logarithms.
     fn kl(&self, other: &LogNormal) -> Result<Tensor> {
-        let (p, q) = (&self.parameters, &other.parameters);
+        let (p, q) = (&self.0, &other.0);
         p.check_other("LogNormal::kl", q)?;
         gaussian::kl(Spread::Scale, p.given(), q.given(), false)
     }
@@ -256,7 +198,6 @@ impl Kl for LogNormal {
 
 impl MixtureComponent for LogNormal {
     fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
-        let parameters = self.parameters.select(index, after)?;
-        Ok(LogNormal { parameters })
+        self.0.select(index, after).map(LogNormal)
     }
 }

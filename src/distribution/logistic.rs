@@ -1,9 +1,7 @@
 //! The logistic distribution.
 
-use super::parameters::{Domain, Parameters};
+use super::family::*;
 use super::*;
-use crate::kernels::elementwise::{Formula, formula};
-use crate::kernels::number::Real;
 use std::f64::consts::PI;
 
 /// Logistic distribution with mean `loc` and scale `scale`: its cdf is the logistic function of `(x - loc) / scale`.
@@ -31,98 +29,65 @@ use std::f64::consts::PI;
 ///
 /// Numerics: both tails of the cdf keep full relative precision as logarithms.
 #[derive(Debug, Clone)]
-pub struct Logistic {
-    parameters: Parameters<2>,
-}
+pub struct Logistic(pub(super) Parameters<2>);
 
 impl Logistic {
     /// From mean and scale.
     pub fn new(loc: &Tensor, scale: &Tensor) -> Result<Self> {
-        let parameters = [
-            ("loc", loc, Domain::Real),
-            ("scale", scale, Domain::Positive),
-        ];
-        Ok(Logistic {
-            parameters: Parameters::new("Logistic::new", parameters)?,
-        })
+        Parameters::new("Logistic::new", LOCATION_SCALE, [loc, scale]).map(Logistic)
     }
 
     /// As [`new`](Logistic::new), without looking at the parameters' values.
     pub fn new_unchecked(loc: &Tensor, scale: &Tensor) -> Result<Self> {
-        let parameters = [("loc", loc), ("scale", scale)];
-        Ok(Logistic {
-            parameters: Parameters::unchecked("Logistic::new_unchecked", parameters)?,
-        })
+        Parameters::unchecked("Logistic::new_unchecked", LOCATION_SCALE, [loc, scale]).map(Logistic)
     }
 
     /// The mean, shape `batch`.
     pub fn loc(&self) -> Result<Tensor> {
-        self.parameters.full(0)
+        Ok(self.0.full(0).clone())
     }
 
     /// The scale, shape `batch`.
     pub fn scale(&self) -> Result<Tensor> {
-        self.parameters.full(1)
-    }
-
-    /// A formula of value and parameters; `op` names the caller in errors.
-    fn at<F: Formula<3>>(&self, op: &'static str, f: F, value: &Tensor) -> Result<Tensor> {
-        self.parameters.check_value(op, value)?;
-        let [loc, scale] = self.parameters.given();
-        formula(f, [value, loc, scale])
+        Ok(self.0.full(1).clone())
     }
 }
 
 #[derive(Clone, Copy)]
-struct LogProb;
+pub(super) struct Law;
 
-impl Formula<3> for LogProb {
-    const NAME: &'static str = "logistic-log-prob";
+impl DensityFormula<3> for Law {
     const QUICK: bool = true;
 
     #[inline(always)]
-    fn at<R: Real>(self, [x, loc, scale]: [R; 3]) -> R {
+    fn log_prob<R: Real>(self, [x, loc, scale]: [R; 3]) -> R {
         let t = x.standard(loc, scale);
         -(t.softplus() + (-t).softplus()) - scale.ln()
     }
 }
 
-/// ln P(X <= x) or, for the upper tail, ln P(X > x).
-#[derive(Clone, Copy)]
-struct LogTail {
-    upper: bool,
-}
-
-impl Formula<3> for LogTail {
-    const NAME: &'static str = "logistic-log-cdf";
-    const QUICK: bool = true;
+impl CdfFormulas<3> for Law {
+    const QUICK_TAIL: bool = true;
+    const QUICK_QUANTILE: bool = true;
 
     #[inline(always)]
-    fn at<R: Real>(self, [x, loc, scale]: [R; 3]) -> R {
-        if let Some(log) = at_infinity(x, self.upper) {
+    fn log_tail<R: Real>(self, [x, loc, scale]: [R; 3], upper: bool) -> R {
+        if let Some(log) = at_infinity(x, upper) {
             return log;
         }
         let t = x.standard(loc, scale);
-        -(if self.upper { t } else { -t }).softplus()
+        -(if upper { t } else { -t }).softplus()
     }
-}
-
-#[derive(Clone, Copy)]
-struct Quantile;
-
-impl Formula<3> for Quantile {
-    const NAME: &'static str = "logistic-quantile";
-    const QUICK: bool = true;
 
     #[inline(always)]
-    fn at<R: Real>(self, [p, loc, scale]: [R; 3]) -> R {
+    fn quantile<R: Real>(self, [p, loc, scale]: [R; 3]) -> R {
         loc + scale * (p.ln() - (-p).ln_1p())
     }
 }
 
 impl Distribution for Logistic {
     fn batch_shape(&self) -> &[usize] {
-        self.parameters.batch_shape()
+        self.0.batch_shape()
     }
 
     fn event_shape(&self) -> &[usize] {
@@ -130,13 +95,11 @@ impl Distribution for Logistic {
     }
 
     fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
-        let [loc, scale] = self.parameters.given();
-        let u = self.parameters.uniforms(shape, rng)?;
-        formula(Quantile, [&u, loc, scale])
+        self.0.sample("Logistic::sample", Law, shape, rng)
     }
 
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("Logistic::log_prob", LogProb, value)
+        self.0.log_prob("Logistic::log_prob", Law, value)
     }
 }
 
@@ -168,23 +131,20 @@ impl Entropy for Logistic {
 
 impl Cdf for Logistic {
     fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("Logistic::log_cdf", LogTail { upper: false }, value)
+        self.0.log_cdf("Logistic::log_cdf", Law, value)
     }
 
     fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("Logistic::log_survival", LogTail { upper: true }, value)
+        self.0.log_survival("Logistic::log_survival", Law, value)
     }
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        self.parameters
-            .check_probability("Logistic::quantile", probability)?;
-        self.at("Logistic::quantile", Quantile, probability)
+        self.0.quantile("Logistic::quantile", Law, probability)
     }
 }
 
 impl MixtureComponent for Logistic {
     fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
-        let parameters = self.parameters.select(index, after)?;
-        Ok(Logistic { parameters })
+        self.0.select(index, after).map(Logistic)
     }
 }

@@ -280,6 +280,7 @@ mod dirichlet;
 mod discretized_logistic;
 mod expanded;
 mod exponential;
+mod family;
 mod gamma;
 mod geometric;
 mod gumbel;

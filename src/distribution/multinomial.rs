@@ -133,8 +133,6 @@ impl Multinomial {
 struct OwnMean;
 
 impl Formula<1> for OwnMean {
-    const NAME: &'static str = "poisson-own-mean";
-
     #[inline(always)]
     fn at<R: Real>(self, [count]: [R; 1]) -> R {
         -counts::poisson(count, count.value(), count.ln())
@@ -162,8 +160,6 @@ fn check_count(op: &'static str, count: &Tensor) -> Result<()> {
 struct ClassMass;
 
 impl Formula<3> for ClassMass {
-    const NAME: &'static str = "multinomial-log-prob";
-
     #[inline(always)]
     fn at<R: Real>(self, [x, log_p, count]: [R; 3]) -> R {
         no_count(x, count.value()).unwrap_or_else(|| {
@@ -178,8 +174,6 @@ impl Formula<3> for ClassMass {
 struct ClassEntropy;
 
 impl Formula<2> for ClassEntropy {
-    const NAME: &'static str = "multinomial-entropy";
-
     #[inline(always)]
     fn at<R: Real>(self, [log_p, count]: [R; 2]) -> R {
         let (n, log) = (count.value(), log_p.value());
@@ -211,8 +205,6 @@ struct Moment {
 }
 
 impl Formula<2> for Moment {
-    const NAME: &'static str = "multinomial-moments";
-
     #[inline(always)]
     fn at<R: Real>(self, [log_p, count]: [R; 2]) -> R {
         let mean = count * log_p.exp();
@@ -292,8 +284,6 @@ impl Kl for Multinomial {
 struct Draws;
 
 impl Formula<3> for Draws {
-    const NAME: &'static str = "multinomial-kl";
-
     #[inline(always)]
     fn at<R: Real>(self, [one, count, other]: [R; 3]) -> R {
         if count.value() == other.value() {

@@ -51,8 +51,7 @@ impl MultivariateNormalDiag {
     /// As [`new`](Self::new), without looking at the parameters' values.
     pub fn new_unchecked(loc: &Tensor, scale: &Tensor) -> Result<Self> {
         let op = "MultivariateNormalDiag::new_unchecked";
-        let parameters = [("loc", loc), ("scale", scale)];
-        Self::of(op, Normal::build(op, Spread::Scale, parameters)?)
+        Self::of(op, Normal::unchecked(op, Spread::Scale, loc, scale)?)
     }
 
     /// From means and logarithms of variances, which is what encoders of variational autoencoders return.
@@ -64,8 +63,7 @@ impl MultivariateNormalDiag {
     /// As [`from_log_var`](Self::from_log_var), without looking at the parameters' values.
     pub fn from_log_var_unchecked(loc: &Tensor, log_var: &Tensor) -> Result<Self> {
         let op = "MultivariateNormalDiag::from_log_var_unchecked";
-        let parameters = [("loc", loc), ("log_var", log_var)];
-        Self::of(op, Normal::build(op, Spread::LogVar, parameters)?)
+        Self::of(op, Normal::unchecked(op, Spread::LogVar, loc, log_var)?)
     }
 
     /// The standard normal on vectors of `dims` elements. A draw together with its KL to it is one pass, and its density
@@ -76,8 +74,8 @@ impl MultivariateNormalDiag {
         let op = "MultivariateNormalDiag::standard";
         shape::draws(op, &[dims], &[])?;
         let zero = Tensor::zeros(dims, dtype, device)?;
-        let parameters = [("dims", &zero), ("dims", &zero)];
-        let mut standard = Self::of(op, Normal::build(op, Spread::LogVar, parameters)?)?;
+        let elements = Normal::unchecked(op, Spread::LogVar, &zero, &zero)?;
+        let mut standard = Self::of(op, elements)?;
         standard.standard = true;
         Ok(standard)
     }

@@ -3,12 +3,16 @@
 use super::counts::{
     self, Chance, Odds, bernoulli_kl, no_count, no_tail, over_bell, over_tail, smallest, times,
 };
-use super::parameters::{Domain, Parameters};
+use super::family::*;
 use super::*;
-use crate::kernels::elementwise::{Formula, formula};
 use crate::kernels::family::count;
 use crate::kernels::number::EULER;
-use crate::kernels::number::Real;
+
+const LOGITS: Domains<2> = [("total_count", Domain::Positive), ("logits", Domain::Real)];
+const PROBS: Domains<2> = [
+    ("total_count", Domain::Positive),
+    ("probs", Domain::UnitNotOne),
+];
 
 /// Negative binomial distribution: the successes, each of probability p, before failure number `total_count`.
 ///
@@ -44,64 +48,53 @@ use crate::kernels::number::Real;
 ///
 /// Source: Loader (2000), Fast and Accurate Computation of Binomial Probabilities.
 #[derive(Debug, Clone)]
-pub struct NegativeBinomial {
-    parameters: Parameters<2>,
-    odds: Odds,
-}
+pub struct NegativeBinomial(pub(super) Parameters<2>, Law);
 
 impl NegativeBinomial {
     /// From the number of failures and `ln(p / (1 - p))`.
     pub fn new(total_count: &Tensor, logits: &Tensor) -> Result<Self> {
-        let parameters = [
-            ("total_count", total_count, Domain::Positive),
-            ("logits", logits, Domain::Real),
-        ];
-        Ok(NegativeBinomial {
-            parameters: Parameters::new("NegativeBinomial::new", parameters)?,
-            odds: Odds::Logits,
-        })
+        let parameters = Parameters::new("NegativeBinomial::new", LOGITS, [total_count, logits])?;
+        Ok(NegativeBinomial(parameters, Law(Odds::Logits)))
     }
 
     /// From the number of failures and p.
     pub fn from_probs(total_count: &Tensor, probs: &Tensor) -> Result<Self> {
-        let parameters = [
-            ("total_count", total_count, Domain::Positive),
-            ("probs", probs, Domain::UnitNotOne),
-        ];
-        Ok(NegativeBinomial {
-            parameters: Parameters::new("NegativeBinomial::from_probs", parameters)?,
-            odds: Odds::Probs,
-        })
+        let parameters =
+            Parameters::new("NegativeBinomial::from_probs", PROBS, [total_count, probs])?;
+        Ok(NegativeBinomial(parameters, Law(Odds::Probs)))
     }
 
     /// As [`new`](NegativeBinomial::new), without looking at the parameters' values.
     pub fn new_unchecked(total_count: &Tensor, logits: &Tensor) -> Result<Self> {
-        let parameters = [("total_count", total_count), ("logits", logits)];
-        Ok(NegativeBinomial {
-            parameters: Parameters::unchecked("NegativeBinomial::new_unchecked", parameters)?,
-            odds: Odds::Logits,
-        })
+        let parameters = Parameters::unchecked(
+            "NegativeBinomial::new_unchecked",
+            LOGITS,
+            [total_count, logits],
+        )?;
+        Ok(NegativeBinomial(parameters, Law(Odds::Logits)))
     }
 
     /// The number of failures, shape `batch`.
     pub fn total_count(&self) -> Result<Tensor> {
-        self.parameters.full(0)
+        Ok(self.0.full(0).clone())
     }
 
     /// `ln(p / (1 - p))`, shape `batch`.
     pub fn logits(&self) -> Result<Tensor> {
-        formula(counts::Logits(self.odds), [&self.parameters.full(1)?])
+        named(
+            "NegativeBinomial::logits",
+            counts::Logits(self.1.0),
+            [self.0.full(1)],
+        )
     }
 
     /// p, shape `batch`.
     pub fn probs(&self) -> Result<Tensor> {
-        formula(counts::Probs(self.odds), [&self.parameters.full(1)?])
-    }
-
-    fn at<F: Formula<3>>(&self, op: &'static str, f: F, value: &Tensor) -> Result<Tensor> {
-        self.parameters.check_value(op, value)?;
-        let [count, odds] = self.parameters.given();
-        formula(f, [value, count, odds])
+        named(
+            "NegativeBinomial::probs",
+            counts::Probs(self.1.0),
+            [self.0.full(1)],
+        )
     }
 }
 
@@ -111,19 +104,6 @@ fn mass<R: Real>(x: R, count: R, chance: Chance<R>) -> R {
         return count * chance.logs[1];
     }
     (count / (x + count)).ln() + counts::binomial(x, count, chance)
-}
-
-#[derive(Clone, Copy)]
-struct LogProb(Odds);
-
-impl Formula<3> for LogProb {
-    const NAME: &'static str = "negative-binomial-log-prob";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [x, count, odds]: [R; 3]) -> R {
-        let chance = self.0.chance(odds);
-        no_count(x, f64::INFINITY).unwrap_or_else(|| mass(x, count, chance))
-    }
 }
 
 /// Sums `term(ln mass, x)` over the support.
@@ -178,114 +158,30 @@ fn scattered<R: Real>(count: R, chance: Chance<R>) -> R {
     sum + (-count + 1.) * log + (count.lgamma() - q) * beyond + count
 }
 
-#[derive(Clone, Copy)]
-enum Summary {
-    Mean,
-    Variance,
-    Mode,
-    Entropy,
-}
+#[derive(Clone, Copy, Debug)]
+struct Law(Odds);
 
-#[derive(Clone, Copy)]
-struct Moment(Odds, Summary);
-
-impl Formula<2> for Moment {
-    const NAME: &'static str = "negative-binomial-moments";
-
+impl DensityFormula<3> for Law {
     #[inline(always)]
-    fn at<R: Real>(self, [count, odds]: [R; 2]) -> R {
-        let ([p, q], chance) = (self.0.probs(odds), self.0.chance(odds));
-        match self.1 {
-            Summary::Mean => count * p / q,
-            Summary::Variance => count * p / q / q,
-            Summary::Mode => {
-                if count.value() <= 1. {
-                    return R::constant(0.);
-                }
-                R::constant(((count.value() - 1.) * (p.value() / q.value())).floor())
-            }
-            Summary::Entropy if q.value() < 1e-290 => scattered(count, chance),
-            Summary::Entropy => expect(count, self.0, odds, |log, _| -log),
-        }
+    fn log_prob<R: Real>(self, [x, count, odds]: [R; 3]) -> R {
+        let chance = self.0.chance(odds);
+        no_count(x, f64::INFINITY).unwrap_or_else(|| mass(x, count, chance))
     }
 }
 
-impl Distribution for NegativeBinomial {
-    fn batch_shape(&self) -> &[usize] {
-        self.parameters.batch_shape()
-    }
-
-    fn event_shape(&self) -> &[usize] {
-        &[]
-    }
-
-    fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
-        let (count, parameter) = (self.total_count()?, self.parameters.full(1)?);
-        let odds = self.odds;
-        count::draws([&count, &parameter], shape, rng.stream(), |rng, [r, x]| {
-            let [p, q] = odds.logs(x);
-            count::negative_binomial(rng, r, p - q)
-        })
-    }
-
-    fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("NegativeBinomial::log_prob", LogProb(self.odds), value)
-    }
-}
-
-impl Moments for NegativeBinomial {
-    fn mean(&self) -> Result<Tensor> {
-        self.parameters.formula(Moment(self.odds, Summary::Mean))
-    }
-
-    fn variance(&self) -> Result<Tensor> {
-        let moment = Moment(self.odds, Summary::Variance);
-        self.parameters.formula(moment)
-    }
-}
-
-impl Mode for NegativeBinomial {
-    /// The whole part of `(r - 1) p / (1 - p)`, at least 0: the larger of the two where that is whole.
-    fn mode(&self) -> Result<Tensor> {
-        self.parameters.formula(Moment(self.odds, Summary::Mode))
-    }
-}
-
-impl Entropy for NegativeBinomial {
-    /// In the order of some thousand masses at most for each element.
-    fn entropy(&self) -> Result<Tensor> {
-        self.parameters.formula(Moment(self.odds, Summary::Entropy))
-    }
-}
-
-/// ln P(X <= x) or, for the upper tail, ln P(X > x): incomplete beta functions.
-#[derive(Clone, Copy)]
-struct LogTail {
-    odds: Odds,
-    upper: bool,
-}
-
-impl Formula<3> for LogTail {
-    const NAME: &'static str = "negative-binomial-log-cdf";
-
+/// Incomplete beta functions.
+impl CdfFormulas<3> for Law {
     #[inline(always)]
-    fn at<R: Real>(self, [x, count, odds]: [R; 3]) -> R {
-        no_tail(x, f64::INFINITY, self.upper).unwrap_or_else(|| {
+    fn log_tail<R: Real>(self, [x, count, odds]: [R; 3], upper: bool) -> R {
+        no_tail(x, f64::INFINITY, upper).unwrap_or_else(|| {
             let k = R::constant(x.value().floor());
-            let [p, q] = self.odds.probs(odds);
-            (k + 1.).beta_log_tail(count, p, q.value(), !self.upper)
+            let [p, q] = self.0.probs(odds);
+            (k + 1.).beta_log_tail(count, p, q.value(), !upper)
         })
     }
-}
-
-#[derive(Clone, Copy)]
-struct Quantile(Odds);
-
-impl Formula<3> for Quantile {
-    const NAME: &'static str = "negative-binomial-quantile";
 
     #[inline(always)]
-    fn at<R: Real>(self, arguments: [R; 3]) -> R {
+    fn quantile<R: Real>(self, arguments: [R; 3]) -> R {
         let [p, count, odds] = arguments.map(Real::value);
         let [s, q] = self.0.probs(odds);
         let tail = |k: f64| (k + 1.).beta_log_tail(count, s, q, true).exp();
@@ -293,55 +189,121 @@ impl Formula<3> for Quantile {
     }
 }
 
-impl Cdf for NegativeBinomial {
-    fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
-        let tail = LogTail {
-            odds: self.odds,
-            upper: false,
-        };
-        self.at("NegativeBinomial::log_cdf", tail, value)
+impl MomentFormulas<2> for Law {
+    fn mean<R: Real>(self, [count, odds]: [R; 2]) -> R {
+        let [p, q] = self.0.probs(odds);
+        count * p / q
     }
 
-    fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
-        let tail = LogTail {
-            odds: self.odds,
-            upper: true,
-        };
-        self.at("NegativeBinomial::log_survival", tail, value)
+    fn variance<R: Real>(self, [count, odds]: [R; 2]) -> R {
+        let [p, q] = self.0.probs(odds);
+        count * p / q / q
     }
+}
 
-    /// Piecewise constant: without gradients.
-    fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        self.parameters
-            .check_probability("NegativeBinomial::quantile", probability)?;
-        self.at(
-            "NegativeBinomial::quantile",
-            Quantile(self.odds),
-            probability,
-        )
+impl ModeFormula<2> for Law {
+    fn mode<R: Real>(self, [count, odds]: [R; 2]) -> R {
+        let (count, [p, q]) = (count.value(), self.0.probs(odds.value()));
+        R::constant(if count <= 1. {
+            0.
+        } else {
+            ((count - 1.) * (p / q)).floor()
+        })
+    }
+}
+
+impl EntropyFormula<2> for Law {
+    fn entropy<R: Real>(self, [count, odds]: [R; 2]) -> R {
+        let [_, q] = self.0.probs(odds.value());
+        if q < 1e-290 {
+            return scattered(count, self.0.chance(odds));
+        }
+        expect(count, self.0, odds, |log, _| -log)
     }
 }
 
 #[derive(Clone, Copy)]
-struct Divergence(Odds, Odds);
+struct Divergence(Law, Law);
 
 impl Formula<4> for Divergence {
-    const NAME: &'static str = "negative-binomial-kl";
-
     #[inline(always)]
     fn at<R: Real>(self, [count, odds, other_count, other]: [R; 4]) -> R {
-        let (one, two) = ((self.0, odds), (self.1, other));
+        let Divergence(Law(from), Law(to)) = self;
+        let (one, two) = ((from, odds), (to, other));
         if count.value() == other_count.value() {
-            return times(count / self.0.probs(odds)[1], bernoulli_kl(one, two));
+            return times(count / from.probs(odds)[1], bernoulli_kl(one, two));
         }
-        let q = self.1.chance(other);
+        let q = to.chance(other);
         let ratio = |log: R, x: R| mass(x, other_count, q) - log;
-        let apart = expect(count, self.0, odds, |log, x| -ratio(log, x));
+        let apart = expect(count, from, odds, |log, x| -ratio(log, x));
         if apart.value() > 1e-3 {
             return apart;
         }
         // The mean of the masses' ratio is 1: with it every term is positive, and what is left of a small sum is exact.
-        expect(count, self.0, odds, |log, x| ratio(log, x).exp_minus_line())
+        expect(count, from, odds, |log, x| ratio(log, x).exp_minus_line())
+    }
+}
+
+impl Distribution for NegativeBinomial {
+    fn batch_shape(&self) -> &[usize] {
+        self.0.batch_shape()
+    }
+
+    fn event_shape(&self) -> &[usize] {
+        &[]
+    }
+
+    fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
+        let (full, odds) = ([self.0.full(0), self.0.full(1)], self.1.0);
+        count::draws(full, shape, rng.stream(), |rng, [r, x]| {
+            let [p, q] = odds.logs(x);
+            count::negative_binomial(rng, r, p - q)
+        })
+    }
+
+    fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
+        self.0.log_prob("NegativeBinomial::log_prob", self.1, value)
+    }
+}
+
+impl Moments for NegativeBinomial {
+    fn mean(&self) -> Result<Tensor> {
+        self.0.mean("NegativeBinomial::mean", self.1)
+    }
+
+    fn variance(&self) -> Result<Tensor> {
+        self.0.variance("NegativeBinomial::variance", self.1)
+    }
+}
+
+impl Mode for NegativeBinomial {
+    /// The whole part of `(r - 1) p / (1 - p)`, at least 0: the larger of the two where that is whole.
+    fn mode(&self) -> Result<Tensor> {
+        self.0.mode("NegativeBinomial::mode", self.1)
+    }
+}
+
+impl Entropy for NegativeBinomial {
+    /// In the order of some thousand masses at most for each element.
+    fn entropy(&self) -> Result<Tensor> {
+        self.0.entropy("NegativeBinomial::entropy", self.1)
+    }
+}
+
+impl Cdf for NegativeBinomial {
+    fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
+        self.0.log_cdf("NegativeBinomial::log_cdf", self.1, value)
+    }
+
+    fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
+        self.0
+            .log_survival("NegativeBinomial::log_survival", self.1, value)
+    }
+
+    /// Piecewise constant: without gradients.
+    fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
+        self.0
+            .quantile("NegativeBinomial::quantile", self.1, probability)
     }
 }
 
@@ -350,19 +312,14 @@ impl Kl for NegativeBinomial {
     /// is small of `e^t - 1 - t` with t the logarithm of the masses' ratio, which is not negative.
     /// The two forms have the same value where counts meet, but only the sum has their gradient.
     fn kl(&self, other: &NegativeBinomial) -> Result<Tensor> {
-        self.parameters
-            .check_other("NegativeBinomial::kl", &other.parameters)?;
-        let ([n, p], [m, q]) = (self.parameters.given(), other.parameters.given());
-        formula(Divergence(self.odds, other.odds), [n, p, m, q])
+        let divergence = Divergence(self.1, other.1);
+        self.0.with("NegativeBinomial::kl", divergence, &other.0)
     }
 }
 
 impl MixtureComponent for NegativeBinomial {
     fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
-        let parameters = self.parameters.select(index, after)?;
-        Ok(NegativeBinomial {
-            parameters,
-            odds: self.odds,
-        })
+        let parameters = self.0.select(index, after)?;
+        Ok(NegativeBinomial(parameters, self.1))
     }
 }

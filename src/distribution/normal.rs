@@ -1,10 +1,8 @@
 //! The normal distribution.
 
-use super::parameters::{Domain, Parameters};
+use super::family::*;
 use super::*;
-use crate::kernels::elementwise::{Formula, formula};
 use crate::kernels::family::gaussian::{self, Spread};
-use crate::kernels::number::Real;
 use std::f64::consts::PI;
 
 /// Normal distribution with mean `loc` and standard deviation `scale`.
@@ -39,11 +37,7 @@ use std::f64::consts::PI;
 #[derive(Debug, Clone)]
 pub struct Normal {
     kind: Spread,
-    /// As given: density and divergence broadcast them on the fly.
-    given: [Tensor; 2],
-    /// Broadcast to the batch shape, without a copy.
-    loc: Tensor,
-    spread: Tensor,
+    parameters: Parameters<2>,
 }
 
 impl Normal {
@@ -54,11 +48,7 @@ impl Normal {
 
     /// As [`new`](Normal::new), without looking at the parameters' values.
     pub fn new_unchecked(loc: &Tensor, scale: &Tensor) -> Result<Self> {
-        Self::build(
-            "Normal::new_unchecked",
-            Spread::Scale,
-            [("loc", loc), ("scale", scale)],
-        )
+        Self::unchecked("Normal::new_unchecked", Spread::Scale, loc, scale)
     }
 
     /// From mean and logarithm of the variance: `scale = e^(log_var / 2)`.
@@ -68,11 +58,8 @@ impl Normal {
 
     /// As [`from_log_var`](Normal::from_log_var), without looking at the parameters' values.
     pub fn from_log_var_unchecked(loc: &Tensor, log_var: &Tensor) -> Result<Self> {
-        Self::build(
-            "Normal::from_log_var_unchecked",
-            Spread::LogVar,
-            [("loc", loc), ("log_var", log_var)],
-        )
+        let op = "Normal::from_log_var_unchecked";
+        Self::unchecked(op, Spread::LogVar, loc, log_var)
     }
 
     /// Shapes first, then values.
@@ -82,89 +69,74 @@ impl Normal {
         loc: &Tensor,
         spread: &Tensor,
     ) -> Result<Self> {
-        let (arg, domain) = match kind {
-            Spread::Scale => ("scale", Domain::Positive),
-            Spread::LogVar => ("log_var", Domain::Real),
-        };
-        let normal = Self::build(op, kind, [("loc", loc), (arg, spread)])?;
-        parameters::check(op, [("loc", loc, Domain::Real), (arg, spread, domain)])?;
-        Ok(normal)
+        let parameters = Parameters::new(op, domains(kind), [loc, spread])?;
+        Ok(Normal { kind, parameters })
     }
 
-    pub(super) fn build(
+    pub(super) fn unchecked(
         op: &'static str,
         kind: Spread,
-        parameters: [(&'static str, &Tensor); 2],
+        loc: &Tensor,
+        spread: &Tensor,
     ) -> Result<Self> {
-        let [loc, spread] = shape::broadcast_parameters(op, parameters)?;
-        Ok(Normal {
-            kind,
-            given: parameters.map(|(_, tensor)| tensor.clone()),
-            loc,
-            spread,
-        })
+        let parameters = Parameters::unchecked(op, domains(kind), [loc, spread])?;
+        Ok(Normal { kind, parameters })
     }
 
     /// The mean, shape `batch`.
     pub fn loc(&self) -> &Tensor {
-        &self.loc
+        self.parameters.full(0)
+    }
+
+    /// Scale or logarithm of the variance, as it was given, shape `batch`.
+    fn spread(&self) -> &Tensor {
+        self.parameters.full(1)
     }
 
     /// The standard deviation, shape `batch`.
     pub fn scale(&self) -> Result<Tensor> {
-        self.kind.scale(&self.spread)
+        self.kind.scale(self.spread())
     }
 
     /// The logarithm of the variance, shape `batch`.
     pub fn log_var(&self) -> Result<Tensor> {
         match self.kind {
-            Spread::LogVar => Ok(self.spread.clone()),
-            Spread::Scale => Ok((self.spread.log()? * 2.)?),
+            Spread::LogVar => Ok(self.spread().clone()),
+            Spread::Scale => Ok((self.spread().log()? * 2.)?),
         }
     }
 
     /// Mean and standard deviation as they were given, for what meets other families.
     pub(super) fn parameters(&self) -> Result<Parameters<2>> {
-        let [loc, spread] = &self.given;
-        Parameters::unchecked(
-            "Normal",
-            [("loc", loc), ("scale", &self.kind.scale(spread)?)],
-        )
-    }
-
-    /// A formula of value and parameters; `op` names the caller in errors.
-    fn at<F: Formula<3>>(&self, op: &'static str, f: F, value: &Tensor) -> Result<Tensor> {
-        shape::same_kind(op, "value", value, &self.loc)?;
-        shape::value_shape(op, value, self.batch_shape(), &[])?;
-        let [loc, spread] = &self.given;
-        formula(f, [value, loc, spread])
+        let [loc, spread] = self.parameters.given();
+        Parameters::unchecked("Normal", LOCATION_SCALE, [loc, &self.kind.scale(spread)?])
     }
 
     pub(super) fn variance_tensor(&self) -> Result<Tensor> {
         match self.kind {
-            Spread::LogVar => Ok(self.spread.exp()?),
-            Spread::Scale => Ok(self.spread.sqr()?),
+            Spread::LogVar => Ok(self.spread().exp()?),
+            Spread::Scale => Ok(self.spread().sqr()?),
         }
     }
 
     /// Draws, for this and for families that are made of it.
     pub(super) fn draw(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
-        gaussian::sample(self.kind, &self.loc, &self.spread, shape, rng.stream())
+        gaussian::sample(self.kind, self.loc(), self.spread(), shape, rng.stream())
     }
 
     /// Draws, and KL(self || N(0, 1)) summed over the last dim.
     pub(super) fn draw_and_rate(&self, shape: &[usize], rng: &mut Rng) -> Result<(Tensor, Tensor)> {
-        gaussian::sample_and_rate(self.kind, &self.loc, &self.spread, shape, rng.stream())
+        gaussian::sample_and_rate(self.kind, self.loc(), self.spread(), shape, rng.stream())
     }
 
     /// KL(self || N(0, 1)) summed over the last dim.
     pub(super) fn rate(&self) -> Result<Tensor> {
-        gaussian::rate(self.kind, &self.loc, &self.spread)
+        gaussian::rate(self.kind, self.loc(), self.spread())
     }
 
     /// The log-density, summed over the last dim if `event`. `value` is checked by the caller.
     pub(super) fn density(&self, value: &Tensor, event: bool) -> Result<Tensor> {
-        let [loc, spread] = &self.given;
+        let [loc, spread] = self.parameters.given();
         gaussian::log_prob(self.kind, value, loc, spread, event)
     }
 
@@ -175,32 +147,24 @@ impl Normal {
         other: &Normal,
         event: bool,
     ) -> Result<Tensor> {
-        shape::same_kind(op, "other", &other.loc, &self.loc)?;
-        if shape::broadcast(self.loc.dims(), other.loc.dims()).is_none() {
-            return Err(Error::shape(
-                op,
-                "other",
-                format!("a shape that broadcasts with {:?}", self.loc.dims()),
-                other.loc.dims(),
-            ));
-        }
+        self.parameters.check_other(op, &other.parameters)?;
         gaussian::kl_of_kinds(
             [self.kind, other.kind],
-            self.given.each_ref(),
-            other.given.each_ref(),
+            self.parameters.given(),
+            other.parameters.given(),
             event,
         )
     }
 
     /// The entropy of each element.
     pub(super) fn entropies(&self) -> Result<Tensor> {
-        Ok((self.kind.log_scale(&self.spread)? + 0.5 * (1. + (2. * PI).ln()))?)
+        Ok((self.kind.log_scale(self.spread())? + 0.5 * (1. + (2. * PI).ln()))?)
     }
 }
 
 impl Distribution for Normal {
     fn batch_shape(&self) -> &[usize] {
-        self.loc.dims()
+        self.parameters.batch_shape()
     }
 
     fn event_shape(&self) -> &[usize] {
@@ -212,9 +176,7 @@ impl Distribution for Normal {
     }
 
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
-        let op = "Normal::log_prob";
-        shape::same_kind(op, "value", value, &self.loc)?;
-        shape::value_shape(op, value, self.batch_shape(), &[])?;
+        self.parameters.check_value("Normal::log_prob", value)?;
         self.density(value, false)
     }
 }
@@ -224,10 +186,10 @@ impl Reparameterized for Normal {}
 /// A weighted sum of independent normals is normal: one draw of `N(sum_k w_k loc_k, sum_k w_k^2 scale_k^2)`.
 impl WeightedSum for Normal {
     fn sample_weighted_sum(&self, weights: &Tensor, rng: &mut Rng) -> Result<Tensor> {
-        shape::same_kind("sample_weighted_sum", "weights", weights, &self.loc)?;
+        shape::same_kind("sample_weighted_sum", "weights", weights, self.loc())?;
         check_weights(weights, self.batch_shape())?;
         let last = candle_core::D::Minus1;
-        let loc = weights.broadcast_mul(&self.loc)?.sum(last)?;
+        let loc = weights.broadcast_mul(self.loc())?.sum(last)?;
         let variance = weights
             .sqr()?
             .broadcast_mul(&self.variance_tensor()?)?
@@ -238,7 +200,7 @@ impl WeightedSum for Normal {
 
 impl Moments for Normal {
     fn mean(&self) -> Result<Tensor> {
-        Ok(self.loc.clone())
+        Ok(self.loc().clone())
     }
 
     fn variance(&self) -> Result<Tensor> {
@@ -248,44 +210,14 @@ impl Moments for Normal {
 
 impl Mode for Normal {
     fn mode(&self) -> Result<Tensor> {
-        Ok(self.loc.clone())
+        Ok(self.loc().clone())
     }
 }
 
-/// ln P(X <= x) or, for the upper tail, ln P(X > x).
-#[derive(Clone, Copy)]
-struct LogTail {
-    kind: Spread,
-    upper: bool,
-}
-
-impl Formula<3> for LogTail {
-    const NAME: &'static str = "normal-log-cdf";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [x, loc, spread]: [R; 3]) -> R {
-        if let Some(log) = at_infinity(x, self.upper) {
-            return log;
-        }
-        let t = (x - loc) / scale(self.kind, spread);
-        let t = if self.upper { -t } else { t };
-        t.log_ndtr()
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Quantile {
-    kind: Spread,
-    upper: bool,
-}
-
-impl Formula<3> for Quantile {
-    const NAME: &'static str = "normal-quantile";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [p, loc, spread]: [R; 3]) -> R {
-        let z = p.ndtri();
-        loc + scale(self.kind, spread) * if self.upper { -z } else { z }
+fn domains(kind: Spread) -> Domains<2> {
+    match kind {
+        Spread::Scale => LOCATION_SCALE,
+        Spread::LogVar => [("loc", Domain::Real), ("log_var", Domain::Real)],
     }
 }
 
@@ -296,38 +228,52 @@ fn scale<R: Real>(kind: Spread, spread: R) -> R {
     }
 }
 
+impl CdfFormulas<3> for Spread {
+    #[inline(always)]
+    fn log_tail<R: Real>(self, [x, loc, spread]: [R; 3], upper: bool) -> R {
+        if let Some(log) = at_infinity(x, upper) {
+            return log;
+        }
+        let t = (x - loc) / scale(self, spread);
+        let t = if upper { -t } else { t };
+        t.log_ndtr()
+    }
+
+    #[inline(always)]
+    fn quantile<R: Real>(self, [p, loc, spread]: [R; 3]) -> R {
+        loc + scale(self, spread) * p.ndtri()
+    }
+}
+
+#[derive(Clone, Copy)]
+struct SurvivalQuantile(Spread);
+
+impl Formula<3> for SurvivalQuantile {
+    #[inline(always)]
+    fn at<R: Real>(self, [p, loc, spread]: [R; 3]) -> R {
+        loc + scale(self.0, spread) * -p.ndtri()
+    }
+}
+
 impl Cdf for Normal {
     fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
-        let (kind, upper) = (self.kind, false);
-        self.at("Normal::log_cdf", LogTail { kind, upper }, value)
+        self.parameters.log_cdf("Normal::log_cdf", self.kind, value)
     }
 
     fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
-        let (kind, upper) = (self.kind, true);
-        self.at("Normal::log_survival", LogTail { kind, upper }, value)
+        let op = "Normal::log_survival";
+        self.parameters.log_survival(op, self.kind, value)
     }
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        check_probability(
-            "Normal::quantile",
-            probability,
-            &self.loc,
-            self.batch_shape(),
-        )?;
-        let (kind, upper) = (self.kind, false);
-        self.at("Normal::quantile", Quantile { kind, upper }, probability)
+        let op = "Normal::quantile";
+        self.parameters.quantile(op, self.kind, probability)
     }
 
     /// With the digits of small probabilities.
     fn survival_quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        let batch = self.batch_shape();
-        check_probability("Normal::survival_quantile", probability, &self.loc, batch)?;
-        let (kind, upper) = (self.kind, true);
-        self.at(
-            "Normal::survival_quantile",
-            Quantile { kind, upper },
-            probability,
-        )
+        let (op, f) = ("Normal::survival_quantile", SurvivalQuantile(self.kind));
+        self.parameters.of_probability(op, f, probability)
     }
 }
 

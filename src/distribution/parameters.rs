@@ -2,11 +2,12 @@
 
 use super::select_component;
 use crate::error::{Error, Result};
-use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::elementwise::{Formula, named};
 use crate::kernels::reduce::range::{End, all_inside, first_outside};
 use crate::rng::Rng;
 use crate::shape;
 use candle_core::{DType, Tensor};
+use std::array;
 
 /// Which numbers a parameter may be. NaN is in none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,22 +71,29 @@ impl Domain {
     }
 }
 
+/// Names and domains of a family's parameters, in the order of its constructor.
+pub(super) type Domains<const N: usize> = [(&'static str, Domain); N];
+
+pub(super) const LOCATION_SCALE: Domains<2> = [("loc", Domain::Real), ("scale", Domain::Positive)];
+
 /// As [`Domain::check`], of several tensors at once.
-pub(super) fn check<const N: usize>(
+fn check<const N: usize>(
     op: &'static str,
-    parameters: [(&'static str, &Tensor, Domain); N],
+    domains: Domains<N>,
+    tensors: [&Tensor; N],
 ) -> Result<()> {
-    let counts = parameters.iter().any(|(.., d)| *d == Domain::Count);
+    let counts = domains.iter().any(|(_, d)| *d == Domain::Count);
     let inside = !counts
-        && all_inside(parameters.map(|(_, tensor, domain)| {
-            let (low, high, _) = domain.ends();
-            (tensor, low, high)
+        && all_inside(array::from_fn::<_, N, _>(|i| {
+            let (low, high, _) = domains[i].1.ends();
+            (tensors[i], low, high)
         }));
     // One by one only to say which is outside.
-    parameters
+    domains
         .iter()
+        .zip(tensors)
         .filter(|_| !inside)
-        .try_for_each(|(arg, tensor, domain)| domain.check(op, arg, tensor))
+        .try_for_each(|((arg, domain), tensor)| domain.check(op, arg, tensor))
 }
 
 /// Refuses an upper end that is not above the lower one; infinite ends are as good as others.
@@ -98,33 +106,45 @@ pub(super) fn above(op: &'static str, low: &Tensor, high: &Tensor) -> Result<()>
     Ok(())
 }
 
+/// The arguments of a formula: one list after the other.
+pub(super) fn join<'a, const A: usize, const B: usize, const M: usize>(
+    first: [&'a Tensor; A],
+    second: [&'a Tensor; B],
+) -> [&'a Tensor; M] {
+    const { assert!(M == A + B) };
+    array::from_fn(|i| if i < A { first[i] } else { second[i - A] })
+}
+
 /// N parameters of one dtype on one device whose shapes broadcast to the batch shape.
 #[derive(Debug, Clone)]
 pub(super) struct Parameters<const N: usize> {
     given: [Tensor; N],
-    batch: Vec<usize>,
+    /// In the batch shape, without a copy.
+    full: [Tensor; N],
 }
 
 impl<const N: usize> Parameters<N> {
     /// Checks shapes and values.
     pub(super) fn new(
         op: &'static str,
-        parameters: [(&'static str, &Tensor, Domain); N],
+        domains: Domains<N>,
+        parameters: [&Tensor; N],
     ) -> Result<Self> {
-        let out = Self::unchecked(op, parameters.map(|(arg, tensor, _)| (arg, tensor)))?;
-        check(op, parameters)?;
+        let out = Self::unchecked(op, domains, parameters)?;
+        check(op, domains, parameters)?;
         Ok(out)
     }
 
     /// Checks shapes only.
     pub(super) fn unchecked(
         op: &'static str,
-        parameters: [(&'static str, &Tensor); N],
+        domains: Domains<N>,
+        parameters: [&Tensor; N],
     ) -> Result<Self> {
-        let full = shape::broadcast_parameters(op, parameters)?;
+        let named = array::from_fn(|i| (domains[i].0, parameters[i]));
         Ok(Parameters {
-            given: parameters.map(|(_, tensor)| tensor.clone()),
-            batch: full.first().map_or_else(Vec::new, |t| t.dims().to_vec()),
+            given: parameters.map(Tensor::clone),
+            full: shape::broadcast_parameters(op, named)?,
         })
     }
 
@@ -133,34 +153,29 @@ impl<const N: usize> Parameters<N> {
         self.given.each_ref()
     }
 
-    /// A parameter in the batch shape, without a copy.
-    pub(super) fn full(&self, index: usize) -> Result<Tensor> {
-        Ok(self.given[index].broadcast_as(self.batch.as_slice())?)
+    /// A parameter in the batch shape.
+    pub(super) fn full(&self, index: usize) -> &Tensor {
+        &self.full[index]
     }
 
     /// The parameters of the components that `index` names, as [`select_component`] takes them.
     pub(super) fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
-        let mut given = self.given.clone();
-        for (i, parameter) in given.iter_mut().enumerate() {
-            *parameter = select_component(&self.full(i)?, index, after)?;
+        let mut full = self.full.clone();
+        for parameter in &mut full {
+            *parameter = select_component(parameter, index, after)?;
         }
-        let batch = given.first().map_or_else(Vec::new, |t| t.dims().to_vec());
-        Ok(Parameters { given, batch })
+        let given = full.clone();
+        Ok(Parameters { given, full })
     }
 
     pub(super) fn batch_shape(&self) -> &[usize] {
-        &self.batch
+        self.full[0].dims()
     }
 
     /// Refuses a value of another dtype or device, or of a shape that is not `sample ++ batch`.
     pub(super) fn check_value(&self, op: &'static str, value: &Tensor) -> Result<()> {
         shape::same_kind(op, "value", value, &self.given[0])?;
-        shape::value_shape(op, value, &self.batch, &[]).map(|_| ())
-    }
-
-    /// Refuses a probability that does not fit, or is outside of 0 to 1.
-    pub(super) fn check_probability(&self, op: &'static str, probability: &Tensor) -> Result<()> {
-        super::check_probability(op, probability, &self.given[0], &self.batch)
+        shape::value_shape(op, value, self.batch_shape(), &[]).map(|_| ())
     }
 
     /// Refuses another family's parameters of another dtype or device, or of a shape that does not broadcast.
@@ -170,31 +185,78 @@ impl<const N: usize> Parameters<N> {
         other: &Parameters<M>,
     ) -> Result<()> {
         shape::same_kind(op, "other", &other.given[0], &self.given[0])?;
-        match shape::broadcast(&self.batch, &other.batch) {
-            Some(_) => Ok(()),
-            None => Err(Error::shape(
-                op,
-                "other",
-                format!("a batch that broadcasts with {:?}", self.batch),
-                &other.batch,
-            )),
-        }
+        shape::broadcast_with(op, "other", other.batch_shape(), self.batch_shape()).map(|_| ())
     }
 
     /// A formula of the parameters, in the batch shape.
-    pub(super) fn formula<F: Formula<N>>(&self, f: F) -> Result<Tensor> {
-        formula(f, self.given())
+    pub(super) fn formula<F: Formula<N>>(&self, op: &'static str, f: F) -> Result<Tensor> {
+        named(op, f, self.given())
+    }
+
+    /// A formula of a value and the parameters.
+    pub(super) fn at<F: Formula<M>, const M: usize>(
+        &self,
+        op: &'static str,
+        f: F,
+        value: &Tensor,
+    ) -> Result<Tensor> {
+        self.check_value(op, value)?;
+        named(op, f, join([value], self.given()))
+    }
+
+    /// A formula of a probability, which is to be from 0 to 1, and the parameters.
+    pub(super) fn of_probability<F: Formula<M>, const M: usize>(
+        &self,
+        op: &'static str,
+        f: F,
+        probability: &Tensor,
+    ) -> Result<Tensor> {
+        super::check_probability(op, probability, &self.given[0], self.batch_shape())?;
+        named(op, f, join([probability], self.given()))
+    }
+
+    /// The arguments of a formula of a value, the parameters and what is computed of them once for all values.
+    pub(super) fn around<'a, const M: usize>(
+        &'a self,
+        value: &'a Tensor,
+        once: &'a Tensor,
+    ) -> [&'a Tensor; M] {
+        const { assert!(M == N + 2) };
+        array::from_fn(|i| match i {
+            0 => value,
+            i if i <= N => &self.given[i - 1],
+            _ => once,
+        })
+    }
+
+    /// A formula of these parameters and another's: a divergence.
+    pub(super) fn with<F: Formula<K>, const M: usize, const K: usize>(
+        &self,
+        op: &'static str,
+        f: F,
+        other: &Parameters<M>,
+    ) -> Result<Tensor> {
+        self.check_other(op, other)?;
+        named(op, f, join(self.given(), other.given()))
     }
 
     /// Uniforms in the open interval (0, 1), of shape `sample ++ batch`.
     pub(super) fn uniforms(&self, sample: &[usize], rng: &mut Rng) -> Result<Tensor> {
         let like = &self.given[0];
-        rng.uniform([sample, &self.batch].concat(), like.dtype(), like.device())
+        rng.uniform(
+            [sample, self.batch_shape()].concat(),
+            like.dtype(),
+            like.device(),
+        )
     }
 
     /// Standard normals, of shape `sample ++ batch`.
     pub(super) fn normals(&self, sample: &[usize], rng: &mut Rng) -> Result<Tensor> {
         let like = &self.given[0];
-        rng.normal([sample, &self.batch].concat(), like.dtype(), like.device())
+        rng.normal(
+            [sample, self.batch_shape()].concat(),
+            like.dtype(),
+            like.device(),
+        )
     }
 }

@@ -1,9 +1,9 @@
 //! The Pareto distribution.
 
-use super::parameters::{Domain, Parameters};
+use super::family::*;
 use super::*;
-use crate::kernels::elementwise::{Formula, formula};
-use crate::kernels::number::Real;
+
+const PARAMETERS: Domains<2> = [("scale", Domain::Positive), ("alpha", Domain::Positive)];
 
 /// Pareto distribution with smallest value `scale` and tail exponent `alpha`.
 ///
@@ -30,44 +30,27 @@ use crate::kernels::number::Real;
 ///
 /// Numerics: both tails of the cdf keep full relative precision as logarithms.
 #[derive(Debug, Clone)]
-pub struct Pareto {
-    pub(super) parameters: Parameters<2>,
-}
+pub struct Pareto(pub(super) Parameters<2>);
 
 impl Pareto {
     /// From scale and exponent.
     pub fn new(scale: &Tensor, alpha: &Tensor) -> Result<Self> {
-        let parameters = [
-            ("scale", scale, Domain::Positive),
-            ("alpha", alpha, Domain::Positive),
-        ];
-        Ok(Pareto {
-            parameters: Parameters::new("Pareto::new", parameters)?,
-        })
+        Parameters::new("Pareto::new", PARAMETERS, [scale, alpha]).map(Pareto)
     }
 
     /// As [`new`](Pareto::new), without looking at the parameters' values.
     pub fn new_unchecked(scale: &Tensor, alpha: &Tensor) -> Result<Self> {
-        let parameters = [("scale", scale), ("alpha", alpha)];
-        Ok(Pareto {
-            parameters: Parameters::unchecked("Pareto::new_unchecked", parameters)?,
-        })
+        Parameters::unchecked("Pareto::new_unchecked", PARAMETERS, [scale, alpha]).map(Pareto)
     }
 
     /// The smallest value, shape `batch`.
     pub fn scale(&self) -> Result<Tensor> {
-        self.parameters.full(0)
+        Ok(self.0.full(0).clone())
     }
 
     /// The tail exponent, shape `batch`.
     pub fn alpha(&self) -> Result<Tensor> {
-        self.parameters.full(1)
-    }
-
-    fn at<F: Formula<3>>(&self, op: &'static str, f: F, value: &Tensor) -> Result<Tensor> {
-        self.parameters.check_value(op, value)?;
-        let [scale, alpha] = self.parameters.given();
-        formula(f, [value, scale, alpha])
+        Ok(self.0.full(1).clone())
     }
 }
 
@@ -82,14 +65,13 @@ fn log_ratio<R: Real>(x: R, scale: R) -> R {
 }
 
 #[derive(Clone, Copy)]
-struct LogProb;
+pub(super) struct Law;
 
-impl Formula<3> for LogProb {
-    const NAME: &'static str = "pareto-log-prob";
+impl DensityFormula<3> for Law {
     const QUICK: bool = true;
 
     #[inline(always)]
-    fn at<R: Real>(self, [x, scale, alpha]: [R; 3]) -> R {
+    fn log_prob<R: Real>(self, [x, scale, alpha]: [R; 3]) -> R {
         if x.value() < scale.value() || x.value() == f64::INFINITY {
             return R::constant(f64::NEG_INFINITY);
         }
@@ -97,63 +79,36 @@ impl Formula<3> for LogProb {
     }
 }
 
-#[derive(Clone, Copy)]
-struct LogTail {
-    upper: bool,
-}
-
-impl Formula<3> for LogTail {
-    const NAME: &'static str = "pareto-log-cdf";
+impl CdfFormulas<3> for Law {
+    const QUICK_QUANTILE: bool = true;
 
     #[inline(always)]
-    fn at<R: Real>(self, [x, scale, alpha]: [R; 3]) -> R {
-        if let Some(log) = at_infinity(x, self.upper) {
+    fn log_tail<R: Real>(self, [x, scale, alpha]: [R; 3], upper: bool) -> R {
+        if let Some(log) = at_infinity(x, upper) {
             return log;
         }
         if x.value() <= scale.value() {
-            return R::constant(if self.upper { 0. } else { f64::NEG_INFINITY });
+            return R::constant(if upper { 0. } else { f64::NEG_INFINITY });
         }
         let t = alpha * log_ratio(x, scale);
-        if self.upper { -t } else { t.log1mexp() }
+        if upper { -t } else { t.log1mexp() }
     }
-}
-
-#[derive(Clone, Copy)]
-struct Quantile;
-
-impl Formula<3> for Quantile {
-    const NAME: &'static str = "pareto-quantile";
-    const QUICK: bool = true;
 
     #[inline(always)]
-    fn at<R: Real>(self, [p, scale, alpha]: [R; 3]) -> R {
+    fn quantile<R: Real>(self, [p, scale, alpha]: [R; 3]) -> R {
         scale * (-(-p).ln_1p() / alpha).exp()
     }
 }
 
-#[derive(Clone, Copy)]
-struct Mean;
-
-impl Formula<2> for Mean {
-    const NAME: &'static str = "pareto-mean";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [scale, alpha]: [R; 2]) -> R {
+impl MomentFormulas<2> for Law {
+    fn mean<R: Real>(self, [scale, alpha]: [R; 2]) -> R {
         if alpha.value() <= 1. {
             return R::constant(f64::INFINITY);
         }
         scale * (alpha / (alpha - 1.))
     }
-}
 
-#[derive(Clone, Copy)]
-struct Variance;
-
-impl Formula<2> for Variance {
-    const NAME: &'static str = "pareto-variance";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [scale, alpha]: [R; 2]) -> R {
+    fn variance<R: Real>(self, [scale, alpha]: [R; 2]) -> R {
         if alpha.value() <= 2. {
             return R::constant(f64::INFINITY);
         }
@@ -161,21 +116,25 @@ impl Formula<2> for Variance {
     }
 }
 
-#[derive(Clone, Copy)]
-struct EntropyOf;
-
-impl Formula<2> for EntropyOf {
-    const NAME: &'static str = "pareto-entropy";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [scale, alpha]: [R; 2]) -> R {
+impl EntropyFormula<2> for Law {
+    fn entropy<R: Real>(self, [scale, alpha]: [R; 2]) -> R {
         (scale / alpha).ln() + alpha.recip() + 1.
+    }
+}
+
+impl KlFormula<4> for Law {
+    #[inline(always)]
+    fn kl<R: Real>(self, [scale, alpha, to_scale, to_alpha]: [R; 4]) -> R {
+        if scale.value() < to_scale.value() {
+            return R::constant(f64::INFINITY);
+        }
+        to_alpha * log_ratio(scale, to_scale) + alpha.scale_divergence(to_alpha)
     }
 }
 
 impl Distribution for Pareto {
     fn batch_shape(&self) -> &[usize] {
-        self.parameters.batch_shape()
+        self.0.batch_shape()
     }
 
     fn event_shape(&self) -> &[usize] {
@@ -183,13 +142,11 @@ impl Distribution for Pareto {
     }
 
     fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
-        let [scale, alpha] = self.parameters.given();
-        let uniforms = self.parameters.uniforms(shape, rng)?;
-        formula(Quantile, [&uniforms, scale, alpha])
+        self.0.sample("Pareto::sample", Law, shape, rng)
     }
 
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("Pareto::log_prob", LogProb, value)
+        self.0.log_prob("Pareto::log_prob", Law, value)
     }
 }
 
@@ -198,12 +155,12 @@ impl Reparameterized for Pareto {}
 impl Moments for Pareto {
     /// `alpha scale / (alpha - 1)`; infinite for exponents up to 1.
     fn mean(&self) -> Result<Tensor> {
-        self.parameters.formula(Mean)
+        self.0.mean("Pareto::mean", Law)
     }
 
     /// Infinite for exponents up to 2.
     fn variance(&self) -> Result<Tensor> {
-        self.parameters.formula(Variance)
+        self.0.variance("Pareto::variance", Law)
     }
 }
 
@@ -216,38 +173,21 @@ impl Mode for Pareto {
 impl Entropy for Pareto {
     /// `ln(scale / alpha) + 1 + 1 / alpha`.
     fn entropy(&self) -> Result<Tensor> {
-        self.parameters.formula(EntropyOf)
+        self.0.entropy("Pareto::entropy", Law)
     }
 }
 
 impl Cdf for Pareto {
     fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("Pareto::log_cdf", LogTail { upper: false }, value)
+        self.0.log_cdf("Pareto::log_cdf", Law, value)
     }
 
     fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("Pareto::log_survival", LogTail { upper: true }, value)
+        self.0.log_survival("Pareto::log_survival", Law, value)
     }
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        self.parameters
-            .check_probability("Pareto::quantile", probability)?;
-        self.at("Pareto::quantile", Quantile, probability)
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Divergence;
-
-impl Formula<4> for Divergence {
-    const NAME: &'static str = "pareto-kl";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [scale, alpha, to_scale, to_alpha]: [R; 4]) -> R {
-        if scale.value() < to_scale.value() {
-            return R::constant(f64::INFINITY);
-        }
-        to_alpha * log_ratio(scale, to_scale) + alpha.scale_divergence(to_alpha)
+        self.0.quantile("Pareto::quantile", Law, probability)
     }
 }
 
@@ -255,16 +195,12 @@ impl Kl for Pareto {
     /// `alpha_q ln(scale_p / scale_q) + r - 1 - ln r` with `r = alpha_q / alpha_p`; infinite where scale_p is below scale_q,
     /// so that the support of q does not contain that of p.
     fn kl(&self, other: &Pareto) -> Result<Tensor> {
-        self.parameters
-            .check_other("Pareto::kl", &other.parameters)?;
-        let ([s, a], [to_s, to_a]) = (self.parameters.given(), other.parameters.given());
-        formula(Divergence, [s, a, to_s, to_a])
+        self.0.kl("Pareto::kl", Law, &other.0)
     }
 }
 
 impl MixtureComponent for Pareto {
     fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
-        let parameters = self.parameters.select(index, after)?;
-        Ok(Pareto { parameters })
+        self.0.select(index, after).map(Pareto)
     }
 }

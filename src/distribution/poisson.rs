@@ -1,11 +1,11 @@
 //! The Poisson distribution.
 
-use super::counts::{no_count, no_tail, over_bell, smallest};
-use super::parameters::{Domain, Parameters};
+use super::counts::{self, no_count, no_tail, over_bell, smallest};
+use super::family::*;
 use super::*;
-use crate::kernels::elementwise::{Formula, formula};
 use crate::kernels::family::count;
-use crate::kernels::number::Real;
+
+const PARAMETERS: Domains<1> = [("rate", Domain::NonNegative)];
 
 /// Poisson distribution of the number of events at a `rate`, its mean.
 ///
@@ -34,35 +34,22 @@ use crate::kernels::number::Real;
 ///
 /// Source: Loader (2000), Fast and Accurate Computation of Binomial Probabilities; draws by Ahrens and Dieter (1982).
 #[derive(Debug, Clone)]
-pub struct Poisson {
-    pub(super) parameters: Parameters<1>,
-}
+pub struct Poisson(pub(super) Parameters<1>);
 
 impl Poisson {
     /// From the rate.
     pub fn new(rate: &Tensor) -> Result<Self> {
-        let parameters = [("rate", rate, Domain::NonNegative)];
-        Ok(Poisson {
-            parameters: Parameters::new("Poisson::new", parameters)?,
-        })
+        Parameters::new("Poisson::new", PARAMETERS, [rate]).map(Poisson)
     }
 
     /// As [`new`](Poisson::new), without looking at the rate's values.
     pub fn new_unchecked(rate: &Tensor) -> Result<Self> {
-        Ok(Poisson {
-            parameters: Parameters::unchecked("Poisson::new_unchecked", [("rate", rate)])?,
-        })
+        Parameters::unchecked("Poisson::new_unchecked", PARAMETERS, [rate]).map(Poisson)
     }
 
     /// The rate, shape `batch`.
     pub fn rate(&self) -> Result<Tensor> {
-        self.parameters.full(0)
-    }
-
-    fn at<F: Formula<2>>(&self, op: &'static str, f: F, value: &Tensor) -> Result<Tensor> {
-        self.parameters.check_value(op, value)?;
-        let [rate] = self.parameters.given();
-        formula(f, [value, rate])
+        Ok(self.0.full(0).clone())
     }
 }
 
@@ -74,25 +61,34 @@ fn mass<R: Real>(x: R, rate: R) -> R {
 }
 
 #[derive(Clone, Copy)]
-struct LogProb;
+pub(super) struct Law;
 
-impl Formula<2> for LogProb {
-    const NAME: &'static str = "poisson-log-prob";
-
+impl DensityFormula<2> for Law {
     #[inline(always)]
-    fn at<R: Real>(self, [x, rate]: [R; 2]) -> R {
+    fn log_prob<R: Real>(self, [x, rate]: [R; 2]) -> R {
         no_count(x, f64::INFINITY).unwrap_or_else(|| mass(x, rate))
     }
 }
 
-#[derive(Clone, Copy)]
-struct Information;
-
-impl Formula<1> for Information {
-    const NAME: &'static str = "poisson-entropy";
+impl CdfFormulas<2> for Law {
+    #[inline(always)]
+    fn log_tail<R: Real>(self, [x, rate]: [R; 2], upper: bool) -> R {
+        no_tail(x, f64::INFINITY, upper).unwrap_or_else(|| {
+            let k = R::constant(x.value().floor());
+            (k + 1.).gamma_log_tail(rate, !upper)
+        })
+    }
 
     #[inline(always)]
-    fn at<R: Real>(self, [rate]: [R; 1]) -> R {
+    fn quantile<R: Real>(self, arguments: [R; 2]) -> R {
+        let [p, rate] = arguments.map(Real::value);
+        let tail = |k: f64| (k + 1.).gamma_log_tail(rate, true).exp();
+        R::constant(smallest(p, rate, f64::INFINITY, tail))
+    }
+}
+
+impl EntropyFormula<1> for Law {
+    fn entropy<R: Real>(self, [rate]: [R; 1]) -> R {
         let mean = rate.value();
         if mean == 0. {
             return R::constant(0.);
@@ -106,9 +102,19 @@ impl Formula<1> for Information {
     }
 }
 
+impl KlFormula<2> for Law {
+    #[inline(always)]
+    fn kl<R: Real>(self, [rate, other]: [R; 2]) -> R {
+        if rate.value() == 0. {
+            return other;
+        }
+        rate.deviance(other)
+    }
+}
+
 impl Distribution for Poisson {
     fn batch_shape(&self) -> &[usize] {
-        self.parameters.batch_shape()
+        self.0.batch_shape()
     }
 
     fn event_shape(&self) -> &[usize] {
@@ -116,13 +122,13 @@ impl Distribution for Poisson {
     }
 
     fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
-        count::draws(self.parameters.given(), shape, rng.stream(), |rng, [x]| {
+        count::draws(self.0.given(), shape, rng.stream(), |rng, [x]| {
             count::poisson(rng, x)
         })
     }
 
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("Poisson::log_prob", LogProb, value)
+        self.0.log_prob("Poisson::log_prob", Law, value)
     }
 }
 
@@ -146,89 +152,34 @@ impl Mode for Poisson {
 impl Entropy for Poisson {
     /// In the order of a thousand masses for each rate.
     fn entropy(&self) -> Result<Tensor> {
-        self.parameters.formula(Information)
-    }
-}
-
-/// ln P(X <= x) or, for the upper tail, ln P(X > x): incomplete gamma functions.
-#[derive(Clone, Copy)]
-struct LogTail {
-    upper: bool,
-}
-
-impl Formula<2> for LogTail {
-    const NAME: &'static str = "poisson-log-cdf";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [x, rate]: [R; 2]) -> R {
-        no_tail(x, f64::INFINITY, self.upper).unwrap_or_else(|| {
-            let k = R::constant(x.value().floor());
-            (k + 1.).gamma_log_tail(rate, !self.upper)
-        })
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Quantile;
-
-impl Formula<2> for Quantile {
-    const NAME: &'static str = "poisson-quantile";
-
-    #[inline(always)]
-    fn at<R: Real>(self, arguments: [R; 2]) -> R {
-        let [p, rate] = arguments.map(Real::value);
-        let tail = |k: f64| (k + 1.).gamma_log_tail(rate, true).exp();
-        R::constant(smallest(p, rate, f64::INFINITY, tail))
+        self.0.entropy("Poisson::entropy", Law)
     }
 }
 
 impl Cdf for Poisson {
     fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
-        let tail = LogTail { upper: false };
-        self.at("Poisson::log_cdf", tail, value)
+        self.0.log_cdf("Poisson::log_cdf", Law, value)
     }
 
     fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
-        let tail = LogTail { upper: true };
-        self.at("Poisson::log_survival", tail, value)
+        self.0.log_survival("Poisson::log_survival", Law, value)
     }
 
     /// Piecewise constant: without gradients.
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        self.parameters
-            .check_probability("Poisson::quantile", probability)?;
-        self.at("Poisson::quantile", Quantile, probability)
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Divergence;
-
-impl Formula<2> for Divergence {
-    const NAME: &'static str = "poisson-kl";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [rate, other]: [R; 2]) -> R {
-        if rate.value() == 0. {
-            return other;
-        }
-        rate.deviance(other)
+        self.0.quantile("Poisson::quantile", Law, probability)
     }
 }
 
 impl Kl for Poisson {
     /// `p ln(p / q) + q - p` of the rates. A rate of 0 gives q, and no gradient to itself.
     fn kl(&self, other: &Poisson) -> Result<Tensor> {
-        self.parameters
-            .check_other("Poisson::kl", &other.parameters)?;
-        let ([rate], [to]) = (self.parameters.given(), other.parameters.given());
-        formula(Divergence, [rate, to])
+        self.0.kl("Poisson::kl", Law, &other.0)
     }
 }
 
 impl MixtureComponent for Poisson {
     fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
-        let parameters = self.parameters.select(index, after)?;
-        Ok(Poisson { parameters })
+        self.0.select(index, after).map(Poisson)
     }
 }

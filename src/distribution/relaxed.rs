@@ -1,14 +1,14 @@
 //! Continuous relaxations of discrete families.
 
-use super::parameters::{Domain, Parameters};
+use super::family::*;
 use super::*;
 use crate::kernels::elementwise::composed::double;
-use crate::kernels::elementwise::{Formula, formula};
-use crate::kernels::number::Real;
 use crate::kernels::number::lgamma;
 use crate::kernels::reduce;
 use crate::special::log_softmax;
 use candle_core::D;
+
+const PARAMETERS: Domains<2> = [("temperature", Domain::Positive), ("logits", Domain::Real)];
 
 /// Relaxed Bernoulli distribution (binary Concrete) on the interval from 0 to 1.
 ///
@@ -42,71 +42,56 @@ use candle_core::D;
 /// Source: Maddison, Mnih and Teh (2017), The Concrete Distribution; Jang, Gu and Poole (2017), Categorical
 /// Reparameterization with Gumbel-Softmax.
 #[derive(Debug, Clone)]
-pub struct RelaxedBernoulli {
-    parameters: Parameters<2>,
-}
+pub struct RelaxedBernoulli(Parameters<2>);
 
 impl RelaxedBernoulli {
     /// From temperature and logits.
     pub fn new(temperature: &Tensor, logits: &Tensor) -> Result<Self> {
-        let parameters = [
-            ("temperature", temperature, Domain::Positive),
-            ("logits", logits, Domain::Real),
-        ];
-        Ok(RelaxedBernoulli {
-            parameters: Parameters::new("RelaxedBernoulli::new", parameters)?,
-        })
+        Parameters::new("RelaxedBernoulli::new", PARAMETERS, [temperature, logits])
+            .map(RelaxedBernoulli)
     }
 
     /// As [`new`](RelaxedBernoulli::new), without looking at the parameters' values.
     pub fn new_unchecked(temperature: &Tensor, logits: &Tensor) -> Result<Self> {
-        let parameters = [("temperature", temperature), ("logits", logits)];
-        Ok(RelaxedBernoulli {
-            parameters: Parameters::unchecked("RelaxedBernoulli::new_unchecked", parameters)?,
-        })
+        let op = "RelaxedBernoulli::new_unchecked";
+        Parameters::unchecked(op, PARAMETERS, [temperature, logits]).map(RelaxedBernoulli)
     }
 
     /// The temperature, shape `batch`.
     pub fn temperature(&self) -> Result<Tensor> {
-        self.parameters.full(0)
+        Ok(self.0.full(0).clone())
     }
 
     /// The logits, shape `batch`.
     pub fn logits(&self) -> Result<Tensor> {
-        self.parameters.full(1)
+        Ok(self.0.full(1).clone())
     }
 
     /// Draws as logits `ln(x / (1 - x))`: finite where x itself rounds to 0 or 1. Pathwise gradients.
     pub fn sample_logits(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
-        let u = self.parameters.uniforms(shape, rng)?;
-        let [temperature, logits] = self.parameters.given();
-        formula(RelaxedQuantile { logits: true }, [&u, temperature, logits])
+        self.0
+            .sample("RelaxedBernoulli::sample_logits", LOGITS, shape, rng)
     }
 
     /// Log-density at `x = sigmoid(value)`, with respect to dx as [`log_prob`](Distribution::log_prob) is.
     pub fn log_prob_of_logits(&self, value: &Tensor) -> Result<Tensor> {
         let op = "RelaxedBernoulli::log_prob_of_logits";
-        self.at(op, RelaxedLogProb { logits: true }, value)
-    }
-
-    fn at<F: Formula<3>>(&self, op: &'static str, f: F, value: &Tensor) -> Result<Tensor> {
-        self.parameters.check_value(op, value)?;
-        let [temperature, logits] = self.parameters.given();
-        formula(f, [value, temperature, logits])
+        self.0.log_prob(op, LOGITS, value)
     }
 }
 
+/// Of draws or of their logits.
 #[derive(Clone, Copy)]
-struct RelaxedLogProb {
-    /// Whether the value is given as logits.
+struct Law {
     logits: bool,
 }
 
-impl Formula<3> for RelaxedLogProb {
-    const NAME: &'static str = "relaxed-bernoulli-log-prob";
+const DRAWS: Law = Law { logits: false };
+const LOGITS: Law = Law { logits: true };
 
+impl DensityFormula<3> for Law {
     #[inline(always)]
-    fn at<R: Real>(self, [x, temperature, logits]: [R; 3]) -> R {
+    fn log_prob<R: Real>(self, [x, temperature, logits]: [R; 3]) -> R {
         // ln x, ln(1 - x)
         let (one, zero) = match self.logits {
             true => (-(-x).softplus(), -x.softplus()),
@@ -128,49 +113,33 @@ impl Formula<3> for RelaxedLogProb {
     }
 }
 
-#[derive(Clone, Copy)]
-struct RelaxedQuantile {
-    /// Whether to give logits.
-    logits: bool,
-}
-
-impl Formula<3> for RelaxedQuantile {
-    const NAME: &'static str = "relaxed-bernoulli-quantile";
-
+impl CdfFormulas<3> for Law {
+    /// Of draws.
     #[inline(always)]
-    fn at<R: Real>(self, [p, temperature, logits]: [R; 3]) -> R {
-        let y = (p.ln() - (-p).ln_1p() + logits) / temperature;
-        if self.logits { y } else { y.sigmoid() }
-    }
-}
-
-#[derive(Clone, Copy)]
-struct RelaxedLogTail {
-    upper: bool,
-}
-
-impl Formula<3> for RelaxedLogTail {
-    const NAME: &'static str = "relaxed-bernoulli-log-cdf";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [x, temperature, logits]: [R; 3]) -> R {
+    fn log_tail<R: Real>(self, [x, temperature, logits]: [R; 3], upper: bool) -> R {
         let at = x.value();
         if at <= 0. || at >= 1. {
-            let empty = (at <= 0.) != self.upper;
+            let empty = (at <= 0.) != upper;
             return R::constant(if empty { f64::NEG_INFINITY } else { 0. });
         }
         let t = logits - temperature * (x.ln() - (-x).ln_1p());
-        if self.upper {
+        if upper {
             -(-t).softplus()
         } else {
             -t.softplus()
         }
     }
+
+    #[inline(always)]
+    fn quantile<R: Real>(self, [p, temperature, logits]: [R; 3]) -> R {
+        let y = (p.ln() - (-p).ln_1p() + logits) / temperature;
+        if self.logits { y } else { y.sigmoid() }
+    }
 }
 
 impl Distribution for RelaxedBernoulli {
     fn batch_shape(&self) -> &[usize] {
-        self.parameters.batch_shape()
+        self.0.batch_shape()
     }
 
     fn event_shape(&self) -> &[usize] {
@@ -178,14 +147,11 @@ impl Distribution for RelaxedBernoulli {
     }
 
     fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
-        let u = self.parameters.uniforms(shape, rng)?;
-        let [temperature, logits] = self.parameters.given();
-        formula(RelaxedQuantile { logits: false }, [&u, temperature, logits])
+        self.0.sample("RelaxedBernoulli::sample", DRAWS, shape, rng)
     }
 
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
-        let op = "RelaxedBernoulli::log_prob";
-        self.at(op, RelaxedLogProb { logits: false }, value)
+        self.0.log_prob("RelaxedBernoulli::log_prob", DRAWS, value)
     }
 }
 
@@ -193,26 +159,23 @@ impl Reparameterized for RelaxedBernoulli {}
 
 impl Cdf for RelaxedBernoulli {
     fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
-        let op = "RelaxedBernoulli::log_cdf";
-        self.at(op, RelaxedLogTail { upper: false }, value)
+        self.0.log_cdf("RelaxedBernoulli::log_cdf", DRAWS, value)
     }
 
     fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
         let op = "RelaxedBernoulli::log_survival";
-        self.at(op, RelaxedLogTail { upper: true }, value)
+        self.0.log_survival(op, DRAWS, value)
     }
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
         let op = "RelaxedBernoulli::quantile";
-        self.parameters.check_probability(op, probability)?;
-        self.at(op, RelaxedQuantile { logits: false }, probability)
+        self.0.quantile(op, DRAWS, probability)
     }
 }
 
 impl MixtureComponent for RelaxedBernoulli {
     fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
-        let parameters = self.parameters.select(index, after)?;
-        Ok(RelaxedBernoulli { parameters })
+        self.0.select(index, after).map(RelaxedBernoulli)
     }
 }
 

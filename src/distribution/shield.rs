@@ -37,8 +37,6 @@ pub(super) fn shielded(
 struct Restore;
 
 impl Formula<2> for Restore {
-    const NAME: &'static str = "restore";
-
     #[inline(always)]
     fn at<R: Real>(self, [density, found]: [R; 2]) -> R {
         let at = found.value();

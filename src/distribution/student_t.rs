@@ -1,13 +1,17 @@
 //! Student's t distribution.
 
-use super::parameters::{Domain, Parameters};
+use super::family::*;
 use super::*;
-use crate::kernels::elementwise::{Formula, formula};
 use crate::kernels::family::gamma as kernel;
 use crate::kernels::number::incomplete_beta::{self, Share};
 use crate::kernels::number::{self, saddle};
-use crate::kernels::number::{Elementary, Real};
 use std::f64::consts::{LN_2, PI};
+
+const PARAMETERS: Domains<3> = [
+    ("df", Domain::Positive),
+    ("loc", Domain::Real),
+    ("scale", Domain::Positive),
+];
 
 /// Student's t distribution with `df` degrees of freedom, moved by `loc` and stretched by `scale`.
 ///
@@ -40,50 +44,32 @@ use std::f64::consts::{LN_2, PI};
 ///
 /// Source: Figurnov, Mohamed and Mnih (2018), Implicit Reparameterization Gradients, section 3.
 #[derive(Debug, Clone)]
-pub struct StudentT {
-    parameters: Parameters<3>,
-}
+pub struct StudentT(pub(super) Parameters<3>);
 
 impl StudentT {
     /// From degrees of freedom, location and scale.
     pub fn new(df: &Tensor, loc: &Tensor, scale: &Tensor) -> Result<Self> {
-        let parameters = [
-            ("df", df, Domain::Positive),
-            ("loc", loc, Domain::Real),
-            ("scale", scale, Domain::Positive),
-        ];
-        Ok(StudentT {
-            parameters: Parameters::new("StudentT::new", parameters)?,
-        })
+        Parameters::new("StudentT::new", PARAMETERS, [df, loc, scale]).map(StudentT)
     }
 
     /// As [`new`](StudentT::new), without looking at the parameters' values.
     pub fn new_unchecked(df: &Tensor, loc: &Tensor, scale: &Tensor) -> Result<Self> {
-        let parameters = [("df", df), ("loc", loc), ("scale", scale)];
-        Ok(StudentT {
-            parameters: Parameters::unchecked("StudentT::new_unchecked", parameters)?,
-        })
+        Parameters::unchecked("StudentT::new_unchecked", PARAMETERS, [df, loc, scale]).map(StudentT)
     }
 
     /// The degrees of freedom, shape `batch`.
     pub fn df(&self) -> Result<Tensor> {
-        self.parameters.full(0)
+        Ok(self.0.full(0).clone())
     }
 
     /// The median, shape `batch`.
     pub fn loc(&self) -> Result<Tensor> {
-        self.parameters.full(1)
+        Ok(self.0.full(1).clone())
     }
 
     /// The scale, shape `batch`.
     pub fn scale(&self) -> Result<Tensor> {
-        self.parameters.full(2)
-    }
-
-    fn at<F: Formula<4>>(&self, op: &'static str, f: F, value: &Tensor) -> Result<Tensor> {
-        self.parameters.check_value(op, value)?;
-        let [df, loc, scale] = self.parameters.given();
-        formula(f, [value, df, loc, scale])
+        Ok(self.0.full(2).clone())
     }
 }
 
@@ -98,52 +84,6 @@ fn log_peak<R: Real>(df: R) -> R {
         0.
     };
     df.map(value, slope)
-}
-
-/// What of the density depends on df alone, which is computed once for all values.
-#[derive(Clone, Copy)]
-struct Peak;
-
-impl Formula<1> for Peak {
-    const NAME: &'static str = "student-t-peak";
-    const QUICK: bool = true;
-
-    #[inline(always)]
-    fn at<R: Real>(self, [df]: [R; 1]) -> R {
-        log_peak(df)
-    }
-}
-
-#[derive(Clone, Copy)]
-struct LogProb<const HUGE: bool>;
-
-impl<const HUGE: bool> Formula<5> for LogProb<HUGE> {
-    const NAME: &'static str = "student-t-log-prob";
-    const QUICK: bool = !HUGE;
-
-    #[inline(always)]
-    fn at<R: Real>(self, [x, df, loc, scale, peak]: [R; 5]) -> R {
-        if !R::Functions::EXACT {
-            return peak - scale.ln() - (df + 1.) * 0.5 * log_rise([x, loc, scale], df);
-        }
-        let n = df.value();
-        let rise = log_rise([x, loc, scale], R::constant(n));
-        // The derivative to df is written out: its terms cancel where these are many.
-        let t = x.standard(loc, scale).value();
-        let square = t * t / n;
-        let share = if square < f64::INFINITY {
-            square / (1. + square)
-        } else {
-            1.
-        };
-        let less = if share < 0.02 {
-            saddle::log_minus_line_near(-share)
-        } else {
-            share - rise.value()
-        };
-        let spread = peak - scale.ln() - rise * ((n + 1.) * 0.5);
-        spread + df.map(0., 0.5 * (less + share / n))
-    }
 }
 
 /// From this t on in units of sqrt(df), the distribution is a power law.
@@ -233,30 +173,52 @@ fn slopes(t: f64, df: f64, s: Share, log: f64) -> [f64; 2] {
 }
 
 #[derive(Clone, Copy)]
-struct LogTail {
-    upper: bool,
-}
+struct Law;
 
-impl Formula<4> for LogTail {
-    const NAME: &'static str = "student-t-log-cdf";
+impl SplitDensityFormula<1, 5> for Law {
+    const QUICK_ONCE: bool = true;
 
     #[inline(always)]
-    fn at<R: Real>(self, [x, df, loc, scale]: [R; 4]) -> R {
-        if let Some(log) = at_infinity(x, self.upper) {
-            return log;
+    fn once<R: Real>(self, [df]: [R; 1]) -> R {
+        log_peak(df)
+    }
+
+    #[inline(always)]
+    fn log_prob<R: Real>(self, [x, df, loc, scale, peak]: [R; 5]) -> R {
+        if !R::Functions::EXACT {
+            return peak - scale.ln() - (df + 1.) * 0.5 * log_rise([x, loc, scale], df);
         }
-        log_tail([x, loc, scale], df, self.upper)
+        let n = df.value();
+        let rise = log_rise([x, loc, scale], R::constant(n));
+        // The derivative to df is written out: its terms cancel where these are many.
+        let t = x.standard(loc, scale).value();
+        let square = t * t / n;
+        let share = if square < f64::INFINITY {
+            square / (1. + square)
+        } else {
+            1.
+        };
+        let less = if share < 0.02 {
+            saddle::log_minus_line_near(-share)
+        } else {
+            share - rise.value()
+        };
+        let spread = peak - scale.ln() - rise * ((n + 1.) * 0.5);
+        spread + df.map(0., 0.5 * (less + share / n))
     }
 }
 
-#[derive(Clone, Copy)]
-struct Quantile;
-
-impl Formula<4> for Quantile {
-    const NAME: &'static str = "student-t-quantile";
+impl CdfFormulas<4> for Law {
+    #[inline(always)]
+    fn log_tail<R: Real>(self, [x, df, loc, scale]: [R; 4], upper: bool) -> R {
+        if let Some(log) = at_infinity(x, upper) {
+            return log;
+        }
+        log_tail([x, loc, scale], df, upper)
+    }
 
     #[inline(always)]
-    fn at<R: Real>(self, [p, df, loc, scale]: [R; 4]) -> R {
+    fn quantile<R: Real>(self, [p, df, loc, scale]: [R; 4]) -> R {
         let (probability, n) = (p.value(), df.value());
         let (sign, rest) = if probability < 0.5 {
             (-1., probability)
@@ -273,42 +235,15 @@ impl Formula<4> for Quantile {
     }
 }
 
-#[derive(Clone, Copy)]
-struct Draw;
-
-impl Formula<5> for Draw {
-    const NAME: &'static str = "student-t-sample";
-    const QUICK: bool = true;
-
-    #[inline(always)]
-    fn at<R: Real>(self, [z, log_gamma, df, loc, scale]: [R; 5]) -> R {
-        loc + scale * z * (((df * 0.5).ln() - log_gamma) * 0.5).exp()
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Mean;
-
-impl Formula<2> for Mean {
-    const NAME: &'static str = "student-t-mean";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [df, loc]: [R; 2]) -> R {
+impl MomentFormulas<3> for Law {
+    fn mean<R: Real>(self, [df, loc, _]: [R; 3]) -> R {
         if df.value() <= 1. {
             return R::constant(f64::NAN);
         }
         loc
     }
-}
 
-#[derive(Clone, Copy)]
-struct Variance;
-
-impl Formula<3> for Variance {
-    const NAME: &'static str = "student-t-variance";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [df, _, scale]: [R; 3]) -> R {
+    fn variance<R: Real>(self, [df, _, scale]: [R; 3]) -> R {
         if df.value() <= 1. {
             return R::constant(f64::NAN);
         }
@@ -319,14 +254,8 @@ impl Formula<3> for Variance {
     }
 }
 
-#[derive(Clone, Copy)]
-struct EntropyOf;
-
-impl Formula<3> for EntropyOf {
-    const NAME: &'static str = "student-t-entropy";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [df, _, scale]: [R; 3]) -> R {
+impl EntropyFormula<3> for Law {
+    fn entropy<R: Real>(self, [df, _, scale]: [R; 3]) -> R {
         let n = df.value();
         let gap = number::digamma_gap(0.5 * n, 0.5);
         let value = (n + 1.) * 0.5 * gap - log_peak(n);
@@ -337,9 +266,21 @@ impl Formula<3> for EntropyOf {
     }
 }
 
+#[derive(Clone, Copy)]
+struct Draw;
+
+impl Formula<5> for Draw {
+    const QUICK: bool = true;
+
+    #[inline(always)]
+    fn at<R: Real>(self, [z, log_gamma, df, loc, scale]: [R; 5]) -> R {
+        loc + scale * z * (((df * 0.5).ln() - log_gamma) * 0.5).exp()
+    }
+}
+
 impl Distribution for StudentT {
     fn batch_shape(&self) -> &[usize] {
-        self.parameters.batch_shape()
+        self.0.batch_shape()
     }
 
     fn event_shape(&self) -> &[usize] {
@@ -347,21 +288,15 @@ impl Distribution for StudentT {
     }
 
     fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
-        let [df, loc, scale] = self.parameters.given();
-        let z = self.parameters.normals(shape, rng)?;
+        let [df, loc, scale] = self.0.given();
+        let z = self.0.normals(shape, rng)?;
         let half = (self.df()? * 0.5)?;
         let log_gamma = kernel::gamma(&half, None, shape, rng.stream(), true)?;
-        formula(Draw, [&z, &log_gamma, df, loc, scale])
+        named("StudentT::sample", Draw, [&z, &log_gamma, df, loc, scale])
     }
 
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
-        self.parameters.check_value("StudentT::log_prob", value)?;
-        let [df, loc, scale] = self.parameters.given();
-        let arguments = [value, df, loc, scale, &formula(Peak, [df])?];
-        match kernel::huge(df)? {
-            true => formula(LogProb::<true>, arguments),
-            false => formula(LogProb::<false>, arguments),
-        }
+        self.0.split_log_prob("StudentT::log_prob", Law, value)
     }
 }
 
@@ -370,13 +305,12 @@ impl Reparameterized for StudentT {}
 impl Moments for StudentT {
     /// `loc`; NaN for up to one degree of freedom.
     fn mean(&self) -> Result<Tensor> {
-        let [df, loc, _] = self.parameters.given();
-        Ok(formula(Mean, [df, loc])?.broadcast_as(self.batch_shape())?)
+        self.0.mean("StudentT::mean", Law)
     }
 
     /// `scale^2 df / (df - 2)`; infinite for up to two degrees of freedom, NaN for up to one.
     fn variance(&self) -> Result<Tensor> {
-        self.parameters.formula(Variance)
+        self.0.variance("StudentT::variance", Law)
     }
 }
 
@@ -389,36 +323,34 @@ impl Mode for StudentT {
 impl Entropy for StudentT {
     /// `(df + 1)/2 (digamma((df + 1)/2) - digamma(df/2)) + ln(scale) - ` the log-density of the standard form at 0.
     fn entropy(&self) -> Result<Tensor> {
-        self.parameters.formula(EntropyOf)
+        self.0.entropy("StudentT::entropy", Law)
     }
 }
 
 impl Cdf for StudentT {
     fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("StudentT::log_cdf", LogTail { upper: false }, value)
+        self.0.log_cdf("StudentT::log_cdf", Law, value)
     }
 
     fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("StudentT::log_survival", LogTail { upper: true }, value)
+        self.0.log_survival("StudentT::log_survival", Law, value)
     }
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        self.parameters
-            .check_probability("StudentT::quantile", probability)?;
-        self.at("StudentT::quantile", Quantile, probability)
+        self.0.quantile("StudentT::quantile", Law, probability)
     }
 }
 
 impl MixtureComponent for StudentT {
     fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
-        let parameters = self.parameters.select(index, after)?;
-        Ok(StudentT { parameters })
+        self.0.select(index, after).map(StudentT)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::elementwise::formula;
     use crate::kernels::number::incomplete_gamma::{self, Digits};
     use candle_core::{DType, Device, Var};
 

@@ -55,8 +55,6 @@ pub struct Truncated<D> {
 struct Between;
 
 impl Formula<4> for Between {
-    const NAME: &'static str = "truncated-log-mass";
-
     fn at<R: Real>(self, [below_p, below_q, above_p, above_q]: [R; 4]) -> R {
         let (more, less) = if below_p.value() > -LN_2 {
             (above_p, above_q)
@@ -79,8 +77,6 @@ impl Formula<4> for Between {
 struct Share;
 
 impl Formula<2> for Share {
-    const NAME: &'static str = "truncated-share";
-
     fn at<R: Real>(self, [share, rest]: [R; 2]) -> R {
         let rests = rest.value() < 0. && rest.value() > f64::NEG_INFINITY;
         if share.value() > -LN_2 && rests {

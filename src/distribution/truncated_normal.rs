@@ -1,11 +1,17 @@
 //! The truncated normal distribution.
 
-use super::parameters::{Domain, Parameters, above};
+use super::family::*;
+use super::parameters::above;
 use super::*;
-use crate::kernels::elementwise::{Formula, formula};
-use crate::kernels::number::Real;
 use crate::kernels::number::above_tangent;
 use crate::kernels::number::slice::Slice;
+
+const PARAMETERS: Domains<4> = [
+    ("loc", Domain::Real),
+    ("scale", Domain::Positive),
+    ("low", Domain::Extended),
+    ("high", Domain::Extended),
+];
 
 /// Normal distribution with mean `loc` and standard deviation `scale`, given that the value is from `low` to `high`.
 ///
@@ -40,22 +46,15 @@ use crate::kernels::number::slice::Slice;
 ///
 /// Source: implicit derivatives, Figurnov, Mohamed and Mnih (2018).
 #[derive(Debug, Clone)]
-pub struct TruncatedNormal {
-    parameters: Parameters<4>,
-}
+pub struct TruncatedNormal(Parameters<4>);
 
 impl TruncatedNormal {
     /// From mean and standard deviation of the normal, and the ends of the interval.
     pub fn new(loc: &Tensor, scale: &Tensor, low: &Tensor, high: &Tensor) -> Result<Self> {
-        let parameters = [
-            ("loc", loc, Domain::Real),
-            ("scale", scale, Domain::Positive),
-            ("low", low, Domain::Extended),
-            ("high", high, Domain::Extended),
-        ];
-        let parameters = Parameters::new("TruncatedNormal::new", parameters)?;
-        above("TruncatedNormal::new", low, high)?;
-        Ok(TruncatedNormal { parameters })
+        let op = "TruncatedNormal::new";
+        let parameters = Parameters::new(op, PARAMETERS, [loc, scale, low, high])?;
+        above(op, low, high)?;
+        Ok(TruncatedNormal(parameters))
     }
 
     /// As [`new`](TruncatedNormal::new), without looking at the parameters' values.
@@ -65,37 +64,28 @@ impl TruncatedNormal {
         low: &Tensor,
         high: &Tensor,
     ) -> Result<Self> {
-        let parameters = [("loc", loc), ("scale", scale), ("low", low), ("high", high)];
-        Ok(TruncatedNormal {
-            parameters: Parameters::unchecked("TruncatedNormal::new_unchecked", parameters)?,
-        })
+        let op = "TruncatedNormal::new_unchecked";
+        Parameters::unchecked(op, PARAMETERS, [loc, scale, low, high]).map(TruncatedNormal)
     }
 
     /// The mean of the normal before truncation, shape `batch`.
     pub fn loc(&self) -> Result<Tensor> {
-        self.parameters.full(0)
+        Ok(self.0.full(0).clone())
     }
 
     /// The standard deviation of the normal before truncation, shape `batch`.
     pub fn scale(&self) -> Result<Tensor> {
-        self.parameters.full(1)
+        Ok(self.0.full(1).clone())
     }
 
     /// The lower end, shape `batch`.
     pub fn low(&self) -> Result<Tensor> {
-        self.parameters.full(2)
+        Ok(self.0.full(2).clone())
     }
 
     /// The upper end, shape `batch`.
     pub fn high(&self) -> Result<Tensor> {
-        self.parameters.full(3)
-    }
-
-    /// A formula of value and parameters; `op` names the caller in errors.
-    fn at<F: Formula<5>>(&self, op: &'static str, f: F, value: &Tensor) -> Result<Tensor> {
-        self.parameters.check_value(op, value)?;
-        let [loc, scale, low, high] = self.parameters.given();
-        formula(f, [value, loc, scale, low, high])
+        Ok(self.0.full(3).clone())
     }
 }
 
@@ -113,12 +103,10 @@ fn weighed(density: f64, factor: impl FnOnce() -> f64) -> f64 {
 }
 
 #[derive(Clone, Copy)]
-struct LogProb;
+pub(super) struct Law;
 
-impl Formula<5> for LogProb {
-    const NAME: &'static str = "truncated-normal-log-prob";
-
-    fn at<R: Real>(self, arguments: [R; 5]) -> R {
+impl DensityFormula<5> for Law {
+    fn log_prob<R: Real>(self, arguments: [R; 5]) -> R {
         let [x, loc, scale, low, high] = values(arguments);
         if x < low || x > high || x.is_infinite() {
             return R::constant(f64::NEG_INFINITY);
@@ -135,34 +123,26 @@ impl Formula<5> for LogProb {
     }
 }
 
-/// ln P(X <= x) or, for the upper tail, ln P(X > x).
-#[derive(Clone, Copy)]
-struct LogTail {
-    upper: bool,
-}
-
-impl Formula<5> for LogTail {
-    const NAME: &'static str = "truncated-normal-log-cdf";
-
-    fn at<R: Real>(self, arguments: [R; 5]) -> R {
+impl CdfFormulas<5> for Law {
+    fn log_tail<R: Real>(self, arguments: [R; 5], upper: bool) -> R {
         let [x, loc, scale, low, high] = values(arguments);
         let slice = Slice::new([loc, scale, low, high]);
         let tails = slice.log_tails(x, [low, high]);
-        let (value, t) = (tails[usize::from(self.upper)], slice.place(x));
+        let (value, t) = (tails[usize::from(upper)], slice.place(x));
         if slice.is_end(t) {
             return R::constant(value);
         }
         R::function(arguments, value, || {
             let all = slice.moments();
             let [below, above] = slice.parts(t);
-            let part = if self.upper { above } else { below };
+            let part = if upper { above } else { below };
             let gap = part.mean - all.mean;
             let spread = gap * (2. * slice.a + part.mean + all.mean) + part.variance - all.variance;
             // Densities per probability of this tail.
-            let odds = (tails[usize::from(!self.upper)] - value).exp();
+            let odds = (tails[usize::from(!upper)] - value).exp();
             let here = (slice.log_density(t) - value).exp();
             let [low, high] = slice.ends().map(|end| end.density);
-            let [to_x, to_low, to_high] = if self.upper {
+            let [to_x, to_low, to_high] = if upper {
                 [-here, low, weighed(high, || odds)]
             } else {
                 [here, -weighed(low, || odds), -high]
@@ -176,16 +156,9 @@ impl Formula<5> for LogTail {
             ]
         })
     }
-}
 
-/// Draws are quantiles of uniforms.
-#[derive(Clone, Copy)]
-struct Quantile;
-
-impl Formula<5> for Quantile {
-    const NAME: &'static str = "truncated-normal-quantile";
-
-    fn at<R: Real>(self, arguments: [R; 5]) -> R {
+    /// Draws are quantiles of uniforms.
+    fn quantile<R: Real>(self, arguments: [R; 5]) -> R {
         let [p, loc, scale, low, high] = values(arguments);
         let slice = Slice::new([loc, scale, low, high]);
         let t = slice.quantile(p);
@@ -216,13 +189,8 @@ impl Formula<5> for Quantile {
     }
 }
 
-#[derive(Clone, Copy)]
-struct Mean;
-
-impl Formula<4> for Mean {
-    const NAME: &'static str = "truncated-normal-mean";
-
-    fn at<R: Real>(self, arguments: [R; 4]) -> R {
+impl MomentFormulas<4> for Law {
+    fn mean<R: Real>(self, arguments: [R; 4]) -> R {
         let [loc, scale, low, high] = values(arguments);
         let slice = Slice::new([loc, scale, low, high]);
         let m = slice.moments();
@@ -235,15 +203,8 @@ impl Formula<4> for Mean {
             [m.variance, slice.sign * to_scale, to_low, -to_high]
         })
     }
-}
 
-#[derive(Clone, Copy)]
-struct Variance;
-
-impl Formula<4> for Variance {
-    const NAME: &'static str = "truncated-normal-variance";
-
-    fn at<R: Real>(self, arguments: [R; 4]) -> R {
+    fn variance<R: Real>(self, arguments: [R; 4]) -> R {
         let [loc, scale, low, high] = values(arguments);
         let slice = Slice::new([loc, scale, low, high]);
         let m = slice.moments();
@@ -264,13 +225,8 @@ impl Formula<4> for Variance {
     }
 }
 
-#[derive(Clone, Copy)]
-struct Nearest;
-
-impl Formula<3> for Nearest {
-    const NAME: &'static str = "truncated-normal-mode";
-
-    fn at<R: Real>(self, [loc, low, high]: [R; 3]) -> R {
+impl ModeFormula<4> for Law {
+    fn mode<R: Real>(self, [loc, _, low, high]: [R; 4]) -> R {
         if loc.value() < low.value() {
             low
         } else if loc.value() > high.value() {
@@ -281,13 +237,8 @@ impl Formula<3> for Nearest {
     }
 }
 
-#[derive(Clone, Copy)]
-struct Information;
-
-impl Formula<4> for Information {
-    const NAME: &'static str = "truncated-normal-entropy";
-
-    fn at<R: Real>(self, arguments: [R; 4]) -> R {
+impl EntropyFormula<4> for Law {
+    fn entropy<R: Real>(self, arguments: [R; 4]) -> R {
         let [loc, scale, low, high] = values(arguments);
         let slice = Slice::new([loc, scale, low, high]);
         let m = slice.moments();
@@ -305,102 +256,8 @@ impl Formula<4> for Information {
     }
 }
 
-impl Distribution for TruncatedNormal {
-    fn batch_shape(&self) -> &[usize] {
-        self.parameters.batch_shape()
-    }
-
-    fn event_shape(&self) -> &[usize] {
-        &[]
-    }
-
-    fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
-        let [loc, scale, low, high] = self.parameters.given();
-        let u = self.parameters.uniforms(shape, rng)?;
-        formula(Quantile, [&u, loc, scale, low, high])
-    }
-
-    fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("TruncatedNormal::log_prob", LogProb, value)
-    }
-}
-
-impl Reparameterized for TruncatedNormal {}
-
-impl Moments for TruncatedNormal {
-    fn mean(&self) -> Result<Tensor> {
-        self.parameters.formula(Mean)
-    }
-
-    fn variance(&self) -> Result<Tensor> {
-        self.parameters.formula(Variance)
-    }
-}
-
-impl Mode for TruncatedNormal {
-    /// The point of the interval nearest to `loc`.
-    fn mode(&self) -> Result<Tensor> {
-        let [loc, _, low, high] = self.parameters.given();
-        Ok(formula(Nearest, [loc, low, high])?.broadcast_as(self.batch_shape())?)
-    }
-}
-
-impl Entropy for TruncatedNormal {
-    fn entropy(&self) -> Result<Tensor> {
-        self.parameters.formula(Information)
-    }
-}
-
-impl Cdf for TruncatedNormal {
-    fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("TruncatedNormal::log_cdf", LogTail { upper: false }, value)
-    }
-
-    fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
-        self.at(
-            "TruncatedNormal::log_survival",
-            LogTail { upper: true },
-            value,
-        )
-    }
-
-    fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        self.parameters
-            .check_probability("TruncatedNormal::quantile", probability)?;
-        self.at("TruncatedNormal::quantile", Quantile, probability)
-    }
-}
-
-/// The divergence on one interval of normals that are near each other, where its terms cancel: on the way from the one energy to
-/// the other the variance of their difference D is the curvature of ln of the mass.
-fn near([loc, scale]: [f64; 2], [other, to]: [f64; 2], [low, high]: [f64; 2]) -> f64 {
-    let [own, precision] = [scale, to].map(|s| 1. / (s * s));
-    let growth = (scale - to) * (scale + to) / (scale * to).powi(2);
-    let variance = |u: f64| {
-        let between = own + u * growth;
-        let (center, s) = (
-            loc + u * precision * (other - loc) / between,
-            between.sqrt().recip(),
-        );
-        let slice = Slice::new([center, s, low, high]);
-        let m = slice.moments();
-        // D = first t + second t^2 and a constant, for the t of the slice.
-        let slope = (slice.anchor - loc) * growth + (loc - other) * precision;
-        let (first, second) = (slice.sign * s * slope, 0.5 * growth * s * s);
-        let with_square = m.third + 2. * m.mean * m.variance;
-        let square = m.fourth - m.variance.powi(2) + 4. * m.mean * (m.third + m.mean * m.variance);
-        first * (first * m.variance + 2. * second * with_square) + second * second * square
-    };
-    above_tangent(0., 1., variance).0
-}
-
-#[derive(Clone, Copy)]
-struct Divergence;
-
-impl Formula<8> for Divergence {
-    const NAME: &'static str = "truncated-normal-kl";
-
-    fn at<R: Real>(self, arguments: [R; 8]) -> R {
+impl KlFormula<8> for Law {
+    fn kl<R: Real>(self, arguments: [R; 8]) -> R {
         let [loc, scale, low, high, other, to, from, until] = values(arguments);
         if from > low || until < high {
             return R::constant(f64::INFINITY);
@@ -452,19 +309,97 @@ impl Formula<8> for Divergence {
     }
 }
 
+impl Distribution for TruncatedNormal {
+    fn batch_shape(&self) -> &[usize] {
+        self.0.batch_shape()
+    }
+
+    fn event_shape(&self) -> &[usize] {
+        &[]
+    }
+
+    fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
+        self.0.sample("TruncatedNormal::sample", Law, shape, rng)
+    }
+
+    fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
+        self.0.log_prob("TruncatedNormal::log_prob", Law, value)
+    }
+}
+
+impl Reparameterized for TruncatedNormal {}
+
+impl Moments for TruncatedNormal {
+    fn mean(&self) -> Result<Tensor> {
+        self.0.mean("TruncatedNormal::mean", Law)
+    }
+
+    fn variance(&self) -> Result<Tensor> {
+        self.0.variance("TruncatedNormal::variance", Law)
+    }
+}
+
+impl Mode for TruncatedNormal {
+    /// The point of the interval nearest to `loc`.
+    fn mode(&self) -> Result<Tensor> {
+        self.0.mode("TruncatedNormal::mode", Law)
+    }
+}
+
+impl Entropy for TruncatedNormal {
+    fn entropy(&self) -> Result<Tensor> {
+        self.0.entropy("TruncatedNormal::entropy", Law)
+    }
+}
+
+impl Cdf for TruncatedNormal {
+    fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
+        self.0.log_cdf("TruncatedNormal::log_cdf", Law, value)
+    }
+
+    fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
+        self.0
+            .log_survival("TruncatedNormal::log_survival", Law, value)
+    }
+
+    fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
+        self.0
+            .quantile("TruncatedNormal::quantile", Law, probability)
+    }
+}
+
+/// The divergence on one interval of normals that are near each other, where its terms cancel: on the way from the one energy to
+/// the other the variance of their difference D is the curvature of ln of the mass.
+fn near([loc, scale]: [f64; 2], [other, to]: [f64; 2], [low, high]: [f64; 2]) -> f64 {
+    let [own, precision] = [scale, to].map(|s| 1. / (s * s));
+    let growth = (scale - to) * (scale + to) / (scale * to).powi(2);
+    let variance = |u: f64| {
+        let between = own + u * growth;
+        let (center, s) = (
+            loc + u * precision * (other - loc) / between,
+            between.sqrt().recip(),
+        );
+        let slice = Slice::new([center, s, low, high]);
+        let m = slice.moments();
+        // D = first t + second t^2 and a constant, for the t of the slice.
+        let slope = (slice.anchor - loc) * growth + (loc - other) * precision;
+        let (first, second) = (slice.sign * s * slope, 0.5 * growth * s * s);
+        let with_square = m.third + 2. * m.mean * m.variance;
+        let square = m.fourth - m.variance.powi(2) + 4. * m.mean * (m.third + m.mean * m.variance);
+        first * (first * m.variance + 2. * second * with_square) + second * second * square
+    };
+    above_tangent(0., 1., variance).0
+}
+
 impl Kl for TruncatedNormal {
     /// Infinite where the other interval does not contain this one.
     fn kl(&self, other: &TruncatedNormal) -> Result<Tensor> {
-        let (p, q) = (&self.parameters, &other.parameters);
-        p.check_other("TruncatedNormal::kl", q)?;
-        let ([loc, scale, low, high], [other, to, from, until]) = (p.given(), q.given());
-        formula(Divergence, [loc, scale, low, high, other, to, from, until])
+        self.0.kl("TruncatedNormal::kl", Law, &other.0)
     }
 }
 
 impl MixtureComponent for TruncatedNormal {
     fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
-        let parameters = self.parameters.select(index, after)?;
-        Ok(TruncatedNormal { parameters })
+        self.0.select(index, after).map(TruncatedNormal)
     }
 }

@@ -1,10 +1,11 @@
 //! The uniform distribution.
 
-use super::parameters::{Domain, Parameters, above};
+use super::family::*;
+use super::parameters::above;
 use super::*;
-use crate::kernels::elementwise::{Formula, formula};
-use crate::kernels::number::Real;
 use candle_core::DType;
+
+const PARAMETERS: Domains<2> = [("low", Domain::Real), ("high", Domain::Real)];
 
 /// Uniform distribution on the interval from `low` to `high`; `low` belongs to it, `high` does not.
 ///
@@ -32,53 +33,39 @@ use candle_core::DType;
 ///
 /// Numerics: no draw rounds to `high`, in half precision neither.
 #[derive(Debug, Clone)]
-pub struct Uniform {
-    pub(super) parameters: Parameters<2>,
-}
+pub struct Uniform(pub(super) Parameters<2>);
 
 impl Uniform {
     /// From the ends of the interval.
     pub fn new(low: &Tensor, high: &Tensor) -> Result<Self> {
-        let parameters = [("low", low, Domain::Real), ("high", high, Domain::Real)];
-        let parameters = Parameters::new("Uniform::new", parameters)?;
-        above("Uniform::new", low, high)?;
-        Ok(Uniform { parameters })
+        let op = "Uniform::new";
+        let parameters = Parameters::new(op, PARAMETERS, [low, high])?;
+        above(op, low, high)?;
+        Ok(Uniform(parameters))
     }
 
     /// As [`new`](Uniform::new), without looking at the parameters' values.
     pub fn new_unchecked(low: &Tensor, high: &Tensor) -> Result<Self> {
-        let parameters = [("low", low), ("high", high)];
-        Ok(Uniform {
-            parameters: Parameters::unchecked("Uniform::new_unchecked", parameters)?,
-        })
+        Parameters::unchecked("Uniform::new_unchecked", PARAMETERS, [low, high]).map(Uniform)
     }
 
     /// The lower end, shape `batch`.
     pub fn low(&self) -> Result<Tensor> {
-        self.parameters.full(0)
+        Ok(self.0.full(0).clone())
     }
 
     /// The upper end, shape `batch`.
     pub fn high(&self) -> Result<Tensor> {
-        self.parameters.full(1)
-    }
-
-    /// A formula of value and parameters; `op` names the caller in errors.
-    fn at<F: Formula<3>>(&self, op: &'static str, f: F, value: &Tensor) -> Result<Tensor> {
-        self.parameters.check_value(op, value)?;
-        let [low, high] = self.parameters.given();
-        formula(f, [value, low, high])
+        Ok(self.0.full(1).clone())
     }
 }
 
 #[derive(Clone, Copy)]
-struct LogProb;
+pub(super) struct Law;
 
-impl Formula<3> for LogProb {
-    const NAME: &'static str = "uniform-log-prob";
-
+impl DensityFormula<3> for Law {
     #[inline(always)]
-    fn at<R: Real>(self, [x, low, high]: [R; 3]) -> R {
+    fn log_prob<R: Real>(self, [x, low, high]: [R; 3]) -> R {
         if x.value() < low.value() || x.value() >= high.value() {
             return R::constant(f64::NEG_INFINITY);
         }
@@ -87,19 +74,11 @@ impl Formula<3> for LogProb {
     }
 }
 
-/// ln P(X <= x) or, for the upper tail, ln P(X > x).
-#[derive(Clone, Copy)]
-struct LogTail {
-    upper: bool,
-}
-
-impl Formula<3> for LogTail {
-    const NAME: &'static str = "uniform-log-cdf";
-
+impl CdfFormulas<3> for Law {
     #[inline(always)]
-    fn at<R: Real>(self, [x, low, high]: [R; 3]) -> R {
+    fn log_tail<R: Real>(self, [x, low, high]: [R; 3], upper: bool) -> R {
         let (near, far) = (x - low, high - x);
-        let (inside, outside) = if self.upper { (far, near) } else { (near, far) };
+        let (inside, outside) = if upper { (far, near) } else { (near, far) };
         let width = high - low;
         if inside.value() <= 0. {
             R::constant(f64::NEG_INFINITY)
@@ -111,17 +90,36 @@ impl Formula<3> for LogTail {
             (-outside / width).ln_1p()
         }
     }
-}
-
-#[derive(Clone, Copy)]
-struct Quantile;
-
-impl Formula<3> for Quantile {
-    const NAME: &'static str = "uniform-quantile";
 
     #[inline(always)]
-    fn at<R: Real>(self, [p, low, high]: [R; 3]) -> R {
+    fn quantile<R: Real>(self, [p, low, high]: [R; 3]) -> R {
         between(p, low, high)
+    }
+}
+
+impl MomentFormulas<2> for Law {
+    fn mean<R: Real>(self, [low, high]: [R; 2]) -> R {
+        (low + high) * 0.5
+    }
+
+    fn variance<R: Real>(self, [low, high]: [R; 2]) -> R {
+        (high - low).square() / 12.
+    }
+}
+
+impl EntropyFormula<2> for Law {
+    fn entropy<R: Real>(self, [low, high]: [R; 2]) -> R {
+        (high - low).ln()
+    }
+}
+
+impl KlFormula<4> for Law {
+    #[inline(always)]
+    fn kl<R: Real>(self, [low, high, from, to]: [R; 4]) -> R {
+        if from.value() > low.value() || to.value() < high.value() {
+            return R::constant(f64::INFINITY);
+        }
+        ((to - from) / (high - low)).ln()
     }
 }
 
@@ -142,8 +140,6 @@ struct Sample {
 }
 
 impl Formula<3> for Sample {
-    const NAME: &'static str = "uniform-sample";
-
     #[inline(always)]
     fn at<R: Real>(self, [u, low, high]: [R; 3]) -> R {
         let x = between(u, low, high);
@@ -175,45 +171,9 @@ fn next_below(x: f64, dtype: DType) -> f64 {
     }
 }
 
-#[derive(Clone, Copy)]
-struct Mean;
-
-impl Formula<2> for Mean {
-    const NAME: &'static str = "uniform-mean";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [low, high]: [R; 2]) -> R {
-        (low + high) * 0.5
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Variance;
-
-impl Formula<2> for Variance {
-    const NAME: &'static str = "uniform-variance";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [low, high]: [R; 2]) -> R {
-        (high - low).square() / 12.
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Width;
-
-impl Formula<2> for Width {
-    const NAME: &'static str = "uniform-entropy";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [low, high]: [R; 2]) -> R {
-        (high - low).ln()
-    }
-}
-
 impl Distribution for Uniform {
     fn batch_shape(&self) -> &[usize] {
-        self.parameters.batch_shape()
+        self.0.batch_shape()
     }
 
     fn event_shape(&self) -> &[usize] {
@@ -221,14 +181,14 @@ impl Distribution for Uniform {
     }
 
     fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
-        let [low, high] = self.parameters.given();
-        let u = self.parameters.uniforms(shape, rng)?;
+        let [low, high] = self.0.given();
+        let u = self.0.uniforms(shape, rng)?;
         let dtype = low.dtype();
-        formula(Sample { dtype }, [&u, low, high])
+        named("Uniform::sample", Sample { dtype }, [&u, low, high])
     }
 
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("Uniform::log_prob", LogProb, value)
+        self.0.log_prob("Uniform::log_prob", Law, value)
     }
 }
 
@@ -236,12 +196,12 @@ impl Reparameterized for Uniform {}
 
 impl Moments for Uniform {
     fn mean(&self) -> Result<Tensor> {
-        self.parameters.formula(Mean)
+        self.0.mean("Uniform::mean", Law)
     }
 
     /// `(high - low)^2 / 12`.
     fn variance(&self) -> Result<Tensor> {
-        self.parameters.formula(Variance)
+        self.0.variance("Uniform::variance", Law)
     }
 }
 
@@ -254,55 +214,34 @@ impl Mode for Uniform {
 impl Entropy for Uniform {
     /// `ln(high - low)`.
     fn entropy(&self) -> Result<Tensor> {
-        self.parameters.formula(Width)
+        self.0.entropy("Uniform::entropy", Law)
     }
 }
 
 impl Cdf for Uniform {
     fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("Uniform::log_cdf", LogTail { upper: false }, value)
+        self.0.log_cdf("Uniform::log_cdf", Law, value)
     }
 
     fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("Uniform::log_survival", LogTail { upper: true }, value)
+        self.0.log_survival("Uniform::log_survival", Law, value)
     }
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        self.parameters
-            .check_probability("Uniform::quantile", probability)?;
-        self.at("Uniform::quantile", Quantile, probability)
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Divergence;
-
-impl Formula<4> for Divergence {
-    const NAME: &'static str = "uniform-kl";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [low, high, from, to]: [R; 4]) -> R {
-        if from.value() > low.value() || to.value() < high.value() {
-            return R::constant(f64::INFINITY);
-        }
-        ((to - from) / (high - low)).ln()
+        self.0.quantile("Uniform::quantile", Law, probability)
     }
 }
 
 impl Kl for Uniform {
     /// `ln((high_q - low_q) / (high_p - low_p))`; infinite where the other interval does not contain this one.
     fn kl(&self, other: &Uniform) -> Result<Tensor> {
-        self.parameters
-            .check_other("Uniform::kl", &other.parameters)?;
-        let ([low, high], [from, to]) = (self.parameters.given(), other.parameters.given());
-        formula(Divergence, [low, high, from, to])
+        self.0.kl("Uniform::kl", Law, &other.0)
     }
 }
 
 impl MixtureComponent for Uniform {
     fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
-        let parameters = self.parameters.select(index, after)?;
-        Ok(Uniform { parameters })
+        self.0.select(index, after).map(Uniform)
     }
 }
 

@@ -1,13 +1,16 @@
 //! The von Mises distribution.
 
-use super::parameters::{Domain, Parameters};
+use super::family::*;
 use super::*;
-use crate::kernels::elementwise::{Formula, formula};
 use crate::kernels::family::von_mises;
-use crate::kernels::number::Real;
 use crate::kernels::number::von_mises as circle;
 use crate::kernels::number::{above_tangent, bessel};
 use std::f64::consts::{PI, TAU};
+
+const PARAMETERS: Domains<2> = [
+    ("loc", Domain::Real),
+    ("concentration", Domain::NonNegative),
+];
 
 /// Von Mises distribution on the circle, with centre `loc` and `concentration` k.
 ///
@@ -40,45 +43,28 @@ use std::f64::consts::{PI, TAU};
 ///
 /// Source: the sampler is that of D. J. Best and N. I. Fisher, "Efficient simulation of the von Mises distribution" (1979).
 #[derive(Debug, Clone)]
-pub struct VonMises {
-    parameters: Parameters<2>,
-}
+pub struct VonMises(pub(super) Parameters<2>);
 
 impl VonMises {
     /// From centre and concentration.
     pub fn new(loc: &Tensor, concentration: &Tensor) -> Result<Self> {
-        let parameters = [
-            ("loc", loc, Domain::Real),
-            ("concentration", concentration, Domain::NonNegative),
-        ];
-        Ok(VonMises {
-            parameters: Parameters::new("VonMises::new", parameters)?,
-        })
+        Parameters::new("VonMises::new", PARAMETERS, [loc, concentration]).map(VonMises)
     }
 
     /// As [`new`](VonMises::new), without looking at the parameters' values.
     pub fn new_unchecked(loc: &Tensor, concentration: &Tensor) -> Result<Self> {
-        let parameters = [("loc", loc), ("concentration", concentration)];
-        Ok(VonMises {
-            parameters: Parameters::unchecked("VonMises::new_unchecked", parameters)?,
-        })
+        Parameters::unchecked("VonMises::new_unchecked", PARAMETERS, [loc, concentration])
+            .map(VonMises)
     }
 
     /// The centre, shape `batch`.
     pub fn loc(&self) -> Result<Tensor> {
-        self.parameters.full(0)
+        Ok(self.0.full(0).clone())
     }
 
     /// The concentration, shape `batch`.
     pub fn concentration(&self) -> Result<Tensor> {
-        self.parameters.full(1)
-    }
-
-    /// A formula of value and parameters; `op` names the caller in errors.
-    fn at<F: Formula<3>>(&self, op: &'static str, f: F, value: &Tensor) -> Result<Tensor> {
-        self.parameters.check_value(op, value)?;
-        let [loc, concentration] = self.parameters.given();
-        formula(f, [value, loc, concentration])
+        Ok(self.0.full(1).clone())
     }
 }
 
@@ -100,13 +86,11 @@ fn wrap<R: Real>(t: R) -> R {
 }
 
 #[derive(Clone, Copy)]
-struct LogProb;
+pub(super) struct Law;
 
-impl Formula<3> for LogProb {
-    const NAME: &'static str = "von-mises-log-prob";
-
+impl DensityFormula<3> for Law {
     #[inline(always)]
-    fn at<R: Real>(self, [x, loc, k]: [R; 3]) -> R {
+    fn log_prob<R: Real>(self, [x, loc, k]: [R; 3]) -> R {
         if x.value().is_infinite() {
             return R::constant(f64::NEG_INFINITY);
         }
@@ -114,41 +98,24 @@ impl Formula<3> for LogProb {
     }
 }
 
-#[derive(Clone, Copy)]
-struct LogTail {
-    upper: bool,
-}
-
-impl Formula<3> for LogTail {
-    const NAME: &'static str = "von-mises-log-cdf";
-
+impl CdfFormulas<3> for Law {
     #[inline(always)]
-    fn at<R: Real>(self, [x, loc, k]: [R; 3]) -> R {
-        if let Some(log) = at_infinity(x, self.upper) {
+    fn log_tail<R: Real>(self, [x, loc, k]: [R; 3], upper: bool) -> R {
+        if let Some(log) = at_infinity(x, upper) {
             return log;
         }
         let t = wrap(x - loc);
         let (angle, value) = (t.value(), k.value());
-        let log = circle::log_tail(angle, value, self.upper);
+        let log = circle::log_tail(angle, value, upper);
         R::function([t, k], log, || {
             let slope = (circle::log_density(angle, value) - log).exp();
-            let sign = if self.upper { -1. } else { 1. };
-            [
-                sign * slope,
-                circle::log_tail_slope(angle, value, self.upper),
-            ]
+            let sign = if upper { -1. } else { 1. };
+            [sign * slope, circle::log_tail_slope(angle, value, upper)]
         })
     }
-}
-
-#[derive(Clone, Copy)]
-struct Quantile;
-
-impl Formula<3> for Quantile {
-    const NAME: &'static str = "von-mises-quantile";
 
     #[inline(always)]
-    fn at<R: Real>(self, [p, loc, k]: [R; 3]) -> R {
+    fn quantile<R: Real>(self, [p, loc, k]: [R; 3]) -> R {
         let t = circle::quantile(p.value(), k.value());
         let draw = R::function([p, k], t, || {
             let slope = (-circle::log_density(t, k.value())).exp();
@@ -158,13 +125,26 @@ impl Formula<3> for Quantile {
     }
 }
 
+impl EntropyFormula<2> for Law {
+    fn entropy<R: Real>(self, [_, k]: [R; 2]) -> R {
+        k.log_i0e() + k * k.bessel_gap() + TAU.ln()
+    }
+}
+
+impl KlFormula<4> for Law {
+    /// With `v = 1 - cos(loc_p - loc_q)`: `k_q v I1(k_p) / I0(k_p)`, and the divergence at equal locations. Neither is negative.
+    #[inline(always)]
+    fn kl<R: Real>(self, [loc, k, other, to]: [R; 4]) -> R {
+        let (v, gap) = (versine(loc - other), k.bessel_gap());
+        to * v * (-gap + 1.) + concentrations(k, to)
+    }
+}
+
 /// A draw around 0 moved to loc, with the implicit derivative to the concentration.
 #[derive(Clone, Copy)]
 struct Sample;
 
 impl Formula<3> for Sample {
-    const NAME: &'static str = "von-mises-sample";
-
     #[inline(always)]
     fn at<R: Real>(self, [z, loc, k]: [R; 3]) -> R {
         let t = z.value();
@@ -173,25 +153,11 @@ impl Formula<3> for Sample {
 }
 
 #[derive(Clone, Copy)]
-struct Entropies;
+struct Variance;
 
-impl Formula<1> for Entropies {
-    const NAME: &'static str = "von-mises-entropy";
-
+impl Formula<2> for Variance {
     #[inline(always)]
-    fn at<R: Real>(self, [k]: [R; 1]) -> R {
-        k.log_i0e() + k * k.bessel_gap() + TAU.ln()
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Spread;
-
-impl Formula<1> for Spread {
-    const NAME: &'static str = "von-mises-variance";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [k]: [R; 1]) -> R {
+    fn at<R: Real>(self, [_, k]: [R; 2]) -> R {
         k.bessel_gap()
     }
 }
@@ -207,23 +173,9 @@ fn concentrations<R: Real>(k: R, to: R) -> R {
     R::function([k, to], kl, || [-d * bessel::ratio_slope(own), slope])
 }
 
-/// With `v = 1 - cos(loc_p - loc_q)`: `k_q v I1(k_p) / I0(k_p)`, and the divergence at equal locations. Neither is negative.
-#[derive(Clone, Copy)]
-struct Divergence;
-
-impl Formula<4> for Divergence {
-    const NAME: &'static str = "von-mises-kl";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [loc, k, other, to]: [R; 4]) -> R {
-        let (v, gap) = (versine(loc - other), k.bessel_gap());
-        to * v * (-gap + 1.) + concentrations(k, to)
-    }
-}
-
 impl Distribution for VonMises {
     fn batch_shape(&self) -> &[usize] {
-        self.parameters.batch_shape()
+        self.0.batch_shape()
     }
 
     fn event_shape(&self) -> &[usize] {
@@ -231,13 +183,13 @@ impl Distribution for VonMises {
     }
 
     fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
-        let [loc, concentration] = self.parameters.given();
-        let draws = von_mises::draws(&self.concentration()?, shape, rng.stream())?;
-        formula(Sample, [&draws, loc, concentration])
+        let [loc, concentration] = self.0.given();
+        let draws = von_mises::draws(self.0.full(1), shape, rng.stream())?;
+        named("VonMises::sample", Sample, [&draws, loc, concentration])
     }
 
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("VonMises::log_prob", LogProb, value)
+        self.0.log_prob("VonMises::log_prob", Law, value)
     }
 }
 
@@ -249,7 +201,7 @@ impl Moments for VonMises {
     }
 
     fn variance(&self) -> Result<Tensor> {
-        formula(Spread, [&self.concentration()?])
+        self.0.formula("VonMises::variance", Variance)
     }
 }
 
@@ -262,40 +214,34 @@ impl Mode for VonMises {
 impl Entropy for VonMises {
     /// `ln(2 pi I0(k)) - k I1(k) / I0(k)`.
     fn entropy(&self) -> Result<Tensor> {
-        formula(Entropies, [&self.concentration()?])
+        self.0.entropy("VonMises::entropy", Law)
     }
 }
 
 impl Cdf for VonMises {
     fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("VonMises::log_cdf", LogTail { upper: false }, value)
+        self.0.log_cdf("VonMises::log_cdf", Law, value)
     }
 
     fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("VonMises::log_survival", LogTail { upper: true }, value)
+        self.0.log_survival("VonMises::log_survival", Law, value)
     }
 
     /// Between `loc - pi` and `loc + pi`.
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        self.parameters
-            .check_probability("VonMises::quantile", probability)?;
-        self.at("VonMises::quantile", Quantile, probability)
+        self.0.quantile("VonMises::quantile", Law, probability)
     }
 }
 
 impl Kl for VonMises {
     /// `ln(I0(k_q) / I0(k_p)) + (I1(k_p) / I0(k_p)) (k_p - k_q cos(loc_p - loc_q))`.
     fn kl(&self, other: &VonMises) -> Result<Tensor> {
-        self.parameters
-            .check_other("VonMises::kl", &other.parameters)?;
-        let ([loc, k], [center, to]) = (self.parameters.given(), other.parameters.given());
-        formula(Divergence, [loc, k, center, to])
+        self.0.kl("VonMises::kl", Law, &other.0)
     }
 }
 
 impl MixtureComponent for VonMises {
     fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
-        let parameters = self.parameters.select(index, after)?;
-        Ok(VonMises { parameters })
+        self.0.select(index, after).map(VonMises)
     }
 }

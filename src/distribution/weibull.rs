@@ -1,13 +1,14 @@
 //! The Weibull distribution.
 
+use super::family::*;
 use super::gumbel::lgamma_above_tangent;
-use super::parameters::{Domain, Parameters};
 use super::*;
-use crate::kernels::elementwise::{Formula, formula};
-use crate::kernels::number::{Elementary, Real};
+use crate::kernels::number::EULER;
 
-/// The Euler-Mascheroni constant.
-const EULER: f64 = 0.577_215_664_901_532_9;
+const PARAMETERS: Domains<2> = [
+    ("scale", Domain::Positive),
+    ("concentration", Domain::Positive),
+];
 
 /// Weibull distribution with `scale` and shape parameter `concentration`.
 ///
@@ -34,44 +35,28 @@ const EULER: f64 = 0.577_215_664_901_532_9;
 ///
 /// Numerics: both tails of the cdf keep full relative precision as logarithms.
 #[derive(Debug, Clone)]
-pub struct Weibull {
-    pub(super) parameters: Parameters<2>,
-}
+pub struct Weibull(pub(super) Parameters<2>);
 
 impl Weibull {
     /// From scale and concentration.
     pub fn new(scale: &Tensor, concentration: &Tensor) -> Result<Self> {
-        let parameters = [
-            ("scale", scale, Domain::Positive),
-            ("concentration", concentration, Domain::Positive),
-        ];
-        Ok(Weibull {
-            parameters: Parameters::new("Weibull::new", parameters)?,
-        })
+        Parameters::new("Weibull::new", PARAMETERS, [scale, concentration]).map(Weibull)
     }
 
     /// As [`new`](Weibull::new), without looking at the parameters' values.
     pub fn new_unchecked(scale: &Tensor, concentration: &Tensor) -> Result<Self> {
-        let parameters = [("scale", scale), ("concentration", concentration)];
-        Ok(Weibull {
-            parameters: Parameters::unchecked("Weibull::new_unchecked", parameters)?,
-        })
+        Parameters::unchecked("Weibull::new_unchecked", PARAMETERS, [scale, concentration])
+            .map(Weibull)
     }
 
     /// The scale, shape `batch`.
     pub fn scale(&self) -> Result<Tensor> {
-        self.parameters.full(0)
+        Ok(self.0.full(0).clone())
     }
 
     /// The shape parameter, shape `batch`.
     pub fn concentration(&self) -> Result<Tensor> {
-        self.parameters.full(1)
-    }
-
-    fn at<F: Formula<3>>(&self, op: &'static str, f: F, value: &Tensor) -> Result<Tensor> {
-        self.parameters.check_value(op, value)?;
-        let [scale, k] = self.parameters.given();
-        formula(f, [value, scale, k])
+        Ok(self.0.full(1).clone())
     }
 }
 
@@ -92,14 +77,13 @@ fn power<R: Real>(x: f64, scale: f64, k: f64, log: f64) -> f64 {
 }
 
 #[derive(Clone, Copy)]
-struct LogProb;
+pub(super) struct Law;
 
-impl Formula<3> for LogProb {
-    const NAME: &'static str = "weibull-log-prob";
+impl DensityFormula<3> for Law {
     const QUICK: bool = true;
 
     #[inline(always)]
-    fn at<R: Real>(self, [x, scale, k]: [R; 3]) -> R {
+    fn log_prob<R: Real>(self, [x, scale, k]: [R; 3]) -> R {
         if x.value() < 0. || x.value() == f64::INFINITY {
             return R::constant(f64::NEG_INFINITY);
         }
@@ -124,28 +108,23 @@ impl Formula<3> for LogProb {
     }
 }
 
-#[derive(Clone, Copy)]
-struct LogTail {
-    upper: bool,
-}
-
-impl Formula<3> for LogTail {
-    const NAME: &'static str = "weibull-log-cdf";
+impl CdfFormulas<3> for Law {
+    const QUICK_QUANTILE: bool = true;
 
     #[inline(always)]
-    fn at<R: Real>(self, [x, scale, k]: [R; 3]) -> R {
-        if let Some(log) = at_infinity(x, self.upper) {
+    fn log_tail<R: Real>(self, [x, scale, k]: [R; 3], upper: bool) -> R {
+        if let Some(log) = at_infinity(x, upper) {
             return log;
         }
         if x.value() <= 0. {
-            return R::constant(if self.upper { 0. } else { f64::NEG_INFINITY });
+            return R::constant(if upper { 0. } else { f64::NEG_INFINITY });
         }
         let [v, s, p] = [x.value(), scale.value(), k.value()];
         let log = log_share::<R>(v, s);
         let power = power::<R>(v, s, p, log);
         let to_log = p * power;
         let power = R::chain([x, scale, k], power, [to_log / v, -to_log / s, log * power]);
-        if self.upper {
+        if upper {
             return -power;
         }
         // The power itself underflows before its logarithm does.
@@ -154,42 +133,20 @@ impl Formula<3> for LogTail {
         }
         power.log1mexp()
     }
-}
-
-#[derive(Clone, Copy)]
-struct Quantile;
-
-impl Formula<3> for Quantile {
-    const NAME: &'static str = "weibull-quantile";
-    const QUICK: bool = true;
 
     #[inline(always)]
-    fn at<R: Real>(self, [p, scale, k]: [R; 3]) -> R {
+    fn quantile<R: Real>(self, [p, scale, k]: [R; 3]) -> R {
         scale * (-(-p).ln_1p()).powf(k.recip())
     }
 }
 
-#[derive(Clone, Copy)]
-pub(super) struct Mean;
-
-impl Formula<2> for Mean {
-    const NAME: &'static str = "weibull-mean";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [scale, k]: [R; 2]) -> R {
+impl MomentFormulas<2> for Law {
+    fn mean<R: Real>(self, [scale, k]: [R; 2]) -> R {
         scale * (k.recip() + 1.).lgamma().exp()
     }
-}
 
-/// With `G(n) = Gamma(1 + n / k)`: `s^2 (G(2) - G(1)^2)`.
-#[derive(Clone, Copy)]
-struct Variance;
-
-impl Formula<2> for Variance {
-    const NAME: &'static str = "weibull-variance";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [scale, k]: [R; 2]) -> R {
+    /// With `G(n) = Gamma(1 + n / k)`: `s^2 (G(2) - G(1)^2)`.
+    fn variance<R: Real>(self, [scale, k]: [R; 2]) -> R {
         let step = k.recip();
         let first = (step + 1.).lgamma();
         let gap = R::constant(1.).lgamma_second_difference(step);
@@ -197,14 +154,8 @@ impl Formula<2> for Variance {
     }
 }
 
-#[derive(Clone, Copy)]
-struct ModeOf;
-
-impl Formula<2> for ModeOf {
-    const NAME: &'static str = "weibull-mode";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [scale, k]: [R; 2]) -> R {
+impl ModeFormula<2> for Law {
+    fn mode<R: Real>(self, [scale, k]: [R; 2]) -> R {
         if k.value() <= 1. {
             return R::constant(0.);
         }
@@ -212,21 +163,24 @@ impl Formula<2> for ModeOf {
     }
 }
 
-#[derive(Clone, Copy)]
-pub(super) struct EntropyOf;
-
-impl Formula<2> for EntropyOf {
-    const NAME: &'static str = "weibull-entropy";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [scale, k]: [R; 2]) -> R {
+impl EntropyFormula<2> for Law {
+    fn entropy<R: Real>(self, [scale, k]: [R; 2]) -> R {
         (-k.recip() + 1.) * EULER + (scale / k).ln() + 1.
+    }
+}
+
+impl KlFormula<4> for Law {
+    #[inline(always)]
+    fn kl<R: Real>(self, [s, k, to_s, to_k]: [R; 4]) -> R {
+        let ratio = to_k / k;
+        let log = to_k * (s / to_s).ln();
+        (log + (ratio + 1.).lgamma()).exp_minus_line() + lgamma_above_tangent((to_k - k) / k)
     }
 }
 
 impl Distribution for Weibull {
     fn batch_shape(&self) -> &[usize] {
-        self.parameters.batch_shape()
+        self.0.batch_shape()
     }
 
     fn event_shape(&self) -> &[usize] {
@@ -234,14 +188,12 @@ impl Distribution for Weibull {
     }
 
     fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
-        let [scale, k] = self.parameters.given();
-        let uniforms = self.parameters.uniforms(shape, rng)?;
-        formula(Quantile, [&uniforms, scale, k])
+        self.0.sample("Weibull::sample", Law, shape, rng)
     }
 
     /// At zero it is the limit from inside: +inf for a concentration below 1, `-ln s` at 1, -inf above.
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("Weibull::log_prob", LogProb, value)
+        self.0.log_prob("Weibull::log_prob", Law, value)
     }
 }
 
@@ -250,55 +202,39 @@ impl Reparameterized for Weibull {}
 impl Moments for Weibull {
     /// `s Gamma(1 + 1/k)`.
     fn mean(&self) -> Result<Tensor> {
-        self.parameters.formula(Mean)
+        self.0.mean("Weibull::mean", Law)
     }
 
     fn variance(&self) -> Result<Tensor> {
-        self.parameters.formula(Variance)
+        self.0.variance("Weibull::variance", Law)
     }
 }
 
 impl Mode for Weibull {
     /// `s (1 - 1/k)^(1/k)`, and 0 for concentrations up to 1.
     fn mode(&self) -> Result<Tensor> {
-        self.parameters.formula(ModeOf)
+        self.0.mode("Weibull::mode", Law)
     }
 }
 
 impl Entropy for Weibull {
     /// `c (1 - 1/k) + ln(s / k) + 1` with Euler's constant c.
     fn entropy(&self) -> Result<Tensor> {
-        self.parameters.formula(EntropyOf)
+        self.0.entropy("Weibull::entropy", Law)
     }
 }
 
 impl Cdf for Weibull {
     fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("Weibull::log_cdf", LogTail { upper: false }, value)
+        self.0.log_cdf("Weibull::log_cdf", Law, value)
     }
 
     fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("Weibull::log_survival", LogTail { upper: true }, value)
+        self.0.log_survival("Weibull::log_survival", Law, value)
     }
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        self.parameters
-            .check_probability("Weibull::quantile", probability)?;
-        self.at("Weibull::quantile", Quantile, probability)
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Divergence;
-
-impl Formula<4> for Divergence {
-    const NAME: &'static str = "weibull-kl";
-
-    #[inline(always)]
-    fn at<R: Real>(self, [s, k, to_s, to_k]: [R; 4]) -> R {
-        let ratio = to_k / k;
-        let log = to_k * (s / to_s).ln();
-        (log + (ratio + 1.).lgamma()).exp_minus_line() + lgamma_above_tangent((to_k - k) / k)
+        self.0.quantile("Weibull::quantile", Law, probability)
     }
 }
 
@@ -307,16 +243,12 @@ impl Kl for Weibull {
     /// `Gamma(1 + r) e^l - 1 - l - ln r + c (r - 1)`, as the sum of `e^h - 1 - h` for `h = l + ln Gamma(1 + r)` and
     /// `ln Gamma(r) + c (r - 1)`: neither is negative.
     fn kl(&self, other: &Weibull) -> Result<Tensor> {
-        self.parameters
-            .check_other("Weibull::kl", &other.parameters)?;
-        let ([s, k], [to_s, to_k]) = (self.parameters.given(), other.parameters.given());
-        formula(Divergence, [s, k, to_s, to_k])
+        self.0.kl("Weibull::kl", Law, &other.0)
     }
 }
 
 impl MixtureComponent for Weibull {
     fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
-        let parameters = self.parameters.select(index, after)?;
-        Ok(Weibull { parameters })
+        self.0.select(index, after).map(Weibull)
     }
 }

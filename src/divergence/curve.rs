@@ -48,8 +48,6 @@ struct Generator<C> {
 }
 
 impl<C: Curve> Formula<1> for Generator<C> {
-    const NAME: &'static str = "f-divergence-generator";
-
     fn at<R: Real>(self, [r]: [R; 1]) -> R {
         if self.reversed {
             self.curve.reversed(r)
@@ -66,8 +64,6 @@ struct Activation<C> {
 }
 
 impl<C: Curve> Formula<1> for Activation<C> {
-    const NAME: &'static str = "f-divergence-activation";
-
     fn at<R: Real>(self, [v]: [R; 1]) -> R {
         self.curve.activation(v, self.ceiling)
     }
@@ -80,8 +76,6 @@ struct Conjugate<C> {
 }
 
 impl<C: Curve> Formula<1> for Conjugate<C> {
-    const NAME: &'static str = "f-divergence-conjugate";
-
     fn at<R: Real>(self, [v]: [R; 1]) -> R {
         self.curve.conjugate(v, self.ceiling)
     }

@@ -98,8 +98,6 @@ fn check(op: &'static str, p: &Tensor, q: &Tensor) -> Result<()> {
 struct LogMass;
 
 impl Formula<1> for LogMass {
-    const NAME: &'static str = "log-mass";
-
     #[inline(always)]
     fn at<R: Real>(self, [x]: [R; 1]) -> R {
         if x.value() == 0. {
@@ -115,8 +113,6 @@ impl Formula<1> for LogMass {
 struct LogRatio;
 
 impl Formula<2> for LogRatio {
-    const NAME: &'static str = "log-ratio";
-
     #[inline(always)]
     fn at<R: Real>(self, [p, q]: [R; 2]) -> R {
         if p.value() == f64::NEG_INFINITY && q.value() == f64::NEG_INFINITY {
@@ -131,8 +127,6 @@ impl Formula<2> for LogRatio {
 struct Weigh;
 
 impl Formula<2> for Weigh {
-    const NAME: &'static str = "weigh";
-
     #[inline(always)]
     fn at<R: Real>(self, [w, x]: [R; 2]) -> R {
         let weight = w.exp();

@@ -53,8 +53,6 @@ impl Estimate {
 struct StandardError;
 
 impl Formula<2> for StandardError {
-    const NAME: &'static str = "standard-error";
-
     #[inline(always)]
     fn at<R: Real>(self, [mean, variance]: [R; 2]) -> R {
         if mean.value().is_finite() {
@@ -211,8 +209,6 @@ pub fn kl_low_variance<P: Distribution, Q: Distribution>(
 struct Excess;
 
 impl Formula<1> for Excess {
-    const NAME: &'static str = "kl-low-variance";
-
     #[inline(always)]
     fn at<R: Real>(self, [r]: [R; 1]) -> R {
         (-r).exp_m1() + r
@@ -282,8 +278,6 @@ fn balanced<F: FDivergence + ?Sized>(f: &F, ratio: &Tensor) -> Result<Tensor> {
 struct Share;
 
 impl Formula<2> for Share {
-    const NAME: &'static str = "share";
-
     #[inline(always)]
     fn at<R: Real>(self, [r, x]: [R; 2]) -> R {
         let weight = r.sigmoid() * 2.;

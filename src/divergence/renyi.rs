@@ -73,8 +73,6 @@ struct Gaussian {
 }
 
 impl Formula<4> for Gaussian {
-    const NAME: &'static str = "normal-renyi";
-
     #[inline(always)]
     fn at<R: Real>(self, [loc, scale, other, to]: [R; 4]) -> R {
         let rest = 1. - self.order;

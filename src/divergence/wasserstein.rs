@@ -48,8 +48,6 @@ pub trait Wasserstein2<Q: ?Sized = Self>: Distribution {
 struct Root;
 
 impl Formula<1> for Root {
-    const NAME: &'static str = "root";
-
     #[inline(always)]
     fn at<R: Real>(self, [x]: [R; 1]) -> R {
         if x.value() == 0. {
@@ -64,8 +62,6 @@ impl Formula<1> for Root {
 struct Squared;
 
 impl Formula<4> for Squared {
-    const NAME: &'static str = "normal-wasserstein2";
-
     #[inline(always)]
     fn at<R: Real>(self, [loc, scale, other, to]: [R; 4]) -> R {
         (loc - other).square() + (scale - to).square()

@@ -1,7 +1,7 @@
 //! The modified Bessel functions of the first kind, of order 0 and 1.
 
 use crate::error::Result;
-use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::elementwise::{Formula, named};
 use crate::kernels::number::Real;
 use crate::shape;
 use candle_core::Tensor;
@@ -15,8 +15,6 @@ enum Bessel {
 }
 
 impl Formula<1> for Bessel {
-    const NAME: &'static str = "bessel";
-
     #[inline(always)]
     fn at<R: Real>(self, [x]: [R; 1]) -> R {
         match self {
@@ -30,7 +28,7 @@ impl Formula<1> for Bessel {
 
 fn bessel(op: &'static str, f: Bessel, x: &Tensor) -> Result<Tensor> {
     shape::float(op, "x", x)?;
-    formula(f, [x])
+    named(op, f, [x])
 }
 
 /// `ln I0(x)`, which is even: the logarithm of the norm of a von Mises density, less `ln(2 pi)`.

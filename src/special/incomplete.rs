@@ -1,7 +1,7 @@
 //! Functions of several arguments that broadcast: beta, and the regularized incomplete gamma and beta functions.
 
 use crate::error::Result;
-use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::elementwise::{Formula, named};
 use crate::kernels::number::Real;
 use crate::shape;
 use candle_core::Tensor;
@@ -12,15 +12,13 @@ fn of<F: Formula<K>, const K: usize>(
     arguments: [(&'static str, &Tensor); K],
 ) -> Result<Tensor> {
     shape::broadcast_shape(op, arguments)?;
-    formula(f, arguments.map(|(_, tensor)| tensor))
+    named(op, f, arguments.map(|(_, tensor)| tensor))
 }
 
 #[derive(Clone, Copy)]
 struct Lbeta;
 
 impl Formula<2> for Lbeta {
-    const NAME: &'static str = "lbeta";
-
     #[inline(always)]
     fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
         a.lbeta(b)
@@ -62,8 +60,6 @@ struct Tail {
 }
 
 impl Formula<2> for Tail {
-    const NAME: &'static str = "gammainc";
-
     #[inline(always)]
     fn at<R: Real>(self, [a, x]: [R; 2]) -> R {
         if self.log {
@@ -75,8 +71,6 @@ impl Formula<2> for Tail {
 }
 
 impl Formula<3> for Tail {
-    const NAME: &'static str = "betainc";
-
     #[inline(always)]
     fn at<R: Real>(self, [a, b, x]: [R; 3]) -> R {
         if self.log {
@@ -143,8 +137,6 @@ pub fn log_gammaincc(a: &Tensor, x: &Tensor) -> Result<Tensor> {
 struct Inverse;
 
 impl Formula<2> for Inverse {
-    const NAME: &'static str = "gammaincinv";
-
     #[inline(always)]
     fn at<R: Real>(self, [a, p]: [R; 2]) -> R {
         a.gamma_log_quantile(p, false).exp()
@@ -152,8 +144,6 @@ impl Formula<2> for Inverse {
 }
 
 impl Formula<3> for Inverse {
-    const NAME: &'static str = "betaincinv";
-
     #[inline(always)]
     fn at<R: Real>(self, [a, b, p]: [R; 3]) -> R {
         a.beta_quantile(b, p)

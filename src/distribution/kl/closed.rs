@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::distribution::counts::{self, Odds, deviance};
+use crate::distribution::family::{EntropyFormula, KlFormula, MomentFormulas};
 use crate::distribution::{gamma, weibull};
 use crate::kernels::number::{EULER, HALF_LN_TAU};
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_PI, LN_2, PI};
@@ -47,7 +48,7 @@ impl Way<Poisson, Binomial, 1, 2> for Trials {
 impl Way<Exponential, Gamma, 1, 2> for Closed {
     #[inline(always)]
     fn kl<R: Real>(self, [rate]: [R; 1], [a, to]: [R; 2]) -> R {
-        gamma::Divergence.at([R::constant(1.), rate, a, to])
+        gamma::Law.kl([R::constant(1.), rate, a, to])
     }
 }
 
@@ -87,7 +88,7 @@ impl Way<Exponential, Normal, 1, 2> for Closed {
 impl Way<Gamma, Exponential, 2, 1> for Closed {
     #[inline(always)]
     fn kl<R: Real>(self, [a, rate]: [R; 2], [to]: [R; 1]) -> R {
-        gamma::Divergence.at([a, rate, R::constant(1.), to])
+        gamma::Law.kl([a, rate, R::constant(1.), to])
     }
 }
 
@@ -196,8 +197,8 @@ impl Way<Weibull, Gamma, 2, 2> for Closed {
     #[inline(always)]
     fn kl<R: Real>(self, [s, k]: [R; 2], [a, b]: [R; 2]) -> R {
         let mean_log = s.ln() - k.recip() * EULER;
-        let mean = weibull::Mean.at([s, k]);
+        let mean = weibull::Law.mean([s, k]);
         let cross = a * b.ln() - a.lgamma() + (a - 1.) * mean_log - b * mean;
-        -weibull::EntropyOf.at([s, k]) - cross
+        -weibull::Law.entropy([s, k]) - cross
     }
 }

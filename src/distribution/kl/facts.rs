@@ -1,8 +1,8 @@
 //! What is known of the families on the left: entropies and means.
 
 use super::*;
-use crate::distribution::beta::entropy;
-use crate::distribution::{continuous_bernoulli as bernoulli, gamma};
+use crate::distribution::family::{EntropyFormula, MomentFormulas};
+use crate::distribution::{beta, continuous_bernoulli as bernoulli, gamma};
 
 /// What `E_p[ln q]` is made of. Entries that no pair asks for are NaN.
 pub(super) struct Facts<R> {
@@ -49,7 +49,7 @@ impl Left<2> for Beta {
         let (total, mean, rest) = (a + b, a / (a + b), b / (a + b));
         let gap = total.log_gap();
         Facts {
-            negative_entropy: -entropy(a, b),
+            negative_entropy: -beta::Law.entropy([a, b]),
             mean,
             variance: mean * rest / (total + 1.),
             log: -a.digamma_gap(b),
@@ -64,11 +64,11 @@ impl Left<2> for Beta {
 
 impl Left<1> for ContinuousBernoulli {
     fn facts<R: Real>([logit]: [R; 1]) -> Facts<R> {
-        let mean = bernoulli::mean(logit);
+        let mean = bernoulli::Law.mean([logit]);
         Facts {
             negative_entropy: logit * mean - bernoulli::log_norm(logit),
             mean,
-            variance: bernoulli::variance(logit),
+            variance: bernoulli::Law.variance([logit]),
             ..Facts::on(UNIT)
         }
     }
@@ -77,7 +77,7 @@ impl Left<1> for ContinuousBernoulli {
 impl Left<2> for Gamma {
     fn facts<R: Real>([a, rate]: [R; 2]) -> Facts<R> {
         Facts {
-            negative_entropy: -gamma::entropy(a, rate),
+            negative_entropy: -gamma::Law.entropy([a, rate]),
             mean: a / rate,
             variance: a / rate / rate,
             log: a.digamma() - rate.ln(),

@@ -11,9 +11,9 @@ mod facts;
 mod normals;
 mod pairs;
 
-use super::parameters::Parameters;
+use super::parameters::{Domain, Parameters};
 use super::*;
-use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::elementwise::Formula;
 use crate::kernels::number::Real;
 use closed::{Closed, Trials};
 use distance::Distance;
@@ -33,7 +33,7 @@ impl Scalar<2> for Beta {
     const KL: &'static str = "Beta::kl";
 
     fn parameters(&self) -> Result<Parameters<2>> {
-        Ok(self.parameters.clone())
+        Ok(self.0.clone())
     }
 }
 
@@ -41,7 +41,7 @@ impl Scalar<2> for Binomial {
     const KL: &'static str = "Binomial::kl";
 
     fn parameters(&self) -> Result<Parameters<2>> {
-        Ok(self.parameters.clone())
+        Ok(self.0.clone())
     }
 }
 
@@ -49,7 +49,7 @@ impl Scalar<1> for ContinuousBernoulli {
     const KL: &'static str = "ContinuousBernoulli::kl";
 
     fn parameters(&self) -> Result<Parameters<1>> {
-        Ok(self.parameters.clone())
+        Ok(self.0.clone())
     }
 }
 
@@ -57,7 +57,7 @@ impl Scalar<1> for Exponential {
     const KL: &'static str = "Exponential::kl";
 
     fn parameters(&self) -> Result<Parameters<1>> {
-        Ok(self.parameters.clone())
+        Ok(self.0.clone())
     }
 }
 
@@ -65,7 +65,7 @@ impl Scalar<2> for Gamma {
     const KL: &'static str = "Gamma::kl";
 
     fn parameters(&self) -> Result<Parameters<2>> {
-        Ok(self.parameters.clone())
+        Ok(self.0.clone())
     }
 }
 
@@ -73,7 +73,7 @@ impl Scalar<2> for Gumbel {
     const KL: &'static str = "Gumbel::kl";
 
     fn parameters(&self) -> Result<Parameters<2>> {
-        Ok(self.parameters.clone())
+        Ok(self.0.clone())
     }
 }
 
@@ -81,7 +81,7 @@ impl Scalar<2> for Laplace {
     const KL: &'static str = "Laplace::kl";
 
     fn parameters(&self) -> Result<Parameters<2>> {
-        Ok(self.parameters.clone())
+        Ok(self.0.clone())
     }
 }
 
@@ -89,7 +89,7 @@ impl Scalar<2> for Pareto {
     const KL: &'static str = "Pareto::kl";
 
     fn parameters(&self) -> Result<Parameters<2>> {
-        Ok(self.parameters.clone())
+        Ok(self.0.clone())
     }
 }
 
@@ -97,7 +97,7 @@ impl Scalar<1> for Poisson {
     const KL: &'static str = "Poisson::kl";
 
     fn parameters(&self) -> Result<Parameters<1>> {
-        Ok(self.parameters.clone())
+        Ok(self.0.clone())
     }
 }
 
@@ -105,7 +105,7 @@ impl Scalar<2> for Uniform {
     const KL: &'static str = "Uniform::kl";
 
     fn parameters(&self) -> Result<Parameters<2>> {
-        Ok(self.parameters.clone())
+        Ok(self.0.clone())
     }
 }
 
@@ -113,7 +113,7 @@ impl Scalar<2> for Weibull {
     const KL: &'static str = "Weibull::kl";
 
     fn parameters(&self) -> Result<Parameters<2>> {
-        Ok(self.parameters.clone())
+        Ok(self.0.clone())
     }
 }
 
@@ -121,7 +121,7 @@ impl Scalar<1> for Bernoulli {
     const KL: &'static str = "Bernoulli::kl";
 
     fn parameters(&self) -> Result<Parameters<1>> {
-        Parameters::unchecked(Self::KL, [("logits", self.logits())])
+        Parameters::unchecked(Self::KL, [("logits", Domain::Extended)], [self.logits()])
     }
 }
 
@@ -183,8 +183,6 @@ where
     Q: 'static,
     (): Sum<N, M, K>,
 {
-    const NAME: &'static str = "kl";
-
     #[inline(always)]
     fn at<R: Real>(self, x: [R; K]) -> R {
         self.0.kl(from_fn(|i| x[i]), from_fn(|i| x[N + i]))
@@ -203,9 +201,6 @@ where
     Q: Scalar<M>,
     (): Sum<N, M, K>,
 {
-    let (p, q) = (p.parameters()?, q.parameters()?);
-    p.check_other(P::KL, &q)?;
-    let (p, q) = (p.given(), q.given());
-    let both = from_fn(|i| if i < N { p[i] } else { q[i - N] });
-    formula(All::<W, P, Q, N, M>(way, PhantomData), both)
+    let way = All::<W, P, Q, N, M>(way, PhantomData);
+    p.parameters()?.with(P::KL, way, &q.parameters()?)
 }

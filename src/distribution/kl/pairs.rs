@@ -432,7 +432,7 @@ impl Kl<Bernoulli> for Poisson {
 impl Kl<Binomial> for Poisson {
     /// Infinite, but where the rate is 0: there it is minus the log-mass of 0.
     fn kl(&self, other: &Binomial) -> Result<Tensor> {
-        kl(Trials(other.odds), self, other)
+        kl(Trials(other.1.0), self, other)
     }
 }
 

@@ -13,8 +13,6 @@ use std::sync::Arc;
 /// A function of K numbers, computed in f64 whatever the dtype of the tensors, so that closed forms whose terms cancel
 /// keep the digits of f32. Its derivatives come from [`Real`]'s chain rule, branches included: first derivatives only.
 pub(crate) trait Formula<const K: usize>: Copy + Send + Sync + 'static {
-    const NAME: &'static str;
-
     /// Whether f32 tensors take the vectorized elementary functions. It pays where the formula calls no other functions; its
     /// branches are then computed on both sides, and gamma functions must have positive arguments.
     const QUICK: bool = false;
@@ -28,7 +26,16 @@ pub(crate) fn formula<F: Formula<K>, const K: usize>(
     f: F,
     arguments: [&Tensor; K],
 ) -> Result<Tensor> {
-    evaluate(f, arguments, false)
+    evaluate(own_name::<F>(), f, arguments, false)
+}
+
+/// [`formula`], called `name` where it is refused.
+pub(crate) fn named<F: Formula<K>, const K: usize>(
+    name: &'static str,
+    f: F,
+    arguments: [&Tensor; K],
+) -> Result<Tensor> {
+    evaluate(name, f, arguments, false)
 }
 
 /// [`formula`], summed over the last dim.
@@ -36,7 +43,15 @@ pub(crate) fn formula_sum<F: Formula<K>, const K: usize>(
     f: F,
     arguments: [&Tensor; K],
 ) -> Result<Tensor> {
-    evaluate(f, arguments, true)
+    evaluate(own_name::<F>(), f, arguments, true)
+}
+
+/// A formula's type and its module.
+fn own_name<F>() -> &'static str {
+    let path = std::any::type_name::<F>();
+    let path = path.split('<').next().unwrap_or(path);
+    let last = path.rmatch_indices("::").nth(1);
+    last.map_or(path, |(at, separator)| &path[at + separator.len()..])
 }
 
 /// Whether formulas take a tensor where it is: what has an expression of candle operations takes that elsewhere.
@@ -45,6 +60,7 @@ pub(crate) fn on_cpu(x: &Tensor) -> bool {
 }
 
 fn evaluate<F: Formula<K>, const K: usize>(
+    name: &'static str,
     f: F,
     arguments: [&Tensor; K],
     event: bool,
@@ -60,8 +76,8 @@ fn evaluate<F: Formula<K>, const K: usize>(
     }
     let (f, local): (Erased<K>, _) = (Erased(Arc::new(f)), local.each_ref());
     let out = match native {
-        DType::F64 => elementwise::<f64, _, K>(F::NAME, f, local, event)?,
-        _ => elementwise::<f32, _, K>(F::NAME, f, local, event)?,
+        DType::F64 => elementwise::<f64, _, K>(name, f, local, event)?,
+        _ => elementwise::<f32, _, K>(name, f, local, event)?,
     };
     Ok(out.to_dtype(dtype)?.to_device(device)?)
 }
@@ -291,7 +307,6 @@ mod tests {
     struct Curve;
 
     impl Formula<3> for Curve {
-        const NAME: &'static str = "curve";
         const QUICK: bool = true;
 
         fn at<R: Real>(self, [x, a, b]: [R; 3]) -> R {
@@ -300,6 +315,12 @@ mod tests {
             }
             (x + b).ln().over(a) + b.ln()
         }
+    }
+
+    #[test]
+    fn names_are_a_module_and_a_type() {
+        assert_eq!(own_name::<Curve>(), "tests::Curve");
+        assert_eq!(own_name::<Erased<3>>(), "formula::Erased");
     }
 
     /// The same bits whether what depends on the parameters alone is computed once or for each number.

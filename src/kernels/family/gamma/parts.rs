@@ -60,8 +60,6 @@ impl Part {
 }
 
 impl Formula<3> for Part {
-    const NAME: &'static str = "dirichlet-log-prob-part";
-
     #[inline(always)]
     fn at<R: Real>(self, [x, a, n]: [R; 3]) -> R {
         let (value, slopes) = self.of(x.value(), a.value(), n.value());
@@ -83,8 +81,6 @@ impl Total {
 }
 
 impl Formula<1> for Total {
-    const NAME: &'static str = "dirichlet-log-prob-total";
-
     #[inline(always)]
     fn at<R: Real>(self, [n]: [R; 1]) -> R {
         let (value, slope) = self.of(n.value());

@@ -38,8 +38,6 @@ struct PowerLaw {
 }
 
 impl Formula<2> for PowerLaw {
-    const NAME: &'static str = "power-law";
-
     #[inline(always)]
     fn at<R: Real>(self, [power, x]: [R; 2]) -> R {
         let at = if self.log { x.value().exp() } else { x.value() };

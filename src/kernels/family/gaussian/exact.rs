@@ -22,8 +22,6 @@ impl Spread {
 struct Density(Spread);
 
 impl Formula<3> for Density {
-    const NAME: &'static str = "gaussian-log-prob";
-
     #[inline(always)]
     fn at<R: Real>(self, [x, loc, spread]: [R; 3]) -> R {
         let (log_scale, scale) = self.0.of(spread);
@@ -35,8 +33,6 @@ impl Formula<3> for Density {
 struct DensityStandard;
 
 impl Formula<1> for DensityStandard {
-    const NAME: &'static str = "gaussian-log-prob";
-
     #[inline(always)]
     fn at<R: Real>(self, [x]: [R; 1]) -> R {
         x.square() * -0.5 - HALF_LN_TAU
@@ -48,8 +44,6 @@ impl Formula<1> for DensityStandard {
 struct Divergence([Spread; 2]);
 
 impl Formula<4> for Divergence {
-    const NAME: &'static str = "gaussian-kl";
-
     #[inline(always)]
     fn at<R: Real>(self, [loc, spread, other, to]: [R; 4]) -> R {
         let h = match self.0 {
@@ -74,8 +68,6 @@ impl Formula<4> for Divergence {
 struct Rate(Spread);
 
 impl Formula<2> for Rate {
-    const NAME: &'static str = "gaussian-rate";
-
     #[inline(always)]
     fn at<R: Real>(self, [loc, spread]: [R; 2]) -> R {
         let standard = R::constant(if self.0 == Spread::Scale { 1. } else { 0. });

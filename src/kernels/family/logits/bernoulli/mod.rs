@@ -56,8 +56,6 @@ struct LogMass {
 }
 
 impl Formula<2> for LogMass {
-    const NAME: &'static str = "bernoulli-log-prob";
-
     #[inline(always)]
     fn at<R: Real>(self, [logit, x]: [R; 2]) -> R {
         let at = x.value();
