@@ -62,13 +62,13 @@ impl Beta {
     }
 
     /// The exponent of x, plus 1; shape `batch`.
-    pub fn concentration1(&self) -> Result<Tensor> {
-        Ok(self.0.full(0).clone())
+    pub fn concentration1(&self) -> &Tensor {
+        self.0.full(0)
     }
 
     /// The exponent of 1 - x, plus 1; shape `batch`.
-    pub fn concentration0(&self) -> Result<Tensor> {
-        Ok(self.0.full(1).clone())
+    pub fn concentration0(&self) -> &Tensor {
+        self.0.full(1)
     }
 }
 
@@ -215,7 +215,7 @@ impl Distribution for Beta {
     }
 
     fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
-        let both = [self.concentration1()?, self.concentration0()?];
+        let both = [self.concentration1(), self.concentration0()];
         let pairs = kernel::dirichlet(
             &Tensor::stack(&both, D::Minus1)?,
             shape,

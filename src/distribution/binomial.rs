@@ -65,8 +65,8 @@ impl Binomial {
     }
 
     /// The number of trials, shape `batch`.
-    pub fn total_count(&self) -> Result<Tensor> {
-        Ok(self.0.full(0).clone())
+    pub fn total_count(&self) -> &Tensor {
+        self.0.full(0)
     }
 
     /// `ln(p / (1 - p))`, shape `batch`.

@@ -46,13 +46,13 @@ impl Cauchy {
     }
 
     /// The median, shape `batch`.
-    pub fn loc(&self) -> Result<Tensor> {
-        Ok(self.0.full(0).clone())
+    pub fn loc(&self) -> &Tensor {
+        self.0.full(0)
     }
 
     /// The half width at half maximum, shape `batch`.
-    pub fn scale(&self) -> Result<Tensor> {
-        Ok(self.0.full(1).clone())
+    pub fn scale(&self) -> &Tensor {
+        self.0.full(1)
     }
 }
 
@@ -140,25 +140,25 @@ impl Reparameterized for Cauchy {}
 impl Moments for Cauchy {
     /// There is none: NaN.
     fn mean(&self) -> Result<Tensor> {
-        Ok(self.loc()?.affine(0., f64::NAN)?)
+        Ok(self.loc().affine(0., f64::NAN)?)
     }
 
     /// Infinite, around whatever center.
     fn variance(&self) -> Result<Tensor> {
-        Ok(self.loc()?.affine(0., f64::INFINITY)?)
+        Ok(self.loc().affine(0., f64::INFINITY)?)
     }
 }
 
 impl Mode for Cauchy {
     fn mode(&self) -> Result<Tensor> {
-        self.loc()
+        Ok(self.loc().clone())
     }
 }
 
 impl Entropy for Cauchy {
     /// `ln(4 pi scale)`.
     fn entropy(&self) -> Result<Tensor> {
-        Ok((self.scale()?.log()? + (4. * PI).ln())?)
+        Ok((self.scale().log()? + (4. * PI).ln())?)
     }
 }
 

@@ -49,8 +49,8 @@ impl ContinuousBernoulli {
     }
 
     /// The logits, shape `batch`.
-    pub fn logits(&self) -> Result<Tensor> {
-        Ok(self.0.full(0).clone())
+    pub fn logits(&self) -> &Tensor {
+        self.0.full(0)
     }
 }
 
@@ -249,7 +249,7 @@ impl Moments for ContinuousBernoulli {
 impl Mode for ContinuousBernoulli {
     /// 1 where the logits are positive, 0 elsewhere.
     fn mode(&self) -> Result<Tensor> {
-        let logits = self.logits()?;
+        let logits = self.logits();
         Ok(logits.gt(0f64)?.to_dtype(logits.dtype())?)
     }
 }

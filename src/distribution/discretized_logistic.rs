@@ -55,13 +55,13 @@ impl DiscretizedLogistic {
     }
 
     /// The location, shape `batch`.
-    pub fn loc(&self) -> Result<Tensor> {
-        Ok(self.0.full(0).clone())
+    pub fn loc(&self) -> &Tensor {
+        self.0.full(0)
     }
 
     /// The scale, shape `batch`.
-    pub fn scale(&self) -> Result<Tensor> {
-        Ok(self.0.full(1).clone())
+    pub fn scale(&self) -> &Tensor {
+        self.0.full(1)
     }
 
     /// The number of values on the grid.

@@ -43,8 +43,8 @@ impl Exponential {
     }
 
     /// The rate, shape `batch`.
-    pub fn rate(&self) -> Result<Tensor> {
-        Ok(self.0.full(0).clone())
+    pub fn rate(&self) -> &Tensor {
+        self.0.full(0)
     }
 }
 
@@ -119,25 +119,25 @@ impl Reparameterized for Exponential {}
 impl Moments for Exponential {
     /// `1 / rate`.
     fn mean(&self) -> Result<Tensor> {
-        Ok(self.rate()?.recip()?)
+        Ok(self.rate().recip()?)
     }
 
     /// `1 / rate^2`.
     fn variance(&self) -> Result<Tensor> {
-        Ok(self.rate()?.sqr()?.recip()?)
+        Ok(self.rate().sqr()?.recip()?)
     }
 }
 
 impl Mode for Exponential {
     fn mode(&self) -> Result<Tensor> {
-        Ok(self.rate()?.zeros_like()?)
+        Ok(self.rate().zeros_like()?)
     }
 }
 
 impl Entropy for Exponential {
     /// `1 - ln rate`.
     fn entropy(&self) -> Result<Tensor> {
-        Ok((1. - self.rate()?.log()?)?)
+        Ok((1. - self.rate().log()?)?)
     }
 }
 

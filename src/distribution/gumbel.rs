@@ -46,13 +46,13 @@ impl Gumbel {
     }
 
     /// The mode, shape `batch`.
-    pub fn loc(&self) -> Result<Tensor> {
-        Ok(self.0.full(0).clone())
+    pub fn loc(&self) -> &Tensor {
+        self.0.full(0)
     }
 
     /// The scale, shape `batch`.
-    pub fn scale(&self) -> Result<Tensor> {
-        Ok(self.0.full(1).clone())
+    pub fn scale(&self) -> &Tensor {
+        self.0.full(1)
     }
 }
 
@@ -131,25 +131,25 @@ impl Reparameterized for Gumbel {}
 impl Moments for Gumbel {
     /// `loc + gamma scale` with Euler's constant gamma.
     fn mean(&self) -> Result<Tensor> {
-        Ok((self.loc()? + (self.scale()? * EULER)?)?)
+        Ok((self.loc() + (self.scale() * EULER)?)?)
     }
 
     /// `(pi scale)^2 / 6`.
     fn variance(&self) -> Result<Tensor> {
-        Ok((self.scale()?.sqr()? * (PI * PI / 6.))?)
+        Ok((self.scale().sqr()? * (PI * PI / 6.))?)
     }
 }
 
 impl Mode for Gumbel {
     fn mode(&self) -> Result<Tensor> {
-        self.loc()
+        Ok(self.loc().clone())
     }
 }
 
 impl Entropy for Gumbel {
     /// `1 + gamma + ln scale` with Euler's constant gamma.
     fn entropy(&self) -> Result<Tensor> {
-        Ok((self.scale()?.log()? + (1. + EULER))?)
+        Ok((self.scale().log()? + (1. + EULER))?)
     }
 }
 

@@ -46,8 +46,8 @@ impl HalfCauchy {
     }
 
     /// The median, shape `batch`.
-    pub fn scale(&self) -> Result<Tensor> {
-        Ok(self.0.full(0).clone())
+    pub fn scale(&self) -> &Tensor {
+        self.0.full(0)
     }
 }
 
@@ -144,25 +144,25 @@ impl Reparameterized for HalfCauchy {}
 impl Moments for HalfCauchy {
     /// Infinite.
     fn mean(&self) -> Result<Tensor> {
-        Ok(self.scale()?.affine(0., f64::INFINITY)?)
+        Ok(self.scale().affine(0., f64::INFINITY)?)
     }
 
     /// Infinite.
     fn variance(&self) -> Result<Tensor> {
-        Ok(self.scale()?.affine(0., f64::INFINITY)?)
+        Ok(self.scale().affine(0., f64::INFINITY)?)
     }
 }
 
 impl Mode for HalfCauchy {
     fn mode(&self) -> Result<Tensor> {
-        Ok(self.scale()?.zeros_like()?)
+        Ok(self.scale().zeros_like()?)
     }
 }
 
 impl Entropy for HalfCauchy {
     /// `ln(2 pi scale)`.
     fn entropy(&self) -> Result<Tensor> {
-        Ok((self.scale()?.log()? + (2. * PI).ln())?)
+        Ok((self.scale().log()? + (2. * PI).ln())?)
     }
 }
 

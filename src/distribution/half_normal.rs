@@ -44,8 +44,8 @@ impl HalfNormal {
     }
 
     /// The standard deviation of the normal, shape `batch`.
-    pub fn scale(&self) -> Result<Tensor> {
-        Ok(self.0.full(0).clone())
+    pub fn scale(&self) -> &Tensor {
+        self.0.full(0)
     }
 }
 
@@ -137,25 +137,25 @@ impl Reparameterized for HalfNormal {}
 impl Moments for HalfNormal {
     /// `scale sqrt(2 / pi)`.
     fn mean(&self) -> Result<Tensor> {
-        Ok((self.scale()? * FRAC_2_PI.sqrt())?)
+        Ok((self.scale() * FRAC_2_PI.sqrt())?)
     }
 
     /// `scale^2 (1 - 2 / pi)`.
     fn variance(&self) -> Result<Tensor> {
-        Ok((self.scale()?.sqr()? * (1. - FRAC_2_PI))?)
+        Ok((self.scale().sqr()? * (1. - FRAC_2_PI))?)
     }
 }
 
 impl Mode for HalfNormal {
     fn mode(&self) -> Result<Tensor> {
-        Ok(self.scale()?.zeros_like()?)
+        Ok(self.scale().zeros_like()?)
     }
 }
 
 impl Entropy for HalfNormal {
     /// `ln scale + (1 + ln(pi / 2)) / 2`.
     fn entropy(&self) -> Result<Tensor> {
-        Ok((self.scale()?.log()? + 0.5 * (1. + (0.5 * PI).ln()))?)
+        Ok((self.scale().log()? + 0.5 * (1. + (0.5 * PI).ln()))?)
     }
 }
 

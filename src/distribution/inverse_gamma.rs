@@ -54,13 +54,13 @@ impl InverseGamma {
     }
 
     /// The shape parameter, shape `batch`.
-    pub fn concentration(&self) -> Result<Tensor> {
-        Ok(self.0.full(0).clone())
+    pub fn concentration(&self) -> &Tensor {
+        self.0.full(0)
     }
 
     /// The scale, which is the rate of the gamma variable, shape `batch`.
-    pub fn rate(&self) -> Result<Tensor> {
-        Ok(self.0.full(1).clone())
+    pub fn rate(&self) -> &Tensor {
+        self.0.full(1)
     }
 }
 
@@ -146,8 +146,8 @@ impl Distribution for InverseGamma {
     }
 
     fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
-        let (a, b) = (self.concentration()?, self.rate()?);
-        let log = kernel::gamma(&a, Some(&b), shape, rng.stream(), true)?;
+        let (a, b) = (self.concentration(), self.rate());
+        let log = kernel::gamma(a, Some(b), shape, rng.stream(), true)?;
         Ok(log.neg()?.exp()?)
     }
 
@@ -173,7 +173,7 @@ impl Moments for InverseGamma {
 impl Mode for InverseGamma {
     /// `b / (a + 1)`.
     fn mode(&self) -> Result<Tensor> {
-        Ok((self.rate()? / (self.concentration()? + 1.)?)?)
+        Ok((self.rate() / (self.concentration() + 1.)?)?)
     }
 }
 

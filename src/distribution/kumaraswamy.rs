@@ -61,13 +61,13 @@ impl Kumaraswamy {
     }
 
     /// The exponent of x, shape `batch`.
-    pub fn concentration1(&self) -> Result<Tensor> {
-        Ok(self.0.full(0).clone())
+    pub fn concentration1(&self) -> &Tensor {
+        self.0.full(0)
     }
 
     /// The exponent of the survival function, shape `batch`.
-    pub fn concentration0(&self) -> Result<Tensor> {
-        Ok(self.0.full(1).clone())
+    pub fn concentration0(&self) -> &Tensor {
+        self.0.full(1)
     }
 }
 

@@ -45,13 +45,13 @@ impl Laplace {
     }
 
     /// The median, shape `batch`.
-    pub fn loc(&self) -> Result<Tensor> {
-        Ok(self.0.full(0).clone())
+    pub fn loc(&self) -> &Tensor {
+        self.0.full(0)
     }
 
     /// The scale, shape `batch`.
-    pub fn scale(&self) -> Result<Tensor> {
-        Ok(self.0.full(1).clone())
+    pub fn scale(&self) -> &Tensor {
+        self.0.full(1)
     }
 }
 
@@ -127,24 +127,24 @@ impl Reparameterized for Laplace {}
 
 impl Moments for Laplace {
     fn mean(&self) -> Result<Tensor> {
-        self.loc()
+        Ok(self.loc().clone())
     }
 
     fn variance(&self) -> Result<Tensor> {
-        Ok((self.scale()?.sqr()? * 2.)?)
+        Ok((self.scale().sqr()? * 2.)?)
     }
 }
 
 impl Mode for Laplace {
     fn mode(&self) -> Result<Tensor> {
-        self.loc()
+        Ok(self.loc().clone())
     }
 }
 
 impl Entropy for Laplace {
     /// `1 + ln(2 scale)`.
     fn entropy(&self) -> Result<Tensor> {
-        Ok((self.scale()?.log()? + (1. + LN_2))?)
+        Ok((self.scale().log()? + (1. + LN_2))?)
     }
 }
 

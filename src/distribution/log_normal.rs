@@ -46,13 +46,13 @@ impl LogNormal {
     }
 
     /// The mean of the logarithm, shape `batch`.
-    pub fn loc(&self) -> Result<Tensor> {
-        Ok(self.0.full(0).clone())
+    pub fn loc(&self) -> &Tensor {
+        self.0.full(0)
     }
 
     /// The standard deviation of the logarithm, shape `batch`.
-    pub fn scale(&self) -> Result<Tensor> {
-        Ok(self.0.full(1).clone())
+    pub fn scale(&self) -> &Tensor {
+        self.0.full(1)
     }
 }
 
@@ -169,7 +169,7 @@ impl Mode for LogNormal {
 impl Entropy for LogNormal {
     /// `loc + ln scale + (1 + ln(2 pi)) / 2`.
     fn entropy(&self) -> Result<Tensor> {
-        Ok(((self.scale()?.log()? + self.loc()?)? + (0.5 + HALF_LN_TAU))?)
+        Ok(((self.scale().log()? + self.loc())? + (0.5 + HALF_LN_TAU))?)
     }
 }
 

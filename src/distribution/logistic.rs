@@ -43,13 +43,13 @@ impl Logistic {
     }
 
     /// The mean, shape `batch`.
-    pub fn loc(&self) -> Result<Tensor> {
-        Ok(self.0.full(0).clone())
+    pub fn loc(&self) -> &Tensor {
+        self.0.full(0)
     }
 
     /// The scale, shape `batch`.
-    pub fn scale(&self) -> Result<Tensor> {
-        Ok(self.0.full(1).clone())
+    pub fn scale(&self) -> &Tensor {
+        self.0.full(1)
     }
 }
 
@@ -107,25 +107,25 @@ impl Reparameterized for Logistic {}
 
 impl Moments for Logistic {
     fn mean(&self) -> Result<Tensor> {
-        self.loc()
+        Ok(self.loc().clone())
     }
 
     /// `(pi scale)^2 / 3`.
     fn variance(&self) -> Result<Tensor> {
-        Ok((self.scale()?.sqr()? * (PI * PI / 3.))?)
+        Ok((self.scale().sqr()? * (PI * PI / 3.))?)
     }
 }
 
 impl Mode for Logistic {
     fn mode(&self) -> Result<Tensor> {
-        self.loc()
+        Ok(self.loc().clone())
     }
 }
 
 impl Entropy for Logistic {
     /// `2 + ln scale`.
     fn entropy(&self) -> Result<Tensor> {
-        Ok((self.scale()?.log()? + 2.)?)
+        Ok((self.scale().log()? + 2.)?)
     }
 }
 

@@ -46,6 +46,8 @@ use std::f64::consts::TAU;
 /// of order d: near equality its absolute error is about 1e-15 d, so that it may come out as less than 0 by that much.
 #[derive(Debug, Clone)]
 pub struct LowRankMultivariateNormal {
+    /// As given: what broadcasts takes this.
+    given_loc: Tensor,
     loc: Tensor,
     /// In the batch shape.
     factor: Tensor,
@@ -90,7 +92,8 @@ impl LowRankMultivariateNormal {
         };
         let k = factor.dims()[factor.rank() - 1];
         Ok(LowRankMultivariateNormal {
-            loc: loc.clone(),
+            given_loc: loc.clone(),
+            loc: loc.broadcast_as([&batch[..], &[d]].concat())?,
             factor: factor.broadcast_as([&batch[..], &[d, k]].concat())?,
             diag: diag.broadcast_as([&batch[..], &[d]].concat())?,
             batch,
@@ -99,8 +102,8 @@ impl LowRankMultivariateNormal {
     }
 
     /// The mean, shape `batch ++ [d]`.
-    pub fn loc(&self) -> Result<Tensor> {
-        Ok(self.loc.broadcast_as(self.diag.shape())?)
+    pub fn loc(&self) -> &Tensor {
+        &self.loc
     }
 
     /// W, shape `batch ++ [d, k]`.
@@ -140,24 +143,24 @@ impl Distribution for LowRankMultivariateNormal {
         let k = self.factor.dims()[self.factor.rank() - 1];
         let mut noise = |n: usize| {
             let shape = [&lead[..], &[n]].concat();
-            rng.normal(shape, self.loc.dtype(), self.loc.device())
+            rng.normal(shape, self.given_loc.dtype(), self.given_loc.device())
         };
         let shared = product(&noise(k)?, &transposed(&self.factor)?)?;
         let own = noise(self.event[0])?.broadcast_mul(&self.diag.sqrt()?)?;
-        Ok((shared + own)?.broadcast_add(&self.loc)?)
+        Ok((shared + own)?.broadcast_add(&self.given_loc)?)
     }
 
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
         let op = "LowRankMultivariateNormal::log_prob";
-        shape::same_kind(op, "value", value, &self.loc)?;
+        shape::same_kind(op, "value", value, &self.given_loc)?;
         shape::value_shape(op, value, &self.batch, &self.event)?;
         let constant = (self.wide_log_det()? + self.event[0] as f64 * TAU.ln())?;
         shield::shielded(
             value,
             1,
-            || Ok(self.loc.clone()),
+            || Ok(self.given_loc.clone()),
             |value| {
-                let x = double(value)?.broadcast_sub(&double(&self.loc)?)?;
+                let x = double(value)?.broadcast_sub(&double(&self.given_loc)?)?;
                 let distance = far(&x, self.distance(&x)?)?;
                 let total = (distance.broadcast_add(&constant)? * -0.5)?;
                 Ok(total.to_dtype(value.dtype())?)
@@ -170,7 +173,7 @@ impl Reparameterized for LowRankMultivariateNormal {}
 
 impl Moments for LowRankMultivariateNormal {
     fn mean(&self) -> Result<Tensor> {
-        self.loc()
+        Ok(self.loc().clone())
     }
 
     fn variance(&self) -> Result<Tensor> {
@@ -180,7 +183,7 @@ impl Moments for LowRankMultivariateNormal {
 
 impl Mode for LowRankMultivariateNormal {
     fn mode(&self) -> Result<Tensor> {
-        self.loc()
+        Ok(self.loc().clone())
     }
 }
 
@@ -194,7 +197,7 @@ impl Entropy for LowRankMultivariateNormal {
 
 impl Gaussian for LowRankMultivariateNormal {
     fn center(&self) -> &Tensor {
-        &self.loc
+        &self.given_loc
     }
 
     fn roots(&self, dtype: DType) -> Result<Tensor> {

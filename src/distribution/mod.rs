@@ -4,6 +4,9 @@
 //! a sample has shape `sample ++ batch ++ event`, a log-probability `sample ++ batch`. Sample and batch dims may be 0, and
 //! then all results have no elements; classes and the elements of vectors are 1 or more.
 //!
+//! Stored parameters are returned by reference, in the batch shape, as views without a copy: `normal.loc()`. What is computed
+//! from them is a `Result`: `normal.log_var()` of a distribution made from scales.
+//!
 //! A value with NaN has no density but NaN. [`MultivariateNormal::log_prob_observed`], `conditional_mean` and
 //! `conditional_covariance` take it for a missing element.
 //!

@@ -42,7 +42,8 @@ use candle_core::{D, DType};
 /// Source: Loader (2000), Fast and Accurate Computation of Binomial Probabilities.
 #[derive(Debug, Clone)]
 pub struct Multinomial {
-    /// With a last dim of 1.
+    /// As given, with a last dim of 1: what broadcasts takes this.
+    given_count: Tensor,
     total_count: Tensor,
     classes: Categorical,
     batch: Vec<usize>,
@@ -92,16 +93,17 @@ impl Multinomial {
             ));
         };
         Ok(Multinomial {
-            total_count: total_count.unsqueeze(D::Minus1)?,
+            given_count: total_count.unsqueeze(D::Minus1)?,
+            total_count: total_count.broadcast_as(batch.as_slice())?,
             event: [classes.classes()],
             classes,
             batch,
         })
     }
 
-    /// The number of draws.
-    pub fn total_count(&self) -> Result<Tensor> {
-        Ok(self.total_count.squeeze(D::Minus1)?)
+    /// The number of draws, shape `batch`.
+    pub fn total_count(&self) -> &Tensor {
+        &self.total_count
     }
 
     /// The distribution of one draw.
@@ -115,7 +117,7 @@ impl Multinomial {
 
     /// A formula of count and log-probability of each class, in the dtype of the logits.
     fn each<F: Formula<2>>(&self, f: F) -> Result<Tensor> {
-        let count = double(&self.total_count)?;
+        let count = double(&self.given_count)?;
         let out = formula(f, [&self.log_probs()?, &count])?;
         Ok(out
             .broadcast_as([&self.batch[..], &self.event].concat())?
@@ -124,7 +126,7 @@ impl Multinomial {
 
     /// Minus the log-mass of n under a Poisson distribution of mean n.
     fn normalizer(&self) -> Result<Tensor> {
-        let count = double(&self.total_count()?)?;
+        let count = double(&self.given_count.squeeze(D::Minus1)?)?;
         formula(OwnMean, [&count])
     }
 }
@@ -225,10 +227,9 @@ impl Distribution for Multinomial {
     }
 
     fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
-        let count = self.total_count()?.broadcast_as(self.batch.as_slice())?;
         let dims = shape::concat(&[&self.batch, &self.event]);
         let log_p = self.log_probs()?.broadcast_as(dims)?;
-        count::multinomial(&count, &log_p, shape, rng.stream())
+        count::multinomial(self.total_count(), &log_p, shape, rng.stream())
     }
 
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
@@ -238,7 +239,7 @@ impl Distribution for Multinomial {
         if out.contains(&0) {
             return Ok(Tensor::zeros(out, value.dtype(), value.device())?);
         }
-        let (value, count) = (double(value)?, double(&self.total_count)?);
+        let (value, count) = (double(value)?, double(&self.given_count)?);
         let each = formula(ClassMass, [&value, &self.log_probs()?, &count])?;
         let total = value.sum_keepdim(D::Minus1)?.detach();
         let miss = total.broadcast_ne(&count)?.squeeze(D::Minus1)?;
@@ -264,7 +265,7 @@ impl Moments for Multinomial {
 impl Entropy for Multinomial {
     /// In the order of a thousand masses at most for each class.
     fn entropy(&self) -> Result<Tensor> {
-        let count = double(&self.total_count)?;
+        let count = double(&self.given_count)?;
         let each = formula(ClassEntropy, [&self.log_probs()?, &count])?;
         let entropy = each.sum(D::Minus1)?.broadcast_sub(&self.normalizer()?)?;
         Ok(entropy.to_dtype(self.classes.logits().dtype())?)
@@ -275,8 +276,7 @@ impl Kl for Multinomial {
     /// The divergence of one draw times the count; infinite where counts differ, because no value is common.
     fn kl(&self, other: &Multinomial) -> Result<Tensor> {
         let one = self.classes.kl(&other.classes)?;
-        let (count, theirs) = (self.total_count()?, other.total_count()?);
-        formula(Draws, [&one, &count, &theirs])
+        formula(Draws, [&one, self.total_count(), other.total_count()])
     }
 }
 

@@ -45,6 +45,8 @@ use std::f64::consts::TAU;
 /// `e - ln(1 + e)`: it keeps its digits near equality.
 #[derive(Debug, Clone)]
 pub struct MultivariateNormal {
+    /// As given: what broadcasts takes this.
+    given_loc: Tensor,
     loc: Tensor,
     scale_tril: Tensor,
     batch: Vec<usize>,
@@ -75,19 +77,19 @@ impl MultivariateNormal {
 
     fn build(op: &'static str, loc: &Tensor, scale_tril: &Tensor) -> Result<Self> {
         let batch = check_matrix(op, loc, "scale_tril", scale_tril, true)?;
+        let event = [loc.dims()[loc.rank() - 1]];
         Ok(MultivariateNormal {
-            loc: loc.clone(),
+            given_loc: loc.clone(),
+            loc: loc.broadcast_as([&batch[..], &event].concat())?,
             scale_tril: scale_tril.clone(),
             batch,
-            event: [loc.dims()[loc.rank() - 1]],
+            event,
         })
     }
 
     /// The mean, shape `batch ++ [d]`.
-    pub fn loc(&self) -> Result<Tensor> {
-        Ok(self
-            .loc
-            .broadcast_as([&self.batch[..], &self.event].concat())?)
+    pub fn loc(&self) -> &Tensor {
+        &self.loc
     }
 
     /// The Cholesky factor of the covariance, shape `batch ++ [d, d]`.
@@ -135,16 +137,20 @@ impl Distribution for MultivariateNormal {
 
     fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
         let full = [shape, &self.batch, &self.event].concat();
-        let noise = rng.normal(full.as_slice(), self.loc.dtype(), self.loc.device())?;
+        let noise = rng.normal(
+            full.as_slice(),
+            self.given_loc.dtype(),
+            self.given_loc.device(),
+        )?;
         let d = self.dims();
         if self.scale_tril.elem_count() != d * d {
             let roots = self.scale_tril()?.transpose(D::Minus1, D::Minus2)?;
-            return Ok(product(&noise, &roots)?.broadcast_add(&self.loc)?);
+            return Ok(product(&noise, &roots)?.broadcast_add(&self.given_loc)?);
         }
         let noise = noise.reshape((noise.elem_count() / d, d))?;
         let lower = self.lower()?.reshape((d, d))?;
-        let one = self.loc.elem_count() == d;
-        let loc = one.then(|| self.loc.reshape(d)).transpose()?;
+        let one = self.given_loc.elem_count() == d;
+        let loc = one.then(|| self.given_loc.reshape(d)).transpose()?;
         let layer = Layer {
             weight: &lower,
             bias: loc.as_ref(),
@@ -153,15 +159,15 @@ impl Distribution for MultivariateNormal {
         let out = mlp(&noise, &[layer])?.reshape(full)?;
         match loc {
             Some(_) => Ok(out),
-            None => Ok(out.broadcast_add(&self.loc)?),
+            None => Ok(out.broadcast_add(&self.given_loc)?),
         }
     }
 
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
         let op = "MultivariateNormal::log_prob";
-        shape::same_kind(op, "value", value, &self.loc)?;
+        shape::same_kind(op, "value", value, &self.given_loc)?;
         let full = shape::value_shape(op, value, &self.batch, &self.event)?;
-        let distance = squared_distance(value, &self.loc, &self.scale_tril)?;
+        let distance = squared_distance(value, &self.given_loc, &self.scale_tril)?;
         let constant = (self.half_log_det()? + 0.5 * self.dims() as f64 * TAU.ln())?;
         Ok((distance * -0.5)?
             .broadcast_sub(&constant)?
@@ -173,7 +179,7 @@ impl Reparameterized for MultivariateNormal {}
 
 impl Moments for MultivariateNormal {
     fn mean(&self) -> Result<Tensor> {
-        self.loc()
+        Ok(self.loc().clone())
     }
 
     fn variance(&self) -> Result<Tensor> {
@@ -183,7 +189,7 @@ impl Moments for MultivariateNormal {
 
 impl Mode for MultivariateNormal {
     fn mode(&self) -> Result<Tensor> {
-        self.loc()
+        Ok(self.loc().clone())
     }
 }
 
@@ -197,7 +203,7 @@ impl Entropy for MultivariateNormal {
 
 impl Gaussian for MultivariateNormal {
     fn center(&self) -> &Tensor {
-        &self.loc
+        &self.given_loc
     }
 
     fn roots(&self, dtype: DType) -> Result<Tensor> {
@@ -231,7 +237,7 @@ impl Kl for MultivariateNormal {
 
 impl MixtureComponent for MultivariateNormal {
     fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
-        let loc = select_component(&self.loc()?, index, after + 1)?;
+        let loc = select_component(self.loc(), index, after + 1)?;
         let scale_tril = select_component(&self.scale_tril()?, index, after + 2)?;
         MultivariateNormal::new_unchecked(&loc, &scale_tril)
     }

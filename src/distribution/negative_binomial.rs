@@ -75,8 +75,8 @@ impl NegativeBinomial {
     }
 
     /// The number of failures, shape `batch`.
-    pub fn total_count(&self) -> Result<Tensor> {
-        Ok(self.0.full(0).clone())
+    pub fn total_count(&self) -> &Tensor {
+        self.0.full(0)
     }
 
     /// `ln(p / (1 - p))`, shape `batch`.

@@ -44,13 +44,13 @@ impl Pareto {
     }
 
     /// The smallest value, shape `batch`.
-    pub fn scale(&self) -> Result<Tensor> {
-        Ok(self.0.full(0).clone())
+    pub fn scale(&self) -> &Tensor {
+        self.0.full(0)
     }
 
     /// The tail exponent, shape `batch`.
-    pub fn alpha(&self) -> Result<Tensor> {
-        Ok(self.0.full(1).clone())
+    pub fn alpha(&self) -> &Tensor {
+        self.0.full(1)
     }
 }
 
@@ -166,7 +166,7 @@ impl Moments for Pareto {
 
 impl Mode for Pareto {
     fn mode(&self) -> Result<Tensor> {
-        self.scale()
+        Ok(self.scale().clone())
     }
 }
 

@@ -48,8 +48,8 @@ impl Poisson {
     }
 
     /// The rate, shape `batch`.
-    pub fn rate(&self) -> Result<Tensor> {
-        Ok(self.0.full(0).clone())
+    pub fn rate(&self) -> &Tensor {
+        self.0.full(0)
     }
 }
 
@@ -134,18 +134,18 @@ impl Distribution for Poisson {
 
 impl Moments for Poisson {
     fn mean(&self) -> Result<Tensor> {
-        self.rate()
+        Ok(self.rate().clone())
     }
 
     fn variance(&self) -> Result<Tensor> {
-        self.rate()
+        Ok(self.rate().clone())
     }
 }
 
 impl Mode for Poisson {
     /// The whole part of the rate: the larger of the two where the rate is whole.
     fn mode(&self) -> Result<Tensor> {
-        Ok(self.rate()?.detach().floor()?)
+        Ok(self.rate().detach().floor()?)
     }
 }
 

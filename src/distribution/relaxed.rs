@@ -58,13 +58,13 @@ impl RelaxedBernoulli {
     }
 
     /// The temperature, shape `batch`.
-    pub fn temperature(&self) -> Result<Tensor> {
-        Ok(self.0.full(0).clone())
+    pub fn temperature(&self) -> &Tensor {
+        self.0.full(0)
     }
 
     /// The logits, shape `batch`.
-    pub fn logits(&self) -> Result<Tensor> {
-        Ok(self.0.full(1).clone())
+    pub fn logits(&self) -> &Tensor {
+        self.0.full(1)
     }
 
     /// Draws as logits `ln(x / (1 - x))`: finite where x itself rounds to 0 or 1. Pathwise gradients.
@@ -212,6 +212,10 @@ impl MixtureComponent for RelaxedBernoulli {
 /// Source: Maddison, Mnih and Teh (2017), The Concrete Distribution, eq. 10; Jang, Gu and Poole (2017).
 #[derive(Debug, Clone)]
 pub struct RelaxedOneHotCategorical {
+    /// As given, with a last dim of 1: what broadcasts takes this.
+    given_temperature: Tensor,
+    /// As given.
+    given_logits: Tensor,
     temperature: Tensor,
     logits: Tensor,
     batch: Vec<usize>,
@@ -254,19 +258,21 @@ impl RelaxedOneHotCategorical {
             ));
         };
         Ok(RelaxedOneHotCategorical {
-            temperature: temperature.unsqueeze(D::Minus1)?,
-            logits: logits.clone(),
+            given_temperature: temperature.unsqueeze(D::Minus1)?,
+            given_logits: logits.clone(),
+            temperature: temperature.broadcast_as(batch.as_slice())?,
+            logits: logits.broadcast_as([&batch[..], &[*k]].concat())?,
             batch,
             event: [*k],
         })
     }
 
-    /// The temperature.
-    pub fn temperature(&self) -> Result<Tensor> {
-        Ok(self.temperature.squeeze(D::Minus1)?)
+    /// The temperature, shape `batch`.
+    pub fn temperature(&self) -> &Tensor {
+        &self.temperature
     }
 
-    /// The logits, which end in `[K]`.
+    /// The logits, shape `batch ++ [K]`.
     pub fn logits(&self) -> &Tensor {
         &self.logits
     }
@@ -275,19 +281,19 @@ impl RelaxedOneHotCategorical {
     pub fn sample_log(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
         let dims = shape::concat(&[shape, &self.batch, &self.event]);
         // Uniforms are never 0 or 1, so both logarithms are finite.
-        let u = rng.uniform(dims, self.logits.dtype(), self.logits.device())?;
+        let u = rng.uniform(dims, self.given_logits.dtype(), self.given_logits.device())?;
         let gumbel = u.log()?.neg()?.log()?.neg()?;
-        let scores = gumbel.broadcast_add(&self.logits)?;
-        log_softmax(&scores.broadcast_div(&self.temperature)?, D::Minus1)
+        let scores = gumbel.broadcast_add(&self.given_logits)?;
+        log_softmax(&scores.broadcast_div(&self.given_temperature)?, D::Minus1)
     }
 
     /// Log-density at `exp(log_value)`, with respect to the value as [`log_prob`](Distribution::log_prob) is. For the
     /// density of the logarithms add their sum.
     pub fn log_prob_of_log(&self, log_value: &Tensor) -> Result<Tensor> {
         let op = "RelaxedOneHotCategorical::log_prob_of_log";
-        shape::same_kind(op, "log_value", log_value, &self.logits)?;
+        shape::same_kind(op, "log_value", log_value, &self.given_logits)?;
         shape::value_shape(op, log_value, &self.batch, &self.event)?;
-        let inside = || Ok((self.logits.zeros_like()? - (self.event[0] as f64).ln())?);
+        let inside = || Ok((self.given_logits.zeros_like()? - (self.event[0] as f64).ln())?);
         shield::shielded(log_value, 1, inside, |log_value| {
             let density = self.density(&double(log_value)?)?;
             // A coordinate at zero, where no other is NaN.
@@ -295,15 +301,15 @@ impl RelaxedOneHotCategorical {
             let never = (density.zeros_like()? + f64::NEG_INFINITY)?;
             let zero = zero.broadcast_as(density.shape())?;
             let density = zero.where_cond(&never, &density)?;
-            Ok(density.to_dtype(self.logits.dtype())?)
+            Ok(density.to_dtype(self.given_logits.dtype())?)
         })
     }
 
     fn density(&self, log_value: &Tensor) -> Result<Tensor> {
-        let temperature = double(&self.temperature)?;
+        let temperature = double(&self.given_temperature)?;
         let k = self.event[0] as f64;
         let scores =
-            double(&self.logits)?.broadcast_sub(&log_value.broadcast_mul(&temperature)?)?;
+            double(&self.given_logits)?.broadcast_sub(&log_value.broadcast_mul(&temperature)?)?;
         let rest = log_softmax(&scores, D::Minus1)?.broadcast_sub(log_value)?;
         let scale = (temperature.squeeze(D::Minus1)?.log()? * (k - 1.))?;
         Ok((reduce::sum(&rest)?.broadcast_add(&scale)? + lgamma(k))?)
@@ -325,12 +331,12 @@ impl Distribution for RelaxedOneHotCategorical {
 
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
         let op = "RelaxedOneHotCategorical::log_prob";
-        shape::same_kind(op, "value", value, &self.logits)?;
+        shape::same_kind(op, "value", value, &self.given_logits)?;
         let out = shape::value_shape(op, value, &self.batch, &self.event)?;
         if out.contains(&0) {
             return Ok(Tensor::zeros(out, value.dtype(), value.device())?);
         }
-        let inside = || Ok((self.logits.ones_like()? / self.event[0] as f64)?);
+        let inside = || Ok((self.given_logits.ones_like()? / self.event[0] as f64)?);
         shield::shielded(value, 1, inside, |value| {
             let value = double(value)?;
             let miss = (value.sum_keepdim(D::Minus1)? - 1.)?.abs()?.gt(1e-3)?;
@@ -344,7 +350,7 @@ impl Distribution for RelaxedOneHotCategorical {
             let outside = outside.squeeze(D::Minus1)?.broadcast_as(density.shape())?;
             let never = (density.zeros_like()? + f64::NEG_INFINITY)?;
             let density = outside.where_cond(&never, &density)?;
-            Ok(density.to_dtype(self.logits.dtype())?)
+            Ok(density.to_dtype(self.given_logits.dtype())?)
         })
     }
 }

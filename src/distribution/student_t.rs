@@ -58,18 +58,18 @@ impl StudentT {
     }
 
     /// The degrees of freedom, shape `batch`.
-    pub fn df(&self) -> Result<Tensor> {
-        Ok(self.0.full(0).clone())
+    pub fn df(&self) -> &Tensor {
+        self.0.full(0)
     }
 
     /// The median, shape `batch`.
-    pub fn loc(&self) -> Result<Tensor> {
-        Ok(self.0.full(1).clone())
+    pub fn loc(&self) -> &Tensor {
+        self.0.full(1)
     }
 
     /// The scale, shape `batch`.
-    pub fn scale(&self) -> Result<Tensor> {
-        Ok(self.0.full(2).clone())
+    pub fn scale(&self) -> &Tensor {
+        self.0.full(2)
     }
 }
 
@@ -290,7 +290,7 @@ impl Distribution for StudentT {
     fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
         let [df, loc, scale] = self.0.given();
         let z = self.0.normals(shape, rng)?;
-        let half = (self.df()? * 0.5)?;
+        let half = (self.df() * 0.5)?;
         let log_gamma = kernel::gamma(&half, None, shape, rng.stream(), true)?;
         named("StudentT::sample", Draw, [&z, &log_gamma, df, loc, scale])
     }
@@ -316,7 +316,7 @@ impl Moments for StudentT {
 
 impl Mode for StudentT {
     fn mode(&self) -> Result<Tensor> {
-        self.loc()
+        Ok(self.loc().clone())
     }
 }
 

@@ -69,23 +69,23 @@ impl TruncatedNormal {
     }
 
     /// The mean of the normal before truncation, shape `batch`.
-    pub fn loc(&self) -> Result<Tensor> {
-        Ok(self.0.full(0).clone())
+    pub fn loc(&self) -> &Tensor {
+        self.0.full(0)
     }
 
     /// The standard deviation of the normal before truncation, shape `batch`.
-    pub fn scale(&self) -> Result<Tensor> {
-        Ok(self.0.full(1).clone())
+    pub fn scale(&self) -> &Tensor {
+        self.0.full(1)
     }
 
     /// The lower end, shape `batch`.
-    pub fn low(&self) -> Result<Tensor> {
-        Ok(self.0.full(2).clone())
+    pub fn low(&self) -> &Tensor {
+        self.0.full(2)
     }
 
     /// The upper end, shape `batch`.
-    pub fn high(&self) -> Result<Tensor> {
-        Ok(self.0.full(3).clone())
+    pub fn high(&self) -> &Tensor {
+        self.0.full(3)
     }
 }
 

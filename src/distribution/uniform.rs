@@ -50,13 +50,13 @@ impl Uniform {
     }
 
     /// The lower end, shape `batch`.
-    pub fn low(&self) -> Result<Tensor> {
-        Ok(self.0.full(0).clone())
+    pub fn low(&self) -> &Tensor {
+        self.0.full(0)
     }
 
     /// The upper end, shape `batch`.
-    pub fn high(&self) -> Result<Tensor> {
-        Ok(self.0.full(1).clone())
+    pub fn high(&self) -> &Tensor {
+        self.0.full(1)
     }
 }
 
@@ -207,7 +207,7 @@ impl Moments for Uniform {
 
 impl Mode for Uniform {
     fn mode(&self) -> Result<Tensor> {
-        self.low()
+        Ok(self.low().clone())
     }
 }
 

@@ -58,13 +58,13 @@ impl VonMises {
     }
 
     /// The centre, shape `batch`.
-    pub fn loc(&self) -> Result<Tensor> {
-        Ok(self.0.full(0).clone())
+    pub fn loc(&self) -> &Tensor {
+        self.0.full(0)
     }
 
     /// The concentration, shape `batch`.
-    pub fn concentration(&self) -> Result<Tensor> {
-        Ok(self.0.full(1).clone())
+    pub fn concentration(&self) -> &Tensor {
+        self.0.full(1)
     }
 }
 
@@ -197,7 +197,7 @@ impl Reparameterized for VonMises {}
 
 impl Moments for VonMises {
     fn mean(&self) -> Result<Tensor> {
-        self.loc()
+        Ok(self.loc().clone())
     }
 
     fn variance(&self) -> Result<Tensor> {
@@ -207,7 +207,7 @@ impl Moments for VonMises {
 
 impl Mode for VonMises {
     fn mode(&self) -> Result<Tensor> {
-        self.loc()
+        Ok(self.loc().clone())
     }
 }
 

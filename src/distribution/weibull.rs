@@ -50,13 +50,13 @@ impl Weibull {
     }
 
     /// The scale, shape `batch`.
-    pub fn scale(&self) -> Result<Tensor> {
-        Ok(self.0.full(0).clone())
+    pub fn scale(&self) -> &Tensor {
+        self.0.full(0)
     }
 
     /// The shape parameter, shape `batch`.
-    pub fn concentration(&self) -> Result<Tensor> {
-        Ok(self.0.full(1).clone())
+    pub fn concentration(&self) -> &Tensor {
+        self.0.full(1)
     }
 }
 

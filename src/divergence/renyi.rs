@@ -147,8 +147,8 @@ impl Renyi for MultivariateNormal {
         let op = "MultivariateNormal::renyi";
         check::positive_finite(op, "order", order)?;
         check_shapes(op, self, other)?;
-        let (from, to) = (self.loc()?, other.loc()?);
-        shape::same_kind(op, "other", &to, &from)?;
+        let (from, to) = (self.loc(), other.loc());
+        shape::same_kind(op, "other", to, from)?;
         if order == 1. {
             return self.kl(other);
         }
@@ -156,7 +156,7 @@ impl Renyi for MultivariateNormal {
         let d = self.event_shape()[0];
         let root = rows(&self.scale_tril()?, &batch, &[d, d])?;
         let whole = rows(&other.scale_tril()?, &batch, &[d, d])?;
-        let gap = (rows(&from, &batch, &[d])? - rows(&to, &batch, &[d])?)?;
+        let gap = (rows(from, &batch, &[d])? - rows(to, &batch, &[d])?)?;
         // The columns of M as rows.
         let ratio = solve(&whole, &root.t()?.contiguous()?)?;
         let eye = Tensor::eye(d, ratio.dtype(), ratio.device())?;

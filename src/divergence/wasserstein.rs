@@ -99,11 +99,11 @@ impl Wasserstein2 for MultivariateNormalDiag {
 impl Wasserstein2 for MultivariateNormal {
     fn wasserstein2_squared(&self, other: &Self) -> Result<Tensor> {
         let op = "MultivariateNormal::wasserstein2";
-        let (p, q) = (self.loc()?, other.loc()?);
-        check(op, &p, &q, 1)?;
+        let (p, q) = (self.loc(), other.loc());
+        check(op, p, q, 1)?;
         let (from, to) = (self.scale_tril()?, other.scale_tril()?);
         let roots = [from.contiguous()?, to.contiguous()?];
-        gaussian_wasserstein2_squared([&p, &roots[0]], [&q, &roots[1]])
+        gaussian_wasserstein2_squared([p, &roots[0]], [q, &roots[1]])
     }
 }
 
