@@ -1,11 +1,9 @@
 //! The Bernoulli distribution.
 
 use super::counts::{Odds, bernoulli_kl};
-use super::parameters::Domain;
+use super::family::*;
 use super::*;
-use crate::kernels::elementwise::{Formula, formula};
 use crate::kernels::family::logits::bernoulli_log_prob;
-use crate::kernels::number::Real;
 
 /// Bernoulli distribution of values 0 and 1, from logits `l = ln(p / (1 - p))`.
 ///
@@ -39,15 +37,16 @@ use crate::kernels::number::Real;
 /// would round to 0 or 1. KL is a sum of two terms that are not negative and keep their digits near equality.
 #[derive(Debug, Clone)]
 pub struct Bernoulli {
-    logits: Tensor,
+    pub(super) parameters: Parameters<1>,
     grey: bool,
 }
+
+const LOGITS: Domains<1> = [("logits", Domain::Extended)];
 
 impl Bernoulli {
     /// From logits; values are 0 or 1.
     pub fn new(logits: &Tensor) -> Result<Self> {
-        Domain::Extended.check("Bernoulli::new", "logits", logits)?;
-        Ok(Self::of(logits.clone()))
+        Parameters::new("Bernoulli::new", LOGITS, [logits]).map(Self::of)
     }
 
     /// From the probabilities of 1. At exactly 0 and 1, where the slope of the logit is infinite, the gradient is taken
@@ -55,19 +54,20 @@ impl Bernoulli {
     ///
     /// Errors: probabilities outside of 0 to 1.
     pub fn from_probs(probs: &Tensor) -> Result<Self> {
-        Domain::Unit.check("Bernoulli::from_probs", "probs", probs)?;
-        Ok(Self::of(formula(LogitOfProbs, [probs])?))
+        let op = "Bernoulli::from_probs";
+        Domain::Unit.check(op, "probs", probs)?;
+        let logits = named(op, LogitOfProbs, [probs])?;
+        Parameters::unchecked(op, LOGITS, [&logits]).map(Self::of)
     }
 
     /// As [`new`](Bernoulli::new), without looking at the logits' values.
     pub fn new_unchecked(logits: &Tensor) -> Result<Self> {
-        shape::float("Bernoulli::new_unchecked", "logits", logits)?;
-        Ok(Self::of(logits.clone()))
+        Parameters::unchecked("Bernoulli::new_unchecked", LOGITS, [logits]).map(Self::of)
     }
 
-    fn of(logits: Tensor) -> Self {
+    fn of(parameters: Parameters<1>) -> Self {
         Bernoulli {
-            logits,
+            parameters,
             grey: false,
         }
     }
@@ -76,34 +76,20 @@ impl Bernoulli {
     ///
     /// This is the usual reconstruction loss of grey pixels. It is not a density: over [0, 1] it does not integrate to 1.
     pub fn soft(logits: &Tensor) -> Result<Self> {
-        Domain::Extended.check("Bernoulli::soft", "logits", logits)?;
         Ok(Bernoulli {
-            logits: logits.clone(),
+            parameters: Parameters::new("Bernoulli::soft", LOGITS, [logits])?,
             grey: true,
         })
     }
 
     /// The logits.
     pub fn logits(&self) -> &Tensor {
-        &self.logits
-    }
-
-    pub(super) fn with_logits(&self, logits: Tensor) -> Self {
-        Bernoulli {
-            logits,
-            grey: self.grey,
-        }
-    }
-
-    fn at<F: Formula<2>>(&self, op: &'static str, f: F, value: &Tensor) -> Result<Tensor> {
-        shape::same_kind(op, "value", value, &self.logits)?;
-        shape::value_shape(op, value, self.batch_shape(), &[])?;
-        formula(f, [value, &self.logits])
+        self.parameters.full(0)
     }
 
     fn sigmoid(&self, sign: f64) -> Result<Tensor> {
         // exp overflows to infinity and the quotient to 0, as it should.
-        Ok(((&self.logits * -sign)?.exp()? + 1.)?.recip()?)
+        Ok(((self.logits() * -sign)?.exp()? + 1.)?.recip()?)
     }
 }
 
@@ -118,7 +104,7 @@ fn log1p_exp_neg(a: &Tensor) -> Result<(Tensor, Tensor)> {
 
 impl Distribution for Bernoulli {
     fn batch_shape(&self) -> &[usize] {
-        self.logits.dims()
+        self.parameters.batch_shape()
     }
 
     fn event_shape(&self) -> &[usize] {
@@ -141,10 +127,8 @@ impl Distribution for Bernoulli {
     }
 
     fn log_prob_sum(&self, value: &Tensor, dims: usize) -> Result<Tensor> {
-        let op = "Bernoulli::log_prob";
-        shape::same_kind(op, "value", value, &self.logits)?;
-        shape::value_shape(op, value, self.batch_shape(), &[])?;
-        bernoulli_log_prob(&self.logits, value, self.grey, dims)
+        self.parameters.check_value("Bernoulli::log_prob", value)?;
+        bernoulli_log_prob(self.logits(), value, self.grey, dims)
     }
 }
 
@@ -161,7 +145,7 @@ impl Moments for Bernoulli {
 impl Mode for Bernoulli {
     /// 1 where the logit is positive, else 0.
     fn mode(&self) -> Result<Tensor> {
-        Ok(self.logits.gt(0.)?.to_dtype(self.logits.dtype())?)
+        Ok(self.logits().gt(0.)?.to_dtype(self.logits().dtype())?)
     }
 }
 
@@ -180,32 +164,25 @@ impl Formula<1> for LogitOfProbs {
 }
 
 #[derive(Clone, Copy)]
-struct LogTail {
-    upper: bool,
-}
+struct Law;
 
-impl Formula<2> for LogTail {
+impl CdfFormulas<2> for Law {
     #[inline(always)]
-    fn at<R: Real>(self, [x, logit]: [R; 2]) -> R {
+    fn log_tail<R: Real>(self, [x, logit]: [R; 2], upper: bool) -> R {
         let at = x.value();
         if at.is_nan() {
             return R::constant(at);
         }
         if !(0. ..1.).contains(&at) {
-            let empty = (at < 0.) != self.upper;
+            let empty = (at < 0.) != upper;
             return R::constant(if empty { f64::NEG_INFINITY } else { 0. });
         }
         let [p, q] = Odds::Logits.logs(logit);
-        if self.upper { p } else { q }
+        if upper { p } else { q }
     }
-}
 
-#[derive(Clone, Copy)]
-struct Quantile;
-
-impl Formula<2> for Quantile {
     #[inline(always)]
-    fn at<R: Real>(self, [p, logit]: [R; 2]) -> R {
+    fn quantile<R: Real>(self, [p, logit]: [R; 2]) -> R {
         let (p, zero) = (p.value(), (-logit).sigmoid().value());
         R::constant(if p <= zero {
             0.
@@ -217,53 +194,11 @@ impl Formula<2> for Quantile {
     }
 }
 
-impl Cdf for Bernoulli {
-    fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("Bernoulli::log_cdf", LogTail { upper: false }, value)
-    }
-
-    fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
-        self.at("Bernoulli::log_survival", LogTail { upper: true }, value)
-    }
-
-    /// Piecewise constant: without gradients.
-    fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        check_probability(
-            "Bernoulli::quantile",
-            probability,
-            &self.logits,
-            self.batch_shape(),
-        )?;
-        self.at("Bernoulli::quantile", Quantile, probability)
-    }
-}
-
-impl Entropy for Bernoulli {
-    fn entropy(&self) -> Result<Tensor> {
-        // ln(1 + e^-a) + a sigmoid(-a) with a = |l|: two positive terms. Both are 0 in f64 from a = 746 on, and stopping a
-        // there keeps infinity from becoming inf * 0.
-        let a = self.logits.abs()?.minimum(1e4)?;
-        let (e, log1p) = log1p_exp_neg(&a)?;
-        Ok((log1p + (a * (&e / (&e + 1.)?)?)?)?)
-    }
-}
-
-impl Kl for Bernoulli {
-    fn kl(&self, other: &Bernoulli) -> Result<Tensor> {
-        let op = "Bernoulli::kl";
-        shape::broadcast_parameters(op, [("self", &self.logits), ("other", &other.logits)])?;
-        formula(Divergence, [&self.logits, &other.logits])
-    }
-}
-
-/// `p ln(p / q) + (1 - p) ln((1 - p) / (1 - q))` from two logits, as two deviances: neither is negative, and near equality they
-/// keep their digits.
-#[derive(Clone, Copy)]
-struct Divergence;
-
-impl Formula<2> for Divergence {
+impl KlFormula<2> for Law {
+    /// `p ln(p / q) + (1 - p) ln((1 - p) / (1 - q))` from two logits, as two deviances: neither is negative, and near equality they
+    /// keep their digits.
     #[inline(always)]
-    fn at<R: Real>(self, [a, b]: [R; 2]) -> R {
+    fn kl<R: Real>(self, [a, b]: [R; 2]) -> R {
         let (to, from) = (b.value(), a.value());
         let kl = bernoulli_kl((Odds::Logits, from), (Odds::Logits, to));
         R::function([a, b], kl, || {
@@ -279,5 +214,45 @@ impl Formula<2> for Divergence {
             let other = if from > 0. { not_p - not_q } else { q - p };
             [own, other]
         })
+    }
+}
+
+impl Cdf for Bernoulli {
+    fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
+        self.parameters.log_cdf("Bernoulli::log_cdf", Law, value)
+    }
+
+    fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
+        let op = "Bernoulli::log_survival";
+        self.parameters.log_survival(op, Law, value)
+    }
+
+    /// Piecewise constant: without gradients.
+    fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
+        let op = "Bernoulli::quantile";
+        self.parameters.quantile(op, Law, probability)
+    }
+}
+
+impl Entropy for Bernoulli {
+    fn entropy(&self) -> Result<Tensor> {
+        // ln(1 + e^-a) + a sigmoid(-a) with a = |l|: two positive terms. Both are 0 in f64 from a = 746 on, and stopping a
+        // there keeps infinity from becoming inf * 0.
+        let a = self.logits().abs()?.minimum(1e4)?;
+        let (e, log1p) = log1p_exp_neg(&a)?;
+        Ok((log1p + (a * (&e / (&e + 1.)?)?)?)?)
+    }
+}
+
+impl Kl for Bernoulli {
+    fn kl(&self, other: &Bernoulli) -> Result<Tensor> {
+        self.parameters.kl("Bernoulli::kl", Law, &other.parameters)
+    }
+}
+
+impl MixtureComponent for Bernoulli {
+    fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
+        let (parameters, grey) = (self.parameters.select(index, after)?, self.grey);
+        Ok(Bernoulli { parameters, grey })
     }
 }

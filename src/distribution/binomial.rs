@@ -59,8 +59,8 @@ impl Binomial {
 
     /// As [`new`](Binomial::new), without looking at the parameters' values.
     pub fn new_unchecked(total_count: &Tensor, logits: &Tensor) -> Result<Self> {
-        let parameters =
-            Parameters::unchecked("Binomial::new_unchecked", LOGITS, [total_count, logits])?;
+        let op = "Binomial::new_unchecked";
+        let parameters = Parameters::unchecked(op, LOGITS, [total_count, logits])?;
         Ok(Binomial(parameters, Law(Odds::Logits)))
     }
 
@@ -71,16 +71,12 @@ impl Binomial {
 
     /// `ln(p / (1 - p))`, shape `batch`.
     pub fn logits(&self) -> Result<Tensor> {
-        named(
-            "Binomial::logits",
-            counts::Logits(self.1.0),
-            [self.0.full(1)],
-        )
+        self.1.0.to_logits("Binomial::logits", self.0.full(1))
     }
 
     /// p, shape `batch`.
     pub fn probs(&self) -> Result<Tensor> {
-        named("Binomial::probs", counts::Probs(self.1.0), [self.0.full(1)])
+        self.1.0.to_probs("Binomial::probs", self.0.full(1))
     }
 }
 

@@ -57,7 +57,7 @@ impl Cauchy {
 }
 
 #[derive(Clone, Copy)]
-pub(super) struct Law;
+struct Law;
 
 impl DensityFormula<3> for Law {
     const QUICK: bool = true;

@@ -1,9 +1,11 @@
 //! What the counting families share: a probability given as such or as logits, masses without large terms that cancel,
 //! and sums over the support.
 
-use crate::kernels::elementwise::Formula;
+use crate::error::Result;
+use crate::kernels::elementwise::{Formula, named};
 use crate::kernels::number::Real;
 use crate::kernels::number::saddle;
+use candle_core::Tensor;
 use std::f64::consts::TAU;
 
 /// How the probability p of a success is given.
@@ -22,6 +24,16 @@ impl Odds {
             Odds::Logits => [-(-x).softplus(), -x.softplus()],
             Odds::Probs => [x.ln(), (-x).ln_1p()],
         }
+    }
+
+    /// `ln(p / (1 - p))` of a parameter.
+    pub(super) fn to_logits(self, op: &'static str, parameter: &Tensor) -> Result<Tensor> {
+        named(op, Logits(self), [parameter])
+    }
+
+    /// p of a parameter.
+    pub(super) fn to_probs(self, op: &'static str, parameter: &Tensor) -> Result<Tensor> {
+        named(op, Probs(self), [parameter])
     }
 
     /// Both, as far as a mass needs them.
@@ -68,7 +80,7 @@ impl<R: Real> Chance<R> {
 
 /// p itself, for accessors.
 #[derive(Clone, Copy)]
-pub(super) struct Probs(pub(super) Odds);
+struct Probs(Odds);
 
 impl Formula<1> for Probs {
     #[inline(always)]
@@ -79,7 +91,7 @@ impl Formula<1> for Probs {
 
 /// `ln(p / (1 - p))`, for accessors.
 #[derive(Clone, Copy)]
-pub(super) struct Logits(pub(super) Odds);
+struct Logits(Odds);
 
 impl Formula<1> for Logits {
     #[inline(always)]

@@ -49,7 +49,7 @@ impl Exponential {
 }
 
 #[derive(Clone, Copy)]
-pub(super) struct Law;
+struct Law;
 
 impl DensityFormula<2> for Law {
     const QUICK: bool = true;

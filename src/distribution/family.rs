@@ -5,7 +5,7 @@
 
 use super::parameters::join;
 pub(super) use super::parameters::{Domain, Domains, LOCATION_SCALE, Parameters};
-use crate::error::Result;
+use crate::error::{Error, Result};
 pub(super) use crate::kernels::elementwise::{Formula, named};
 use crate::kernels::family::gamma::huge;
 pub(super) use crate::kernels::number::{Elementary, Real};
@@ -210,25 +210,28 @@ impl<const N: usize> Parameters<N> {
     ) -> Result<Tensor> {
         self.check_value(op, value)?;
         let first: [&Tensor; A] = array::from_fn(|i| self.given()[i]);
-        let mut any = false;
-        for parameter in first {
-            any = any || huge(parameter)?;
+        let any_huge = |any: bool, x: &&Tensor| Ok::<_, Error>(any || huge(x)?);
+        match first.iter().try_fold(false, any_huge)? {
+            true => self.split::<L, A, K, true>(op, law, value, first),
+            false => self.split::<L, A, K, false>(op, law, value, first),
         }
-        if any {
-            let once = named(op, Once::<L, K, true>(law), first)?;
-            named(
-                op,
-                SplitLogProb::<L, A, true>(law),
-                self.around(value, &once),
-            )
-        } else {
-            let once = named(op, Once::<L, K, false>(law), first)?;
-            named(
-                op,
-                SplitLogProb::<L, A, false>(law),
-                self.around(value, &once),
-            )
-        }
+    }
+
+    fn split<L: SplitDensityFormula<A, K>, const A: usize, const K: usize, const HUGE: bool>(
+        &self,
+        op: &'static str,
+        law: L,
+        value: &Tensor,
+        first: [&Tensor; A],
+    ) -> Result<Tensor> {
+        const { assert!(K == N + 2) };
+        let once = named(op, Once::<L, K, HUGE>(law), first)?;
+        let arguments = array::from_fn(|i| match i {
+            0 => value,
+            i if i <= N => self.given()[i - 1],
+            _ => &once,
+        });
+        named(op, SplitLogProb::<L, A, HUGE>(law), arguments)
     }
 
     pub(super) fn log_cdf<L: CdfFormulas<M>, const M: usize>(

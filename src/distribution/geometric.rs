@@ -57,13 +57,12 @@ impl Geometric {
 
     /// `ln(p / (1 - p))`, shape `batch`.
     pub fn logits(&self) -> Result<Tensor> {
-        self.0
-            .formula("Geometric::logits", counts::Logits(self.1.0))
+        self.1.0.to_logits("Geometric::logits", self.0.full(0))
     }
 
     /// p, shape `batch`.
     pub fn probs(&self) -> Result<Tensor> {
-        self.0.formula("Geometric::probs", counts::Probs(self.1.0))
+        self.1.0.to_probs("Geometric::probs", self.0.full(0))
     }
 }
 

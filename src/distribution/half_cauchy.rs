@@ -52,7 +52,7 @@ impl HalfCauchy {
 }
 
 #[derive(Clone, Copy)]
-pub(super) struct Law;
+struct Law;
 
 impl DensityFormula<2> for Law {
     const QUICK: bool = true;

@@ -50,7 +50,7 @@ impl HalfNormal {
 }
 
 #[derive(Clone, Copy)]
-pub(super) struct Law;
+struct Law;
 
 impl DensityFormula<2> for Law {
     const QUICK: bool = true;

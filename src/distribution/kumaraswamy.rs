@@ -83,7 +83,7 @@ fn depth<R: Real>(x: R, a: R) -> R {
 }
 
 #[derive(Clone, Copy)]
-pub(super) struct Law;
+struct Law;
 
 impl DensityFormula<3> for Law {
     const QUICK: bool = true;

@@ -56,7 +56,7 @@ impl Laplace {
 }
 
 #[derive(Clone, Copy)]
-pub(super) struct Law;
+struct Law;
 
 impl DensityFormula<3> for Law {
     const QUICK: bool = true;

@@ -54,7 +54,7 @@ impl Logistic {
 }
 
 #[derive(Clone, Copy)]
-pub(super) struct Law;
+struct Law;
 
 impl DensityFormula<3> for Law {
     const QUICK: bool = true;

@@ -79,12 +79,6 @@ impl MixtureComponent for MultivariateNormalDiag {
     }
 }
 
-impl MixtureComponent for Bernoulli {
-    fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
-        Ok(self.with_logits(select_component(self.logits(), index, after)?))
-    }
-}
-
 impl MixtureComponent for Categorical {
     fn select(&self, index: &Tensor, after: usize) -> Result<Self> {
         Categorical::new_unchecked(&select_component(self.logits(), index, after + 1)?)

@@ -66,11 +66,8 @@ impl NegativeBinomial {
 
     /// As [`new`](NegativeBinomial::new), without looking at the parameters' values.
     pub fn new_unchecked(total_count: &Tensor, logits: &Tensor) -> Result<Self> {
-        let parameters = Parameters::unchecked(
-            "NegativeBinomial::new_unchecked",
-            LOGITS,
-            [total_count, logits],
-        )?;
+        let op = "NegativeBinomial::new_unchecked";
+        let parameters = Parameters::unchecked(op, LOGITS, [total_count, logits])?;
         Ok(NegativeBinomial(parameters, Law(Odds::Logits)))
     }
 
@@ -81,20 +78,14 @@ impl NegativeBinomial {
 
     /// `ln(p / (1 - p))`, shape `batch`.
     pub fn logits(&self) -> Result<Tensor> {
-        named(
-            "NegativeBinomial::logits",
-            counts::Logits(self.1.0),
-            [self.0.full(1)],
-        )
+        self.1
+            .0
+            .to_logits("NegativeBinomial::logits", self.0.full(1))
     }
 
     /// p, shape `batch`.
     pub fn probs(&self) -> Result<Tensor> {
-        named(
-            "NegativeBinomial::probs",
-            counts::Probs(self.1.0),
-            [self.0.full(1)],
-        )
+        self.1.0.to_probs("NegativeBinomial::probs", self.0.full(1))
     }
 }
 

@@ -215,20 +215,6 @@ impl<const N: usize> Parameters<N> {
         named(op, f, join([probability], self.given()))
     }
 
-    /// The arguments of a formula of a value, the parameters and what is computed of them once for all values.
-    pub(super) fn around<'a, const M: usize>(
-        &'a self,
-        value: &'a Tensor,
-        once: &'a Tensor,
-    ) -> [&'a Tensor; M] {
-        const { assert!(M == N + 2) };
-        array::from_fn(|i| match i {
-            0 => value,
-            i if i <= N => &self.given[i - 1],
-            _ => once,
-        })
-    }
-
     /// A formula of these parameters and another's: a divergence.
     pub(super) fn with<F: Formula<K>, const M: usize, const K: usize>(
         &self,

@@ -65,7 +65,7 @@ fn log_ratio<R: Real>(x: R, scale: R) -> R {
 }
 
 #[derive(Clone, Copy)]
-pub(super) struct Law;
+struct Law;
 
 impl DensityFormula<3> for Law {
     const QUICK: bool = true;

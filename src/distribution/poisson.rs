@@ -61,7 +61,7 @@ fn mass<R: Real>(x: R, rate: R) -> R {
 }
 
 #[derive(Clone, Copy)]
-pub(super) struct Law;
+struct Law;
 
 impl DensityFormula<2> for Law {
     #[inline(always)]

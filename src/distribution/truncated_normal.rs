@@ -103,7 +103,7 @@ fn weighed(density: f64, factor: impl FnOnce() -> f64) -> f64 {
 }
 
 #[derive(Clone, Copy)]
-pub(super) struct Law;
+struct Law;
 
 impl DensityFormula<5> for Law {
     fn log_prob<R: Real>(self, arguments: [R; 5]) -> R {

@@ -61,7 +61,7 @@ impl Uniform {
 }
 
 #[derive(Clone, Copy)]
-pub(super) struct Law;
+struct Law;
 
 impl DensityFormula<3> for Law {
     #[inline(always)]

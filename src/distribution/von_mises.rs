@@ -86,7 +86,7 @@ fn wrap<R: Real>(t: R) -> R {
 }
 
 #[derive(Clone, Copy)]
-pub(super) struct Law;
+struct Law;
 
 impl DensityFormula<3> for Law {
     #[inline(always)]

@@ -11,7 +11,7 @@ mod facts;
 mod normals;
 mod pairs;
 
-use super::parameters::{Domain, Parameters};
+use super::parameters::Parameters;
 use super::*;
 use crate::kernels::elementwise::Formula;
 use crate::kernels::number::Real;
@@ -121,7 +121,7 @@ impl Scalar<1> for Bernoulli {
     const KL: &'static str = "Bernoulli::kl";
 
     fn parameters(&self) -> Result<Parameters<1>> {
-        Parameters::unchecked(Self::KL, [("logits", Domain::Extended)], [self.logits()])
+        Ok(self.parameters.clone())
     }
 }
 
