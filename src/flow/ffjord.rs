@@ -203,11 +203,8 @@ impl Ffjord {
             false => [0., self.config.time],
             true => [self.config.time, 0.],
         };
-        if let Some(noise) = &self.noise
-            && noise.dims() != x.dims()
-        {
-            let expected = format!("{:?}, the shape of x", x.dims());
-            return Err(Error::shape(op, "noise", expected, noise.dims()));
+        if let Some(noise) = &self.noise {
+            shape::exactly(op, "noise", noise.dims(), x.dims())?;
         }
         if let Some(solution) = self.fused(x, context.as_ref(), span, along)? {
             return Ok(solution);

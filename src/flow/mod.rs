@@ -78,10 +78,7 @@ fn batch_of<'a>(
     like: &Tensor,
 ) -> Result<&'a [usize]> {
     shape::same_kind(op, arg, x, like)?;
-    match x.dims() {
-        [batch @ .., width] if *width == features => Ok(batch),
-        dims => Err(Error::shape(op, arg, format!("[.., {features}]"), dims)),
-    }
+    shape::last_dim(op, arg, x.dims(), features)
 }
 
 /// Refuses to go without a context in a flow that takes one of `width`.
@@ -105,9 +102,6 @@ fn context_for(
         return Ok(None);
     };
     let full = [batch, &[width]].concat();
-    if shape::broadcast(context.dims(), &full).as_ref() != Some(&full) {
-        let expected = format!("a shape that broadcasts to {full:?}");
-        return Err(Error::shape(op, "context", expected, context.dims()));
-    }
+    shape::broadcast_to(op, "context", context.dims(), &full)?;
     Ok(Some(context.broadcast_as(full)?))
 }

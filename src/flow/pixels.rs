@@ -91,10 +91,7 @@ where
     check_pixels(op, pixels, levels)?;
     let noise = q.given(&(pixels / levels as f64)?)?;
     let tail = [noise.batch_shape(), noise.event_shape()].concat();
-    let Some(lead) = pixels.dims().strip_suffix(tail.as_slice()) else {
-        let expected = format!("[..] ++ {tail:?}, as q has it");
-        return Err(Error::shape(op, "pixels", expected, pixels.dims()));
-    };
+    let lead = shape::last_dims(op, "pixels", pixels.dims(), &tail)?;
     let (u, log_q) = noise.sample_and_log_prob(lead, rng)?;
     Ok((((pixels + u)? / levels as f64)?, log_q))
 }

@@ -84,14 +84,10 @@ impl Conv2d {
     pub fn new(weight: Tensor, bias: Option<Tensor>, config: &Conv2dConfig) -> Result<Self> {
         const OP: &str = "Conv2d::new";
         shape::parameter(OP, "weight", &weight)?;
-        let &[o, _, kh, kw] = weight.dims() else {
-            return Err(Error::shape(OP, "weight", "[O, C, kh, kw]", weight.dims()));
-        };
+        let [o, _, kh, kw] = shape::dims(OP, "weight", weight.dims(), "[O, C, kh, kw]")?;
         if let Some(bias) = &bias {
             shape::same_kind(OP, "bias", bias, &weight)?;
-            if bias.dims() != [o] {
-                return Err(Error::shape(OP, "bias", format!("[{o}]"), bias.dims()));
-            }
+            shape::exactly(OP, "bias", bias.dims(), &[o])?;
         }
         check_stride(OP, config.stride)?;
         Ok(Conv2d {

@@ -2,7 +2,7 @@
 
 use super::initializer;
 use crate::check;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kernels;
 use crate::kernels::network::activation::Activation;
 use crate::shape;
@@ -69,19 +69,10 @@ impl Dense {
     pub fn new(weight: Tensor, bias: Option<Tensor>, activation: Activation) -> Result<Self> {
         let op = "Dense::new";
         shape::parameter(op, "weight", &weight)?;
-        let [outputs, _] = *weight.dims() else {
-            return Err(Error::shape(op, "weight", "[out, in]", weight.dims()));
-        };
+        let [outputs, _] = shape::dims(op, "weight", weight.dims(), "[out, in]")?;
         if let Some(bias) = &bias {
             shape::same_kind(op, "bias", bias, &weight)?;
-            if bias.dims() != [outputs] {
-                return Err(Error::shape(
-                    op,
-                    "bias",
-                    format!("[{outputs}]"),
-                    bias.dims(),
-                ));
-            }
+            shape::exactly(op, "bias", bias.dims(), &[outputs])?;
         }
         Ok(Dense {
             weight,
@@ -124,11 +115,7 @@ impl Dense {
     pub(super) fn check(&self, x: &Tensor) -> Result<()> {
         let op = "Dense::forward";
         shape::same_kind(op, "x", x, &self.weight)?;
-        if x.dims().last() != Some(&self.inputs()) {
-            let expected = format!("[.., {}]", self.inputs());
-            return Err(Error::shape(op, "x", expected, x.dims()));
-        }
-        Ok(())
+        shape::last_dim(op, "x", x.dims(), self.inputs()).map(|_| ())
     }
 
     pub(crate) fn parts(&self) -> kernels::network::dense::Layer<'_> {

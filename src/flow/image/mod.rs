@@ -118,10 +118,7 @@ impl ImageFlow {
             ImageContext::PerImage(width) => (vec![width], 1),
             ImageContext::PerPixel(channels) => (vec![channels, h, w], 3),
         };
-        if context.rank() < dims || context.dims()[context.rank() - dims..] != event {
-            let expected = format!("[..] ++ {event:?}");
-            return Err(Error::shape(op, "context", expected, context.dims()));
-        }
+        shape::last_dims(op, "context", context.dims(), &event)?;
         let context = match dims {
             1 => context.reshape([context.dims(), &[1, 1]].concat())?,
             _ => context.clone(),
@@ -237,13 +234,7 @@ impl ImageFlow {
 
     fn check<'a>(&self, [op, arg]: [&'static str; 2], x: &'a Tensor) -> Result<&'a [usize]> {
         shape::same_kind(op, arg, x, &self.like)?;
-        match x.dims() {
-            [batch @ .., c, h, w] if [*c, *h, *w] == self.image => Ok(batch),
-            dims => {
-                let expected = format!("[..] ++ {:?}", self.image);
-                Err(Error::shape(op, arg, expected, dims))
-            }
-        }
+        shape::last_dims(op, arg, x.dims(), &self.image)
     }
 
     fn apply(
@@ -257,10 +248,7 @@ impl ImageFlow {
         self.check_context(op)?;
         if let Some(context) = &self.context {
             let lead = &context.dims()[..context.rank() - 3];
-            if shape::broadcast(lead, batch).as_deref() != Some(batch) {
-                let expected = format!("leading dims that broadcast to {batch:?}");
-                return Err(Error::shape(op, "context", expected, lead));
-            }
+            shape::broadcast_to(op, "context", lead, batch)?;
         }
         let flow = self.sequence(0, self.context.clone(), &pass, None)?;
         match inverse {
