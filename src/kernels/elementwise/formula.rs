@@ -20,8 +20,8 @@ pub(crate) trait Formula<const K: usize>: Copy + Send + Sync + 'static {
     fn at<R: Real>(self, x: [R; K]) -> R;
 }
 
-/// `f` of the arguments broadcast together, as one node. Other devices and dtypes than f32 and f64 on the CPU take the
-/// way over them.
+/// `f` of the arguments broadcast together, as one node. Tensors on other devices are computed on the CPU, those of half
+/// precision in f32.
 pub(crate) fn formula<F: Formula<K>, const K: usize>(
     f: F,
     arguments: [&Tensor; K],
