@@ -42,16 +42,7 @@ impl Formula<2> for Gap {
 /// digits. Otherwise in double precision, to about `1e-15 d`.
 pub(super) fn kl<P: Gaussian, Q: Gaussian>(op: &'static str, p: &P, q: &Q) -> Result<Tensor> {
     shape::same_kind(op, "other", q.center(), p.center())?;
-    let batch = shape::broadcast(p.batch_shape(), q.batch_shape());
-    let (Some(batch), true) = (batch, p.event_shape() == q.event_shape()) else {
-        let (batch, event) = (p.batch_shape(), p.event_shape());
-        return Err(Error::shape(
-            op,
-            "other",
-            format!("a batch that broadcasts with {batch:?} and event {event:?}"),
-            &[q.batch_shape(), q.event_shape()].concat(),
-        ));
-    };
+    let batch = common_batch(op, p, "other", q)?;
     // The batch of the roots gets the rank of both.
     let aligned = |roots: Tensor, own: &[usize]| -> Result<Tensor> {
         let ones = vec![1; batch.len() - own.len()];

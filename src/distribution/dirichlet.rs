@@ -217,25 +217,7 @@ impl Kl for Dirichlet {
     fn kl(&self, other: &Dirichlet) -> Result<Tensor> {
         let op = "Dirichlet::kl";
         shape::same_kind(op, "other", &other.concentration, &self.concentration)?;
-        if self.event_shape() != other.event_shape() {
-            return Err(Error::shape(
-                op,
-                "other",
-                format!("event shape {:?}", self.event_shape()),
-                other.event_shape(),
-            ));
-        }
-        if shape::broadcast(self.batch_shape(), other.batch_shape()).is_none() {
-            return Err(Error::shape(
-                op,
-                "other",
-                format!(
-                    "a batch shape that broadcasts with {:?}",
-                    self.batch_shape()
-                ),
-                other.batch_shape(),
-            ));
-        }
+        common_batch(op, self, "other", other)?;
         let (a, b) = (wide(&self.concentration)?, wide(&other.concentration)?);
         let (n, to_n) = (a.sum_keepdim(D::Minus1)?, b.sum_keepdim(D::Minus1)?);
         let step = b.broadcast_sub(&a)?.sum_keepdim(D::Minus1)?.detach();

@@ -135,14 +135,7 @@ impl<D: Entropy> Entropy for Independent<D> {
 
 impl<D: Kl<Q>, Q: Distribution> Kl<Independent<Q>> for Independent<D> {
     fn kl(&self, other: &Independent<Q>) -> Result<Tensor> {
-        if self.event_shape != other.event_shape {
-            return Err(Error::shape(
-                "Independent::kl",
-                "other",
-                format!("event shape {:?}", self.event_shape),
-                &other.event_shape,
-            ));
-        }
+        common_batch("Independent::kl", self, "other", other)?;
         self.sum(self.base.kl(&other.base)?)
     }
 }

@@ -256,6 +256,22 @@ pub(crate) fn weighted_sum(draws: &Tensor, weights: &Tensor) -> Result<Tensor> {
     Ok(weighted.sum(component)?)
 }
 
+/// What the batches of two distributions broadcast to; `arg` is the second. Refuses events that differ.
+pub(crate) fn common_batch<P: Distribution, Q: Distribution>(
+    op: &'static str,
+    p: &P,
+    arg: &'static str,
+    q: &Q,
+) -> Result<Vec<usize>> {
+    let (batch, event) = (p.batch_shape(), p.event_shape());
+    let common = shape::broadcast(batch, q.batch_shape()).filter(|_| q.event_shape() == event);
+    common.ok_or_else(|| {
+        let expected = format!("a batch that broadcasts with {batch:?} ++ event {event:?}");
+        let found = [q.batch_shape(), q.event_shape()].concat();
+        Error::shape(op, arg, expected, &found)
+    })
+}
+
 /// The rank of `S` for weights of shape `S ++ batch`, where `batch` ends in K.
 pub(crate) fn check_weights(weights: &Tensor, batch: &[usize]) -> Result<usize> {
     match weights.rank().checked_sub(batch.len()) {

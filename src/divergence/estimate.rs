@@ -5,8 +5,8 @@
 
 use super::FDivergence;
 use crate::check;
-use crate::distribution::{Distribution, Reparameterized};
-use crate::error::{Error, Result};
+use crate::distribution::{Distribution, Reparameterized, common_batch};
+use crate::error::Result;
 use crate::kernels::elementwise::{Formula, formula};
 use crate::kernels::number::Real;
 use crate::rng::Rng;
@@ -310,14 +310,7 @@ fn log_ratio<P: Distribution, Q: Distribution>(
     q: &Q,
     value: Tensor,
 ) -> Result<Tensor> {
-    if shape::broadcast(p.batch_shape(), q.batch_shape()).is_none()
-        || p.event_shape() != q.event_shape()
-    {
-        let (batch, event) = (p.batch_shape(), p.event_shape());
-        let expected = format!("a batch that broadcasts with {batch:?} ++ event {event:?}");
-        let found = [q.batch_shape(), q.event_shape()].concat();
-        return Err(Error::shape(op, "q", expected, &found));
-    }
+    common_batch(op, p, "q", q)?;
     let (p, q) = (p.log_prob(&value)?, q.log_prob(&value)?);
     shape::same_kind(op, "q", &q, &p)?;
     Ok(p.broadcast_sub(&q)?)

@@ -3,8 +3,9 @@
 use crate::check;
 use crate::distribution::{
     Dirichlet, Distribution, Independent, Kl, MultivariateNormal, MultivariateNormalDiag, Normal,
+    common_batch,
 };
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kernels::elementwise::composed::double;
 use crate::kernels::elementwise::{Formula, formula};
 use crate::kernels::linear::triangular::{cholesky, solve};
@@ -55,14 +56,7 @@ pub trait Renyi<Q: ?Sized = Self>: Distribution {
 
 /// Refuses events that differ and batches that do not broadcast.
 fn check_shapes<P: Distribution, Q: Distribution>(op: &'static str, p: &P, q: &Q) -> Result<()> {
-    let fits = shape::broadcast(p.batch_shape(), q.batch_shape()).is_some();
-    if fits && p.event_shape() == q.event_shape() {
-        return Ok(());
-    }
-    let (batch, event) = (p.batch_shape(), p.event_shape());
-    let expected = format!("a batch that broadcasts with {batch:?} ++ event {event:?}");
-    let found = [q.batch_shape(), q.event_shape()].concat();
-    Err(Error::shape(op, "other", expected, &found))
+    common_batch(op, p, "other", q).map(|_| ())
 }
 
 /// With rho = variance_p / variance_q and `w = 1 + (1-a) (rho - 1)`, the variance of `p^a q^(1-a)` inverted in units of
