@@ -107,7 +107,7 @@ impl SplitDensityFormula<2, 4> for Law {
             return R::constant(f64::NEG_INFINITY);
         }
         if !R::Functions::EXACT || x.value() == 0. || x.value() == 1. {
-            let powers = (a - 1.).power_law(x) + (b - 1.).power_law_1m(x);
+            let powers = (a - 1.).xlogy(x) + (b - 1.).xlog1py(-x);
             // At an end the norm is all there is, and the logarithm of a small whole number is exact.
             if R::Functions::EXACT && a.value() + b.value() < 1e6 {
                 return powers - a.lbeta(b);

@@ -141,7 +141,7 @@ impl SplitDensityFormula<1, 4> for Law {
             return R::constant(f64::NEG_INFINITY);
         }
         if !R::Functions::EXACT || x.value() == 0. {
-            return (a - 1.).power_law(x) + constant_less(a, b, rest, b * x);
+            return (a - 1.).xlogy(x) + constant_less(a, b, rest, b * x);
         }
         let [v, p, r] = [x.value(), a.value(), b.value()];
         let y = r * v;

@@ -100,7 +100,7 @@ impl DensityFormula<3> for Law {
         } else {
             (b - 1.) * depth(x, a).log1mexp()
         };
-        a.ln() + b.ln() + (a - 1.).power_law(x) + rest
+        a.ln() + b.ln() + (a - 1.).xlogy(x) + rest
     }
 }
 

@@ -112,7 +112,7 @@ impl MultivariateNormalDiag {
     ///
     /// Formula: `sum_d (loc_d^2 + scale_d^2 - 1) / 2 - ln scale_d`.
     pub fn kl_to_standard(&self) -> Result<Tensor> {
-        self.elements.rate()
+        self.elements.kl_standard()
     }
 
     fn check_event(&self, op: &'static str, other: &Self) -> Result<()> {

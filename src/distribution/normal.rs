@@ -130,8 +130,8 @@ impl Normal {
     }
 
     /// KL(self || N(0, 1)) summed over the last dim.
-    pub(super) fn rate(&self) -> Result<Tensor> {
-        gaussian::rate(self.kind, self.loc(), self.spread())
+    pub(super) fn kl_standard(&self) -> Result<Tensor> {
+        gaussian::kl_standard(self.kind, self.loc(), self.spread())
     }
 
     /// The log-density, summed over the last dim if `event`. `value` is checked by the caller.

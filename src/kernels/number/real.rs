@@ -211,25 +211,25 @@ pub(crate) trait Real:
         self.map(y, 1. / Self::Functions::exp_m1(x))
     }
 
-    /// `self * ln(x)` for x of 0 or more, at 0 the limit: 0 for a power of zero, else infinite. Derivatives of limits are 0.
+    /// `self * ln(y)` for y of 0 or more, at 0 the limit: 0 for a factor of zero, else infinite. Derivatives of limits are 0.
     #[inline(always)]
-    fn power_law(self, x: Self) -> Self {
-        if x.value() == 0. {
+    fn xlogy(self, y: Self) -> Self {
+        if y.value() == 0. {
             return self.limit_of_power();
         }
-        self * x.ln()
+        self * y.ln()
     }
 
-    /// `self * ln(1 - x)` for x up to 1, with the limit at 1.
+    /// `self * ln(1 + y)` for y from -1 on, with the limit at -1.
     #[inline(always)]
-    fn power_law_1m(self, x: Self) -> Self {
-        if x.value() == 1. {
+    fn xlog1py(self, y: Self) -> Self {
+        if y.value() == -1. {
             return self.limit_of_power();
         }
-        self * (-x).ln_1p()
+        self * y.ln_1p()
     }
 
-    /// The limit of `self * ln(x)` as x goes to 0.
+    /// The limit of `self * ln(y)` as y goes to 0.
     #[inline(always)]
     fn limit_of_power(self) -> Self {
         let power = self.value();

@@ -10,11 +10,11 @@ mod dirichlet;
 mod element;
 mod implicit;
 mod parts;
-mod power;
 mod rows;
 mod sample;
 #[cfg(test)]
 mod tests;
+mod xlogy;
 
 pub(crate) use density::dirichlet_log_prob;
 pub(crate) use dirichlet::dirichlet;
@@ -29,8 +29,8 @@ use crate::kernels::reduce::range::{End, all_inside, first_outside};
 use crate::shape;
 use candle_core::{DType, Device, Tensor};
 use element::Element;
-use power::{power_law, power_law_of_log};
 use rows::{cycle, reduce};
+use xlogy::{xlogy, xlogy_of_log};
 
 /// Gamma draws of shape `samples ++ shape of concentration`, or their logarithms.
 ///

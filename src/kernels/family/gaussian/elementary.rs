@@ -39,7 +39,7 @@ pub(super) fn exp_parts<const FMA: bool>(h: f32) -> (f32, f32, f32) {
     p = fma::<FMA>(p, r, 1.666_666_7e-1);
     p = fma::<FMA>(p, r, 0.5);
     let near = p * r * r;
-    // -inf must stay: the rate of a vanishing scale is infinite.
+    // -inf must stay: the divergence of a vanishing scale is infinite.
     let low = if h < -104. { h } else { x };
     let small = x.abs() < 0.35;
     let minus_one = if small { x + near } else { y - 1. };

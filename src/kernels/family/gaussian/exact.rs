@@ -65,9 +65,9 @@ impl Formula<4> for Divergence {
 }
 
 #[derive(Clone, Copy)]
-struct Rate(Spread);
+struct KlStandard(Spread);
 
-impl Formula<2> for Rate {
+impl Formula<2> for KlStandard {
     #[inline(always)]
     fn at<R: Real>(self, [loc, spread]: [R; 2]) -> R {
         let standard = R::constant(if self.0 == Spread::Scale { 1. } else { 0. });
@@ -95,6 +95,6 @@ pub(super) fn kl(kinds: [Spread; 2], arguments: [&Tensor; 4], event: bool) -> Re
     total(Divergence(kinds), arguments, event)
 }
 
-pub(super) fn rate(kind: Spread, loc: &Tensor, spread: &Tensor) -> Result<Tensor> {
-    total(Rate(kind), [loc, spread], loc.rank() > 0)
+pub(super) fn kl_standard(kind: Spread, loc: &Tensor, spread: &Tensor) -> Result<Tensor> {
+    total(KlStandard(kind), [loc, spread], loc.rank() > 0)
 }

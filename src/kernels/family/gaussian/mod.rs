@@ -58,7 +58,7 @@ pub(crate) fn sample(
         let node = sample::Node {
             spread: kind,
             draw: Some((sample.to_vec(), stream)),
-            rate: false,
+            kl: false,
         };
         return first(node.apply(loc, spread)?);
     }
@@ -78,31 +78,31 @@ pub(crate) fn sample_and_rate(
         let node = sample::Node {
             spread: kind,
             draw: Some((sample.to_vec(), stream)),
-            rate: true,
+            kl: true,
         };
         let mut outputs = node.apply(loc, spread)?.into_iter();
-        if let (Some(z), Some(rate)) = (outputs.next(), outputs.next()) {
-            return Ok((z, rate));
+        if let (Some(z), Some(kl)) = (outputs.next(), outputs.next()) {
+            return Ok((z, kl));
         }
     }
     Ok((
         composed_sample(kind, loc, spread, sample, stream)?,
-        rate(kind, loc, spread)?,
+        kl_standard(kind, loc, spread)?,
     ))
 }
 
 /// KL(N(loc, scale^2) || N(0, 1)) summed over the last dim, for parameters of one shape.
-pub(crate) fn rate(kind: Spread, loc: &Tensor, spread: &Tensor) -> Result<Tensor> {
+pub(crate) fn kl_standard(kind: Spread, loc: &Tensor, spread: &Tensor) -> Result<Tensor> {
     if crate::kernels::graph::fused(&[loc, spread]) {
         let node = sample::Node {
             spread: kind,
             draw: None,
-            rate: true,
+            kl: true,
         };
         return first(node.apply(loc, spread)?);
     }
     if elementwise::on_cpu(loc) {
-        return exact::rate(kind, loc, spread);
+        return exact::kl_standard(kind, loc, spread);
     }
     composed_rate(kind, loc, spread)
 }

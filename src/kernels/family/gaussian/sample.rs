@@ -1,4 +1,4 @@
-//! A reparameterized draw and its rate as one node. The noise is never stored: the backward pass draws it again.
+//! A reparameterized draw and its divergence as one node. The noise is never stored: the backward pass draws it again.
 
 use super::Spread;
 use super::elementary::{exp_parts, line_minus_log};
@@ -15,7 +15,7 @@ pub(super) struct Node {
     /// The sample dims, and where the noise comes from.
     pub(super) draw: Option<(Vec<usize>, Stream)>,
     /// Whether to return KL(. || N(0, I)), summed over the last dim.
-    pub(super) rate: bool,
+    pub(super) kl: bool,
 }
 
 impl Node {
@@ -27,7 +27,7 @@ impl Node {
     fn tiles(&self, loc: &Tensor) -> Option<Tiles> {
         let period = loc.elem_count();
         let draws = self.draw.as_ref().map_or(1, |(s, _)| s.iter().product());
-        let event = if self.rate {
+        let event = if self.kl {
             loc.dims().last().copied().unwrap_or(1)
         } else {
             1
@@ -51,7 +51,7 @@ impl Op for Node {
 
     fn forward(&mut self, inputs: &[Tensor], _: bool) -> Result<Vec<Fresh>> {
         let dims = inputs[0].dims();
-        let rows = if self.rate {
+        let rows = if self.kl {
             &dims[..dims.len().saturating_sub(1)]
         } else {
             &[]
@@ -63,7 +63,7 @@ impl Op for Node {
             if let Some((sample, _)) = &self.draw {
                 out.push(fresh(vec![], [sample, dims].concat()));
             }
-            if self.rate {
+            if self.kl {
                 out.push(fresh(vec![0.; count], rows));
             }
             return Ok(out);
@@ -71,8 +71,8 @@ impl Op for Node {
         let (loc, spread) = (View::new(&inputs[0])?, View::new(&inputs[1])?);
         let (loc, spread) = (loc.f32()?, spread.f32()?);
         let mut z = unwritten(if self.draw.is_some() { tiles.n } else { 0 });
-        let mut rate = unwritten(if self.rate { count } else { 0 });
-        let (z_parts, rate_parts) = (Parts::new(&mut z), Parts::new(&mut rate));
+        let mut kl = unwritten(if self.kl { count } else { 0 });
+        let (z_parts, kl_parts) = (Parts::new(&mut z), Parts::new(&mut kl));
         let shared = if tiles.owns_sums() {
             None
         } else {
@@ -83,7 +83,7 @@ impl Op for Node {
                 spread,
                 event: tiles.event,
                 // SAFETY: the only part so far.
-                rate: self.rate.then(|| unsafe { rate_parts.part(0..count) }),
+                kl: self.kl.then(|| unsafe { kl_parts.part(0..count) }),
             };
             let scale = dispatch(task);
             let table = |values: Vec<f32>| tiles.table(&values).unwrap_or(values);
@@ -102,7 +102,7 @@ impl Op for Node {
                         spread: &spread[span.clone()],
                         event: tiles.event,
                         // SAFETY: spans are disjoint and consist of whole events.
-                        rate: self.rate.then(|| unsafe { rate_parts.part(rows) }),
+                        kl: self.kl.then(|| unsafe { kl_parts.part(rows) }),
                     });
                     (&loc[span.clone()], own.as_slice(), span.start)
                 }
@@ -123,8 +123,8 @@ impl Op for Node {
         if let Some((sample, _)) = &self.draw {
             out.push(fresh(z, [sample, dims].concat()));
         }
-        if self.rate {
-            out.push(fresh(rate, rows));
+        if self.kl {
+            out.push(fresh(kl, rows));
         }
         Ok(out)
     }
@@ -140,16 +140,16 @@ impl Op for Node {
         };
         let (loc, spread) = (View::new(&inputs[0])?, View::new(&inputs[1])?);
         let (loc, spread) = (loc.f32()?, spread.f32()?);
-        let (z, rate) = match (&self.draw, self.rate) {
+        let (z, kl) = match (&self.draw, self.kl) {
             (Some(_), true) => (outputs[0].as_ref(), outputs[1].as_ref()),
             (Some(_), false) => (outputs[0].as_ref(), None),
             (None, _) => (None, outputs[0].as_ref()),
         };
-        let views = [z, rate].map(|r| r.map(|r| View::new(&r.gradient)).transpose());
-        let [z, rate] = views;
-        let (z, rate) = (z?, rate?);
+        let views = [z, kl].map(|r| r.map(|r| View::new(&r.gradient)).transpose());
+        let [z, kl] = views;
+        let (z, kl) = (z?, kl?);
         let z = z.as_ref().map(|v| v.f32()).transpose()?;
-        let rate = rate.as_ref().map(|v| v.f32()).transpose()?;
+        let kl = kl.as_ref().map(|v| v.f32()).transpose()?;
         let stream = self.draw.as_ref().map(|(_, stream)| *stream);
 
         let mut sums: [Vec<f32>; 2] = [0, 1].map(|k| if needs[k] { tiles.sums() } else { vec![] });
@@ -160,7 +160,7 @@ impl Op for Node {
                 spread_kind: self.spread,
                 loc: &loc[span.clone()],
                 spread: &spread[span.clone()],
-                rate: rate.map(|r| &r[span.start / tiles.event..span.end / tiles.event]),
+                kl: kl.map(|r| &r[span.start / tiles.event..span.end / tiles.event]),
                 event: tiles.event,
                 loc_out,
                 spread_out,
@@ -262,7 +262,7 @@ struct Prepare<'a> {
     loc: &'a [f32],
     spread: &'a [f32],
     event: usize,
-    rate: Option<&'a mut [f32]>,
+    kl: Option<&'a mut [f32]>,
 }
 
 impl Loop for Prepare<'_> {
@@ -273,8 +273,8 @@ impl Loop for Prepare<'_> {
         let len = self.loc.len();
         let (loc, spread) = (self.loc, &self.spread[..len]);
         let mut scale = unwritten(len);
-        let mut terms = unwritten(if self.rate.is_some() { len } else { 0 });
-        match (self.spread_kind, self.rate.is_some()) {
+        let mut terms = unwritten(if self.kl.is_some() { len } else { 0 });
+        match (self.spread_kind, self.kl.is_some()) {
             (Spread::Scale, false) => scale.copy_from_slice(spread),
             (Spread::Scale, true) => {
                 for i in 0..len {
@@ -299,8 +299,8 @@ impl Loop for Prepare<'_> {
                 }
             }
         }
-        if let Some(rate) = self.rate {
-            sum_rows(&terms, self.event, rate);
+        if let Some(kl) = self.kl {
+            sum_rows(&terms, self.event, kl);
         }
         scale
     }
@@ -369,12 +369,12 @@ impl Loop for Gather<'_> {
     }
 }
 
-/// From sums over the draws to gradients: the chain rule of the spread, and the rate's share.
+/// From sums over the draws to gradients: the chain rule of the spread, and the divergence's share.
 struct Finish<'a> {
     spread_kind: Spread,
     loc: &'a [f32],
     spread: &'a [f32],
-    rate: Option<&'a [f32]>,
+    kl: Option<&'a [f32]>,
     event: usize,
     loc_out: &'a mut [f32],
     spread_out: &'a mut [f32],
@@ -386,9 +386,9 @@ impl Loop for Finish<'_> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
         let len = self.loc.len();
-        let mut g = vec![0.; if self.rate.is_some() { len } else { 0 }];
-        if let Some(rate) = self.rate {
-            spread_rows(rate, self.event, &mut g);
+        let mut g = vec![0.; if self.kl.is_some() { len } else { 0 }];
+        if let Some(kl) = self.kl {
+            spread_rows(kl, self.event, &mut g);
             for ((out, loc), g) in self.loc_out.iter_mut().zip(self.loc).zip(&g) {
                 *out = if *g == 0. {
                     *out
@@ -398,7 +398,7 @@ impl Loop for Finish<'_> {
             }
         }
         let spread = self.spread;
-        match (self.spread_kind, self.rate.is_some()) {
+        match (self.spread_kind, self.kl.is_some()) {
             (Spread::Scale, false) => {}
             (Spread::Scale, true) => {
                 for ((out, s), g) in self.spread_out.iter_mut().zip(spread).zip(&g) {

@@ -269,7 +269,7 @@ fn draws<const S: usize>(kind: Spread, fused: bool, x: &[Tensor]) -> Result<Vec<
         1 => &[1],
         n => &[n / 2, 2],
     };
-    let (z, rate) = if fused {
+    let (z, kl) = if fused {
         sample_and_rate(kind, &x[0], &x[1], sample, STREAM)?
     } else {
         (
@@ -277,7 +277,7 @@ fn draws<const S: usize>(kind: Spread, fused: bool, x: &[Tensor]) -> Result<Vec<
             composed_rate(kind, &x[0], &x[1])?,
         )
     };
-    Ok(vec![z, rate])
+    Ok(vec![z, kl])
 }
 
 fn check_draws<const S: usize>() {
@@ -352,9 +352,9 @@ fn many_draws_of_few_parameters() {
     same(
         &[&[10, 3], &[10, 3]],
         &[1],
-        |x| Ok(vec![rate(Spread::Scale, &x[0], &x[1])?]),
+        |x| Ok(vec![kl_standard(Spread::Scale, &x[0], &x[1])?]),
         |x| Ok(vec![composed_rate(Spread::Scale, &x[0], &x[1])?]),
-        "rate",
+        "kl",
     );
 }
 

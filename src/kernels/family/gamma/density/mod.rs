@@ -6,7 +6,7 @@ mod tests;
 
 use super::parts;
 use super::rows::{cycle, reduce};
-use super::{power_law, power_law_of_log, wide};
+use super::{wide, xlogy, xlogy_of_log};
 use crate::error::Result;
 use crate::kernels::elementwise::log_gamma::lgamma_tensor as lgamma;
 use crate::kernels::family::logits::periodic;
@@ -64,8 +64,8 @@ pub(super) fn tolerance(dtype: DType, categories: usize) -> f64 {
 fn composed(concentration: &Tensor, value: &Tensor, log: bool) -> Result<Tensor> {
     let power = (concentration - 1.)?;
     let (powers, value) = match log {
-        true => (power_law_of_log(&power, value)?, value.detach().exp()?),
-        false => (power_law(&power, value)?, value.detach()),
+        true => (xlogy_of_log(&power, value)?, value.detach().exp()?),
+        false => (xlogy(&power, value)?, value.detach()),
     };
     let norm = log_norm(concentration)?.to_dtype(powers.dtype())?;
     let total = powers.sum(D::Minus1)?.broadcast_sub(&norm)?;

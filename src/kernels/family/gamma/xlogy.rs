@@ -9,9 +9,9 @@ use candle_core::Tensor;
 ///
 /// The arguments broadcast. Gradients are finite wherever the value is: they are those of `power * ln x` inside and zero
 /// elsewhere.
-pub(super) fn power_law(power: &Tensor, x: &Tensor) -> Result<Tensor> {
+pub(super) fn xlogy(power: &Tensor, x: &Tensor) -> Result<Tensor> {
     if on_cpu(x) {
-        return formula(PowerLaw { log: false }, [power, x]);
+        return formula(Xlogy { log: false }, [power, x]);
     }
     let zero = x.eq(0f64)?;
     let outside = (x.lt(0f64)? + x.ge(f64::INFINITY)?)?;
@@ -20,10 +20,10 @@ pub(super) fn power_law(power: &Tensor, x: &Tensor) -> Result<Tensor> {
     limits(power, &safe.log()?, &zero, &outside)
 }
 
-/// `power * log_x` with the limits of [`power_law`]: at -inf that of zero, at +inf -inf.
-pub(super) fn power_law_of_log(power: &Tensor, log_x: &Tensor) -> Result<Tensor> {
+/// `power * log_x` with the limits of [`xlogy`]: at -inf that of zero, at +inf -inf.
+pub(super) fn xlogy_of_log(power: &Tensor, log_x: &Tensor) -> Result<Tensor> {
     if on_cpu(log_x) {
-        return formula(PowerLaw { log: true }, [power, log_x]);
+        return formula(Xlogy { log: true }, [power, log_x]);
     }
     let zero = log_x.le(f64::NEG_INFINITY)?;
     let outside = log_x.ge(f64::INFINITY)?;
@@ -33,11 +33,11 @@ pub(super) fn power_law_of_log(power: &Tensor, log_x: &Tensor) -> Result<Tensor>
 }
 
 #[derive(Clone, Copy)]
-struct PowerLaw {
+struct Xlogy {
     log: bool,
 }
 
-impl Formula<2> for PowerLaw {
+impl Formula<2> for Xlogy {
     #[inline(always)]
     fn at<R: Real>(self, [power, x]: [R; 2]) -> R {
         let at = if self.log { x.value().exp() } else { x.value() };
@@ -47,7 +47,7 @@ impl Formula<2> for PowerLaw {
         if self.log && x.value() > f64::NEG_INFINITY {
             return power * x;
         }
-        power.power_law(if self.log { R::constant(at) } else { x })
+        power.xlogy(if self.log { R::constant(at) } else { x })
     }
 }
 
