@@ -211,7 +211,7 @@ pub(crate) trait Real:
         self.map(y, 1. / Self::Functions::exp_m1(x))
     }
 
-    /// `self * ln(y)` for y of 0 or more, at 0 the limit: 0 for a factor of zero, else infinite. Derivatives of limits are 0.
+    /// `self * ln(y)` for y of 0 or more; at 0 the limit: 0 for a factor of 0, else infinite. Limits have no slope.
     #[inline(always)]
     fn xlogy(self, y: Self) -> Self {
         if y.value() == 0. {
