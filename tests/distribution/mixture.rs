@@ -1,5 +1,6 @@
 //! Mixtures against reference values, central differences, the generic path and frequencies.
 
+use crate::support::families::{Domain, every};
 use candle_core::{DType, Device, Tensor, Var};
 use candle_prob::distribution::*;
 use candle_prob::testing::check_gradient;
@@ -176,7 +177,6 @@ fn discrete_components() -> Result<()> {
     Ok(())
 }
 
-/// The frequencies of 5 components far apart, with 4 degrees of freedom: above 23.5 once in 10^4 seeds. The seed is fixed.
 /// A component at random for each of 5 rows of 2 batches: its density is that of the same component among all.
 fn selects<C: MixtureComponent>(name: &str, components: C) -> Result<()> {
     assert_eq!(components.batch_shape(), [2, 3], "{name}");
@@ -185,6 +185,11 @@ fn selects<C: MixtureComponent>(name: &str, components: C) -> Result<()> {
     assert_eq!(chosen.batch_shape(), [5, 2], "{name}");
     let x = chosen.sample(&[4], &mut Rng::new(0))?;
     let all = components.log_prob(&x.unsqueeze(3)?)?;
+    let apart = (all.max(3)? - all.min(3)?)?.flatten_all()?.max(0)?;
+    assert!(
+        apart.to_scalar::<f64>()? > 0.01,
+        "{name}: all one component"
+    );
     let index = index.unsqueeze(2)?.broadcast_as((4, 5, 2, 1))?;
     let want = all.gather(&index.contiguous()?, 3)?.squeeze(3)?;
     let got = chosen.log_prob(&x)?;
@@ -203,52 +208,28 @@ fn selects<C: MixtureComponent>(name: &str, components: C) -> Result<()> {
 
 #[test]
 fn components_of_every_family() -> Result<()> {
-    let a = (wave(&[2, 3], 0.3, DType::F64)?.tanh()? + 2.)?;
-    // Broadcast over the components.
-    let b = (wave(&[2, 1], 0.7, DType::F64)?.tanh()? + 2.)?;
-    let top = a.broadcast_add(&b)?;
-    let (count, half) = ((a.round()? + 3.)?, (&a * 0.5)?);
-    let probs = (&a * 0.3)?;
-    selects("Bernoulli", Bernoulli::new(&a)?)?;
-    selects("Beta", Beta::new(&a, &b)?)?;
-    selects("Binomial", Binomial::new(&count, &b)?)?;
-    selects("Binomial of probs", Binomial::from_probs(&count, &probs)?)?;
-    selects("Cauchy", Cauchy::new(&a, &b)?)?;
-    selects("Chi2", Chi2::new(&a)?)?;
-    selects("ContinuousBernoulli", ContinuousBernoulli::new(&a)?)?;
-    selects("DiscretizedLogistic", DiscretizedLogistic::new(&a, &b, 8)?)?;
-    selects("Exponential", Exponential::new(&a)?)?;
-    selects("Gamma", Gamma::new(&a, &b)?)?;
-    selects("Geometric", Geometric::new(&a)?)?;
-    selects("Geometric of probs", Geometric::from_probs(&probs)?)?;
-    selects("Gumbel", Gumbel::new(&a, &b)?)?;
-    selects("HalfCauchy", HalfCauchy::new(&a)?)?;
-    selects("HalfNormal", HalfNormal::new(&a)?)?;
-    selects("InverseGamma", InverseGamma::new(&a, &b)?)?;
-    selects("Kumaraswamy", Kumaraswamy::new(&a, &b)?)?;
-    selects("Laplace", Laplace::new(&a, &b)?)?;
-    selects("LogNormal", LogNormal::new(&a, &b)?)?;
-    selects("Logistic", Logistic::new(&a, &b)?)?;
-    selects("NegativeBinomial", NegativeBinomial::new(&a, &b)?)?;
-    selects("Normal", Normal::new(&a, &b)?)?;
-    selects("Pareto", Pareto::new(&a, &b)?)?;
-    selects("Poisson", Poisson::new(&a)?)?;
-    selects("RelaxedBernoulli", RelaxedBernoulli::new(&b, &a)?)?;
-    selects("StudentT", StudentT::new(&a, &b, &top)?)?;
-    selects(
-        "TruncatedNormal",
-        TruncatedNormal::new(&a, &b, &half, &top)?,
-    )?;
-    selects("Uniform", Uniform::new(&a, &top)?)?;
-    selects("VonMises", VonMises::new(&a, &b)?)?;
-    selects("Weibull", Weibull::new(&a, &b)?)?;
-    let rows = (wave(&[2, 3, 4], 0.3, DType::F64)?.tanh()? + 2.)?;
-    let tril = (Tensor::eye(4, DType::F64, &Device::Cpu)? * 0.5)?;
-    let tril = tril.broadcast_mul(&rows.unsqueeze(3)?)?;
-    selects("Dirichlet", Dirichlet::new(&rows)?)?;
-    selects("MultivariateNormal", MultivariateNormal::new(&rows, &tril)?)
+    for row in every() {
+        if row.example()?.component.is_none() {
+            continue;
+        }
+        let mut parameters = row.ordinary(&[2, 3], DType::F64)?;
+        for (k, (x, p)) in parameters.iter_mut().zip(&row.parameters).enumerate() {
+            // The second one broadcasts over the components.
+            let components = if k == 1 { 1 } else { 3 };
+            let factor = (wave(&[2, components], 0.3 + k as f64, DType::F64)? * 0.1)?.exp()?;
+            let ones = vec![1; p.shape.len()];
+            let factor = factor.reshape([factor.dims(), &ones].concat())?;
+            *x = x.narrow(1, 0, components)?.broadcast_mul(&factor)?;
+            if let Domain::Count = p.domain {
+                *x = x.round()?;
+            }
+        }
+        selects(row.name, row.build(&parameters)?)?;
+    }
+    Ok(())
 }
 
+/// The frequencies of 5 components far apart, with 4 degrees of freedom: above 23.5 once in 10^4 seeds. The seed is fixed.
 #[test]
 fn samples_come_from_the_right_components() -> Result<()> {
     let logits = Tensor::new(

@@ -1,96 +1,30 @@
 //! What no family takes: every parameter with every fault, values that do not fit. The error says what was expected and
 //! what came, and `new_unchecked` looks at shapes alone.
 
+use crate::support::families::{Domain, Family, every, numbers, vectors};
 use candle_core::{DType, Device, Tensor};
 use candle_prob::distribution::*;
 use candle_prob::{Error, Result, Rng};
 
 const CPU: &Device = &Device::Cpu;
 
-type Parameter = (&'static str, f32, &'static [f32]);
-
-type Build = fn(&[Tensor]) -> Result<Box<dyn Distribution>>;
-
-/// A family of numbers: of each parameter the name, a number it may be and such that it may not; `new` and, where there
-/// is one, `new_unchecked`.
-struct Row(&'static str, &'static [Parameter], Build, Option<Build>);
-
 const INF: f32 = f32::INFINITY;
-const REAL: &[f32] = &[f32::NAN, INF, -INF];
-const POSITIVE: &[f32] = &[f32::NAN, INF, 0., -1.];
-const NON_NEGATIVE: &[f32] = &[f32::NAN, INF, -1.];
-const EXTENDED: &[f32] = &[f32::NAN];
-const UNIT: &[f32] = &[f32::NAN, -0.1, 1.1];
-const UNIT_NOT_ZERO: &[f32] = &[f32::NAN, 0., 1.1];
-const UNIT_NOT_ONE: &[f32] = &[f32::NAN, -0.1, 1.];
-const COUNT: &[f32] = &[f32::NAN, INF, -1., 0.5];
-/// Above a lower end of 0.
-const ABOVE: &[f32] = &[f32::NAN, INF, 0., -1.];
 
-macro_rules! row {
-    ($family:ident, $($name:literal $good:literal $bad:ident $i:literal),*) => {
-        Row(
-            concat!(stringify!($family), "::new"),
-            &[$(($name, $good, $bad)),*],
-            |p| Ok(Box::new($family::new($(&p[$i]),*)?)),
-            Some(|p| Ok(Box::new($family::new_unchecked($(&p[$i]),*)?))),
-        )
-    };
-    ($family:ident::$new:ident, $($name:literal $good:literal $bad:ident $i:literal),*) => {
-        Row(
-            concat!(stringify!($family), "::", stringify!($new)),
-            &[$(($name, $good, $bad)),*],
-            |p| Ok(Box::new($family::$new($(&p[$i]),*)?)),
-            None,
-        )
-    };
-}
-
-fn rows() -> Vec<Row> {
-    vec![
-        row!(Bernoulli, "logits" 0.5 EXTENDED 0),
-        row!(Bernoulli::from_probs, "probs" 0.5 UNIT 0),
-        row!(Bernoulli::soft, "logits" 0.5 EXTENDED 0),
-        row!(Beta, "concentration1" 2. POSITIVE 0, "concentration0" 2. POSITIVE 1),
-        row!(Binomial, "total_count" 3. COUNT 0, "logits" 0.5 EXTENDED 1),
-        row!(Binomial::from_probs, "total_count" 3. COUNT 0, "probs" 0.5 UNIT 1),
-        row!(Cauchy, "loc" 0.5 REAL 0, "scale" 2. POSITIVE 1),
-        row!(Chi2, "df" 2. POSITIVE 0),
-        row!(ContinuousBernoulli, "logits" 0.5 REAL 0),
-        row!(Exponential, "rate" 2. POSITIVE 0),
-        row!(Gamma, "concentration" 2. POSITIVE 0, "rate" 2. POSITIVE 1),
-        row!(Geometric, "logits" 0.5 REAL 0),
-        row!(Geometric::from_probs, "probs" 0.5 UNIT_NOT_ZERO 0),
-        row!(Gumbel, "loc" 0.5 REAL 0, "scale" 2. POSITIVE 1),
-        row!(HalfCauchy, "scale" 2. POSITIVE 0),
-        row!(HalfNormal, "scale" 2. POSITIVE 0),
-        row!(InverseGamma, "concentration" 2. POSITIVE 0, "rate" 2. POSITIVE 1),
-        row!(Kumaraswamy, "concentration1" 2. POSITIVE 0, "concentration0" 2. POSITIVE 1),
-        row!(Laplace, "loc" 0.5 REAL 0, "scale" 2. POSITIVE 1),
-        row!(LogNormal, "loc" 0.5 REAL 0, "scale" 2. POSITIVE 1),
-        row!(Logistic, "loc" 0.5 REAL 0, "scale" 2. POSITIVE 1),
-        row!(NegativeBinomial, "total_count" 2. POSITIVE 0, "logits" 0.5 REAL 1),
-        row!(NegativeBinomial::from_probs, "total_count" 2. POSITIVE 0, "probs" 0.5 UNIT_NOT_ONE 1),
-        row!(Normal, "loc" 0.5 REAL 0, "scale" 2. POSITIVE 1),
-        row!(Normal::from_log_var, "loc" 0.5 REAL 0, "log_var" 0.5 REAL 1),
-        row!(Pareto, "scale" 2. POSITIVE 0, "alpha" 2. POSITIVE 1),
-        row!(Poisson, "rate" 2. NON_NEGATIVE 0),
-        row!(RelaxedBernoulli, "temperature" 2. POSITIVE 0, "logits" 0.5 REAL 1),
-        row!(StudentT, "df" 2. POSITIVE 0, "loc" 0.5 REAL 1, "scale" 2. POSITIVE 2),
-        row!(Uniform, "low" 0. REAL 0, "high" 2. ABOVE 1),
-        row!(VonMises, "loc" 0.5 REAL 0, "concentration" 2. NON_NEGATIVE 1),
-        row!(Weibull, "scale" 2. POSITIVE 0, "concentration" 2. POSITIVE 1),
-        Row(
-            "DiscretizedLogistic::new",
-            &[("loc", 0.5, REAL), ("scale", 2., POSITIVE)],
-            |p| Ok(Box::new(DiscretizedLogistic::new(&p[0], &p[1], 8)?)),
-            Some(|p| {
-                Ok(Box::new(DiscretizedLogistic::new_unchecked(
-                    &p[0], &p[1], 8,
-                )?))
-            }),
-        ),
-    ]
+/// Numbers that a parameter may not be, beside the other parameters' ordinary ones.
+fn faults(domain: Domain, row: &Family) -> Vec<f32> {
+    let low = |k: usize| row.parameters[k].at[0] as f32;
+    match domain {
+        Domain::Real => vec![f32::NAN, INF, -INF],
+        Domain::Positive => vec![f32::NAN, INF, 0., -1.],
+        Domain::NonNegative => vec![f32::NAN, INF, -1.],
+        Domain::Logit | Domain::End => vec![f32::NAN],
+        Domain::Unit => vec![f32::NAN, -0.1, 1.1],
+        Domain::UnitNotZero => vec![f32::NAN, 0., 1.1],
+        Domain::UnitNotOne => vec![f32::NAN, -0.1, 1.],
+        Domain::Count => vec![f32::NAN, INF, -1., 0.5],
+        Domain::Above(k) => vec![f32::NAN, INF, low(k), low(k) - 1.],
+        Domain::EndAbove(k) => vec![f32::NAN, low(k), low(k) - 1.],
+    }
 }
 
 /// The one line of the error: it has these words.
@@ -105,55 +39,42 @@ fn refused<T>(what: &str, got: Result<T>, words: &[&str]) {
     }
 }
 
-fn pairs(row: &Row) -> Result<Vec<Tensor>> {
-    let good = row
-        .1
-        .iter()
-        .map(|(_, good, _)| Ok(Tensor::new(&[*good, *good], CPU)?));
-    good.collect()
-}
-
 #[test]
 fn parameters_of_every_family() -> Result<()> {
-    for row in rows() {
-        let Row(name, parameters, build, unchecked) = &row;
-        let good = pairs(&row)?;
-        assert_eq!(build(&good)?.batch_shape(), [2], "{name}");
-        for (k, (arg, fine, bad)) in parameters.iter().enumerate() {
+    for row in numbers() {
+        let (family, new) = row.names();
+        let name = &format!("{family}::{new}");
+        let good = row.ordinary(&[2], DType::F32)?;
+        assert_eq!(row.build(&good)?.batch_shape(), [2], "{name}");
+        for (k, parameter) in row.parameters.iter().enumerate() {
+            let (arg, fine) = (parameter.name, parameter.at[0] as f32);
             let with = |tensor: Tensor| {
                 let mut all = good.clone();
                 all[k] = tensor;
                 all
             };
-            for bad in *bad {
+            for bad in faults(parameter.domain, &row) {
                 let what = format!("{name} with {bad} as {arg}");
-                let parameters = with(Tensor::new(&[*fine, *bad], CPU)?);
-                // Only the second of Uniform's ends can tell that they are not in order.
-                refused(&what, build(&parameters), &[name, arg]);
-                if let Some(unchecked) = unchecked {
-                    assert!(unchecked(&parameters).is_ok(), "{what} unchecked");
+                let parameters = with(Tensor::new(&[fine, bad], CPU)?);
+                // Only the second of two ends can tell that they are not in order.
+                refused(&what, row.build(&parameters), &[name, arg]);
+                if let Some(unchecked) = row.unchecked(&parameters) {
+                    assert!(unchecked.is_ok(), "{what} unchecked");
                 }
             }
             let whole = with(Tensor::new(&[1u32, 2], CPU)?);
             let what = format!("{name} with whole numbers as {arg}");
-            refused(&what, build(&whole), &[name, arg]);
-            if let Some(unchecked) = unchecked {
-                let name = format!("{name}_unchecked");
-                refused(&what, unchecked(&whole), &[&name, arg]);
+            refused(&what, row.build(&whole), &[name, arg]);
+            if let Some(unchecked) = row.unchecked(&whole) {
+                refused(&what, unchecked, &[&format!("{name}_unchecked"), arg]);
             }
-            if parameters.len() > 1 {
-                let three = Tensor::full(*fine, 3, CPU)?;
-                refused(
-                    &format!("{name} {arg} of 3"),
-                    build(&with(three)),
-                    &[name, "[3]"],
-                );
-                let double = Tensor::new(&[f64::from(*fine); 2], CPU)?;
-                refused(
-                    &format!("{name} {arg} in f64"),
-                    build(&with(double)),
-                    &[name, "F64"],
-                );
+            if row.parameters.len() > 1 {
+                let three = with(Tensor::full(fine, 3, CPU)?);
+                let what = format!("{name} {arg} of 3");
+                refused(&what, row.build(&three), &[name, "[3]"]);
+                let double = with(Tensor::new(&[f64::from(fine); 2], CPU)?);
+                let what = format!("{name} {arg} in f64");
+                refused(&what, row.build(&double), &[name, "F64"]);
             }
         }
     }
@@ -162,13 +83,13 @@ fn parameters_of_every_family() -> Result<()> {
 
 #[test]
 fn values_of_every_family() -> Result<()> {
-    for row in rows() {
-        let d = (row.2)(&pairs(&row)?)?;
-        let log_prob = format!("{}::log_prob", row.0.split("::").next().unwrap_or_default());
+    for row in numbers() {
+        let d = row.build(&row.ordinary(&[2], DType::F32)?)?;
+        let log_prob = format!("{}::log_prob", row.names().0);
         let three = Tensor::zeros(3, DType::F32, CPU)?;
-        refused(row.0, d.log_prob(&three), &[&log_prob, "value", "[3]"]);
+        refused(row.name, d.log_prob(&three), &[&log_prob, "value", "[3]"]);
         let double = Tensor::zeros(2, DType::F64, CPU)?;
-        refused(row.0, d.log_prob(&double), &[&log_prob, "value", "F64"]);
+        refused(row.name, d.log_prob(&double), &[&log_prob, "value", "F64"]);
     }
     Ok(())
 }
@@ -357,8 +278,8 @@ fn probabilities_off_the_simplex() {
 }
 
 #[test]
-fn vectors() -> Result<()> {
-    let (two, one) = (f32s(&[0., 0.]), f32s(&[1., 1.]));
+fn parameters_of_vectors() -> Result<()> {
+    let two = f32s(&[0., 0.]);
     for bad in [0., -1., f32::NAN, INF] {
         let bad = f32s(&[1., bad]);
         refused(
@@ -407,39 +328,21 @@ fn vectors() -> Result<()> {
         &["scale_tril", "[3, 2]"],
     );
 
-    let eye = Tensor::eye(2, DType::F32, CPU)?;
-    let families: Vec<Box<dyn Distribution>> = vec![
-        Box::new(Dirichlet::new(&one)?),
-        Box::new(MultivariateNormalDiag::new(&two, &one)?),
-        Box::new(MultivariateNormal::new(&two, &eye)?),
-        Box::new(LowRankMultivariateNormal::new(&two, &eye, &one)?),
-        Box::new(OneHotCategorical::new(&two)?),
-        Box::new(Normal::new(&two, &one)?.to_event(1)?),
-    ];
-    for (i, d) in families.iter().enumerate() {
-        let what = format!("family {i}");
-        assert_eq!(d.event_shape(), [2], "{what}");
-        refused(
-            &what,
-            d.log_prob(&f32s(&[1., 2., 3.])),
-            &["log_prob", "value", "[3]"],
-        );
-        refused(
-            &what,
-            d.log_prob(&f32s(&[1.]).get(0)?),
-            &["log_prob", "value", "[]"],
-        );
-        refused(
-            &what,
-            d.log_prob(&two.to_dtype(DType::F64)?),
-            &["log_prob", "value", "F64"],
-        );
+    for row in vectors() {
+        let d = row.build(&row.ordinary(&[], DType::F32)?)?;
+        if d.event_shape().is_empty() {
+            continue;
+        }
+        assert_eq!(d.event_shape(), [2], "{}", row.name);
+        let wrong = |value: &Tensor, found: &str| {
+            let words = ["log_prob", "value", found];
+            refused(row.name, d.log_prob(value), &words);
+        };
+        wrong(&f32s(&[1., 2., 3.]), "[3]");
+        wrong(&f32s(&[1.]).get(0)?, "[]");
+        wrong(&two.to_dtype(DType::F64)?, "F64");
         // An event does not broadcast.
-        refused(
-            &what,
-            d.log_prob(&f32s(&[1.])),
-            &["log_prob", "value", "[1]"],
-        );
+        wrong(&f32s(&[1.]), "[1]");
     }
     let none = Tensor::zeros((3, 0), DType::F32, CPU)?;
     refused("no classes", Categorical::new(&none), &["logits", "[3, 0]"]);
@@ -457,7 +360,7 @@ fn vectors() -> Result<()> {
 }
 
 #[test]
-fn combinators() -> Result<()> {
+fn parts_of_combinators() -> Result<()> {
     let normal = || Normal::new(&f32s(&[0., 0.]), &f32s(&[1., 1.]));
     refused("Independent", normal()?.to_event(2), &["Independent", "2"]);
     refused(
@@ -525,37 +428,22 @@ fn probabilities_of_quantiles() -> Result<()> {
     Ok(())
 }
 
-/// One of each family, with what its sampler draws from.
+/// One of each family, and of what draws from others.
 fn every_sampler() -> Result<Vec<Box<dyn Distribution>>> {
     let (two, one) = (f32s(&[0.5, 0.25]), f32s(&[1., 1.]));
-    let eye = Tensor::eye(2, DType::F32, CPU)?;
     let normal = || Normal::new(&two, &one);
     let mut all: Vec<Box<dyn Distribution>> = vec![];
-    for row in rows() {
-        all.push((row.2)(&pairs(&row)?)?);
+    for row in every() {
+        all.push(Box::new(row.build(&row.ordinary(&[2], DType::F32)?)?));
     }
-    let classes = || Categorical::new(&two);
-    let temperature = f32s(&[1.]).get(0)?;
-    let mixture = MixtureSameFamily::new(classes()?, normal()?)?;
-    all.extend::<[Box<dyn Distribution>; 19]>([
-        Box::new(classes()?),
+    let mixture = MixtureSameFamily::new(Categorical::new(&two)?, normal()?)?;
+    all.extend::<[Box<dyn Distribution>; 7]>([
         Box::new(Delta::new(&two, 0)?),
-        Box::new(Dirichlet::new(&one)?),
         Box::new(Expanded::new(normal()?, &[3, 2])?),
-        Box::new(normal()?.to_event(1)?),
-        Box::new(LogisticNormal::new(&two, &one)?),
-        Box::new(LowRankMultivariateNormal::new(&two, &eye, &one)?),
         Box::new(Masked::new(normal()?, &Tensor::new(&[1u8, 0], CPU)?)?),
         Box::new(mixture),
-        Box::new(Multinomial::new(&temperature, &two)?),
-        Box::new(MultivariateNormal::new(&two, &eye)?),
-        Box::new(MultivariateNormalDiag::new(&two, &one)?),
-        Box::new(OneHotCategorical::new(&two)?),
-        Box::new(OneHotCategoricalStraightThrough::new(&two)?),
-        Box::new(RelaxedOneHotCategorical::new(&temperature, &two)?),
         Box::new(normal()?.transformed_by(candle_prob::bijector::Exp)?),
         Box::new(Truncated::new(normal()?, &(&two - 1.)?, &one)?),
-        Box::new(TruncatedNormal::new(&two, &one, &(&two - 1.)?, &one)?),
         Box::new(Beta::new(&one, &one)?.to_event(1)?),
     ]);
     Ok(all)
