@@ -1,6 +1,8 @@
 //! The table family x capability in the docs of `distribution` is what the compiler says: each cell is asked of the
 //! traits, and the whole is compared with the text. The pairs in the docs of `Kl` are those of the sources.
 
+use crate::support::families::every;
+use candle_prob::Result;
 use candle_prob::bijector::Exp;
 use candle_prob::distribution::*;
 use std::collections::BTreeMap;
@@ -44,6 +46,16 @@ macro_rules! rows {
         )),*]
     };
 }
+
+/// Rows of what is made from others.
+const COMBINATORS: &[&str] = &[
+    "Delta",
+    "Expanded",
+    "Masked",
+    "MixtureSameFamily",
+    "Transformed",
+    "Truncated",
+];
 
 /// Public names of the room that are no families.
 const OTHERS: &[&str] = &["MixtureComponent", "select_component"];
@@ -220,4 +232,36 @@ fn divergences_across_families_stand_in_one_folder() {
             assert!(across.is_empty(), "{path:?}: {across:?}");
         }
     }
+}
+
+/// Tests over all families ask of each what its row in their table names.
+#[test]
+fn the_table_of_the_tests_says_the_same() -> Result<()> {
+    let docs = table();
+    for row in every() {
+        // Soft bits have the type of bits, and no more than a density.
+        if row.name == "Bernoulli::soft" {
+            continue;
+        }
+        let d = row.example()?;
+        let got = [
+            d.pathwise,
+            d.moments.is_some(),
+            d.mode.is_some(),
+            d.entropy.is_some(),
+            d.tails.is_some(),
+            d.divergence.is_some(),
+        ];
+        let family = row.names().0;
+        let want = docs.iter().find(|(name, _)| *name == family);
+        assert_eq!(want, Some(&(family, got)));
+    }
+    let named = |name| every().iter().any(|row| row.name == name);
+    for (name, _) in docs {
+        assert!(
+            COMBINATORS.contains(&name) || named(name),
+            "{name} has no row"
+        );
+    }
+    Ok(())
 }

@@ -1,8 +1,8 @@
 //! A batch of no distributions: every family takes it, and whatever is asked of it has the shape it should and no
 //! elements.
 
-use crate::support::any::{Any, any};
-use crate::support::families::every;
+use crate::support::any::Any;
+use crate::support::families::{Domain, Family, Parameter, every, four, one, p, three, two, v};
 use candle_core::{DType, Device, Tensor, Var};
 use candle_prob::bijector::{Affine, Exp};
 use candle_prob::distribution::*;
@@ -81,108 +81,104 @@ fn asked(d: &Any) -> Result<Asked> {
     Ok(out)
 }
 
-type Build = fn(&[Tensor]) -> Result<Any>;
-
-/// Combinators of numbers, from up to four parameters of one shape.
-const COMBINED: [(&str, Build); 6] = [
-    ("Delta", |p| {
-        any(Delta::new(&p[0], 0), |of| {
+/// What is made from others.
+fn combined() -> Vec<Family> {
+    let real = || p("", Domain::Real, 0.);
+    let classes = || v("", Domain::Real, &[2], [0., 0.]);
+    vec![
+        one(
+            "Categorical::from_probs",
+            &[Categorical::from_probs],
+            |of| of.mode().entropy().tails().kl(),
+        )
+        .of([classes()]),
+        one("Delta", &[|x| Delta::new(x, 0)], |of| {
             of.moments().mode().entropy().tails().kl()
         })
-    }),
-    ("Expanded", |p| {
-        let base = Normal::new(&p[0], &p[1])?;
-        any(Expanded::new(base, p[0].dims()), |of| {
-            of.moments().mode().entropy().tails().kl()
-        })
-    }),
-    ("Masked", |p| {
-        let mask = p[0].to_dtype(DType::U8)?;
-        any(Masked::new(Normal::new(&p[0], &p[1])?, &mask), |of| {
-            of.moments().mode().entropy()
-        })
-    }),
-    ("Transformed by Affine", |p| {
-        let affine = Affine::soft_clamped(&p[2], &p[3], 1.)?;
-        any(Normal::new(&p[0], &p[1])?.transformed_by(affine), |of| {
-            of.moments().mode().entropy().tails().kl()
-        })
-    }),
-    ("Transformed", |p| {
-        let base = Normal::new(&p[0], &p[1])?;
-        any(base.transformed_by(Exp), |of| of.tails().kl())
-    }),
-    ("Truncated", |p| {
-        let base = Normal::new(&p[0], &p[1])?;
-        any(Truncated::new(base, &p[2], &p[3]), |of| of.tails())
-    }),
-];
+        .of([real()]),
+        two(
+            "Expanded",
+            &[|a, b| Expanded::new(Normal::new(a, b)?, a.dims())],
+            |of| of.moments().mode().entropy().tails().kl(),
+        )
+        .of([real(), real()]),
+        two(
+            "Masked",
+            &[|a, b| Masked::new(Normal::new(a, b)?, &a.to_dtype(DType::U8)?)],
+            |of| of.moments().mode().entropy(),
+        )
+        .of([real(), real()]),
+        three(
+            "MixtureSameFamily",
+            &[|a, b, c| MixtureSameFamily::new(Categorical::new(a)?, Normal::new(b, c)?)],
+            |of| of.moments().tails(),
+        )
+        .of([classes(), classes(), classes()]),
+        four(
+            "Transformed by Affine",
+            &[|a, b, c, d| Normal::new(a, b)?.transformed_by(Affine::soft_clamped(c, d, 1.)?)],
+            |of| of.moments().mode().entropy().tails().kl(),
+        )
+        .of([real(), real(), real(), real()]),
+        two(
+            "Transformed",
+            &[|a, b| Normal::new(a, b)?.transformed_by(Exp)],
+            |of| of.tails().kl(),
+        )
+        .of([real(), real()]),
+        four(
+            "Truncated",
+            &[|a, b, c, d| Truncated::new(Normal::new(a, b)?, c, d)],
+            |of| of.tails(),
+        )
+        .of([real(), real(), real(), real()]),
+    ]
+}
 
-/// The last dim of the parameters is that of classes.
-const CLASSES: [(&str, Build); 2] = [
-    ("Categorical::from_probs", |p| {
-        any(Categorical::from_probs(&p[0]), |of| {
-            of.mode().entropy().tails().kl()
-        })
-    }),
-    ("MixtureSameFamily", |p| {
-        let mixing = Categorical::new(&p[0])?;
-        let mixture = MixtureSameFamily::new(mixing, Normal::new(&p[1], &p[2])?);
-        any(mixture, |of| of.moments().tails())
-    }),
-];
-
-/// What is wrong, if anything, of a batch of this shape; the parameters' own dims come after it.
-fn faults(
-    name: &str,
-    build: &dyn Fn(&[Tensor]) -> Result<Any>,
-    batch: &[usize],
-    own: &[Vec<usize>],
-) -> Vec<String> {
-    let run = |dtype: DType| -> Result<Vec<String>> {
-        let leaf = |own: &Vec<usize>| {
-            let zeros = none(&[batch, own].concat(), dtype)?;
-            Ok(Var::from_tensor(&zeros)?.into_inner())
-        };
-        let d = build(&own.iter().map(leaf).collect::<Result<Vec<_>>>()?)?;
-        let (got, event) = (asked(&d)?, d.event_shape());
-        let mut faults = vec![];
-        for (answers, want) in [
-            (got.by_batch, batch.to_vec()),
-            (got.by_event, [batch, event].concat()),
-            (got.by_sample, [&[SAMPLE], batch].concat()),
-            (got.by_draw, [&[SAMPLE], batch, event].concat()),
-        ] {
-            for (what, dims) in answers.into_iter().filter(|(_, dims)| *dims != want) {
-                faults.push(format!("{name} {batch:?}: {what} {dims:?}, not {want:?}"));
-            }
-        }
-        Ok(faults)
+/// What is wrong, if anything, of a batch of this shape. Where the table has vectors of two they have `size` elements.
+fn faults(row: &Family, batch: &[usize], size: usize, dtype: DType) -> Result<Vec<String>> {
+    let leaf = |parameter: &Parameter| {
+        let own = parameter.shape.iter();
+        let own: Vec<usize> = own.map(|d| if *d == 2 { size } else { *d }).collect();
+        let zeros = none(&[batch, &own].concat(), dtype)?;
+        Ok(Var::from_tensor(&zeros)?.into_inner())
     };
-    let of =
-        |dtype| run(dtype).unwrap_or_else(|e| vec![format!("{name} {batch:?} {dtype:?}: {e}")]);
-    [DType::F32, DType::F64].into_iter().flat_map(of).collect()
+    let parameters: Result<Vec<Tensor>> = row.parameters.iter().map(leaf).collect();
+    let d = row.build(&parameters?)?;
+    let event = match row.value.len() {
+        2 => vec![size],
+        _ => vec![],
+    };
+    let got = asked(&d)?;
+    let mut faults = vec![];
+    for (answers, want) in [
+        (got.by_batch, batch.to_vec()),
+        (got.by_event, [batch, &event].concat()),
+        (got.by_sample, [&[SAMPLE], batch].concat()),
+        (got.by_draw, [&[SAMPLE], batch, &event].concat()),
+    ] {
+        for (what, dims) in answers.into_iter().filter(|(_, dims)| *dims != want) {
+            let name = row.name;
+            faults.push(format!("{name} {batch:?}: {what} {dims:?}, not {want:?}"));
+        }
+    }
+    Ok(faults)
 }
 
 #[test]
 fn of_every_family() {
     let mut all = vec![];
-    for batch in [&[0, 3][..], &[2, 0, 3], &[0, 1], &[3, 0], &[0]] {
-        for row in every() {
-            // Vectors of one element, and of three.
-            for size in [1, 3] {
-                let sized = |d: &usize| if *d == 2 { size } else { *d };
-                let own = row.parameters.iter();
-                let own: Vec<Vec<usize>> =
-                    own.map(|p| p.shape.iter().map(sized).collect()).collect();
-                all.extend(faults(row.name, &|p| row.build(p), batch, &own));
+    for row in every().into_iter().chain(combined()) {
+        for batch in [&[0, 3][..], &[2, 0, 3], &[0, 1], &[3, 0], &[0]] {
+            for (size, dtype) in [1, 3]
+                .into_iter()
+                .flat_map(|n| [(n, DType::F32), (n, DType::F64)])
+            {
+                match faults(&row, batch, size, dtype) {
+                    Ok(faults) => all.extend(faults),
+                    Err(error) => all.push(format!("{} {batch:?} {dtype:?}: {error}", row.name)),
+                }
             }
-        }
-        for (name, build) in COMBINED {
-            all.extend(faults(name, &build, batch, &vec![vec![]; 4]));
-        }
-        for (name, build) in CLASSES {
-            all.extend(faults(name, &build, batch, &vec![vec![3]; 3]));
         }
     }
     assert!(all.is_empty(), "{}", all.join("\n"));

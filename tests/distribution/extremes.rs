@@ -3,6 +3,8 @@
 //! `slack` is how much a result changes when each argument changes in its last place: what nobody who has the arguments in
 //! double precision can know.
 
+use crate::support::any::Any;
+use crate::support::families::named;
 use candle_core::{DType, Device, Tensor, Var};
 use candle_prob::distribution::*;
 use candle_prob::{Error, Result};
@@ -10,56 +12,14 @@ use serde_json::Value;
 
 const CPU: &Device = &Device::Cpu;
 
-fn all<D: Cdf + 'static>(d: Result<D>) -> Result<Box<dyn Cdf>> {
-    Ok(Box::new(d?))
-}
-
-/// The family of scalars with a cdf at these parameters.
-fn family(name: &str, p: &[Tensor]) -> Result<Box<dyn Cdf>> {
+/// The family at these numbers; those of a Dirichlet are the elements of its parameter.
+fn family(name: &str, p: &[Tensor]) -> Result<Any> {
     match name {
-        "Gamma" => all(Gamma::new(&p[0], &p[1])),
-        "InverseGamma" => all(InverseGamma::new(&p[0], &p[1])),
-        "Chi2" => all(Chi2::new(&p[0])),
-        "Beta" => all(Beta::new(&p[0], &p[1])),
-        "StudentT" => all(StudentT::new(&p[0], &p[1], &p[2])),
-        "Cauchy" => all(Cauchy::new(&p[0], &p[1])),
-        "HalfCauchy" => all(HalfCauchy::new(&p[0])),
-        "Pareto" => all(Pareto::new(&p[0], &p[1])),
-        "LogNormal" => all(LogNormal::new(&p[0], &p[1])),
-        "Gumbel" => all(Gumbel::new(&p[0], &p[1])),
-        "Logistic" => all(Logistic::new(&p[0], &p[1])),
-        "Laplace" => all(Laplace::new(&p[0], &p[1])),
-        "Exponential" => all(Exponential::new(&p[0])),
-        "HalfNormal" => all(HalfNormal::new(&p[0])),
-        "Normal" => all(Normal::new(&p[0], &p[1])),
-        "Weibull" => all(Weibull::new(&p[0], &p[1])),
-        "Kumaraswamy" => all(Kumaraswamy::new(&p[0], &p[1])),
-        "Poisson" => all(Poisson::new(&p[0])),
-        "Binomial" => all(Binomial::from_probs(&p[0], &p[1])),
-        "NegativeBinomial" => all(NegativeBinomial::from_probs(&p[0], &p[1])),
-        "Geometric" => all(Geometric::from_probs(&p[0])),
-        _ => panic!("{name}"),
-    }
-}
-
-fn moments(name: &str, of: &str, p: &[Tensor]) -> Result<Tensor> {
-    fn one<D: Moments + Entropy>(of: &str, d: Result<D>) -> Result<Tensor> {
-        match of {
-            "mean" => d?.mean(),
-            "variance" => d?.variance(),
-            _ => d?.entropy(),
+        "Binomial" | "NegativeBinomial" | "Geometric" => {
+            named(&format!("{name}::from_probs")).build(p)
         }
-    }
-    match name {
-        "Gamma" => one(of, Gamma::new(&p[0], &p[1])),
-        "InverseGamma" => one(of, InverseGamma::new(&p[0], &p[1])),
-        "Chi2" => one(of, Chi2::new(&p[0])),
-        "Beta" => one(of, Beta::new(&p[0], &p[1])),
-        "StudentT" => one(of, StudentT::new(&p[0], &p[1], &p[2])),
-        "Kumaraswamy" => one(of, Kumaraswamy::new(&p[0], &p[1])),
-        "Weibull" => one(of, Weibull::new(&p[0], &p[1])),
-        "Dirichlet" => one(of, Dirichlet::new(&Tensor::stack(p, 0)?)),
-        _ => panic!("{name}"),
+        "Dirichlet" => named(name).build(&[Tensor::stack(p, 0)?]),
+        _ => named(name).build(p),
     }
 }
 
@@ -67,44 +27,15 @@ fn divergence(name: &str, t: &[Tensor]) -> Result<Tensor> {
     fn kl<P: Kl<Q>, Q>(p: Result<P>, q: Result<Q>) -> Result<Tensor> {
         p?.kl(&q?)
     }
-    let pair = |t: &[Tensor]| (t[0].clone(), t[1].clone());
     let (p, q) = t.split_at(t.len() / 2);
     match name {
-        "Gamma" => kl(Gamma::new(&p[0], &p[1]), Gamma::new(&q[0], &q[1])),
-        "InverseGamma" => kl(
-            InverseGamma::new(&p[0], &p[1]),
-            InverseGamma::new(&q[0], &q[1]),
-        ),
-        "Chi2" => kl(Chi2::new(&p[0]), Chi2::new(&q[0])),
-        "Beta" => kl(Beta::new(&p[0], &p[1]), Beta::new(&q[0], &q[1])),
-        "Dirichlet" => kl(
-            Dirichlet::new(&Tensor::stack(p, 0)?),
-            Dirichlet::new(&Tensor::stack(q, 0)?),
-        ),
-        "Poisson" => kl(Poisson::new(&p[0]), Poisson::new(&q[0])),
-        "Exponential" => kl(Exponential::new(&p[0]), Exponential::new(&q[0])),
-        "Pareto" => kl(Pareto::new(&p[0], &p[1]), Pareto::new(&q[0], &q[1])),
-        "Laplace" => kl(Laplace::new(&p[0], &p[1]), Laplace::new(&q[0], &q[1])),
-        "Gumbel" => kl(Gumbel::new(&p[0], &p[1]), Gumbel::new(&q[0], &q[1])),
-        "Geometric" => kl(Geometric::from_probs(&p[0]), Geometric::from_probs(&q[0])),
-        "Binomial" => kl(
-            Binomial::from_probs(&p[0], &p[1]),
-            Binomial::from_probs(&q[0], &q[1]),
-        ),
-        "NegativeBinomial" => kl(
-            NegativeBinomial::from_probs(&p[0], &p[1]),
-            NegativeBinomial::from_probs(&q[0], &q[1]),
-        ),
         "Gamma>Exponential" => kl(Gamma::new(&t[0], &t[1]), Exponential::new(&t[2])),
         "Gamma>Normal" => kl(Gamma::new(&p[0], &p[1]), Normal::new(&q[0], &q[1])),
         "Beta>Gamma" => kl(Beta::new(&p[0], &p[1]), Gamma::new(&q[0], &q[1])),
         "Uniform>Gamma" => kl(Uniform::new(&p[0], &p[1]), Gamma::new(&q[0], &q[1])),
         "Pareto>Gamma" => kl(Pareto::new(&p[0], &p[1]), Gamma::new(&q[0], &q[1])),
-        "Uniform>Beta" => {
-            let (low, high) = pair(p);
-            kl(Uniform::new(&low, &high), Beta::new(&q[0], &q[1]))
-        }
-        _ => panic!("{name}"),
+        "Uniform>Beta" => kl(Uniform::new(&p[0], &p[1]), Beta::new(&q[0], &q[1])),
+        _ => family(name, p)?.kl(&family(name, q)?),
     }
 }
 
@@ -114,13 +45,16 @@ fn evaluate(name: &str, of: &str, t: &[Tensor]) -> Result<Tensor> {
     }
     if name == "Dirichlet" && of == "log_prob" {
         let (x, a) = t.split_at(3);
-        return Dirichlet::new(&Tensor::stack(a, 0)?)?.log_prob(&Tensor::stack(x, 0)?);
+        return family(name, a)?.log_prob(&Tensor::stack(x, 0)?);
     }
     match of {
         "log_prob" => family(name, &t[1..])?.log_prob(&t[0]),
         "log_cdf" => family(name, &t[1..])?.log_cdf(&t[0]),
         "log_survival" => family(name, &t[1..])?.log_survival(&t[0]),
-        _ => moments(name, of, t),
+        "mean" => family(name, t)?.mean(),
+        "variance" => family(name, t)?.variance(),
+        "entropy" => family(name, t)?.entropy(),
+        _ => panic!("{of}"),
     }
 }
 

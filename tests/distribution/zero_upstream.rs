@@ -2,6 +2,8 @@
 //! value, and does not spoil those it shares, whatever its value is: NaN, infinite, outside of the support, or one whose
 //! square overflows.
 
+use crate::support::any::Any;
+use crate::support::families::{Domain, Family, four, numbers, p, three, two, v, vectors};
 use candle_core::{DType, Device, Module, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use candle_prob::bijector::*;
@@ -10,18 +12,6 @@ use candle_prob::flow::*;
 use candle_prob::{Activation, Result, Rng, init, net, special};
 
 const CPU: &Device = &Device::Cpu;
-
-type Build<T> = fn(&[Tensor]) -> Result<Box<T>>;
-
-/// A family of numbers: one set of parameters, a value with a finite density, and the family made of any shape of them, alone
-/// and in each combinator.
-struct Family {
-    name: &'static str,
-    parameters: &'static [f64],
-    good: f64,
-    densities: Vec<(&'static str, Build<dyn Distribution>)>,
-    tails: Vec<(&'static str, Build<dyn Cdf>)>,
-}
 
 /// The same three components for each element of the batch.
 fn thrice(p: &[Tensor]) -> Result<Vec<Tensor>> {
@@ -37,99 +27,81 @@ fn mixing(p: &[Tensor]) -> Result<Categorical> {
     Categorical::new(&logits.broadcast_as([p[0].dims(), &[3]].concat())?)
 }
 
-macro_rules! part {
-    ($out:ident, $build:ident, density) => {
-        $out.densities.push(("alone", |p| Ok(Box::new($build(p)?))));
-        $out.densities.push(("Independent", |p| {
-            let p: Vec<Tensor> = p.iter().map(|p| p.unsqueeze(p.rank())).collect::<candle_core::Result<_>>()?;
-            Ok(Box::new($build(&p)?.to_event(1)?))
-        }));
-        $out.densities.push(("Expanded", |p| Ok(Box::new(Expanded::new($build(p)?, p[0].dims())?))));
-    };
-    ($out:ident, $build:ident, mixture) => {
-        $out.densities.push(("MixtureSameFamily", |p| {
-            Ok(Box::new(MixtureSameFamily::new(mixing(p)?, $build(&thrice(p)?)?)?))
-        }));
-    };
-    ($out:ident, $build:ident, cdf) => {
-        $out.tails.push(("alone", |p| Ok(Box::new($build(p)?))));
-    };
-    ($out:ident, $build:ident, line) => {
-        part!($out, $build, transformed Exp);
-        part!($out, $build, transformed Sigmoid);
-        part!($out, $build, transformed Softplus);
-        part!($out, $build, transformed Tanh);
-        $out.densities.push(("Transformed by Affine", |p| {
-            Ok(Box::new($build(p)?.transformed_by(Affine::soft_clamped(&p[0], &p[1], 2.)?)?))
-        }));
-        $out.tails.push(("MixtureSameFamily", |p| {
-            Ok(Box::new(MixtureSameFamily::new(mixing(p)?, $build(&thrice(p)?)?)?))
-        }));
-    };
-    ($out:ident, $build:ident, transformed $bijector:ident) => {
-        $out.densities.push((concat!("Transformed by ", stringify!($bijector)), |p| {
-            Ok(Box::new($build(p)?.transformed_by($bijector)?))
-        }));
-        $out.tails.push((concat!("Transformed by ", stringify!($bijector)), |p| {
-            Ok(Box::new($build(p)?.transformed_by($bijector)?))
-        }));
-    };
+fn mixture(row: &Family, p: &[Tensor]) -> Result<MixtureSameFamily<Any>> {
+    MixtureSameFamily::new(mixing(p)?, row.build(&thrice(p)?)?)
 }
 
-macro_rules! family {
-    ($name:literal, $type:ty, $parameters:expr, $good:expr, $build:expr, $($part:ident)*) => {{
-        fn build(p: &[Tensor]) -> Result<$type> {
-            let build: fn(&[Tensor]) -> Result<$type> = $build;
-            build(p)
-        }
-        #[allow(unused_mut)]
-        let mut out = Family {
-            name: $name,
-            parameters: &$parameters,
-            good: $good,
-            densities: vec![],
-            tails: vec![],
-        };
-        $(part!(out, build, $part);)*
-        out
-    }};
+fn transformed<B: Bijector>(row: &Family, p: &[Tensor], by: B) -> Result<Transformed<Any, B>> {
+    row.build(p)?.transformed_by(by)
 }
 
-fn families() -> Vec<Family> {
-    vec![
-        family!("Bernoulli", Bernoulli, [0.4], 1., |p| Bernoulli::new(&p[0]), density mixture cdf),
-        family!("Bernoulli::from_probs", Bernoulli, [0.4], 1., |p| Bernoulli::from_probs(&p[0]), density mixture cdf),
-        family!("Bernoulli::soft", Bernoulli, [0.4], 0.25, |p| Bernoulli::soft(&p[0]), density mixture),
-        family!("Beta", Beta, [1.5, 2.5], 0.25, |p| Beta::new(&p[0], &p[1]), density mixture cdf),
-        family!("Binomial", Binomial, [5., 0.4], 2., |p| Binomial::new(&p[0], &p[1]), density mixture cdf),
-        family!("Cauchy", Cauchy, [0.5, 1.25], 0.25, |p| Cauchy::new(&p[0], &p[1]), density mixture cdf line),
-        family!("Chi2", Chi2, [3.], 1.5, |p| Chi2::new(&p[0]), density mixture cdf),
-        family!("ContinuousBernoulli", ContinuousBernoulli, [0.4], 0.25, |p| ContinuousBernoulli::new(&p[0]), density mixture cdf),
-        family!("DiscretizedLogistic", DiscretizedLogistic, [0.1, 0.3], -1., |p| DiscretizedLogistic::new(&p[0], &p[1], 5), density mixture cdf),
-        family!("Exponential", Exponential, [1.5], 0.25, |p| Exponential::new(&p[0]), density mixture cdf),
-        family!("Gamma", Gamma, [1.5, 2.5], 0.25, |p| Gamma::new(&p[0], &p[1]), density mixture cdf),
-        family!("Geometric", Geometric, [0.4], 2., |p| Geometric::new(&p[0]), density mixture cdf),
-        family!("Gumbel", Gumbel, [0.5, 1.25], 0.25, |p| Gumbel::new(&p[0], &p[1]), density mixture cdf line),
-        family!("HalfCauchy", HalfCauchy, [1.25], 0.25, |p| HalfCauchy::new(&p[0]), density mixture cdf),
-        family!("HalfNormal", HalfNormal, [1.25], 0.25, |p| HalfNormal::new(&p[0]), density mixture cdf),
-        family!("InverseGamma", InverseGamma, [1.5, 2.5], 0.25, |p| InverseGamma::new(&p[0], &p[1]), density mixture cdf),
-        family!("Kumaraswamy", Kumaraswamy, [1.5, 2.5], 0.25, |p| Kumaraswamy::new(&p[0], &p[1]), density mixture cdf),
-        family!("Laplace", Laplace, [0.5, 1.25], 0.25, |p| Laplace::new(&p[0], &p[1]), density mixture cdf line),
-        family!("LogNormal", LogNormal, [0.5, 1.25], 0.25, |p| LogNormal::new(&p[0], &p[1]), density mixture cdf),
-        family!("Logistic", Logistic, [0.5, 1.25], 0.25, |p| Logistic::new(&p[0], &p[1]), density mixture cdf line),
-        family!("NegativeBinomial", NegativeBinomial, [3.5, 0.4], 2., |p| NegativeBinomial::new(&p[0], &p[1]), density mixture cdf),
-        family!("Normal", Normal, [0.5, 1.25], 0.25, |p| Normal::new(&p[0], &p[1]), density mixture cdf line),
-        family!("Normal::from_log_var", Normal, [0.5, 0.25], 0.25, |p| Normal::from_log_var(&p[0], &p[1]), density mixture cdf line),
-        family!("Pareto", Pareto, [0.5, 1.5], 0.75, |p| Pareto::new(&p[0], &p[1]), density mixture cdf),
-        family!("Poisson", Poisson, [1.5], 2., |p| Poisson::new(&p[0]), density mixture cdf),
-        family!("RelaxedBernoulli", RelaxedBernoulli, [0.75, 0.4], 0.25, |p| RelaxedBernoulli::new(&p[0], &p[1]), density cdf),
-        family!("StudentT", StudentT, [3.5, 0.5, 1.25], 0.25, |p| StudentT::new(&p[0], &p[1], &p[2]), density mixture cdf line),
-        family!("Truncated", Truncated<Normal>, [0.5, 1.25, -1., 2.], 0.25, |p| Truncated::new(Normal::new(&p[0], &p[1])?, &p[2], &p[3]), density cdf),
-        family!("TruncatedNormal", TruncatedNormal, [0.5, 1.25, -1., 2.], 0.25, |p| TruncatedNormal::new(&p[0], &p[1], &p[2], &p[3]), density mixture cdf),
-        family!("Uniform", Uniform, [-0.5, 1.25], 0.25, |p| Uniform::new(&p[0], &p[1]), density mixture cdf),
-        family!("VonMises", VonMises, [0.5, 1.25], 0.25, |p| VonMises::new(&p[0], &p[1]), density mixture cdf),
-        family!("Weibull", Weibull, [1.25, 1.5], 0.25, |p| Weibull::new(&p[0], &p[1]), density mixture cdf),
-    ]
+type Make<T> = fn(&Family, &[Tensor]) -> Result<Box<T>>;
+type Makes<T> = Vec<(&'static str, Make<T>)>;
+
+/// A family of numbers alone and in each combinator.
+fn densities(row: &Family) -> Result<Makes<dyn Distribution>> {
+    let mut all: Makes<dyn Distribution> = vec![
+        ("alone", |row, p| Ok(Box::new(row.build(p)?))),
+        ("Independent", |row, p| {
+            let p = p.iter().map(|p| p.unsqueeze(p.rank()));
+            let p = p.collect::<candle_core::Result<Vec<_>>>()?;
+            Ok(Box::new(row.build(&p)?.to_event(1)?))
+        }),
+        ("Expanded", |row, p| {
+            Ok(Box::new(Expanded::new(row.build(p)?, p[0].dims())?))
+        }),
+    ];
+    if row.example()?.component.is_some() {
+        all.push(("MixtureSameFamily", |row, p| Ok(Box::new(mixture(row, p)?))));
+    }
+    if row.support.is_none() {
+        let line: [(_, Make<dyn Distribution>); 5] = [
+            ("Transformed by Exp", |row, p| {
+                Ok(Box::new(transformed(row, p, Exp)?))
+            }),
+            ("Transformed by Sigmoid", |row, p| {
+                Ok(Box::new(transformed(row, p, Sigmoid)?))
+            }),
+            ("Transformed by Softplus", |row, p| {
+                Ok(Box::new(transformed(row, p, Softplus)?))
+            }),
+            ("Transformed by Tanh", |row, p| {
+                Ok(Box::new(transformed(row, p, Tanh)?))
+            }),
+            ("Transformed by Affine", |row, p| {
+                let affine = Affine::soft_clamped(&p[0], &p[1], 2.)?;
+                Ok(Box::new(transformed(row, p, affine)?))
+            }),
+        ];
+        all.extend(line);
+    }
+    Ok(all)
+}
+
+fn tails(row: &Family) -> Result<Makes<dyn Cdf>> {
+    let mut all: Makes<dyn Cdf> = vec![];
+    if row.example()?.tails.is_some() {
+        all.push(("alone", |row, p| Ok(Box::new(row.build(p)?))));
+    }
+    if row.support.is_none() {
+        let line: [(_, Make<dyn Cdf>); 5] = [
+            ("Transformed by Exp", |row, p| {
+                Ok(Box::new(transformed(row, p, Exp)?))
+            }),
+            ("Transformed by Sigmoid", |row, p| {
+                Ok(Box::new(transformed(row, p, Sigmoid)?))
+            }),
+            ("Transformed by Softplus", |row, p| {
+                Ok(Box::new(transformed(row, p, Softplus)?))
+            }),
+            ("Transformed by Tanh", |row, p| {
+                Ok(Box::new(transformed(row, p, Tanh)?))
+            }),
+            ("MixtureSameFamily", |row, p| Ok(Box::new(mixture(row, p)?))),
+        ];
+        all.extend(line);
+    }
+    Ok(all)
 }
 
 fn floats(x: &Tensor) -> Result<Vec<f64>> {
@@ -252,41 +224,48 @@ const DTYPES: [DType; 4] = [DType::F32, DType::F64, DType::F16, DType::BF16];
 
 #[test]
 fn of_numbers() -> Result<()> {
+    let truncated = four(
+        "Truncated",
+        &[|a, b, c, d| Truncated::new(Normal::new(a, b)?, c, d)],
+        |of| of.tails(),
+    )
+    .of([0.5, 1.25, -1., 2.].map(|x| p("", Domain::Real, x)))
+    .within(|_, _| true);
     let mut faults = vec![];
-    for family in families() {
+    for row in numbers().into_iter().chain([truncated]) {
+        let (densities, tails) = (densities(&row)?, tails(&row)?);
         for dtype in DTYPES {
             let tensor = |x: f64| Tensor::new(x, CPU)?.to_dtype(dtype);
-            let parameters = family.parameters.iter().map(|p| tensor(*p));
-            let parameters: Vec<Tensor> = parameters.collect::<candle_core::Result<_>>()?;
+            let parameters = row.ordinary(&[], dtype)?;
             for bad in BAD {
                 let bad = tensor(bad)?;
                 let at = floats(&bad)?[0];
-                for (combinator, build) in &family.densities {
+                for (combinator, make) in &densities {
                     let inner = usize::from(*combinator == "Independent");
                     let good = match *combinator {
                         "Transformed by Tanh" => 0.25,
-                        _ => family.good,
+                        _ => row.value[0],
                     };
                     // An event dim of one where there is one.
                     let event = |x: &Tensor| match inner {
                         0 => Ok(x.clone()),
                         _ => x.unsqueeze(0),
                     };
-                    let name = format!("{} {combinator} log_prob at {at}", family.name);
+                    let name = format!("{} {combinator} log_prob at {at}", row.name);
                     let pair = [&event(&bad)?, &event(&tensor(good)?)?];
-                    let f = |p: &[Tensor], x: &Tensor| build(p)?.log_prob(x);
+                    let f = |p: &[Tensor], x: &Tensor| make(&row, p)?.log_prob(x);
                     let sizes: &[usize] = if dtype == DType::F32 { &[1, 300] } else { &[1] };
                     for rows in sizes {
                         sweep(&name, &parameters, pair, *rows, true, &f, &mut faults)?;
                     }
                 }
-                for (combinator, build) in &family.tails {
-                    let pair = [&bad, &tensor(family.good)?];
+                for (combinator, make) in &tails {
+                    let pair = [&bad, &tensor(row.value[0])?];
                     for (what, upper) in [("log_cdf", false), ("log_survival", true)] {
-                        let name = format!("{} {combinator} {what} at {at}", family.name);
+                        let name = format!("{} {combinator} {what} at {at}", row.name);
                         let f = |p: &[Tensor], x: &Tensor| match upper {
-                            false => build(p)?.log_cdf(x),
-                            true => build(p)?.log_survival(x),
+                            false => make(&row, p)?.log_cdf(x),
+                            true => make(&row, p)?.log_survival(x),
                         };
                         sweep(&name, &parameters, pair, 1, true, &f, &mut faults)?;
                     }
@@ -298,172 +277,67 @@ fn of_numbers() -> Result<()> {
     Ok(())
 }
 
-/// A family of vectors of two elements: parameters by shape, a row with a finite density, and what may stand in one.
-struct Vectors {
-    name: &'static str,
-    parameters: Vec<(&'static [usize], &'static [f64])>,
-    good: [f64; 2],
-    build: Build<dyn Distribution>,
-}
-
-fn vectors() -> Vec<Vectors> {
-    let pair: &[usize] = &[2];
-    let square: &[usize] = &[2, 2];
-    let row = |name, parameters, good, build| Vectors {
-        name,
-        parameters,
-        good,
-        build,
-    };
+/// Vectors of two elements that are made from others.
+fn combined_vectors() -> Vec<Family> {
+    fn base(like: &Tensor) -> Result<Independent<Normal>> {
+        let zero = like.zeros_like()?.detach();
+        Normal::new(&zero, &zero.ones_like()?)?.to_event(1)
+    }
+    let loc = || v("", Domain::Real, &[2], [0.5, -0.5]);
+    let number = |x| p("", Domain::Real, x);
     vec![
-        row(
-            "Dirichlet",
-            vec![(pair, &[1.5, 2.5][..])],
-            [0.25, 0.75],
-            |p| Ok(Box::new(Dirichlet::new(&p[0])?)),
-        ),
-        row(
-            "Independent",
-            vec![(pair, &[0.5, -0.5]), (pair, &[1.25, 0.75])],
-            [0.25, 0.5],
-            |p| Ok(Box::new(Normal::new(&p[0], &p[1])?.to_event(1)?)),
-        ),
-        row(
-            "MultivariateNormalDiag",
-            vec![(pair, &[0.5, -0.5]), (pair, &[1.25, 0.75])],
-            [0.25, 0.5],
-            |p| Ok(Box::new(MultivariateNormalDiag::new(&p[0], &p[1])?)),
-        ),
-        row(
-            "MultivariateNormalDiag::from_log_var",
-            vec![(pair, &[0.5, -0.5]), (pair, &[1.25, 0.75])],
-            [0.25, 0.5],
-            |p| {
-                Ok(Box::new(MultivariateNormalDiag::from_log_var(
-                    &p[0], &p[1],
-                )?))
-            },
-        ),
-        row(
-            "MultivariateNormal",
-            vec![(pair, &[0.5, -0.5]), (square, &[1.25, 0., 0.5, 0.75])],
-            [0.25, 0.5],
-            |p| Ok(Box::new(MultivariateNormal::new(&p[0], &p[1])?)),
-        ),
-        row(
-            "LowRankMultivariateNormal",
-            vec![
-                (pair, &[0.5, -0.5]),
-                (&[2, 1], &[0.5, 0.25]),
-                (pair, &[1.25, 0.75]),
-            ],
-            [0.25, 0.5],
-            |p| {
-                Ok(Box::new(LowRankMultivariateNormal::new(
-                    &p[0], &p[1], &p[2],
-                )?))
-            },
-        ),
-        row(
-            "LogisticNormal",
-            vec![(pair, &[0.5, -0.5]), (pair, &[1.25, 0.75])],
-            [0.25, 0.75],
-            |p| Ok(Box::new(LogisticNormal::new(&p[0], &p[1])?)),
-        ),
-        row("Multinomial", vec![(pair, &[0.5, -0.5])], [1., 2.], |p| {
-            let batch = &p[0].dims()[..p[0].rank() - 1];
-            let n = Tensor::full(3f32, batch, CPU)?.to_dtype(p[0].dtype())?;
-            Ok(Box::new(Multinomial::new(&n, &p[0])?))
-        }),
-        row(
-            "OneHotCategorical",
-            vec![(pair, &[0.5, -0.5])],
-            [1., 0.],
-            |p| Ok(Box::new(OneHotCategorical::new(&p[0])?)),
-        ),
-        row(
-            "RelaxedOneHotCategorical",
-            vec![(pair, &[0.5, -0.5])],
-            [0.25, 0.75],
-            |p| {
-                let batch = &p[0].dims()[..p[0].rank() - 1];
-                let temperature = Tensor::full(0.75f32, batch, CPU)?.to_dtype(p[0].dtype())?;
-                Ok(Box::new(RelaxedOneHotCategorical::new(
-                    &temperature,
-                    &p[0],
-                )?))
-            },
-        ),
-        row(
+        two(
             "MixtureSameFamily<MultivariateNormalDiag>",
-            vec![
-                (&[3, 2], &[0.5, -0.5, 0.1, 0.2, 0.3, 0.4]),
-                (&[3, 2], &[1.25, 0.75, 1., 2., 0.5, 1.5]),
-            ],
-            [0.25, 0.5],
-            |p| {
-                Ok(Box::new(MixtureSameFamily::new(
-                    mixing(&[p[0].get(0)?.get(0)?])?,
-                    MultivariateNormalDiag::new(&p[0], &p[1])?,
-                )?))
-            },
-        ),
-        row(
+            &[|loc, scale| {
+                let mixing = mixing(&[loc.get(0)?.get(0)?])?;
+                MixtureSameFamily::new(mixing, MultivariateNormalDiag::new(loc, scale)?)
+            }],
+            |of| of,
+        )
+        .of([
+            v("", Domain::Real, &[3, 2], [0.5, -0.5, 0.1, 0.2, 0.3, 0.4]),
+            v("", Domain::Real, &[3, 2], [1.25, 0.75, 1., 2., 0.5, 1.5]),
+        ]),
+        two(
             "Transformed by LowerTriangularAffine",
-            vec![(pair, &[0.5, -0.5]), (square, &[1.25, 0., 0.5, 0.75])],
-            [0.25, 0.5],
-            |p| {
-                let zero = p[0].zeros_like()?.detach();
-                let base = Normal::new(&zero, &zero.ones_like()?)?.to_event(1)?;
-                Ok(Box::new(base.transformed_by(
-                    LowerTriangularAffine::new(&p[0], &p[1])?,
-                )?))
-            },
-        ),
-        row(
+            &[|loc, tril| base(loc)?.transformed_by(LowerTriangularAffine::new(loc, tril)?)],
+            |of| of,
+        )
+        .of([loc(), v("", Domain::Real, &[2, 2], [1.25, 0., 0.5, 0.75])]),
+        three(
             "Transformed by Planar",
-            vec![(pair, &[0.5, -0.5]), (pair, &[1.25, 0.75]), (&[], &[0.25])],
-            [0.25, 0.5],
-            |p| {
-                let zero = p[0].zeros_like()?.detach();
-                let base = Normal::new(&zero, &zero.ones_like()?)?.to_event(1)?;
-                Ok(Box::new(
-                    base.transformed_by(Planar::new(&p[0], &p[1], &p[2])?)?,
-                ))
-            },
-        ),
-        row(
+            &[|u, w, b| base(u)?.transformed_by(Planar::new(u, w, b)?)],
+            |of| of,
+        )
+        .of([loc(), v("", Domain::Real, &[2], [1.25, 0.75]), number(0.25)]),
+        three(
             "Transformed by Radial",
-            vec![(pair, &[0.5, -0.5]), (&[], &[1.25]), (&[], &[0.25])],
-            [0.25, 0.5],
-            |p| {
-                let zero = p[0].zeros_like()?.detach();
-                let base = Normal::new(&zero, &zero.ones_like()?)?.to_event(1)?;
-                Ok(Box::new(
-                    base.transformed_by(Radial::new(&p[0], &p[1], &p[2])?)?,
-                ))
-            },
-        ),
+            &[|center, a, b| base(center)?.transformed_by(Radial::new(center, a, b)?)],
+            |of| of,
+        )
+        .of([loc(), number(1.25), number(0.25)]),
     ]
+    .into_iter()
+    .map(|row| row.at([0.25, 0.5]))
+    .collect()
 }
 
 #[test]
 fn of_vectors() -> Result<()> {
     let mut faults = vec![];
-    for family in vectors() {
+    let all = vectors().into_iter().chain(combined_vectors());
+    // The values of a categorical are indices.
+    for row in all.filter(|row| row.value.len() == 2) {
         for dtype in DTYPES {
-            let tensor = |shape: &[usize], x: &[f64]| -> Result<Tensor> {
-                Ok(Tensor::from_slice(x, shape, CPU)?.to_dtype(dtype)?)
-            };
-            let parameters = family.parameters.iter().map(|(shape, x)| tensor(shape, x));
-            let parameters: Vec<Tensor> = parameters.collect::<Result<_>>()?;
-            let good = tensor(&[2], &family.good)?;
+            let pair = |x: &[f64]| Tensor::new(x, CPU)?.to_dtype(dtype);
+            let parameters = row.ordinary(&[], dtype)?;
+            let good = pair(&row.value)?;
             for bad in BAD {
-                let bad = tensor(&[2], &[bad, 0.5])?;
-                let name = format!("{} log_prob at {:?}", family.name, floats(&bad)?);
-                let f = |p: &[Tensor], x: &Tensor| (family.build)(p)?.log_prob(x);
+                let bad = pair(&[bad, 0.5])?;
+                let name = format!("{} log_prob at {:?}", row.name, floats(&bad)?);
+                let f = |p: &[Tensor], x: &Tensor| row.build(p)?.log_prob(x);
                 for rows in [1, 40] {
-                    let own = !family.name.starts_with("Mixture");
+                    let own = !row.name.starts_with("Mixture");
                     sweep(
                         &name,
                         &parameters,

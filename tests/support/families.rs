@@ -43,7 +43,7 @@ pub struct Parameter {
     pub fixed: bool,
 }
 
-fn p(name: &'static str, domain: Domain, at: f64) -> Parameter {
+pub fn p(name: &'static str, domain: Domain, at: f64) -> Parameter {
     let fixed = matches!(domain, Count | End | Above(_) | EndAbove(_));
     Parameter {
         name,
@@ -64,7 +64,7 @@ impl Parameter {
 }
 
 /// A vector or matrix.
-fn v<const N: usize>(
+pub fn v<const N: usize>(
     name: &'static str,
     domain: Domain,
     shape: &[usize],
@@ -123,21 +123,21 @@ impl Family {
         self.name.split_once("::").unwrap_or((self.name, "new"))
     }
 
-    fn of(self, parameters: impl Into<Vec<Parameter>>) -> Self {
+    pub fn of(self, parameters: impl Into<Vec<Parameter>>) -> Self {
         Self {
             parameters: parameters.into(),
             ..self
         }
     }
 
-    fn at(self, value: impl Into<Vec<f64>>) -> Self {
+    pub fn at(self, value: impl Into<Vec<f64>>) -> Self {
         Self {
             value: value.into(),
             ..self
         }
     }
 
-    fn within(self, support: fn(f64, &[f64]) -> bool) -> Self {
+    pub fn within(self, support: fn(f64, &[f64]) -> bool) -> Self {
         Self {
             support: Some(support),
             ..self
@@ -194,22 +194,26 @@ type New4<D> = fn(&Tensor, &Tensor, &Tensor, &Tensor) -> Result<D>;
 
 // A family by its constructor and, where there is one, the unchecked constructor.
 
-fn one<D: Distribution + 'static>(name: &'static str, new: &[New1<D>], has: Has<D>) -> Family {
+pub fn one<D: Distribution + 'static>(name: &'static str, new: &[New1<D>], has: Has<D>) -> Family {
     let build = |&new: &New1<D>| -> Build { Box::new(move |p| any(new(&p[0]), has)) };
     row(name, new.iter().map(build))
 }
 
-fn two<D: Distribution + 'static>(name: &'static str, new: &[New2<D>], has: Has<D>) -> Family {
+pub fn two<D: Distribution + 'static>(name: &'static str, new: &[New2<D>], has: Has<D>) -> Family {
     let build = |&new: &New2<D>| -> Build { Box::new(move |p| any(new(&p[0], &p[1]), has)) };
     row(name, new.iter().map(build))
 }
 
-fn three<D: Distribution + 'static>(name: &'static str, new: &[New3<D>], has: Has<D>) -> Family {
+pub fn three<D: Distribution + 'static>(
+    name: &'static str,
+    new: &[New3<D>],
+    has: Has<D>,
+) -> Family {
     let build = |&new: &New3<D>| -> Build { Box::new(move |p| any(new(&p[0], &p[1], &p[2]), has)) };
     row(name, new.iter().map(build))
 }
 
-fn four<D: Distribution + 'static>(name: &'static str, new: &[New4<D>], has: Has<D>) -> Family {
+pub fn four<D: Distribution + 'static>(name: &'static str, new: &[New4<D>], has: Has<D>) -> Family {
     let build =
         |&new: &New4<D>| -> Build { Box::new(move |p| any(new(&p[0], &p[1], &p[2], &p[3]), has)) };
     row(name, new.iter().map(build))
