@@ -1,10 +1,12 @@
 //! Faults of candle 0.11 that would be blamed on this crate. Each test shows the fault, so that a fixed candle is noticed,
-//! and what this crate does instead. The list with explanations: `docs/candle-notes.md`.
+//! and what this crate does instead. The list with explanations: `docs/candle-notes.md`, whose every row names a test here or
+//! elsewhere, or the bench that shows it.
 
-use candle_core::{D, DType, Device, Tensor, Var};
+use crate::support::process;
+use candle_core::{D, DType, Device, Module, Tensor, Var};
 use candle_nn::VarMap;
 use candle_prob::distribution::{Distribution, Entropy, Normal};
-use candle_prob::{Result, Rng, init, special};
+use candle_prob::{Result, Rng, init, net, special};
 
 fn var(values: &[f32]) -> Result<Var> {
     Ok(Var::from_tensor(&Tensor::new(values, &Device::Cpu)?)?)
@@ -42,6 +44,19 @@ fn fused_softmax_loses_the_gradient() -> Result<()> {
 }
 
 #[test]
+fn fused_norms_lose_the_gradient() -> Result<()> {
+    let (x, one) = (var(&[0., 1., 3.])?, var(&[1.; 3])?);
+    let zero = one.zeros_like()?;
+    let layer = candle_nn::ops::layer_norm(&x, &one, &zero, 1e-5)?;
+    let root = candle_nn::ops::rms_norm(&x, &one, 1e-5)?;
+    for norm in [layer, root] {
+        assert_eq!(gradient(&norm.sqr()?, &x)?, None);
+        assert_eq!(gradient(&norm.sqr()?, &one)?, None);
+    }
+    Ok(())
+}
+
+#[test]
 fn gradients_of_constants_stay_in_the_store() -> Result<()> {
     let (x, constant) = (var(&[2.])?, Tensor::new(&[3f32], &Device::Cpu)?);
     let gradients = (&constant * x.as_tensor())?.backward()?;
@@ -74,6 +89,8 @@ fn a_row_of_minus_infinity_is_nan() -> Result<()> {
     let ours = special::logsumexp(&x, 0)?;
     assert_eq!(ours.to_scalar::<f32>()?, f32::NEG_INFINITY);
     assert_eq!(gradient(&ours, &x)?, Some(vec![0.; 3]));
+    let theirs = candle_nn::ops::log_softmax(&x, 0)?.to_vec1::<f32>()?;
+    assert!(theirs.iter().all(|x| x.is_nan()));
     Ok(())
 }
 
@@ -111,6 +128,74 @@ fn a_path_used_twice_shares_its_weights() -> Result<()> {
     let text = format!("{error:?}");
     assert!(text.contains("layer.weight"), "{text}");
     Ok(())
+}
+
+/// Thirty values come in the same order in one of 30! pairs of maps.
+#[test]
+fn variables_come_in_no_order() -> Result<()> {
+    let theirs = || -> Result<(VarMap, Vec<f32>)> {
+        let vars = VarMap::new();
+        let vb = init::seeded(&vars, 0, DType::F32, &Device::Cpu);
+        for i in 0..30 {
+            let constant = candle_nn::Init::Const(f64::from(i));
+            vb.get_with_hints(1, &format!("{i:02}"), constant)?;
+        }
+        let value = |var: &Var| Ok(var.to_vec1::<f32>()?[0]);
+        let values = vars.all_vars().iter().map(value).collect::<Result<_>>()?;
+        Ok((vars, values))
+    };
+    let (vars, first) = theirs()?;
+    assert_ne!(first, theirs()?.1);
+    let ours = init::named_vars(&vars)?;
+    let names: Vec<String> = ours.into_iter().map(|(name, _)| name).collect();
+    assert!(names.len() == 30 && names.is_sorted(), "{names:?}");
+    Ok(())
+}
+
+#[test]
+fn each_of_equal_maxima_has_the_whole_gradient() -> Result<()> {
+    let x = var(&[2., 2., 1.])?;
+    assert_eq!(gradient(&x.max(0)?, &x)?, Some(vec![1., 1., 0.]));
+    Ok(())
+}
+
+/// Of 5 rows and 6 columns, stride 2 leaves a column to none of the patches.
+#[test]
+fn strides_on_images_that_are_not_square_fail() -> Result<()> {
+    let x = Tensor::ones((1, 1, 5, 6), DType::F32, &Device::Cpu)?;
+    let x = Var::from_tensor(&x)?;
+    let kernel = Tensor::ones((1, 1, 3, 3), DType::F32, &Device::Cpu)?;
+    let theirs = x.conv2d(&kernel, 0, 2, 1, 1)?;
+    assert!(theirs.sum_all()?.backward().is_err());
+    let config = net::Conv2dConfig {
+        stride: (2, 2),
+        padding: (0, 0),
+        ..Default::default()
+    };
+    let vb = init::seeded(&VarMap::new(), 0, DType::F32, &Device::Cpu);
+    let ours = net::conv2d(1, 1, config, vb)?.forward(&x)?;
+    assert_eq!(ours.dims(), theirs.dims());
+    let slopes = gradient(&ours, &x)?.unwrap_or_default();
+    assert!(slopes[..5].iter().all(|slope| *slope != 0.) && slopes[5] == 0.);
+    Ok(())
+}
+
+#[test]
+fn errors_print_a_backtrace() {
+    if !process::has("RUST_BACKTRACE", module_path!(), "errors_print_a_backtrace") {
+        return;
+    }
+    let x = Tensor::zeros(3, DType::F32, &Device::Cpu).unwrap();
+    let theirs = x.reshape(2).unwrap_err();
+    assert!(theirs.to_string().lines().count() > 1, "{theirs}");
+    let ours = [
+        candle_prob::Error::from(theirs),
+        Normal::new(&x, &x).unwrap_err(),
+        special::softmax(&x, 5).unwrap_err(),
+    ];
+    for ours in ours.map(|error| error.to_string()) {
+        assert_eq!(ours.lines().count(), 1, "{ours}");
+    }
 }
 
 #[test]

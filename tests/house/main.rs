@@ -7,3 +7,5 @@ mod first_page;
 mod properties;
 mod rng;
 mod second_derivatives;
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,34 +1,15 @@
 //! Second derivatives, which candle computes where `CANDLE_GRAD_DO_NOT_DETACH` is set: right, or an error that names the
 //! operation. None is wrong in silence.
 
+use crate::support::process;
 use candle_core::{DType, Device, Module, Tensor, Var};
 use candle_nn::VarMap;
 use candle_prob::bijector::{Affine, Bijector, Exp, MixtureCdf, RationalQuadraticSpline};
 use candle_prob::distribution::*;
 use candle_prob::{Activation, Result, Rng, init, net, special};
-use std::process::Command;
 
 const CPU: &Device = &Device::Cpu;
 const SETTING: &str = "CANDLE_GRAD_DO_NOT_DETACH";
-
-/// Whether this process has the setting; if not, the test of this name has passed in one that has.
-fn set(test: &str) -> bool {
-    if std::env::var(SETTING).is_ok() {
-        return true;
-    }
-    let program = std::env::current_exe().expect("the test's own path");
-    let (_, module) = module_path!().split_once("::").expect("a module's path");
-    let run = Command::new(program)
-        .args([&format!("{module}::{test}"), "--exact", "--nocapture"])
-        .env(SETTING, "1")
-        .output()
-        .expect("a process");
-    let told =
-        String::from_utf8_lossy(&run.stdout).to_string() + &String::from_utf8_lossy(&run.stderr);
-    assert!(run.status.success(), "{told}");
-    assert!(told.contains("1 passed"), "{told}");
-    false
-}
 
 type Function = fn(&Tensor) -> Result<Tensor>;
 
@@ -220,7 +201,7 @@ fn functions() -> Vec<(&'static str, Function)> {
 
 #[test]
 fn are_right_or_refused() -> Result<()> {
-    if !set("are_right_or_refused") {
+    if !process::has(SETTING, module_path!(), "are_right_or_refused") {
         return Ok(());
     }
     let (mut faults, mut right, mut refused) = (vec![], 0, 0);
@@ -246,7 +227,7 @@ fn are_right_or_refused() -> Result<()> {
 /// The error says which operation it is.
 #[test]
 fn name_what_refuses() -> Result<()> {
-    if !set("name_what_refuses") {
+    if !process::has(SETTING, module_path!(), "name_what_refuses") {
         return Ok(());
     }
     for (f, text) in [

@@ -6,3 +6,4 @@
 pub mod any;
 pub mod families;
 pub mod golden;
+pub mod process;

@@ -162,6 +162,15 @@ mod tests {
     }
 
     #[test]
+    fn of_equals_the_first_has_the_gradient() -> Result<()> {
+        let x = Var::new(&[[[2f32, 1.], [2., 3.], [1., 3.]]], &Device::Cpu)?;
+        let gradients = max_positions(&x)?.sum_all()?.backward()?;
+        let gradient = gradients.get(&x).expect("a gradient").to_vec3::<f32>()?;
+        assert_eq!(gradient, [[[1., 0.], [0., 1.], [0., 0.]]]);
+        Ok(())
+    }
+
+    #[test]
     fn nan_is_kept() -> Result<()> {
         let x = Tensor::new(&[[[1f32, 2.], [f32::NAN, 0.], [5., 1.]]], &Device::Cpu)?;
         let y = max_positions(&x)?.to_vec2::<f32>()?;
