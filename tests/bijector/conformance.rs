@@ -1,5 +1,6 @@
 //! Every bijector through the harness, and what only some of them do.
 
+use crate::support::floats;
 use candle_core::{D, DType, Device, Tensor, Var};
 use candle_nn::ops::sigmoid;
 use candle_prob::bijector::*;
@@ -23,10 +24,6 @@ fn check_with<B: Bijector>(
     x: &Tensor,
 ) -> Result<()> {
     check_bijector(build, parameters, x, Bounds::default())
-}
-
-fn numbers(x: &Tensor) -> Result<Vec<f64>> {
-    Ok(x.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
 }
 
 #[test]
@@ -223,7 +220,7 @@ fn permutations() -> Result<()> {
     let channels = Permutation::new(&[2, 0, 1])?.along(3)?;
     check(channels.clone(), &real(&[2, 3, 2, 2], 0))?;
     let x = Tensor::arange(0., 6., &CPU)?.reshape((3, 1, 2))?;
-    assert_eq!(numbers(&channels.transform(&x)?)?, [4., 5., 0., 1., 2., 3.]);
+    assert_eq!(floats(&channels.transform(&x)?)?, [4., 5., 0., 1., 2., 3.]);
     assert_eq!(channels.inverse_order(), [1, 2, 0]);
     for wrong in [&[][..], &[0, 0], &[1, 2], &[0, 3, 1]] {
         assert!(Permutation::new(wrong).is_err(), "{wrong:?}");
@@ -241,7 +238,7 @@ fn squeezes() -> Result<()> {
     let x = Tensor::arange(0., 8., &CPU)?.reshape((1, 2, 4))?;
     let y = Squeeze.transform(&x)?;
     assert_eq!(y.dims(), [4, 1, 2]);
-    assert_eq!(numbers(&y)?, [0., 2., 1., 3., 4., 6., 5., 7.]);
+    assert_eq!(floats(&y)?, [0., 2., 1., 3., 4., 6., 5., 7.]);
     assert_eq!(Squeeze.transformed_shape(&[3, 32, 30])?, [12, 16, 15]);
     assert_eq!(Squeeze.inverse_shape(&[12, 16, 15])?, [3, 32, 30]);
     for wrong in [&[3, 3, 2][..], &[3, 2, 5], &[2, 2]] {
@@ -327,14 +324,14 @@ fn matrices_by_their_factors() -> Result<()> {
     // A matrix, taken apart and put together.
     let w = real(&[7, 7], 5);
     let parts = Lu::decompose(&w)?;
-    let off = |a: Tensor, b: &Tensor| numbers(&(a - b)?.abs()?.max_all()?);
+    let off = |a: Tensor, b: &Tensor| floats(&(a - b)?.abs()?.max_all()?);
     assert!(off(parts.matrix()?, &w)?[0] < 1e-14);
     let eye = Tensor::eye(7, DType::F64, &CPU)?;
     assert!(off(parts.inverse_matrix()?.matmul(&w)?, &eye)?[0] < 1e-12);
     let rotation = Lu::random_rotation(7, DType::F64, &CPU, &mut Rng::new(0))?;
     let w = rotation.matrix()?;
     assert!(off(w.matmul(&w.t()?)?, &eye)?[0] < 1e-13);
-    assert!(numbers(&rotation.log_det()?)?[0].abs() < 1e-13);
+    assert!(floats(&rotation.log_det()?)?[0].abs() < 1e-13);
     assert!(Lu::decompose(&Tensor::ones((2, 2), DType::F32, &CPU)?).is_err());
     assert!(LuLinear::new(&parts, Some(&real(&[3], 0))).is_err());
     Ok(())
@@ -375,16 +372,16 @@ fn normalization() -> Result<()> {
             Axis::Feature => parts.t()?,
             Axis::Channel => parts.transpose(0, 1)?.reshape((3, 8))?,
         };
-        assert!(numbers(&parts.mean(1)?)?.iter().all(|x| x.abs() < 1e-14));
-        let variance = numbers(&parts.sqr()?.mean(1)?)?;
+        assert!(floats(&parts.mean(1)?)?.iter().all(|x| x.abs() < 1e-14));
+        let variance = floats(&parts.sqr()?.mean(1)?)?;
         assert!(variance.iter().all(|x| (x - 1.).abs() < 1e-14));
     }
     // A constant channel.
     let flat = Tensor::ones((2, 3, 2, 2), DType::F32, &CPU)?;
     let (x, log_det) = ActNorm::from_data(&flat, Axis::Channel)?.inverse_and_log_det(&flat)?;
-    assert!(numbers(&x)?.iter().all(|x| *x == 0.));
+    assert!(floats(&x)?.iter().all(|x| *x == 0.));
     assert!(
-        numbers(&log_det)?
+        floats(&log_det)?
             .iter()
             .all(|x| (x - 12. * 1e3f64.ln()).abs() < 1e-4)
     );
@@ -427,7 +424,7 @@ fn batch_normalization_in_training() -> Result<()> {
     let second = norm.observe(&data, 0.75)?.observe(&data, 0.75)?;
     let want = ((&mean * 0.5625)? + (data.mean(0)? * 0.4375)?)?;
     assert!(
-        numbers(&(second.mean() - want)?)?
+        floats(&(second.mean() - want)?)?
             .iter()
             .all(|x| x.abs() < 1e-14)
     );
@@ -486,8 +483,8 @@ fn planar_and_radial() -> Result<()> {
             ] {
                 let loss = (y.sum_all()? + log_det.sum_all()?)?;
                 let gradients = loss.backward()?;
-                let gradient = gradients.get(&x).map_or(Ok(vec![f64::NAN]), numbers)?;
-                for values in [numbers(&y)?, numbers(&log_det)?, gradient] {
+                let gradient = gradients.get(&x).map_or(Ok(vec![f64::NAN]), floats)?;
+                for values in [floats(&y)?, floats(&log_det)?, gradient] {
                     assert!(values.iter().all(|x| x.is_finite()), "{values:?}");
                 }
             }
@@ -550,14 +547,14 @@ fn mixture_cdfs_far_out() -> Result<()> {
     for (make, scale) in MIXTURES.into_iter().zip(TO_LINE) {
         let one = scale(make(&number(3.)?, &number(2.)?, &number(-1.)?)?);
         let (y, log_det) = one.transform_and_log_det(&x)?;
-        for (x, y) in numbers(&x)?.into_iter().zip(numbers(&y)?) {
+        for (x, y) in floats(&x)?.into_iter().zip(floats(&y)?) {
             let want = (x - 2.) * 1f64.exp();
             assert!(
                 (y - want).abs() <= 1e-15 * want.abs().max(1.),
                 "{y} is not {want}"
             );
         }
-        assert!(numbers(&log_det)?.iter().all(|x| (x - 1.).abs() < 1e-6));
+        assert!(floats(&log_det)?.iter().all(|x| (x - 1.).abs() < 1e-6));
     }
     let pair = |a: f64, b: f64| Tensor::new(&[a, b], &CPU);
     for (make, scale) in MIXTURES.into_iter().flat_map(|m| TO_LINE.map(|s| (m, s))) {
@@ -565,11 +562,11 @@ fn mixture_cdfs_far_out() -> Result<()> {
         let y = Tensor::new(&[-1e5, -800., -1e-3, -1., 0., 1., 30., 1e5], &CPU)?;
         let (x, back) = far.inverse_and_log_det(&y)?;
         let (again, there) = far.transform_and_log_det(&x)?;
-        for (a, b) in numbers(&again)?.into_iter().zip(numbers(&y)?) {
+        for (a, b) in floats(&again)?.into_iter().zip(floats(&y)?) {
             // The rounding of x, about 500, on scales of 0.14.
             assert!((a - b).abs() <= 1e-12 * b.abs().max(1.), "{a} is not {b}");
         }
-        assert!(numbers(&(there + back)?)?.iter().all(|x| *x == 0.));
+        assert!(floats(&(there + back)?)?.iter().all(|x| *x == 0.));
         let parameters = [pair(0., 1.)?, pair(-1., 1.)?, pair(0., -0.5)?];
         let tails = Tensor::new(&[-800., -30., 30., 800.], &CPU)?;
         let inverse = |p: &[Tensor]| scale(make(&p[0], &p[1], &p[2])?).inverse(&tails);
@@ -615,7 +612,7 @@ fn mixture_cdfs_of_any_parameters() -> Result<()> {
                 }
                 assert_eq!(all.len(), 6);
                 for (i, values) in all.iter().enumerate() {
-                    let bad = numbers(values)?.into_iter().position(|x| !x.is_finite());
+                    let bad = floats(values)?.into_iter().position(|x| !x.is_finite());
                     assert!(bad.is_none(), "{dtype:?} {most} {inverse}: {i} {bad:?}");
                 }
                 Ok(())
@@ -637,7 +634,7 @@ fn mixture_cdfs_at_the_ends_and_wrong_input() -> Result<()> {
     for make in MIXTURES {
         let cdf = make(&pair(0., 1.)?, &pair(-2., 3.)?, &pair(0., -1.)?)?;
         let y = Tensor::new(&[-0.1, 0., 1., 1.5, f64::NAN], &CPU)?;
-        let x = numbers(&cdf.inverse(&y)?)?;
+        let x = floats(&cdf.inverse(&y)?)?;
         assert!(x[0].is_nan() && x[3].is_nan() && x[4].is_nan());
         assert_eq!(x[1..3], [f64::NEG_INFINITY, f64::INFINITY]);
         let broken = make(&pair(0., 1.)?, &pair(f64::NAN, 3.)?, &pair(0., -1.)?)?;
@@ -657,18 +654,18 @@ fn elementwise_at_the_ends() -> Result<()> {
     let clip = SoftClip::new(2.)?;
     let y = Tensor::new(&[-2.5, -2., 0., 2., 3.], &CPU)?;
     let (x, log_det) = clip.inverse_and_log_det(&y)?;
-    let (x, log_det) = (numbers(&x)?, numbers(&log_det)?);
+    let (x, log_det) = (floats(&x)?, floats(&log_det)?);
     assert!(x[0].is_nan() && x[4].is_nan() && log_det[0].is_nan());
     assert_eq!(x[1..4], [f64::NEG_INFINITY, 0., f64::INFINITY]);
     let far = Tensor::new(&[-1e300, 1e300, 0.], &CPU)?;
     let (y, log_det) = clip.transform_and_log_det(&far)?;
-    assert_eq!(numbers(&y)?, [-2., 2., 0.]);
-    assert!(numbers(&log_det)?.iter().all(|x| x.is_finite()));
+    assert_eq!(floats(&y)?, [-2., 2., 0.]);
+    assert!(floats(&log_det)?.iter().all(|x| x.is_finite()));
     for wrong in [0., -1., f64::NAN, f64::INFINITY] {
         assert!(LeakyRelu::new(wrong).is_err() && SoftClip::new(wrong).is_err());
     }
     let y = LeakyRelu::new(0.5)?.transform(&Tensor::new(&[-2., 3.], &CPU)?)?;
-    assert_eq!(numbers(&y)?, [-1., 3.]);
+    assert_eq!(floats(&y)?, [-1., 3.]);
     Ok(())
 }
 

@@ -3,3 +3,5 @@
 mod conformance;
 mod reversible;
 mod spline;
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,5 +1,6 @@
 //! Splines: reference values, numeric Jacobians, and what must never happen.
 
+use crate::support::floats;
 use candle_core::{DType, Device, Tensor, Var};
 use candle_prob::bijector::{Bijector, RationalQuadraticSpline, Tails};
 use candle_prob::testing::check_gradient;
@@ -25,10 +26,6 @@ fn rows(v: &Value, dtype: DType) -> Result<Tensor> {
         None => vec![data.len()],
     };
     Ok(Tensor::from_vec(data, dims, CPU)?.to_dtype(dtype)?)
-}
-
-fn numbers(x: &Tensor) -> Result<Vec<f64>> {
-    Ok(x.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
 }
 
 #[test]
@@ -71,7 +68,7 @@ fn golden_values() -> Result<()> {
                 ("inverse", &back),
                 ("inverse_logabsdet", &inverse_log_det),
             ] {
-                for (got, want) in numbers(got)?.iter().zip(list(&case[what])) {
+                for (got, want) in floats(got)?.iter().zip(list(&case[what])) {
                     let want = want.unwrap();
                     let allowed = tolerance * want.abs().max(1.) + peer(what);
                     let text = format!("{what} {dtype:?} {bound}: {got} is not {want}");
@@ -89,7 +86,7 @@ fn golden_values() -> Result<()> {
             ] {
                 let want = list(&case[what]);
                 let scale = want.iter().flatten().fold(1f64, |m, w| m.max(w.abs()));
-                for (got, want) in numbers(&got)?.iter().zip(want) {
+                for (got, want) in floats(&got)?.iter().zip(want) {
                     let Some(want) = want else { continue };
                     let text = format!("{what} {dtype:?} {bound}: {got} is not {want}");
                     assert!((got - want).abs() <= 100. * tolerance * scale, "{text}");
@@ -134,7 +131,7 @@ fn golden_values_without_tails() -> Result<()> {
                 &case["forward_logabsdet"],
             ),
         ] {
-            for (got, want) in numbers(got)?.iter().zip(list(want)) {
+            for (got, want) in floats(got)?.iter().zip(list(want)) {
                 let want = want.unwrap();
                 let allowed = tolerance * want.abs().max(1.);
                 let text = format!("{what} {dtype:?}: {got} is not {want}");
@@ -158,7 +155,7 @@ fn without_tails() -> Result<()> {
                 let y = spline.transform(&x)?;
                 let back = spline.inverse(&y)?;
                 let gap = |of: &Tensor| -> Result<f64> {
-                    let gaps = numbers(&(of - &x)?)?;
+                    let gaps = floats(&(of - &x)?)?;
                     Ok(gaps.into_iter().fold(0., |most, gap| most.max(gap.abs())))
                 };
                 assert!(!end || gap(&y)? < 1e-13, "{}", gap(&y)?);
@@ -231,7 +228,7 @@ fn gradients_and_slopes_are_central_differences() -> Result<()> {
             };
             let step = 1e-6;
             let slope = ((f(&(&x + step)?)?.0 - f(&(&x - step)?)?.0)? / (2. * step))?;
-            for (got, want) in numbers(&f(&x)?.1.exp()?)?.iter().zip(numbers(&slope)?) {
+            for (got, want) in floats(&f(&x)?.1.exp()?)?.iter().zip(floats(&slope)?) {
                 assert!((got - want).abs() < 1e-7 * want.max(1.), "{got} {want}");
             }
         }
@@ -252,7 +249,7 @@ fn raw_zeros_are_the_identity() -> Result<()> {
                 let (y, log_det) = spline.transform_and_log_det(&x)?;
                 let (back, _) = spline.inverse_and_log_det(&x)?;
                 for gap in [(y - &x)?, (back - &x)?, log_det] {
-                    assert!(numbers(&gap)?.iter().all(|gap| gap.abs() <= 1e-6));
+                    assert!(floats(&gap)?.iter().all(|gap| gap.abs() <= 1e-6));
                 }
             }
         }
@@ -271,16 +268,16 @@ fn all_outside() -> Result<()> {
             spline.transform_and_log_det(&x)?,
             spline.inverse_and_log_det(&x)?,
         ] {
-            assert_eq!(numbers(&y)?, numbers(&x)?);
-            assert_eq!(numbers(&log_det)?, [0.; 4]);
+            assert_eq!(floats(&y)?, floats(&x)?);
+            assert_eq!(floats(&log_det)?, [0.; 4]);
             let gradients = (y.sum_all()? + log_det.sum_all()?)?.backward()?;
-            assert_eq!(numbers(gradients.get(&x).unwrap())?, [1.; 4]);
-            assert_eq!(numbers(gradients.get(&raw).unwrap())?, [0.; 92]);
+            assert_eq!(floats(gradients.get(&x).unwrap())?, [1.; 4]);
+            assert_eq!(floats(gradients.get(&raw).unwrap())?, [0.; 92]);
         }
         let nan = Tensor::new(&[f64::NAN; 4], CPU)?.to_dtype(dtype)?;
         let (y, log_det) = spline.transform_and_log_det(&nan)?;
         assert!(
-            numbers(&Tensor::cat(&[y, log_det], 0)?)?
+            floats(&Tensor::cat(&[y, log_det], 0)?)?
                 .iter()
                 .all(|x| x.is_nan())
         );
@@ -345,7 +342,7 @@ fn never_not_a_number() -> Result<()> {
                 gradients.get(&raw).unwrap(),
             ];
             for (i, part) in all.into_iter().enumerate() {
-                let finite = numbers(part)?.iter().all(|x| x.is_finite());
+                let finite = floats(part)?.iter().all(|x| x.is_finite());
                 assert!(finite, "turn {turn}, part {i}");
             }
         }
@@ -353,9 +350,9 @@ fn never_not_a_number() -> Result<()> {
         let gap = (&back - x.as_tensor())?.abs()?;
         let tolerance = [1e-4, 1e-9][turn % 2];
         if size == 3. {
-            let log_slope = numbers(&forward.1)?;
-            let sum = numbers(&(back_log_det + &forward.1)?)?;
-            for (i, gap) in numbers(&gap)?.iter().enumerate() {
+            let log_slope = floats(&forward.1)?;
+            let sum = floats(&(back_log_det + &forward.1)?)?;
+            for (i, gap) in floats(&gap)?.iter().enumerate() {
                 // Where the slope is 0.05 or more the bound holds as it stands.
                 let allowed = tolerance * (0.05 / log_slope[i].exp()).max(1.);
                 let text = format!("turn {turn}: {gap} at slope e^{}", log_slope[i]);
@@ -367,10 +364,10 @@ fn never_not_a_number() -> Result<()> {
         }
         // Computed in f64: f(x' - step) <= y + step, and the other way, with steps of a few units in the last place.
         let exact = RationalQuadraticSpline::new(&raw.to_dtype(DType::F64)?, bound)?;
-        let (wide, y) = (back.to_dtype(DType::F64)?, numbers(&forward.0)?);
+        let (wide, y) = (back.to_dtype(DType::F64)?, floats(&forward.0)?);
         let step = 4. * unit * bound;
-        let below = numbers(&exact.transform(&(&wide - step)?)?)?;
-        let above = numbers(&exact.transform(&(&wide + step)?)?)?;
+        let below = floats(&exact.transform(&(&wide - step)?)?)?;
+        let above = floats(&exact.transform(&(&wide + step)?)?)?;
         for i in 0..n {
             if y[i].abs() < bound {
                 let inside = below[i] <= y[i] + step && y[i] - step <= above[i];

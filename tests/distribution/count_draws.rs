@@ -3,6 +3,7 @@
 //! Moments: a mean or variance is refused beyond 5.2 standard errors, 2e-7 of right ones; there are about a hundred, so that
 //! one run in fifty thousand would fail for another seed.
 
+use crate::support::floats;
 use candle_core::{DType, Device, Tensor};
 use candle_prob::distribution::{
     Binomial, Distribution, Geometric, Multinomial, NegativeBinomial, Poisson,
@@ -11,10 +12,6 @@ use candle_prob::{Result, Rng};
 
 const CPU: &Device = &Device::Cpu;
 const COUNT: usize = 150_000;
-
-fn numbers(x: &Tensor) -> Result<Vec<f64>> {
-    Ok(x.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
-}
 
 /// Mean and variance against the law's, whose standardized fourth moment is `kurtosis`.
 fn moments(what: &str, x: &[f64], mean: f64, variance: f64, kurtosis: f64) {
@@ -35,7 +32,7 @@ fn binomial_moments() -> Result<()> {
     let mut check = |n: f64, p: f64, dtype: DType| -> Result<()> {
         let tensor = |x: f64| Tensor::new(x, CPU)?.to_dtype(dtype);
         let (count, prob) = (tensor(n)?, tensor(p)?);
-        let [n, p] = [&count, &prob].map(|t| numbers(t).unwrap()[0]);
+        let [n, p] = [&count, &prob].map(|t| floats(t).unwrap()[0]);
         let q = 1. - p;
         let logits = tensor(p.ln() - (-p).ln_1p())?;
         let rest = tensor(q)?;
@@ -43,12 +40,12 @@ fn binomial_moments() -> Result<()> {
         let (variance, what) = (n * p * q, format!("{n:e} {p:e} {dtype:?}"));
         let kurtosis = 3. + (1. - 6. * p * q) / variance;
         let x = Binomial::from_probs(&count, &prob)?.sample(&[COUNT], &mut rng)?;
-        moments(&what, &numbers(&x)?, n * p, variance, kurtosis);
+        moments(&what, &floats(&x)?, n * p, variance, kurtosis);
         if dtype == DType::F64 {
             let x = Binomial::new(&count, &logits)?.sample(&[COUNT], &mut rng)?;
             moments(
                 &format!("{what} by logits"),
-                &numbers(&x)?,
+                &floats(&x)?,
                 n * p,
                 variance,
                 kurtosis,
@@ -56,7 +53,7 @@ fn binomial_moments() -> Result<()> {
         }
         if dtype == DType::F64 && n < 9e15 {
             let x = Multinomial::from_probs(&count, &both)?.sample(&[COUNT], &mut rng)?;
-            let x = numbers(&x.narrow(1, 0, 1)?)?;
+            let x = floats(&x.narrow(1, 0, 1)?)?;
             moments(
                 &format!("{what} multinomial"),
                 &x,
@@ -101,7 +98,7 @@ fn other_moments() -> Result<()> {
         let x = Poisson::new(&number(rate)?)?.sample(&[COUNT], &mut rng)?;
         moments(
             &format!("Poisson {rate:e}"),
-            &numbers(&x)?,
+            &floats(&x)?,
             rate,
             rate,
             3. + 1. / rate,
@@ -110,7 +107,7 @@ fn other_moments() -> Result<()> {
     for p in [1e-300, 1e-12, 0.5, 1. - 1e-3] {
         let x = Geometric::from_probs(&number(p)?)?.sample(&[COUNT], &mut rng)?;
         // In units of the mean, whose square overflows.
-        let (mean, x) = ((1. - p) / p, numbers(&x)?);
+        let (mean, x) = ((1. - p) / p, floats(&x)?);
         let x: Vec<f64> = x.iter().map(|x| x / mean).collect();
         let kurtosis = 9. + p * (p / (1. - p));
         moments(&format!("Geometric {p:e}"), &x, 1., 1. / (1. - p), kurtosis);
@@ -125,7 +122,7 @@ fn other_moments() -> Result<()> {
         (1e25, 0.5),
     ] {
         let x = NegativeBinomial::from_probs(&number(r)?, &number(p)?)?;
-        let x = numbers(&x.sample(&[COUNT], &mut rng)?)?;
+        let x = floats(&x.sample(&[COUNT], &mut rng)?)?;
         let (mean, variance) = (r * p / (1. - p), r * p / (1. - p) / (1. - p));
         let kurtosis = 3. + 6. / r + (1. - p) * (1. - p) / (r * p);
         moments(
@@ -142,7 +139,7 @@ fn other_moments() -> Result<()> {
 /// Draws of shape `[200]` and their log-masses.
 fn scores<D: Distribution>(what: &str, d: D, rng: &mut Rng) -> Result<()> {
     let x = d.sample(&[200], rng)?;
-    let log_prob = numbers(&d.log_prob(&x)?)?;
+    let log_prob = floats(&d.log_prob(&x)?)?;
     for (i, log_prob) in log_prob.iter().enumerate() {
         let x = x.get(i)?;
         assert!(log_prob.is_finite(), "{what}: {x} scores {log_prob}");
@@ -182,7 +179,7 @@ fn every_draw_has_mass() -> Result<()> {
                 let (count, prob) = (number(n)?, number(p)?);
                 let binomial = Binomial::from_probs(&count, &prob)?;
                 scores(&format!("Binomial {what}"), binomial, &mut rng)?;
-                let own = numbers(&prob)?[0];
+                let own = floats(&prob)?[0];
                 if n * own / (1. - own) < most / 30. && n > 0. && own < 1. {
                     let negative = NegativeBinomial::from_probs(&count, &prob)?;
                     scores(&format!("NegativeBinomial {what}"), negative, &mut rng)?;
@@ -211,7 +208,7 @@ fn every_draw_has_mass() -> Result<()> {
                     continue;
                 }
                 let multinomial = Multinomial::from_probs(&number(n)?, &probs);
-                if numbers(&number(n)?)?[0] > exact {
+                if floats(&number(n)?)?[0] > exact {
                     let message = multinomial.unwrap_err().to_string();
                     assert!(message.contains("counts up to"), "{message}");
                 } else {

@@ -1,5 +1,6 @@
 //! Dirichlet draws, their pathwise gradients, and the closed forms of the family.
 
+use crate::support::flat;
 use crate::support::golden;
 use candle_core::{D, DType, Device, Tensor, Var};
 use candle_prob::distribution::{Dirichlet, Distribution, Entropy, Kl, Moments};
@@ -11,15 +12,6 @@ const CPU: Device = Device::Cpu;
 
 fn tensor(values: &[f64], dtype: DType) -> Tensor {
     Tensor::new(values, &CPU).unwrap().to_dtype(dtype).unwrap()
-}
-
-fn flat(t: &Tensor) -> Vec<f64> {
-    t.to_dtype(DType::F64)
-        .unwrap()
-        .flatten_all()
-        .unwrap()
-        .to_vec1()
-        .unwrap()
 }
 
 fn dirichlet(concentration: &[f64], dtype: DType) -> Dirichlet {

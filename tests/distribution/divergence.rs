@@ -1,5 +1,6 @@
 //! Divergences against reference values, their own identities, and each other.
 
+use crate::support::flat;
 use candle_core::{DType, Device, Tensor, Var};
 use candle_prob::bijector::Tanh;
 use candle_prob::distribution::{
@@ -38,11 +39,6 @@ fn tensor(value: &Value, dtype: DType) -> Tensor {
     };
     let x = Tensor::from_vec(data, shape, CPU).unwrap();
     x.to_dtype(dtype).unwrap()
-}
-
-fn flat(x: &Tensor) -> Vec<f64> {
-    let x = x.to_dtype(DType::F64).unwrap().flatten_all().unwrap();
-    x.to_vec1().unwrap()
 }
 
 fn file(text: &str) -> Vec<Value> {

@@ -4,6 +4,7 @@
 use crate::support::any::Any;
 use crate::support::families::Domain::{self, *};
 use crate::support::families::{Family, four, numbers, p, two};
+use crate::support::flat;
 use candle_core::{DType, Device, Tensor, Var};
 use candle_prob::bijector::{Affine, Exp};
 use candle_prob::distribution::*;
@@ -82,11 +83,6 @@ fn random(count: usize, seed: u64, f: impl Fn([f64; 3]) -> f64, dtype: DType) ->
     let words = words.to_vec2::<f64>()?.into_iter();
     let numbers: Vec<f64> = words.map(|w| f([w[0], w[1], w[2]])).collect();
     Ok(Tensor::new(numbers, CPU)?.to_dtype(dtype)?)
-}
-
-fn flat(x: &Tensor) -> Vec<f64> {
-    let x = x.to_dtype(DType::F64).unwrap().flatten_all().unwrap();
-    x.to_vec1().unwrap()
 }
 
 /// Where a number of the family does not exist.

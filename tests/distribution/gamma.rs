@@ -1,5 +1,6 @@
 //! Gamma draws, their pathwise gradients, and the closed forms of the family.
 
+use crate::support::flat;
 use crate::support::golden;
 use candle_core::{DType, Device, Tensor, Var};
 use candle_prob::distribution::{Beta, Distribution, Entropy, Gamma, InverseGamma, Kl, Moments};
@@ -11,15 +12,6 @@ const CPU: Device = Device::Cpu;
 
 fn tensor(values: &[f64], dtype: DType) -> Tensor {
     Tensor::new(values, &CPU).unwrap().to_dtype(dtype).unwrap()
-}
-
-fn flat(t: &Tensor) -> Vec<f64> {
-    t.to_dtype(DType::F64)
-        .unwrap()
-        .flatten_all()
-        .unwrap()
-        .to_vec1()
-        .unwrap()
 }
 
 fn standard(concentration: f64, dtype: DType) -> Gamma {

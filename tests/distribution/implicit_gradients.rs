@@ -1,6 +1,7 @@
 //! Implicit gradients against reference values: the derivative of a draw at a fixed probability is `-(dF/dp) / density`, both
 //! of which the gradients of a tail of the cdf have.
 
+use crate::support::flat;
 use candle_core::{DType, Device, Tensor, Var};
 use candle_prob::distribution::{Beta, Cdf, Distribution, Gamma, StudentT, VonMises};
 use candle_prob::{Result, Rng};
@@ -15,11 +16,6 @@ fn golden() -> Value {
 fn numbers(v: &Value) -> Vec<f64> {
     let list = v.as_array().unwrap().iter();
     list.map(|x| x.as_f64().unwrap()).collect()
-}
-
-fn flat(x: &Tensor) -> Vec<f64> {
-    let x = x.to_dtype(DType::F64).unwrap().flatten_all().unwrap();
-    x.to_vec1().unwrap()
 }
 
 /// The derivatives to each parameter of draws that are at `x`, by the tail that is smaller there.

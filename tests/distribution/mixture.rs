@@ -1,6 +1,7 @@
 //! Mixtures against reference values, central differences, the generic path and frequencies.
 
 use crate::support::families::{Domain, every};
+use crate::support::flat;
 use candle_core::{DType, Device, Tensor, Var};
 use candle_prob::distribution::*;
 use candle_prob::testing::check_gradient;
@@ -23,11 +24,6 @@ fn array(v: &Value, dtype: DType) -> Result<Tensor> {
         None => vec![data.len()],
     };
     Ok(Tensor::from_vec(data, dims, &Device::Cpu)?.to_dtype(dtype)?)
-}
-
-fn values(t: &Tensor) -> Vec<f64> {
-    let t = t.to_dtype(DType::F64).unwrap().flatten_all().unwrap();
-    t.to_vec1().unwrap()
 }
 
 type Rows = MixtureSameFamily<Independent<Normal>>;
@@ -58,15 +54,12 @@ fn densities_moments_and_gradients_are_the_reference() -> Result<()> {
                     "{name} {dtype:?}: {got} is not {want}"
                 );
             };
-            for ((got, want), cond) in values(&out)
-                .iter()
-                .zip(numbers(&case["log_prob"]))
-                .zip(&cond)
+            for ((got, want), cond) in flat(&out).iter().zip(numbers(&case["log_prob"])).zip(&cond)
             {
                 close("log_prob", *got, want, *cond);
             }
             for (name, got) in [("mean", d.mean()?), ("variance", d.variance()?)] {
-                for (got, want) in values(&got).iter().zip(numbers(&case[name])) {
+                for (got, want) in flat(&got).iter().zip(numbers(&case[name])) {
                     close(name, *got, want, 1.);
                 }
             }
@@ -84,7 +77,7 @@ fn densities_moments_and_gradients_are_the_reference() -> Result<()> {
                     };
                     let n = got.elem_count();
                     let want = &numbers(&case["grad"][name])[i * n..][..n];
-                    for (got, want) in values(&got).iter().zip(want) {
+                    for (got, want) in flat(&got).iter().zip(want) {
                         close(name, *got, *want, *cond);
                     }
                 }
@@ -125,8 +118,8 @@ fn the_paths_agree() -> Result<()> {
         let scale = wave(&[5, 3], 3., dtype)?.exp()?;
         let x = wave(&[2, 7, 3], 4., dtype)?;
         let rows = mixture(&logits, &loc, &scale)?;
-        let fused = values(&rows.log_prob(&x)?);
-        let joint = values(&rows.joint_log_prob(&x)?);
+        let fused = flat(&rows.log_prob(&x)?);
+        let joint = flat(&rows.joint_log_prob(&x)?);
         let vectors = MultivariateNormalDiag::new(&loc, &scale)?;
         let vectors = MixtureSameFamily::new(Categorical::new(&logits)?, vectors)?;
         // A batch of two equal mixtures goes the generic way.
@@ -134,13 +127,13 @@ fn the_paths_agree() -> Result<()> {
         let batch = mixture(&pair(&logits)?, &pair(&loc)?, &pair(&scale)?)?;
         let generic = batch.log_prob(&x.unsqueeze(2)?)?;
         assert_eq!(generic.dims(), &[2, 7, 2]);
-        let generic = values(&generic.narrow(2, 1, 1)?);
+        let generic = flat(&generic.narrow(2, 1, 1)?);
         for (i, want) in joint
             .chunks(5)
             .map(|j| j.iter().map(|l| l.exp()).sum::<f64>().ln())
             .enumerate()
         {
-            for got in [fused[i], values(&vectors.log_prob(&x)?)[i], generic[i]] {
+            for got in [fused[i], flat(&vectors.log_prob(&x)?)[i], generic[i]] {
                 assert!(
                     (got - want).abs() < 1e-5 * want.abs().max(1.),
                     "{got} {want}"
@@ -166,12 +159,12 @@ fn discrete_components() -> Result<()> {
     let mut total = 0.;
     for code in 0..64u32 {
         let x: Vec<f64> = (0..6).map(|b| f64::from(code >> b & 1)).collect();
-        total += values(&d.log_prob(&Tensor::new(x.as_slice(), &Device::Cpu)?)?)[0].exp();
+        total += flat(&d.log_prob(&Tensor::new(x.as_slice(), &Device::Cpu)?)?)[0].exp();
     }
     assert!((total - 1.).abs() < 1e-12);
     // Outside the support of every component.
     let outside = (Tensor::ones(6, DType::F64, &Device::Cpu)? * 0.5)?;
-    assert_eq!(values(&d.log_prob(&outside)?), [f64::NEG_INFINITY]);
+    assert_eq!(flat(&d.log_prob(&outside)?), [f64::NEG_INFINITY]);
     let x = d.sample(&[3, 2], &mut Rng::new(1))?;
     assert_eq!(x.dims(), &[3, 2, 6]);
     Ok(())
@@ -193,7 +186,7 @@ fn selects<C: MixtureComponent>(name: &str, components: C) -> Result<()> {
     let index = index.unsqueeze(2)?.broadcast_as((4, 5, 2, 1))?;
     let want = all.gather(&index.contiguous()?, 3)?.squeeze(3)?;
     let got = chosen.log_prob(&x)?;
-    for (got, want) in values(&got).into_iter().zip(values(&want)) {
+    for (got, want) in flat(&got).into_iter().zip(flat(&want)) {
         assert!(
             got.is_finite() && (got - want).abs() < 1e-12,
             "{name}: {got} is not {want}"
@@ -328,7 +321,7 @@ fn pathwise_draws_are_unbiased_and_keep_their_cdf() -> Result<()> {
     let mixture = MixtureSameFamily::new(Categorical::new(logits)?, Normal::new(loc, scale)?)?;
     let x = mixture.sample_pathwise(&[], &mut Rng::new(5))?;
     let plain = mixture.sample(&[], &mut Rng::new(5))?;
-    assert_eq!(values(&x), values(&plain));
+    assert_eq!(flat(&x), flat(&plain));
     let gradients = x.sqr()?.sum_all()?.backward()?;
     let cdf = |x: &Tensor| -> Result<Tensor> {
         let each = mixture.components().cdf(&x.unsqueeze(1)?)?;
@@ -349,7 +342,7 @@ fn pathwise_draws_are_unbiased_and_keep_their_cdf() -> Result<()> {
         let mean = each.mean(0)?;
         let error = (each.broadcast_sub(&mean)?.sqr()?.mean(0)? / n as f64)?.sqrt()?;
         let want = expected.get(var).unwrap().get(0)?;
-        let (mean, error, want) = (values(&mean), values(&error), values(&want));
+        let (mean, error, want) = (flat(&mean), flat(&error), flat(&want));
         for k in 0..3 {
             let off = (mean[k] - want[k]).abs();
             assert!(
@@ -392,10 +385,10 @@ fn pathwise_draws_at_the_end_of_the_support_are_finite() -> Result<()> {
     let components = Gamma::new(&concentration, &zero.exp()?)?;
     let mixture = MixtureSameFamily::new(Categorical::new(&zero)?, components)?;
     let x = mixture.sample_pathwise(&[100], &mut Rng::new(0))?;
-    assert!(values(&x).contains(&0.));
-    assert!(values(&x).iter().all(|x| x.is_finite()));
+    assert!(flat(&x).contains(&0.));
+    assert!(flat(&x).iter().all(|x| x.is_finite()));
     let gradients = x.sum_all()?.backward()?;
-    let gradient = values(gradients.get(&concentration).unwrap());
+    let gradient = flat(gradients.get(&concentration).unwrap());
     assert!(
         gradient.iter().all(|g| g.is_finite() && *g > 0.),
         "{gradient:?}"
@@ -412,13 +405,13 @@ fn pathwise_gradients_of_distant_components_are_finite() -> Result<()> {
     let gradients = x.sum_all()?.backward()?;
     for var in [&logits, &loc, &scale] {
         assert!(
-            values(gradients.get(var).unwrap())
+            flat(gradients.get(var).unwrap())
                 .iter()
                 .all(|x| x.is_finite())
         );
     }
     // All draws are of the first: they move with it, one to one.
-    let slopes = values(gradients.get(&loc).unwrap());
+    let slopes = flat(gradients.get(&loc).unwrap());
     assert!((slopes[0] / 4000. - 1.).abs() < 1e-4);
     assert_eq!(
         mixture.sample_pathwise(&[0], &mut Rng::new(0))?.dims(),

@@ -1,5 +1,6 @@
 //! The multivariate normal in single precision, far from the unit covariance.
 
+use crate::support::flat;
 use candle_core::{DType, Device, Tensor, Var};
 use candle_prob::distribution::{Distribution, LowRankMultivariateNormal, MultivariateNormal};
 use candle_prob::{Result, Rng};
@@ -7,11 +8,6 @@ use std::cmp::Ordering;
 
 const CPU: &Device = &Device::Cpu;
 const D: usize = 64;
-
-fn flat(x: &Tensor) -> Vec<f64> {
-    let x = x.to_dtype(DType::F64).unwrap().flatten_all().unwrap();
-    x.to_vec1().unwrap()
-}
 
 /// Whether the scales, from 1 to 1e-4, are those of the rows, which rounding does not mix, or of the columns: there the
 /// values' last elements hold small deviations beside large ones.

@@ -1,5 +1,6 @@
 //! The Gaussian families against reference values, numeric integrals, each other and Monte Carlo.
 
+use crate::support::flat;
 use candle_core::{D, DType, Device, Tensor, Var};
 use candle_prob::distribution::{
     Distribution, Entropy, Kl, LogisticNormal, Moments, MultivariateNormalDiag, Normal, WeightedSum,
@@ -26,11 +27,6 @@ fn tensor(v: &Value, dtype: DType) -> Tensor {
         .unwrap()
         .to_dtype(dtype)
         .unwrap()
-}
-
-fn flat(x: &Tensor) -> Vec<f64> {
-    let x = x.to_dtype(DType::F64).unwrap().flatten_all().unwrap();
-    x.to_vec1().unwrap()
 }
 
 fn close(got: &[f64], want: &[f64], conditions: &[f64], tolerance: f64, what: &str) {

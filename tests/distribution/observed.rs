@@ -1,5 +1,6 @@
 //! Normal distributions on vectors of which some elements are missing, against sub-matrices of the covariance by hand.
 
+use crate::support::flat;
 use candle_core::{DType, Device, Tensor, Var};
 use candle_prob::distribution::{Distribution, MultivariateNormal, MultivariateNormalDiag};
 use candle_prob::{Result, Rng};
@@ -8,11 +9,6 @@ use std::f64::consts::TAU;
 const CPU: &Device = &Device::Cpu;
 
 type Rows = Vec<Vec<f64>>;
-
-fn flat(x: &Tensor) -> Vec<f64> {
-    let x = x.to_dtype(DType::F64).unwrap().flatten_all().unwrap();
-    x.to_vec1().unwrap()
-}
 
 fn normals(shape: &[usize], seed: u64) -> Result<Tensor> {
     Rng::new(seed).normal(shape, DType::F64, CPU)

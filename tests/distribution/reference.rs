@@ -3,6 +3,7 @@
 
 use crate::support::any::Any;
 use crate::support::families::{Family, Parameter, every};
+use crate::support::flat;
 use candle_core::{DType, Device, Tensor, Var};
 use candle_prob::distribution::*;
 use candle_prob::{Result, Rng};
@@ -48,11 +49,6 @@ fn tensor(value: &Value, dtype: DType) -> Tensor {
     let data: Vec<f64> = numbers(value).into_iter().map(|x| x.unwrap()).collect();
     let x = Tensor::from_vec(data, shape(value), &Device::Cpu).unwrap();
     x.to_dtype(dtype).unwrap()
-}
-
-fn flat(x: &Tensor) -> Vec<f64> {
-    let x = x.to_dtype(DType::F64).unwrap().flatten_all().unwrap();
-    x.to_vec1().unwrap()
 }
 
 fn tolerance(dtype: DType) -> f64 {

@@ -4,6 +4,7 @@
 
 use crate::support::any::Any;
 use crate::support::families::{Domain, Family, four, numbers, p, three, two, v, vectors};
+use crate::support::floats;
 use candle_core::{DType, Device, Module, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use candle_prob::bijector::*;
@@ -102,10 +103,6 @@ fn tails(row: &Family) -> Result<Makes<dyn Cdf>> {
         all.extend(line);
     }
     Ok(all)
-}
-
-fn floats(x: &Tensor) -> Result<Vec<f64>> {
-    Ok(x.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
 }
 
 /// Gradients of the sum of the rows from the second on, by parameters and value, `None` as 0. Rows are the first dim.

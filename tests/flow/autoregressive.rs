@@ -1,5 +1,6 @@
 //! Masked networks, autoregressive maps and the flows made of them; neural spline flows.
 
+use crate::support::floats;
 use candle_core::{D, DType, Device, Tensor, Var};
 use candle_nn::VarMap;
 use candle_prob::bijector::{Affine, Autoregressive, Bijector};
@@ -24,12 +25,8 @@ fn disturb(vars: &VarMap, scale: f64, seed: u64) -> Result<()> {
     Ok(())
 }
 
-fn numbers(x: &Tensor) -> Result<Vec<f64>> {
-    Ok(x.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
-}
-
 fn gap(a: &Tensor, b: &Tensor) -> Result<f64> {
-    Ok(numbers(&(a - b)?.abs()?)?.into_iter().fold(0., f64::max))
+    Ok(floats(&(a - b)?.abs()?)?.into_iter().fold(0., f64::max))
 }
 
 fn masked(config: &MaskedMlpConfig, dtype: DType) -> Result<MaskedMlp> {
@@ -73,7 +70,7 @@ fn the_jacobian_is_strictly_triangular() -> Result<()> {
                         let one = out.narrow(1, *feature, 1)?.narrow(2, parameter, 1)?;
                         let gradients = one.sum_all()?.backward()?;
                         let slopes = match gradients.get(&x) {
-                            Some(slopes) => numbers(slopes)?,
+                            Some(slopes) => floats(slopes)?,
                             None => vec![0.; features],
                         };
                         for (other_place, other) in order.iter().enumerate() {
@@ -82,7 +79,7 @@ fn the_jacobian_is_strictly_triangular() -> Result<()> {
                             assert_eq!(depends, other_place < place, "{text}");
                         }
                         if context > 0 {
-                            let slopes = numbers(gradients.get(&beside).unwrap())?;
+                            let slopes = floats(gradients.get(&beside).unwrap())?;
                             assert!(slopes.iter().all(|slope| *slope != 0.), "{config:?}");
                         }
                     }
@@ -138,8 +135,8 @@ fn golden_masked_autoregressive() -> Result<()> {
                     value = value.index_select(&Tensor::new(order, CPU)?, 0)?;
                 } else if part == "weight" {
                     assert_eq!(
-                        numbers(&net.layers()[i].1)?,
-                        numbers(&tensor(&case["masks"][i])?)?
+                        floats(&net.layers()[i].1)?,
+                        floats(&tensor(&case["masks"][i])?)?
                     );
                 }
                 var.set(&value)?;
@@ -151,7 +148,7 @@ fn golden_masked_autoregressive() -> Result<()> {
             });
             let (u, log_det) = map.inverse_and_log_det(&x)?;
             let close = |what: &str, got: &Tensor, want: &Value| -> Result<()> {
-                for (got, want) in numbers(got)?.into_iter().zip(numbers(&tensor(want)?)?) {
+                for (got, want) in floats(got)?.into_iter().zip(floats(&tensor(want)?)?) {
                     let text = format!("{what} {dtype:?}: {got} is not {want}");
                     assert!(
                         (got - want).abs() <= tolerance * want.abs().max(1.),

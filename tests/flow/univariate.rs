@@ -1,5 +1,6 @@
 //! Flows on the line, and NICE.
 
+use crate::support::floats;
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use candle_prob::bijector::Bijector;
@@ -14,10 +15,6 @@ use std::collections::HashMap;
 
 const CPU: &Device = &Device::Cpu;
 const LATENTS: [Latent; 2] = [Latent::UnitInterval, Latent::Line];
-
-fn numbers(x: &Tensor) -> Result<Vec<f64>> {
-    Ok(x.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
-}
 
 /// Names and random values of all variables that a recipe asks for.
 fn variables(recipe: impl Fn(VarBuilder) -> Result<()>) -> Result<(Vec<String>, Vec<Tensor>)> {
@@ -103,7 +100,7 @@ fn nice_scales_latents() -> Result<()> {
     let vars = VarMap::new();
     let flow = nice(&config, init::seeded(&vars, 1, DType::F64, CPU))?;
     let x = Tensor::new(&[[1f64, -2.], [0.5, 3.]], CPU)?;
-    assert_eq!(numbers(&flow.inverse(&x)?)?, numbers(&x)?);
+    assert_eq!(floats(&flow.inverse(&x)?)?, floats(&x)?);
     for (name, var) in init::named_vars(&vars)? {
         if name == "log_scale" {
             var.set(&Tensor::new(&[2f64.ln(), 3f64.ln()], CPU)?)?;
@@ -111,10 +108,10 @@ fn nice_scales_latents() -> Result<()> {
     }
     let (z, log_det) = flow.inverse_and_log_det(&x)?;
     let want = [2., -6., 1., 9.];
-    for (z, want) in numbers(&z)?.into_iter().zip(want) {
+    for (z, want) in floats(&z)?.into_iter().zip(want) {
         assert!((z - want).abs() < 1e-14, "{z} is not {want}");
     }
-    assert!((numbers(&log_det)?[1] - 6f64.ln()).abs() < 1e-15);
+    assert!((floats(&log_det)?[1] - 6f64.ln()).abs() < 1e-15);
     Ok(())
 }
 
@@ -128,7 +125,7 @@ fn densities_integrate_to_one() -> Result<()> {
     let grid = Tensor::new(grid, CPU)?;
     let check = |latent: Latent, context: usize, log_prob: &Tensor| -> Result<()> {
         let total = log_prob.exp()?.sum(0)?;
-        for total in numbers(&total)? {
+        for total in floats(&total)? {
             assert!(
                 (total * step - 1.).abs() < 1e-6,
                 "{latent:?} {context}: {}",
@@ -192,7 +189,7 @@ fn finite_far_from_all_components() -> Result<()> {
         }
         assert_eq!(all.len(), 5);
         for values in &all {
-            let values = numbers(values)?;
+            let values = floats(values)?;
             assert!(
                 values.iter().all(|x| x.is_finite()),
                 "{dtype:?}: {values:?}"
@@ -212,7 +209,7 @@ fn fits_any_base() -> Result<()> {
     )?;
     let number = |x: f32| Tensor::new(x, CPU);
     let test = truth.sample(&[20_000], &mut Rng::new(5))?;
-    let entropy = -numbers(&truth.log_prob(&test)?.mean_all()?)?[0];
+    let entropy = -floats(&truth.log_prob(&test)?.mean_all()?)?[0];
     let fit =
         |latent: Latent, base: &dyn Fn(&dyn Bijector, &Tensor) -> Result<Tensor>| -> Result<f64> {
             let vars = VarMap::new();
@@ -232,7 +229,7 @@ fn fits_any_base() -> Result<()> {
                 let x = truth.sample(&[256], &mut Rng::new(100 + step))?;
                 adam.backward_step(&base(&flow, &x)?.mean_all()?.neg()?)?;
             }
-            Ok(-numbers(&base(&flow, &test)?.mean_all()?)?[0])
+            Ok(-floats(&base(&flow, &test)?.mean_all()?)?[0])
         };
     let normal = |flow: &dyn Bijector, x: &Tensor| {
         Normal::new(&number(0.)?, &number(1.)?)?

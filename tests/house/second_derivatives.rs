@@ -1,6 +1,7 @@
 //! Second derivatives, which candle computes where `CANDLE_GRAD_DO_NOT_DETACH` is set: right, or an error that names the
 //! operation. None is wrong in silence.
 
+use crate::support::floats;
 use crate::support::process;
 use candle_core::{DType, Device, Module, Tensor, Var};
 use candle_nn::VarMap;
@@ -12,10 +13,6 @@ const CPU: &Device = &Device::Cpu;
 const SETTING: &str = "CANDLE_GRAD_DO_NOT_DETACH";
 
 type Function = fn(&Tensor) -> Result<Tensor>;
-
-fn numbers(x: &Tensor) -> Result<Vec<f64>> {
-    Ok(x.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
-}
 
 /// The gradient of a weighted sum of `f`, in candle's graph.
 fn gradient(f: Function, x: &Var) -> Result<Tensor> {
@@ -43,7 +40,7 @@ fn judge(
     let got = match gradient(f, &x)?.sum_all()?.backward() {
         Err(error) => return Ok(Ok(error.to_string())),
         Ok(store) => match store.get(&x) {
-            Some(second) => numbers(second)?,
+            Some(second) => floats(second)?,
             None => vec![0.; at.len()],
         },
     };
@@ -52,7 +49,7 @@ fn judge(
         let total = |by: f64| -> Result<f64> {
             let mut moved = at.to_vec();
             moved[i] += by;
-            Ok(numbers(&gradient(f, &var(&moved)?)?)?.iter().sum())
+            Ok(floats(&gradient(f, &var(&moved)?)?)?.iter().sum())
         };
         let want = (total(step)? - total(-step)?) / (2. * step);
         let tolerance = if dtype == DType::F64 { 1e-5 } else { 2e-2 };

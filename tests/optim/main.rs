@@ -2,3 +2,5 @@
 
 mod checkpoint;
 mod optimizers;
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,5 +1,6 @@
 //! Optimizers, clipping, schedules and gradient reports: do they do what torch does, and nothing else?
 
+use crate::support::flat;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result as CandleResult, Tensor, Var};
 use candle_nn::VarMap;
@@ -19,13 +20,8 @@ fn numbers(value: &Value) -> Vec<f64> {
     list.iter().map(|x| x.as_f64().unwrap()).collect()
 }
 
-fn values(tensor: &Tensor) -> Vec<f64> {
-    let flat = tensor.flatten_all().unwrap().to_dtype(DType::F64).unwrap();
-    flat.to_vec1().unwrap()
-}
-
 fn bits(tensor: &Tensor) -> Vec<u64> {
-    values(tensor).iter().map(|x| x.to_bits()).collect()
+    flat(tensor).iter().map(|x| x.to_bits()).collect()
 }
 
 fn add(vars: &VarMap, name: &str, value: &Tensor) -> Var {
@@ -98,7 +94,7 @@ fn run(
             before.1 == bits(&b)
         );
     }
-    Ok(vec![values(&a), values(&b)])
+    Ok(vec![flat(&a), flat(&b)])
 }
 
 #[test]
@@ -191,7 +187,7 @@ fn clipping_is_that_of_torch() -> Result<()> {
         let torch = want["norm"].as_f64().unwrap();
         assert!((norm - torch).abs() <= 1e-6 * torch);
         for (var, key) in [(&a, "a"), (&b, "b")] {
-            let got = values(gradients.get(var).unwrap());
+            let got = flat(gradients.get(var).unwrap());
             for (got, want) in got.iter().zip(numbers(&want[key])) {
                 assert!(
                     (got - want).abs() <= 1e-6,
@@ -241,7 +237,7 @@ fn clipping_refuses_or_skips_what_is_not_finite() -> Result<()> {
     let clipped = clip_grad_norm_or_skip(&mut gradients, &vars, 1.)?;
     assert_eq!(clipped, Clipped::NotFinite);
     assert_eq!(bits(gradients.get(&a).unwrap()), bits(&bad));
-    assert_eq!(values(gradients.get(&b).unwrap()), vec![1.; 6]);
+    assert_eq!(flat(gradients.get(&b).unwrap()), vec![1.; 6]);
     for max_norm in [-1., f64::NAN] {
         assert!(matches!(
             clip_grad_norm(&mut gradients, &vars, max_norm),
@@ -253,9 +249,9 @@ fn clipping_refuses_or_skips_what_is_not_finite() -> Result<()> {
         clip_grad_norm(&mut fine, &vars, f64::INFINITY)?,
         6f64.sqrt()
     );
-    assert_eq!(values(fine.get(&b).unwrap()), vec![1.; 6]);
+    assert_eq!(flat(fine.get(&b).unwrap()), vec![1.; 6]);
     clip_grad_norm(&mut fine, &vars, 0.)?;
-    assert_eq!(values(fine.get(&b).unwrap()), vec![0.; 6]);
+    assert_eq!(flat(fine.get(&b).unwrap()), vec![0.; 6]);
     Ok(())
 }
 
@@ -265,7 +261,7 @@ fn values_are_clipped_and_nan_stays() -> Result<()> {
     let g = Tensor::new(&[-3f32, -0.5, f32::NAN, 0.5, f32::INFINITY], &Device::Cpu)?;
     let mut gradients = store(&[(&a, g)]);
     clip_grad_value(&mut gradients, &vars, 1.)?;
-    let got = values(gradients.get(&a).unwrap());
+    let got = flat(gradients.get(&a).unwrap());
     assert_eq!((got[0], got[1], got[3], got[4]), (-1., -0.5, 0.5, 1.));
     assert!(got[2].is_nan());
     Ok(())
@@ -308,7 +304,7 @@ fn what_the_user_kept_is_not_touched() -> Result<()> {
     let (vars, a, b) = model(DType::F32);
     let alias = a.as_tensor().clone();
     let copy = a.as_tensor().copy()?;
-    let (old_a, old_b) = (values(&a), values(&b));
+    let (old_a, old_b) = (flat(&a), flat(&b));
     // Weight decay by hand: gradients that are views of variables, one of them of another variable.
     let c = add(&vars, "c", &Tensor::zeros(5, DType::F32, &Device::Cpu)?);
     let mut sgd = Sgd::new(
@@ -326,12 +322,12 @@ fn what_the_user_kept_is_not_touched() -> Result<()> {
     ];
     sgd.step(&store(&gradients))?;
     let half = |x: &[f64], sign: f64| x.iter().map(|x| sign * x / 2.).collect::<Vec<_>>();
-    assert_eq!(values(&a), half(&old_a, 1.));
-    assert_eq!(values(&c), half(&old_a, -1.));
-    assert_eq!(values(&kept), old_b);
-    assert_eq!(values(&copy), old_a);
+    assert_eq!(flat(&a), half(&old_a, 1.));
+    assert_eq!(flat(&c), half(&old_a, -1.));
+    assert_eq!(flat(&kept), old_b);
+    assert_eq!(flat(&copy), old_a);
     // As with Var::set, a clone is the variable.
-    assert_eq!(values(&alias), values(&a));
+    assert_eq!(flat(&alias), flat(&a));
     Ok(())
 }
 
@@ -402,7 +398,7 @@ fn a_variable_with_two_names_moves_once_and_integers_not_at_all() -> Result<()> 
     )?;
     let gradients = store(&[(&w, w.ones_like()?)]);
     assert_eq!(sgd.step(&gradients)?.updated, 1);
-    assert_eq!(values(&w), vec![0.; 3]);
+    assert_eq!(flat(&w), vec![0.; 3]);
     assert_eq!(grad_norm(&gradients, &vars)?, 3f64.sqrt());
     Ok(())
 }
@@ -519,7 +515,7 @@ fn half_precision_trains_with_master_weights() -> Result<()> {
             } else {
                 2f64.powi(-9)
             };
-            for w in values(&w) {
+            for w in flat(&w) {
                 assert!((w - 3.).abs() <= gap, "{dtype:?} {k}: {w}");
             }
 
@@ -535,12 +531,8 @@ fn half_precision_trains_with_master_weights() -> Result<()> {
                 lost += usize::from(unchanged);
             }
             match dtype {
-                DType::BF16 => assert_eq!((values(&w), lost), (vec![1.; 2], 20_000)),
-                _ => assert!(
-                    values(&w)[0] < 2.5 && lost > 1000,
-                    "{:?} {lost}",
-                    values(&w)
-                ),
+                DType::BF16 => assert_eq!((flat(&w), lost), (vec![1.; 2], 20_000)),
+                _ => assert!(flat(&w)[0] < 2.5 && lost > 1000, "{:?} {lost}", flat(&w)),
             }
         }
     }
@@ -614,7 +606,7 @@ fn a_written_variable_is_not_overwritten_by_its_master() -> Result<()> {
                 step(optimizer)?;
             }
             let master = |optimizer: &dyn Optimizer| -> Result<Vec<f64>> {
-                Ok(values(&optimizer.state()?.tensors["master.w"]))
+                Ok(flat(&optimizer.state()?.tensors["master.w"]))
             };
             let before = master(&**optimizer)?;
             // An average swapped in for a look, and the weights back.
@@ -625,13 +617,13 @@ fn a_written_variable_is_not_overwritten_by_its_master() -> Result<()> {
             let after = master(&**optimizer)?;
             assert!(before[0] < after[0] && after[0] < before[0] + 3e-3);
             // The second element is written to.
-            let new = Tensor::new(&[values(&w)[0] as f32, -5.], &Device::Cpu)?;
+            let new = Tensor::new(&[flat(&w)[0] as f32, -5.], &Device::Cpu)?;
             w.set(&new.to_dtype(dtype)?)?;
             step(optimizer)?;
             let last = master(&**optimizer)?;
             assert!(after[0] < last[0] && last[0] < after[0] + 3e-3, "{last:?}");
             assert!((-5. ..-4.98).contains(&last[1]), "{last:?}");
-            assert!((values(&w)[1] + 5.).abs() < 0.04, "{:?}", values(&w));
+            assert!((flat(&w)[1] + 5.).abs() < 0.04, "{:?}", flat(&w));
         }
     }
     Ok(())
@@ -665,7 +657,7 @@ fn a_step_that_changes_nothing_is_reported() -> Result<()> {
                 assert_eq!(update.unchanged, ["v"], "{dtype:?} {n} {at}");
                 assert_eq!((update.updated, update.missing), (3, vec!["none".into()]));
             }
-            let sum: f64 = values(&w).iter().sum();
+            let sum: f64 = flat(&w).iter().sum();
             assert_eq!(sum, n as f64 - 3.);
         }
     }
@@ -839,16 +831,16 @@ fn players_of_one_map_move_their_own_variables() -> Result<()> {
         Ok((gain - (c.sqr()? / 2.)?)?.sum_all()?)
     };
     let mut gradients = backward(&value()?)?;
-    let rival = values(gradients.get(&c).unwrap());
+    let rival = flat(gradients.get(&c).unwrap());
     let norm = clip_grad_norm(&mut gradients, &own, 0.5)?;
     assert_eq!(norm, 13f64.sqrt());
     assert!((grad_norm(&gradients, &own)? - 0.5).abs() < 1e-12);
-    assert_eq!(values(gradients.get(&c).unwrap()), rival);
+    assert_eq!(flat(gradients.get(&c).unwrap()), rival);
     let before = bits(&c);
     let update = player.step(&gradients)?;
     assert_eq!((update.updated, update.missing.len()), (1, 0));
     assert_eq!(bits(&c), before);
-    assert_ne!(values(&g), [3., -2.]);
+    assert_ne!(flat(&g), [3., -2.]);
     let moved = bits(&g);
     critic.backward_step(&value()?.neg()?)?;
     assert_eq!(bits(&g), moved);
@@ -857,7 +849,7 @@ fn players_of_one_map_move_their_own_variables() -> Result<()> {
         player.backward_step(&value()?)?;
         critic.backward_step(&value()?.neg()?)?;
     }
-    let left = values(&g).iter().map(|g| (g - 1.).abs()).fold(0., f64::max);
+    let left = flat(&g).iter().map(|g| (g - 1.).abs()).fold(0., f64::max);
     assert!(left < 0.05, "{left}");
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Features from tensors, sparse rows and blocks, and data at the edges.
 
+use crate::support::flat;
 use candle_core::{DType, Device, Tensor};
 use candle_prob::select::{
     Blocks, Csr, HihtConfig, L20, LeastSquares, Loss, Preparation, Problem, ReliefF, Selector,
@@ -14,11 +15,6 @@ fn close(a: f64, b: f64, tolerance: f64, what: &str) {
         (a - b).abs() <= tolerance * b.abs().max(1.),
         "{what}: {a} is not {b}"
     );
-}
-
-fn numbers(x: &Tensor) -> Vec<f64> {
-    let x = x.to_dtype(DType::F64).unwrap();
-    x.flatten_all().unwrap().to_vec1().unwrap()
 }
 
 /// What has no spread, or too much of it, however the weights round.
@@ -257,7 +253,7 @@ fn residuals_are_what_scores_leave() -> Result<()> {
             let want = (y.to_dtype(DType::F64)? - solution.scores(&x)?)?;
             let got = solution.residuals(&problem)?;
             assert_eq!(got.dims(), [40, 2]);
-            for (k, (got, want)) in numbers(&got).iter().zip(numbers(&want)).enumerate() {
+            for (k, (got, want)) in flat(&got).iter().zip(flat(&want)).enumerate() {
                 let want = if weights[k / 2] > 0. { want } else { 0. };
                 close(*got, want, 1e-4, "residual");
             }

@@ -1,5 +1,6 @@
 //! Feature selection by the l2,0 norm: reference paths, planted supports, and what a selection must not depend on.
 
+use crate::support::flat;
 use crate::support::golden;
 use candle_core::{D, DType, Device, Module, Tensor};
 use candle_nn::VarMap;
@@ -32,11 +33,6 @@ fn tensor(v: &Value, dtype: DType) -> Tensor {
 
 fn number(v: &Value) -> f64 {
     v.as_f64().unwrap()
-}
-
-fn numbers(x: &Tensor) -> Vec<f64> {
-    let x = x.to_dtype(DType::F64).unwrap();
-    x.flatten_all().unwrap().to_vec1().unwrap()
 }
 
 fn close(a: f64, b: f64, tolerance: f64, what: &str) {
@@ -85,7 +81,7 @@ fn norms_and_proximal_operators() -> Result<()> {
                 (hard.prox(&w, step)?, &case["row_hard_threshold"]),
                 (soft.prox(&w, 1.)?, &case["prox_l21"]),
             ] {
-                for (a, b) in numbers(&got).iter().zip(numbers(&tensor(want, dtype))) {
+                for (a, b) in flat(&got).iter().zip(flat(&tensor(want, dtype))) {
                     close(*a, b, tolerance, "prox");
                 }
             }
@@ -185,10 +181,7 @@ fn reference_paths() -> Result<()> {
         let path = run(&problem, &config(&case["parameters"]))?;
         follows(&case, &path, 1e-8);
         let w = path.last().weights(8)?;
-        for (a, b) in numbers(&w)
-            .iter()
-            .zip(numbers(&tensor(&case["W"], DType::F64)))
-        {
+        for (a, b) in flat(&w).iter().zip(flat(&tensor(&case["W"], DType::F64))) {
             close(*a, b, 1e-8, "W");
         }
         for (a, b) in path.last().bias.iter().zip(golden::list(&case["bias"])) {
@@ -403,12 +396,12 @@ fn screening_is_safe() -> Result<()> {
                 let slope = x.t()?.matmul(&(x.matmul(&w)? - &y)?)?;
                 w = L20::new(solution.lambda)?.prox(&(w - (slope / 700.)?)?, 1. / 700.)?;
             }
-            let lengths = numbers(&w.sqr()?.sum(D::Minus1)?);
+            let lengths = flat(&w.sqr()?.sum(D::Minus1)?);
             let support: Vec<usize> = (0..d).filter(|i| lengths[*i] > 0.).collect();
             for solution in paths.iter().map(|path| &path.solutions()[k]) {
                 let place = format!("seed {seed} scale {scale} lambda {}", solution.lambda);
                 assert_eq!(solution.support, support, "{place}");
-                for (a, b) in numbers(&solution.weights(d)?).iter().zip(numbers(&w)) {
+                for (a, b) in flat(&solution.weights(d)?).iter().zip(flat(&w)) {
                     close(*a, b, 1e-9, &place);
                 }
             }
@@ -542,7 +535,7 @@ fn robust_and_softmax_losses() -> Result<()> {
     let mut rng = Rng::new(4);
     let x = rng.normal((samples, features), DType::F64, CPU)?;
     let told = (x.narrow(1, 7, 1)? * 2.)?.sub(&x.narrow(1, 40, 1)?)?;
-    let scores = numbers(&told);
+    let scores = flat(&told);
     let labels: Vec<u32> = scores.iter().map(|s| u32::from(*s > 0.)).collect();
     let labels = Tensor::new(labels, CPU)?;
     let wild = Tensor::arange(0., samples as f64, CPU)?;

@@ -1,5 +1,6 @@
 //! Are the special functions right, in value and gradient, at ordinary and at awkward arguments?
 
+use crate::support::flat;
 use candle_core::{D, DType, Device, Tensor, Var};
 use candle_prob::{Result, special, testing::check_gradient};
 use serde_json::Value;
@@ -62,11 +63,6 @@ fn tensor(x: &[f64], dtype: DType) -> Tensor {
         .unwrap()
 }
 
-fn values(x: &Tensor) -> Vec<f64> {
-    let x = x.to_dtype(DType::F64).unwrap().flatten_all().unwrap();
-    x.to_vec1().unwrap()
-}
-
 /// What is wrong with `got`, by the rule |got - want| <= tolerance * scale.
 fn wrong(got: f64, want: f64, scale: Option<f64>, tolerance: f64, dtype: DType) -> bool {
     let want = rounded(want, dtype);
@@ -98,7 +94,7 @@ fn values_meet_the_reference() -> Result<()> {
             if dtype == DType::F32 && case["f64_only"] == true {
                 continue;
             }
-            let got = values(&f(&tensor(&x, dtype))?);
+            let got = flat(&f(&tensor(&x, dtype))?);
             for i in 0..x.len() {
                 let Some(want) = want[i] else { continue };
                 assert!(
@@ -132,7 +128,7 @@ fn slopes_meet_the_reference() -> Result<()> {
         for (dtype, tolerance) in PRECISIONS {
             let var = Var::from_tensor(&tensor(&x, dtype))?;
             let gradients = f(&var)?.sum_all()?.backward()?;
-            let got = values(gradients.get(&var).unwrap());
+            let got = flat(gradients.get(&var).unwrap());
             for i in 0..x.len() {
                 let want = want[i].unwrap();
                 assert!(
@@ -157,7 +153,7 @@ fn the_multivariate_gamma_function() -> Result<()> {
     let (want, scale) = (numbers(&case["value"]), numbers(&case["value_scale"]));
     for (i, (a, p)) in of("a").into_iter().zip(of("p")).enumerate() {
         for (dtype, tolerance) in PRECISIONS {
-            let got = values(&special::mvlgamma(&tensor(&[a], dtype), p as usize)?)[0];
+            let got = flat(&special::mvlgamma(&tensor(&[a], dtype), p as usize)?)[0];
             let want = want[i].unwrap();
             assert!(
                 !wrong(got, want, scale[i], tolerance, dtype),
@@ -168,7 +164,7 @@ fn the_multivariate_gamma_function() -> Result<()> {
         let x = tensor(&[a + 0.5], DType::F64);
         check_gradient(&|x| special::mvlgamma(&x[0], p as usize), &[x], 1e-6)?;
     }
-    let ends = values(&special::mvlgamma(
+    let ends = flat(&special::mvlgamma(
         &tensor(&[1., 0.5, f64::NAN], DType::F64),
         3,
     )?);
@@ -200,13 +196,13 @@ fn logsumexp_meets_the_reference() -> Result<()> {
         for (dtype, tolerance) in PRECISIONS {
             let var = Var::from_tensor(&tensor(&x, dtype))?;
             let y = special::logsumexp(&var, 0)?;
-            let got = values(&y)[0];
+            let got = flat(&y)[0];
             assert!(
                 !wrong(got, want, scale, tolerance, dtype),
                 "{x:?}: {got}, want {want}"
             );
             let gradients = y.sum_all()?.backward()?;
-            let gradient = values(gradients.get(&var).unwrap());
+            let gradient = flat(gradients.get(&var).unwrap());
             if let Some(want) = case["gradient"][i].as_array() {
                 for (g, w) in gradient.iter().zip(want) {
                     // The rounding of x - y is absolute.
@@ -222,8 +218,8 @@ fn logsumexp_meets_the_reference() -> Result<()> {
                     "{x:?}: {gradient:?}"
                 );
             }
-            let p = values(&special::softmax(&var, 0)?);
-            let l = values(&special::log_softmax(&var, 0)?);
+            let p = flat(&special::softmax(&var, 0)?);
+            let l = flat(&special::log_softmax(&var, 0)?);
             for (p, l) in p.iter().zip(&l) {
                 assert_eq!(p.is_nan(), l.is_nan());
                 assert!(
@@ -268,11 +264,11 @@ fn gradients_meet_central_differences() -> Result<()> {
         // Richardson's extrapolation: the error is of order h^4.
         let narrow = ((at(h)? - at(-h)?)? / (2. * h))?;
         let wide = ((at(2. * h)? - at(-2. * h)?)? / (4. * h))?;
-        let want = values(&((narrow * 4.)? - wide)?.affine(1. / 3., 0.)?);
+        let want = flat(&((narrow * 4.)? - wide)?.affine(1. / 3., 0.)?);
         for (dtype, tolerance) in [(DType::F64, 2e-8), (DType::F32, 3e-5)] {
             let var = Var::from_tensor(&x.to_dtype(dtype)?)?;
             let gradients = f(&var)?.sum_all()?.backward()?;
-            let got = values(gradients.get(&var).unwrap());
+            let got = flat(gradients.get(&var).unwrap());
             for (i, (g, w)) in got.iter().zip(&want).enumerate() {
                 assert!(
                     (g - w).abs() <= tolerance * (1. + w.abs()),
@@ -307,7 +303,7 @@ fn gradients_of_every_dimension_meet_central_differences() -> Result<()> {
                 let var = Var::from_tensor(&x.to_dtype(dtype)?)?;
                 // Unequal weights: the sum of a softmax is constant.
                 let loss = f(&var, dim)?.sqr()?.sum_all()?;
-                Ok(loss.backward()?.get(&var).map(values).unwrap_or_default())
+                Ok(loss.backward()?.get(&var).map(flat).unwrap_or_default())
             };
             let (got, want) = (gradient(DType::F32)?, gradient(DType::F64)?);
             assert_eq!(got.len(), x.elem_count());
@@ -341,7 +337,7 @@ fn a_gradient_is_nan_only_where_the_value_is() -> Result<()> {
             let var = Var::from_tensor(&tensor(&x, dtype))?;
             let y = f(&var)?;
             let gradients = y.sum_all()?.backward()?;
-            let (y, g) = (values(&y), values(gradients.get(&var).unwrap()));
+            let (y, g) = (flat(&y), flat(gradients.get(&var).unwrap()));
             for i in 0..x.len() {
                 assert!(
                     !y[i].is_finite() || !g[i].is_nan(),
@@ -370,7 +366,7 @@ fn every_dimension_can_be_reduced() -> Result<()> {
             let want = x.to_dtype(DType::F64)?.exp()?.sum(dim)?.log()?;
             let got = special::logsumexp(&x, dim)?;
             assert_eq!((got.dims(), got.dtype()), (want.dims(), dtype));
-            for (g, w) in values(&got).iter().zip(values(&want)) {
+            for (g, w) in flat(&got).iter().zip(flat(&want)) {
                 assert!((g - w).abs() < tolerance, "{g} {w}");
             }
             let want = x
@@ -378,11 +374,11 @@ fn every_dimension_can_be_reduced() -> Result<()> {
                 .broadcast_sub(&want.unsqueeze(dim)?)?;
             let got = special::log_softmax(&x, dim)?;
             assert_eq!(got.dims(), x.dims());
-            for (g, w) in values(&got).iter().zip(values(&want)) {
+            for (g, w) in flat(&got).iter().zip(flat(&want)) {
                 assert!((g - w).abs() < tolerance, "{g} {w}");
             }
             let total = special::softmax(&x, dim)?.sum(dim)?;
-            assert!(values(&total).iter().all(|t| (t - 1.).abs() < tolerance));
+            assert!(flat(&total).iter().all(|t| (t - 1.).abs() < tolerance));
         }
     }
     Ok(())
@@ -422,7 +418,7 @@ fn empty_tensors_stay_empty() -> Result<()> {
         assert_eq!(f(&x)?.dims(), &[0, 3]);
     }
     assert_eq!(special::logsumexp(&x, 1)?.dims(), &[0]);
-    assert_eq!(values(&special::logsumexp(&x, 0)?), [f64::NEG_INFINITY; 3]);
+    assert_eq!(flat(&special::logsumexp(&x, 0)?), [f64::NEG_INFINITY; 3]);
     assert_eq!(special::softmax(&x, 0)?.dims(), &[0, 3]);
     Ok(())
 }

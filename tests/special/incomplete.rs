@@ -1,5 +1,6 @@
 //! Are beta and the incomplete gamma and beta functions right, in value and gradient, in both tails?
 
+use crate::support::flat;
 use candle_core::{DType, Device, Tensor, Var};
 use candle_prob::testing::check_gradient;
 use candle_prob::{Result, special};
@@ -15,11 +16,6 @@ fn number(v: &Value) -> Option<f64> {
 
 fn numbers(v: &Value) -> Vec<Option<f64>> {
     v.as_array().unwrap().iter().map(number).collect()
-}
-
-fn values(x: &Tensor) -> Vec<f64> {
-    let x = x.to_dtype(DType::F64).unwrap().flatten_all().unwrap();
-    x.to_vec1().unwrap()
 }
 
 type Function = fn(&[Var]) -> Result<Tensor>;
@@ -41,7 +37,7 @@ fn compare(case: &Value, name: &str, got: &Tensor, dtype: DType, sign: f64) -> u
         numbers(&case[name]),
         numbers(&case[&format!("{name}_scale")]),
     );
-    let got = values(got);
+    let got = flat(got);
     for (i, got) in got.iter().enumerate() {
         let Some(want) = want[i] else { continue };
         let want = sign * want;
@@ -137,22 +133,22 @@ fn the_inverses_invert() -> Result<()> {
     let (m, n) = (SHAPES.len(), PROBABILITIES.len());
     let (a, p) = (grid(&SHAPES, 1, n)?, grid(&PROBABILITIES, m, 1)?);
     let x = special::gammaincinv(&a, &p)?;
-    let back = values(&special::log_gammainc(&a, &x)?);
-    for (i, x) in values(&x).into_iter().enumerate() {
-        let p = values(&p)[i];
+    let back = flat(&special::log_gammainc(&a, &x)?);
+    for (i, x) in flat(&x).into_iter().enumerate() {
+        let p = flat(&p)[i];
         // Where the quantile underflows nothing comes back.
         let close = (back[i] - p.ln()).abs() <= 1e-10 * p.ln().abs().max(1e-3);
-        assert!(x < 1e-300 || close, "{:?}", (values(&a)[i], p, x, back[i]));
+        assert!(x < 1e-300 || close, "{:?}", (flat(&a)[i], p, x, back[i]));
     }
     let a = grid(&SHAPES, 1, m * n)?;
     let b = grid(&SHAPES, m, n)?;
     let p = grid(&PROBABILITIES, m * m, 1)?;
     let x = special::betaincinv(&a, &b, &p)?;
-    let back = values(&special::log_betainc(&a, &b, &x)?);
-    let ab = values(&special::lbeta(&a, &b)?);
-    for (i, x) in values(&x).into_iter().enumerate() {
-        let p = values(&p)[i];
-        let (a, b) = (values(&a)[i], values(&b)[i]);
+    let back = flat(&special::log_betainc(&a, &b, &x)?);
+    let ab = flat(&special::lbeta(&a, &b)?);
+    for (i, x) in flat(&x).into_iter().enumerate() {
+        let p = flat(&p)[i];
+        let (a, b) = (flat(&a)[i], flat(&b)[i]);
         // Near 1 the spacing of x limits the digits: how much I changes over half of it.
         let spacing = 2e-16 * ((a - 1.) * x.ln() + (b - 1.) * (-x).ln_1p() - ab[i]).exp() / p;
         let close = (back[i] - p.ln()).abs() <= 1e-10 * p.ln().abs().max(1e-3) + 4. * spacing * x;

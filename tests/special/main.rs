@@ -3,4 +3,5 @@
 mod dual;
 mod functions;
 mod incomplete;
-mod neighbours;
+#[path = "../support/mod.rs"]
+mod support;

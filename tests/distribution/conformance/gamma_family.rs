@@ -1,6 +1,7 @@
 //! Gamma and its relatives.
 
 use super::{row, tensor};
+use crate::support::floats;
 use candle_core::{DType, Tensor, Var};
 use candle_prob::distribution::{
     Beta, Chi2, Dirichlet, Distribution, Gamma, InverseGamma, Kl, Kumaraswamy, Pareto, StudentT,
@@ -172,22 +173,18 @@ fn edges_of_beta() -> Result<()> {
         let want = [0., 8f64.ln(), -inf, inf, 8f64.ln(), inf, -inf];
         let log_prob = Beta::new(&a, &b)?.log_prob(&x)?;
         let gradients = log_prob.sum_all()?.backward()?;
-        for (i, (got, want)) in flat(&log_prob)?.iter().zip(want).enumerate() {
+        for (i, (got, want)) in floats(&log_prob)?.iter().zip(want).enumerate() {
             assert!(
                 *got == want || (got - want).abs() < 1e-6,
                 "{i}: {got} {want}"
             );
             for var in [&a, &b, &x] {
-                let slope = flat(gradients.get(var).unwrap())?[i];
+                let slope = floats(gradients.get(var).unwrap())?[i];
                 assert!(slope.is_finite(), "{i}: {slope}");
             }
         }
     }
     Ok(())
-}
-
-fn flat(x: &Tensor) -> Result<Vec<f64>> {
-    Ok(x.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
 }
 
 /// Draws, their densities and their gradients from concentrations of 1e-6 to 1e6, in f32 and f64.
@@ -203,11 +200,11 @@ fn extreme_concentrations() -> Result<()> {
             Beta::new(&a, &b)?.sample(&[100], &mut Rng::new(0))?,
             Kumaraswamy::new(&a, &b)?.sample(&[100], &mut Rng::new(0))?,
         ] {
-            assert!(flat(&x)?.iter().all(|x| (0. ..=1.).contains(x)));
+            assert!(floats(&x)?.iter().all(|x| (0. ..=1.).contains(x)));
         }
         let x = Beta::new(&a, &b)?.sample(&[100], &mut Rng::new(0))?;
         let gradients = x.sum_all()?.backward()?;
-        let slopes = flat(gradients.get(&a).unwrap())?;
+        let slopes = floats(gradients.get(&a).unwrap())?;
         assert!(slopes.iter().all(|g| g.is_finite()), "{slopes:?}");
     }
     Ok(())
