@@ -173,7 +173,7 @@ fn strides_on_images_that_are_not_square_fail() -> Result<()> {
         ..Default::default()
     };
     let vb = init::seeded(&VarMap::new(), 0, DType::F32, &Device::Cpu);
-    let ours = net::conv2d(1, 1, config, vb)?.forward(&x)?;
+    let ours = net::conv2d(1, 1, &config, vb)?.forward(&x)?;
     assert_eq!(ours.dims(), theirs.dims());
     let slopes = gradient(&ours, &x)?.unwrap_or_default();
     assert!(slopes[..5].iter().all(|slope| *slope != 0.) && slopes[5] == 0.);
