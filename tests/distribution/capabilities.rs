@@ -53,6 +53,7 @@ const COMBINATORS: &[&str] = &[
     "Expanded",
     "Masked",
     "MixtureSameFamily",
+    "ReparameterizedMixture",
     "Transformed",
     "Truncated",
 ];

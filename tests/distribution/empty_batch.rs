@@ -114,6 +114,15 @@ fn combined() -> Vec<Family> {
             |of| of.moments().tails(),
         )
         .of([classes(), classes(), classes()]),
+        three(
+            "ReparameterizedMixture",
+            &[|a, b, c| {
+                let mixture = MixtureSameFamily::new(Categorical::new(a)?, Normal::new(b, c)?)?;
+                Ok(mixture.reparameterized())
+            }],
+            |of| of.moments().tails(),
+        )
+        .of([classes(), classes(), classes()]),
         four(
             "Transformed by Affine",
             &[|a, b, c, d| Normal::new(a, b)?.transformed_by(Affine::soft_clamped(c, d, 1.)?)],
