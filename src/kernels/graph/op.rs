@@ -37,6 +37,7 @@ pub(crate) fn asked<'a, T: WithDType>(x: &'a [T], gradient: &[T], rows: usize) -
 }
 
 /// An output that reached the loss.
+#[derive(Clone)]
 pub(crate) struct Reached {
     pub(crate) value: Tensor,
     /// Contiguous, shaped as `value`.

@@ -1,7 +1,10 @@
 //! Networks as single nodes.
 //!
-//! - `dense`: dense layers, one after the other. `activation`: activation functions.
-//! - `coupling`: coupling and autoregressive flows with their conditioners. `continuous`: flows along an ODE.
+//! - `inputs`: the tensors of layers as a node's inputs. `rows`: a batch in chunks, there and back. `sums`: gradients of inputs,
+//!   added up. `transpose`: transposes of matrices.
+//! - `activation`: activation functions. `dense`: dense layers, one after the other.
+//! - `flow`: what the nodes of flows share. `coupling`: coupling and autoregressive flows with their conditioners.
+//!   `continuous`: flows along an ODE.
 //! - `conv2d`: convolutions, chains of them, residual blocks. `max_positions`: the largest value of each channel over an image.
 
 pub(crate) mod activation;
@@ -9,4 +12,9 @@ pub(crate) mod continuous;
 pub(crate) mod conv2d;
 pub(crate) mod coupling;
 pub(crate) mod dense;
+pub(crate) mod flow;
+pub(crate) mod inputs;
 pub(crate) mod max_positions;
+pub(crate) mod rows;
+pub(crate) mod sums;
+pub(crate) mod transpose;

@@ -5,40 +5,12 @@ use crate::kernels::machine::buffer::{View, filled};
 use crate::kernels::machine::gemm::{Mat, Write, tiles};
 use crate::kernels::machine::simd::{Loop, dispatch};
 use crate::kernels::network::activation::Activation;
-use crate::kernels::network::dense::chain::Sums;
-use crate::kernels::network::dense::transpose;
-use crate::kernels::number::single;
+use crate::kernels::network::dense::chain::{Chain, Step};
+use crate::kernels::network::sums::Sums;
 use candle_core::{Result, Tensor};
 
-/// Hidden layers whose activation's first two derivatives follow from its value.
-pub(super) fn supported(activation: Activation) -> bool {
-    matches!(
-        activation,
-        Activation::Tanh | Activation::Sigmoid | Activation::Softplus
-    )
-}
-
-pub(super) struct Layer<'a> {
-    /// [out, in]
-    pub(super) w: &'a [f32],
-    /// [in, out]: a product with many small blocks of rows packs it faster.
-    transposed: Vec<f32>,
-    b: Option<&'a [f32]>,
-    pub(super) activation: Activation,
-    pub(super) inputs: usize,
-    pub(super) outputs: usize,
-    /// The weight's place among the node's inputs; the bias is the next.
-    pub(super) at: usize,
-}
-
-impl<'a> Layer<'a> {
-    pub(super) fn weight(&self) -> Result<Mat<'a>> {
-        Mat::new(self.w, self.outputs, self.inputs)
-    }
-}
-
 pub(super) struct Field<'a> {
-    pub(super) layers: Vec<Layer<'a>>,
+    pub(super) chain: Chain<'a>,
 }
 
 /// What an evaluation leaves behind.
@@ -55,62 +27,20 @@ pub(super) fn gemm(write: Write, a: Mat, b: Mat, out: &mut [f32], shape: [usize;
     tiles(out, shape, shape, false, |mut tile| tile.gemm(write, a, b))
 }
 
-/// The product of `a` and `b` is added to a sum, or begins it.
-pub(super) fn accumulate(
-    sum: &mut Option<Vec<f32>>,
-    a: Mat,
-    b: Mat,
-    shape: [usize; 2],
-) -> Result<()> {
-    match sum {
-        Some(sum) => gemm(Write::Add, a, b, sum, shape)?,
-        None => {
-            let set = |out: &mut [f32]| gemm(Write::Set, a, b, out, shape);
-            *sum = Some(filled(shape[0] * shape[1], set)?);
-        }
-    }
-    Ok(())
-}
-
 impl<'a> Field<'a> {
-    pub(super) fn new(
-        steps: &[(Activation, bool)],
-        first: usize,
-        inputs: &[Tensor],
-        views: &'a [View],
-    ) -> Result<Self> {
-        let (mut layers, mut at) = (vec![], first);
-        for (activation, bias) in steps {
-            let (outputs, width) = inputs[at].dims2()?;
-            let w = views[at].f32()?;
-            layers.push(Layer {
-                w,
-                transposed: transpose(w, [outputs, width]),
-                b: bias.then(|| views[at + 1].f32()).transpose()?,
-                activation: *activation,
-                inputs: width,
-                outputs,
-                at,
-            });
-            at += 1 + usize::from(*bias);
-        }
-        Ok(Field { layers })
-    }
-
-    pub(super) fn inputs(&self) -> usize {
-        self.layers.first().map_or(0, |l| l.inputs)
+    pub(super) fn new(steps: &[Step], inputs: &[Tensor], views: &'a [View]) -> Result<Self> {
+        // A product with many small blocks of rows packs a transposed weight faster.
+        let chain = Chain::new(steps, inputs, views, [true, false])?;
+        Ok(Field { chain })
     }
 
     /// Values and tangents at `argument`, which has `rows` rows in each block; what the way back needs is kept if `keep`.
     pub(super) fn evaluate(&self, argument: Vec<f32>, rows: usize, keep: bool) -> Result<Trail> {
-        let height = argument.len() / self.inputs().max(1);
+        let height = argument.len() / self.chain.inputs().max(1);
         let (mut inputs, mut tangents, mut out) = (vec![], vec![], argument);
-        for layer in &self.layers {
+        for layer in &self.chain.layers {
             let x = Mat::new(&out, height, layer.inputs)?;
-            let w = Mat::new(&layer.transposed, layer.inputs, layer.outputs)?;
-            let mut next = filled(height * layer.outputs, |y| {
-                gemm(Write::Set, x, w, y, [height, layer.outputs])
-            })?;
+            let mut next = filled(height * layer.outputs, |y| layer.linear(x, y))?;
             let hidden = layer.activation != Activation::Identity;
             if keep && hidden {
                 tangents.push(next[rows * layer.outputs..].to_vec());
@@ -143,8 +73,8 @@ impl<'a> Field<'a> {
         needs: &[bool],
         sums: &mut Sums,
     ) -> Result<Vec<f32>> {
-        let height = trail.out.len() / self.layers.last().map_or(1, |l| l.outputs.max(1));
-        for (l, layer) in self.layers.iter().enumerate().rev() {
+        let height = trail.out.len() / self.chain.outputs().max(1);
+        for (l, layer) in self.chain.layers.iter().enumerate().rev() {
             if layer.activation != Activation::Identity {
                 dispatch(Slopes {
                     activation: layer.activation,
@@ -156,21 +86,19 @@ impl<'a> Field<'a> {
                     g: &mut g,
                 });
             }
-            if layer.b.is_some() && needs[layer.at + 1] {
-                let sum = sums[layer.at + 1].get_or_insert_with(|| vec![0.; layer.outputs]);
+            if let Some(at) = layer.place.bias.filter(|at| needs[*at]) {
+                let sum = sums[at].get_or_insert_with(|| vec![0.; layer.outputs]);
                 for row in g[..rows * layer.outputs].chunks_exact(layer.outputs) {
                     sum.iter_mut().zip(row).for_each(|(s, g)| *s += g);
                 }
             }
             let d = Mat::new(&g, height, layer.outputs)?;
-            if needs[layer.at] {
+            let at = layer.place.weight;
+            if needs[at] {
                 let x = Mat::new(&trail.inputs[l], height, layer.inputs)?;
-                accumulate(&mut sums[layer.at], d.t(), x, [layer.outputs, layer.inputs])?;
+                layer.add_gradient_w(d, x, &mut sums[at])?;
             }
-            let w = layer.weight()?;
-            g = filled(height * layer.inputs, |x| {
-                gemm(Write::Set, d, w, x, [height, layer.inputs])
-            })?;
+            g = filled(height * layer.inputs, |gx| layer.gradient_x(d, gx))?;
         }
         Ok(g)
     }
@@ -183,29 +111,6 @@ struct Activate<'a> {
     rows: usize,
     bias: Option<&'a [f32]>,
     p: &'a mut [f32],
-}
-
-/// The first derivative from the value.
-#[inline(always)]
-pub(super) fn slope<const FMA: bool>(activation: Activation, y: &[f32], s: &mut [f32]) {
-    let all = y.iter().zip(s);
-    match activation {
-        Activation::Tanh => all.for_each(|(y, s)| *s = (1. - y) * (1. + y)),
-        Activation::Sigmoid => all.for_each(|(y, s)| *s = y * (1. - y)),
-        // The sigmoid is 1 - e^-softplus.
-        _ => all.for_each(|(y, s)| *s = -single::expm1::<FMA>(-y)),
-    }
-}
-
-/// The second derivative from the value and the first.
-#[inline(always)]
-fn curvature(activation: Activation, y: &[f32], s: &[f32], s2: &mut [f32]) {
-    let all = y.iter().zip(s).zip(s2);
-    match activation {
-        Activation::Tanh => all.for_each(|((y, s), s2)| *s2 = -2. * y * s),
-        Activation::Sigmoid => all.for_each(|((y, s), s2)| *s2 = s * (1. - 2. * y)),
-        _ => all.for_each(|((_, s), s2)| *s2 = s * (1. - s)),
-    }
 }
 
 impl Loop for Activate<'_> {
@@ -230,7 +135,7 @@ impl Loop for Activate<'_> {
             }
             activation.apply_slice::<FMA>(row);
             if !tangents.is_empty() {
-                slope::<FMA>(activation, row, &mut s);
+                activation.slopes::<FMA>(row, &mut s);
             }
             for block in tangents.chunks_exact_mut(rows * width) {
                 let tangent = &mut block[r * width..(r + 1) * width];
@@ -264,8 +169,8 @@ impl Loop for Slopes<'_> {
         for (r, g) in values.chunks_exact_mut(width).enumerate() {
             let row = r * width..(r + 1) * width;
             let y = &self.y[row.clone()];
-            slope::<FMA>(self.activation, y, &mut s);
-            curvature(self.activation, y, &s, &mut s2);
+            self.activation.slopes::<FMA>(y, &mut s);
+            self.activation.curvatures(y, &s, &mut s2);
             g.iter_mut().zip(&s).for_each(|(g, s)| *g *= s);
             if let Some(slopes) = self.slopes {
                 let all = g.iter_mut().zip(&slopes[row.clone()]).zip(&s2);

@@ -10,15 +10,18 @@ mod tests;
 mod trace;
 
 use crate::error::Result;
-use crate::kernels::graph::node::{self, Fresh, Op, Reached, fresh};
-use crate::kernels::machine::buffer::{View, views};
+use crate::kernels::graph::node::{Fresh, Op, Reached};
+use crate::kernels::machine::buffer::views;
 use crate::kernels::network::activation::Activation;
 use crate::kernels::network::dense::Layer;
-use crate::kernels::network::dense::chain::{Sums, tensors, total};
+use crate::kernels::network::dense::chain::{Step, steps};
+use crate::kernels::network::inputs::Inputs;
 use candle_core::Tensor;
 use field::Field;
-use rayon::prelude::*;
-use run::{Chunk, Run, State};
+use run::Run;
+
+/// Partial sums of the weights' gradients, at most: velocity networks are small.
+const PARTS: usize = 16;
 
 /// The stages of the classical Runge-Kutta method, in a step of length 1: how far along the slope before it each lies, and its
 /// own slope's weight in the step. `dynamics::Rk4` reads them too; here the loop over them is of slices.
@@ -65,50 +68,34 @@ pub(crate) fn rk4(
     let Some((last, hidden)) = net.split_last() else {
         return Ok(None);
     };
-    let smooth = hidden.iter().all(|l| field::supported(l.activation));
+    let smooth = hidden.iter().all(|l| l.activation.curvature_from_output());
     // The noise moves nothing.
     let noise = noise.map(Tensor::detach);
-    let mut inputs = vec![x];
-    inputs.extend(context);
-    inputs.extend(&noise);
-    let first = inputs.len();
-    for layer in net {
-        inputs.push(layer.weight);
-        inputs.extend(layer.bias);
-    }
-    if !smooth || last.activation != Activation::Identity || !crate::kernels::graph::fused(&inputs)
-    {
-        return Ok(None);
-    }
-    let steps = net.iter().map(|l| (l.activation, l.bias.is_some()));
+    let mut inputs = Inputs::new(x);
     let op = Flow {
         way,
         along,
-        context: context.is_some(),
-        noise: noise.is_some(),
-        first,
-        steps: steps.collect(),
+        context: context.map(|context| inputs.push(context)),
+        noise: noise.as_ref().map(|noise| inputs.push(noise)),
+        steps: steps(net, &mut inputs),
         kept: vec![],
     };
-    Ok(Some(node::apply(op, &inputs)?))
+    if !smooth || last.activation != Activation::Identity || !inputs.fused() {
+        return Ok(None);
+    }
+    Ok(Some(inputs.apply(op)?))
 }
 
 /// Inputs: x, perhaps context and noise, then each layer's weight and perhaps bias. Outputs: the end and the integrals.
 struct Flow {
     way: Way,
     along: Along,
-    context: bool,
-    noise: bool,
-    first: usize,
-    steps: Vec<(Activation, bool)>,
+    /// Places among the inputs.
+    context: Option<usize>,
+    noise: Option<usize>,
+    steps: Vec<Step>,
     /// By chunk: the state at the beginning of each step.
     kept: Vec<Vec<Vec<f32>>>,
-}
-
-impl Flow {
-    fn field<'a>(&self, inputs: &[Tensor], views: &'a [View]) -> candle_core::Result<Field<'a>> {
-        Field::new(&self.steps, self.first, inputs, views)
-    }
 }
 
 impl Op for Flow {
@@ -116,28 +103,11 @@ impl Op for Flow {
 
     fn forward(&mut self, inputs: &[Tensor], keep: bool) -> candle_core::Result<Vec<Fresh>> {
         let views = views(inputs)?;
-        let field = self.field(inputs, &views)?;
+        let field = Field::new(&self.steps, inputs, &views)?;
         let run = Run::new(self, &field, inputs, &views)?;
-        let mut x = views[0].f32()?.to_vec();
-        let mut integrals = vec![vec![0.; run.rows]; self.along.count()];
-        let mut parts: Vec<_> = integrals
-            .iter_mut()
-            .map(|i| i.chunks_mut(run.step))
-            .collect();
-        let states = x.chunks_mut((run.step * run.width).max(1)).map(|x| State {
-            x,
-            integrals: parts.iter_mut().filter_map(Iterator::next).collect(),
-        });
-        let states: Vec<State> = states.collect();
-        let states = states.into_par_iter().enumerate().with_max_len(1);
-        let kept = states
-            .map(|(i, state)| run.forward(i, state, keep))
-            .collect::<candle_core::Result<_>>()?;
+        let along = self.along.count();
+        let (outputs, kept) = run.batch.forward(along, |state| run.forward(state, keep))?;
         self.kept = kept;
-        let shape = inputs[0].dims();
-        let batch = &shape[..shape.len().saturating_sub(1)];
-        let mut outputs = vec![fresh(x, shape)];
-        outputs.extend(integrals.into_iter().map(|integral| fresh(integral, batch)));
         Ok(outputs)
     }
 
@@ -148,56 +118,16 @@ impl Op for Flow {
         needs: &[bool],
     ) -> candle_core::Result<Vec<Option<Tensor>>> {
         let views = views(inputs)?;
-        let field = self.field(inputs, &views)?;
+        let field = Field::new(&self.steps, inputs, &views)?;
         let run = Run::new(self, &field, inputs, &views)?;
-        let gradients = outputs
-            .iter()
-            .enumerate()
-            .map(|(k, reached)| match reached {
-                Some(reached) => Ok(View::new(&reached.gradient)?.f32()?.to_vec()),
-                None if k == 0 => Ok(vec![0.; inputs[0].elem_count()]),
-                None => Ok(vec![0.; run.rows]),
-            });
-        let mut gradients = gradients.collect::<candle_core::Result<Vec<Vec<f32>>>>()?;
-        let mut g = std::mem::take(&mut gradients[0]);
-        let wanted = self.context && needs[1];
-        let mut context = vec![0.; if wanted { inputs[1].elem_count() } else { 0 }];
-        let extra = run.field.inputs() - run.width - 1;
-        let mut contexts = context.chunks_mut((run.step * extra).max(1));
-        let (width, integrals) = (run.width, &gradients[1..]);
-        let chunk = |(i, g)| {
-            let rows = run.chunk(i);
-            Chunk {
-                i,
-                g,
-                integrals: integrals.iter().map(|g| &g[rows.clone()]).collect(),
-                context: contexts.next(),
-            }
-        };
-        let mut chunks: Vec<Chunk> = g
-            .chunks_mut((run.step * width).max(1))
-            .enumerate()
-            .map(chunk)
-            .collect();
-        // At most sixteen partial sums: velocity networks are small.
-        let part = chunks.len().div_ceil(16).max(1);
-        let parts = chunks.par_chunks_mut(part).with_max_len(1).map(|chunks| {
-            // The last is the trace's own.
-            let mut sums = vec![None; inputs.len() + 1];
-            for chunk in chunks {
-                run.backward(&self.kept[chunk.i], chunk, needs, &mut sums)?;
-            }
-            Ok(sums)
-        });
-        let parts: Vec<Sums> = parts.collect::<candle_core::Result<_>>()?;
-        let mut sums = total(parts, inputs.len() + 1);
+        let mut gradients = run.batch.gradients(outputs, needs)?;
+        // The last is the trace's own.
+        let mut sums = gradients.back(PARTS, inputs.len() + 1, |chunk, sums| {
+            run.backward(&self.kept[chunk.i], chunk, sums)
+        })?;
         if let (Some(own), Some(trace)) = (sums.pop().flatten(), &run.trace) {
             trace.spread(&own, &mut sums)?;
         }
-        sums[0] = needs[0].then_some(g);
-        if self.context {
-            sums[1] = needs[1].then_some(context);
-        }
-        tensors(sums, inputs, needs)
+        gradients.tensors(sums, inputs)
     }
 }

@@ -4,7 +4,8 @@ use super::field::{Field, Trail};
 use super::trace::Trace;
 use super::{Along, Flow, RK4, Way};
 use crate::kernels::machine::buffer::View;
-use crate::kernels::network::dense::chain::Sums;
+use crate::kernels::network::flow::{Batch, Chunk, State};
+use crate::kernels::network::sums::Sums;
 use candle_core::{Result, Tensor};
 use std::ops::Range;
 
@@ -17,61 +18,44 @@ const MANY: usize = 128;
 /// The arguments as slices.
 pub(super) struct Run<'a> {
     way: Way,
-    pub(super) rows: usize,
-    pub(super) step: usize,
-    pub(super) width: usize,
+    pub(super) batch: Batch<'a>,
+    width: usize,
     /// How many tangents each value has.
     directions: usize,
-    context: &'a [f32],
     noise: Option<&'a [f32]>,
-    pub(super) field: &'a Field<'a>,
+    field: &'a Field<'a>,
     /// Where the field needs no tangents for it.
     pub(super) trace: Option<Trace<'a>>,
-}
-
-/// A chunk of rows with its integrals.
-pub(super) struct State<'a> {
-    pub(super) x: &'a mut [f32],
-    pub(super) integrals: Vec<&'a mut [f32]>,
 }
 
 impl<'a> Run<'a> {
     pub(super) fn new(
         flow: &Flow,
         field: &'a Field<'a>,
-        inputs: &[Tensor],
+        inputs: &'a [Tensor],
         views: &'a [View],
     ) -> Result<Self> {
         let width = inputs[0].dims().last().copied().unwrap_or(1);
-        let rows = inputs[0].elem_count() / width.max(1);
-        let noise = 1 + usize::from(flow.context);
         let trace = match flow.along {
-            Along::Trace if !flow.noise => Trace::new(field, width)?,
+            Along::Trace if flow.noise.is_none() => Trace::new(field, width)?,
             _ => None,
         };
         let directions = match flow.along {
             Along::Nothing => 0,
             _ if trace.is_some() => 0,
-            _ if flow.noise => 1,
+            _ if flow.noise.is_some() => 1,
             _ => width,
         };
         let most = if directions == 0 { MANY } else { ROWS };
         Ok(Run {
             way: flow.way,
-            rows,
-            // By the shapes alone, so that the number of threads changes no bit.
-            step: rows.div_ceil(4).next_multiple_of(16).clamp(16, most),
+            batch: Batch::new(inputs, views, flow.context, most)?,
             width,
             directions,
-            context: if flow.context { views[1].f32()? } else { &[] },
-            noise: flow.noise.then(|| views[noise].f32()).transpose()?,
+            noise: flow.noise.map(|at| views[at].f32()).transpose()?,
             field,
             trace,
         })
-    }
-
-    pub(super) fn chunk(&self, i: usize) -> Range<usize> {
-        i * self.step..((i + 1) * self.step).min(self.rows)
     }
 
     fn length(&self) -> f64 {
@@ -80,15 +64,13 @@ impl<'a> Run<'a> {
 
     /// The values `[x, t, context]`, then the directions.
     fn argument(&self, rows: &Range<usize>, x: &[f32], t: f64) -> Vec<f32> {
-        let (width, inputs) = (self.width, self.field.inputs());
-        let extra = inputs - width - 1;
+        let (width, inputs) = (self.width, self.field.chain.inputs());
         let mut out = vec![0.; (1 + self.directions) * rows.len() * inputs];
         let (values, directions) = out.split_at_mut(rows.len() * inputs);
         for (i, row) in values.chunks_exact_mut(inputs).enumerate() {
             row[..width].copy_from_slice(&x[i * width..(i + 1) * width]);
             row[width] = t as f32;
-            let at = (rows.start + i) * extra;
-            row[width + 1..].copy_from_slice(&self.context[at..at + extra]);
+            row[width + 1..].copy_from_slice(self.batch.context(rows.start + i));
         }
         for (k, row) in directions.chunks_exact_mut(inputs).enumerate() {
             match self.noise {
@@ -188,9 +170,8 @@ impl<'a> Run<'a> {
     }
 
     /// A chunk through all steps; the states before each are returned if they are to be kept.
-    pub(super) fn forward(&self, i: usize, state: State, keep: bool) -> Result<Vec<Vec<f32>>> {
-        let rows = self.chunk(i);
-        let State { x, mut integrals } = state;
+    pub(super) fn forward(&self, state: State, keep: bool) -> Result<Vec<Vec<f32>>> {
+        let State { rows, x, mut along } = state;
         let mut kept = vec![];
         for n in 0..self.way.steps {
             let start = x.to_vec();
@@ -200,7 +181,7 @@ impl<'a> Run<'a> {
                 };
                 add(x, &trail.out);
                 let growth = self.growth(&rows, &trail)?;
-                let all = integrals.iter_mut().zip(&growth);
+                let all = along.iter_mut().zip(&growth);
                 all.for_each(|(integral, growth)| add(integral, growth));
                 Ok(())
             })?;
@@ -216,11 +197,10 @@ impl<'a> Run<'a> {
         &self,
         kept: &[Vec<f32>],
         chunk: &mut Chunk,
-        needs: &[bool],
         sums: &mut Sums,
     ) -> Result<()> {
-        let (rows, h, inputs) = (self.chunk(chunk.i), self.length(), self.field.inputs());
-        let width = self.width;
+        let (rows, h, inputs) = (chunk.rows.clone(), self.length(), self.field.chain.inputs());
+        let (width, needs) = (self.width, chunk.needs);
         for (n, x) in kept.iter().enumerate().rev() {
             let mut stages = vec![];
             self.stages(&rows, x, n, true, |trail, weight| {
@@ -239,11 +219,10 @@ impl<'a> Run<'a> {
                         .collect(),
                     None => end.iter().map(|e| *weight * e).collect(),
                 };
-                let g = self.result_gradient(&rows, trail, &velocity, &chunk.integrals, *weight);
+                let g = self.result_gradient(&rows, trail, &velocity, &chunk.along, *weight);
                 let slopes = match &self.trace {
                     Some(trace) => {
-                        let traces: Vec<f32> =
-                            chunk.integrals[0].iter().map(|g| g * weight).collect();
+                        let traces: Vec<f32> = chunk.along[0].iter().map(|g| g * weight).collect();
                         let sum = trace.needed(needs).then(|| &mut sums[needs.len()]);
                         trace.backward(trail, &traces, sum)?
                     }
@@ -251,30 +230,16 @@ impl<'a> Run<'a> {
                 };
                 let count = rows.len();
                 let g = self.field.backward(trail, g, &slopes, count, needs, sums)?;
-                let mut at = Vec::with_capacity(rows.len() * width);
-                for (r, row) in g[..rows.len() * inputs].chunks_exact(inputs).enumerate() {
+                let g = &g[..count * inputs];
+                let mut at = Vec::with_capacity(count * width);
+                for row in g.chunks_exact(inputs) {
                     at.extend_from_slice(&row[..width]);
-                    if let Some(context) = &mut chunk.context {
-                        let extra = inputs - width - 1;
-                        let context = &mut context[r * extra..(r + 1) * extra];
-                        context
-                            .iter_mut()
-                            .zip(&row[width + 1..])
-                            .for_each(|(c, g)| *c += g);
-                    }
                 }
+                chunk.add_context(g, inputs);
                 chunk.g.iter_mut().zip(&at).for_each(|(g, a)| *g += a);
                 after = Some(((place * h) as f32, at));
             }
         }
         Ok(())
     }
-}
-
-/// A chunk on its way back.
-pub(super) struct Chunk<'a> {
-    pub(super) i: usize,
-    pub(super) g: &'a mut [f32],
-    pub(super) integrals: Vec<&'a [f32]>,
-    pub(super) context: Option<&'a mut [f32]>,
 }

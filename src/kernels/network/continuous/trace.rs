@@ -11,13 +11,14 @@
 //! This is one product of the rows with M, whatever D. The gradient of M is summed over all rows and goes on to the weights
 //! once.
 
-use super::field::{Field, Layer, Trail, accumulate, gemm, slope};
+use super::field::{Field, Trail, gemm};
 use crate::kernels::machine::buffer::filled;
 use crate::kernels::machine::gemm::{Mat, Write};
 use crate::kernels::machine::simd::{Loop, dispatch, fma};
 use crate::kernels::network::activation::Activation;
-use crate::kernels::network::dense::chain::Sums;
-use crate::kernels::network::dense::transpose;
+use crate::kernels::network::dense::layer::Layer;
+use crate::kernels::network::sums::{Sums, accumulate};
+use crate::kernels::network::transpose::transposed;
 use candle_core::Result;
 
 pub(super) struct Trace<'a> {
@@ -38,7 +39,7 @@ pub(super) struct Trace<'a> {
 impl<'a> Trace<'a> {
     /// Where there is such a form.
     pub(super) fn new(field: &'a Field<'a>, width: usize) -> Result<Option<Self>> {
-        let (first, between, last) = match field.layers.as_slice() {
+        let (first, between, last) = match field.chain.layers.as_slice() {
             [first, last] => (first, None, last),
             [first, between, last] => (first, Some(between), last),
             _ => return Ok(None),
@@ -60,7 +61,7 @@ impl<'a> Trace<'a> {
             Some(l) => (l.w.iter().zip(&trace.outer)).map(|(w, o)| w * o).collect(),
             None => trace.outer.iter().step_by(shape[1] + 1).copied().collect(),
         };
-        trace.transposed = transpose(&trace.m, [trace.height, first.outputs]);
+        trace.transposed = transposed(&trace.m, [trace.height, first.outputs]);
         Ok(Some(trace))
     }
 
@@ -121,7 +122,10 @@ impl<'a> Trace<'a> {
             gemm(Write::Set, weighted, m, out, [rows, width])
         })?;
         if let Some(sum) = sum {
-            accumulate(sum, weighted.t(), d1, [self.height, width])?;
+            let shape = [self.height, width];
+            accumulate(sum, self.m.len(), |write, out| {
+                gemm(write, weighted.t(), d1, out, shape)
+            })?;
         }
         Ok([first].into_iter().chain(second).collect())
     }
@@ -129,7 +133,7 @@ impl<'a> Trace<'a> {
     /// Whether somebody reads the gradient of M.
     pub(super) fn needed(&self, needs: &[bool]) -> bool {
         let layers = [Some(self.first), self.between, Some(self.last)];
-        layers.iter().flatten().any(|l| needs[l.at])
+        layers.iter().flatten().any(|l| needs[l.place.weight])
     }
 
     /// The gradient of M is passed on to the weights that add theirs up.
@@ -141,7 +145,7 @@ impl<'a> Trace<'a> {
             Some(l) => {
                 let all = outer.iter_mut().zip(g).zip(l.w);
                 all.for_each(|((o, g), w)| *o = g * w);
-                if let Some(sum) = &mut sums[l.at] {
+                if let Some(sum) = &mut sums[l.place.weight] {
                     let all = sum.iter_mut().zip(g).zip(&self.outer);
                     all.for_each(|((s, g), o)| *s += g * o);
                 }
@@ -152,11 +156,11 @@ impl<'a> Trace<'a> {
             }
         }
         let outer = Mat::new(&outer, h2, h1)?;
-        if let Some(sum) = &mut sums[self.last.at] {
+        if let Some(sum) = &mut sums[self.last.place.weight] {
             let shape = [self.width, h2];
             gemm(Write::Add, self.u()?.t(), outer.t(), sum, shape)?;
         }
-        if let Some(sum) = &mut sums[self.first.at] {
+        if let Some(sum) = &mut sums[self.first.place.weight] {
             let (shape, v) = ([h1, self.width], self.last.weight()?);
             let u = filled(shape[0] * shape[1], |u| {
                 gemm(Write::Set, outer.t(), v.t(), u, shape)
@@ -188,7 +192,7 @@ impl Loop for Slope<'_> {
     type Output = ();
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        slope::<FMA>(self.activation, self.y, self.out);
+        self.activation.slopes::<FMA>(self.y, self.out);
     }
 }
 

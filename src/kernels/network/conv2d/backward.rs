@@ -1,9 +1,12 @@
 //! The gradients of a convolution.
 
+use super::classes::{Frame, class_plans};
+use super::geometry::Geometry;
 use super::tile::{Product, Run, Start};
-use super::{Geometry, Order, SERIAL_WORK, Settings, backprop, layout, workspace};
+use super::{Order, SERIAL_WORK, Settings, workspace};
 use crate::kernels::graph::node::{Reached, asked};
 use crate::kernels::machine::buffer::View;
+use crate::kernels::network::transpose::transpose;
 use candle_core::{Device, Result, Tensor};
 use rayon::prelude::*;
 
@@ -15,92 +18,6 @@ const BATCH: usize = 128;
 fn groups(g: &Geometry) -> usize {
     let weights = g.taps() * g.c * g.wide_o();
     ((1 << 21) / weights).clamp(4, 16).min(g.n).max(1)
-}
-
-/// The output's gradient in a frame of zeros, as wide as the input's gradient reads.
-struct Frame {
-    before: (usize, usize),
-    width: usize,
-    /// Pixels of one image.
-    pixels: usize,
-}
-
-impl Frame {
-    fn new(g: &Geometry, framed: bool) -> Self {
-        if !framed {
-            return Frame {
-                before: (0, 0),
-                width: g.out.1,
-                pixels: g.pixels(),
-            };
-        }
-        let side = |kernel: usize, stride: usize, size: usize, padding: usize, out: usize| {
-            let before = kernel.div_ceil(stride) - 1;
-            (
-                before,
-                before + ((size + padding).div_ceil(stride)).max(out),
-            )
-        };
-        let (top, height) = side(g.kernel.0, g.stride.0, g.h, g.padding.0, g.out.0);
-        let (left, width) = side(g.kernel.1, g.stride.1, g.w, g.padding.1, g.out.1);
-        Frame {
-            before: (top, left),
-            width,
-            pixels: height * width,
-        }
-    }
-
-    fn at(&self, y: usize, x: usize) -> usize {
-        (y + self.before.0) * self.width + x + self.before.1
-    }
-}
-
-/// The product for one class of input pixels.
-struct ClassPlan {
-    /// Offset and size of the packed weights.
-    packed: (usize, usize),
-    depth: usize,
-    runs: Vec<Run>,
-    rows: Vec<usize>,
-    out_rows: Vec<usize>,
-}
-
-fn class_plans(g: &Geometry, frame: &Frame, images: usize, stride: usize) -> Vec<ClassPlan> {
-    let (wide_o, wide_c) = (g.wide_o(), g.wide_c());
-    let mut packed = 0;
-    let mut plans = vec![];
-    for class in g.classes() {
-        let depth = class.taps.len() * wide_o;
-        let runs = (0..class.reach.0)
-            .map(|i| Run {
-                a: i * frame.width * wide_o,
-                b: i * class.reach.1 * wide_o,
-                len: class.reach.1 * wide_o,
-            })
-            .collect();
-        let (mut rows, mut out_rows) = (vec![], vec![]);
-        for pixel in 0..images * g.h * g.w {
-            let (image, y, x) = (pixel / (g.h * g.w), pixel / g.w % g.h, pixel % g.w);
-            let (py, px) = (y + g.padding.0, x + g.padding.1);
-            if (py % g.stride.0, px % g.stride.1) != class.remainder {
-                continue;
-            }
-            // The last output pixel that reaches this one, and from there back to the first.
-            let top = py / g.stride.0 + frame.before.0 + 1 - class.reach.0.max(1);
-            let left = px / g.stride.1 + frame.before.1 + 1 - class.reach.1.max(1);
-            rows.push((image * frame.pixels + top * frame.width + left) * wide_o);
-            out_rows.push(pixel * stride);
-        }
-        plans.push(ClassPlan {
-            packed: (packed, depth * wide_c),
-            depth,
-            runs,
-            rows,
-            out_rows,
-        });
-        packed += depth * wide_c;
-    }
-    plans
 }
 
 pub(super) fn run(
@@ -179,11 +96,11 @@ pub(super) fn run(
                     let image = first + at + i;
                     let span = image * image_out..(image + 1) * image_out;
                     slopes.copy_from_slice(&gradient[span.clone()]);
-                    backprop(settings.activation, &value[span], slopes);
+                    settings.activation.backprop(&value[span], slopes);
                     let slopes = if out_last {
                         &*slopes
                     } else {
-                        layout::transpose(slopes, pixels, g.o, pixels, turned, g.o);
+                        transpose(slopes, pixels, g.o, pixels, turned, g.o);
                         &*turned
                     };
                     let to = &mut frames[i * frame.pixels * wide_o..][..frame.pixels * wide_o];
@@ -247,7 +164,7 @@ pub(super) fn run(
                     if !in_last {
                         let images = scratch_x.chunks_exact(plane * stride_x);
                         for (to, from) in to.chunks_exact_mut(g.image()).zip(images) {
-                            layout::transpose(from, stride_x, plane, g.c, to, plane);
+                            transpose(from, stride_x, plane, g.c, to, plane);
                         }
                     }
                 }

@@ -1,66 +1,35 @@
 //! Convolutions one after the other as one node: what lies between them never enters candle's graph, whose gradient of
 //! every edge costs a fill with zeros and an addition.
 
-use super::{Geometry, Settings, backward, conv2d, forward};
+use super::step::Step;
+use super::{Layer, conv2d};
 use crate::error::Result;
-use crate::kernels::graph::node::{self, Fresh, Op, Reached};
+use crate::kernels::graph::node::{Fresh, Op, Reached};
+use crate::kernels::network::activation::Activation;
+use crate::kernels::network::inputs::Inputs;
 use candle_core::op::BackpropOp;
 use candle_core::{Storage, Tensor};
 
-/// One convolution of a chain.
-pub(crate) struct Layer<'a> {
-    pub(crate) weight: &'a Tensor,
-    pub(crate) bias: Option<&'a Tensor>,
-    pub(crate) settings: Settings,
-}
-
 /// The convolutions of `layers`, each of the result of the one before.
 pub(crate) fn chain(x: &Tensor, layers: &[Layer]) -> Result<Tensor> {
-    let mut inputs = vec![x];
-    for layer in layers {
-        inputs.push(layer.weight);
-        inputs.extend(layer.bias);
+    let one = |x: Tensor, l: &Layer| conv2d(&x, l.weight, l.bias, l.settings);
+    match fused(x, layers)? {
+        Some(y) => Ok(y),
+        None => layers.iter().try_fold(x.clone(), one),
     }
-    let slopes = layers
-        .iter()
-        .all(|l| l.settings.activation.slope_from_output());
-    if layers.is_empty() || !slopes || !crate::kernels::graph::fused(&inputs) {
-        let mut y = x.clone();
-        for layer in layers {
-            y = conv2d(&y, layer.weight, layer.bias, layer.settings)?;
-        }
-        return Ok(y);
-    }
-    let steps = Step::of(x, layers)?;
-    let op = Chain {
-        steps,
-        between: vec![],
-    };
-    Ok(node::apply1(op, &inputs)?)
 }
 
-pub(super) struct Step {
-    pub(super) geometry: Geometry,
-    pub(super) settings: Settings,
-    /// The weight and perhaps a bias.
-    pub(super) arguments: usize,
-}
-
-impl Step {
-    /// The layers one after the other, the first on images of x.
-    pub(super) fn of(x: &Tensor, layers: &[Layer]) -> Result<Vec<Step>> {
-        let mut dims = x.dims().to_vec();
-        let step = |layer: &Layer| {
-            let geometry = Geometry::new(x, &dims, layer.weight, layer.bias, layer.settings)?;
-            dims = geometry.out_dims(layer.settings.output).to_vec();
-            Ok(Step {
-                geometry,
-                settings: layer.settings,
-                arguments: 1 + usize::from(layer.bias.is_some()),
-            })
-        };
-        layers.iter().map(step).collect()
+/// As one node; `None` where there is none.
+pub(super) fn fused(x: &Tensor, layers: &[Layer]) -> Result<Option<Tensor>> {
+    let mut inputs = Inputs::new(x);
+    let steps = Step::all(x, layers, &mut inputs)?;
+    let mut activations = layers.iter().map(|l| l.settings.activation);
+    let slopes = activations.all(Activation::slope_from_output);
+    if !slopes || layers.is_empty() || !inputs.fused() {
+        return Ok(None);
     }
+    let between = vec![];
+    inputs.apply1(Chain { steps, between }).map(Some)
 }
 
 struct Chain {
@@ -70,16 +39,12 @@ struct Chain {
 }
 
 impl Op for Chain {
-    const NAME: &'static str = "conv2d-chain";
+    const NAME: &'static str = "conv2d";
 
     fn forward(&mut self, inputs: &[Tensor], keep: bool) -> candle_core::Result<Vec<Fresh>> {
         let mut x = inputs[0].clone();
-        let mut next = 1;
         for (i, step) in self.steps.iter().enumerate() {
-            let mut arguments = vec![x];
-            arguments.extend_from_slice(&inputs[next..next + step.arguments]);
-            next += step.arguments;
-            let y = forward::run(&step.geometry, &step.settings, &arguments)?;
+            let y = step.forward(&x, inputs)?;
             if i + 1 == self.steps.len() {
                 return Ok(vec![y]);
             }
@@ -102,36 +67,19 @@ impl Op for Chain {
         let Some(Some(last)) = outputs.first() else {
             return Ok(gradients);
         };
-        let (mut value, mut gradient) = (last.value.clone(), last.gradient.clone());
-        let mut end = inputs.len();
+        let mut reached = last.clone();
         for (i, step) in self.steps.iter().enumerate().rev() {
-            let start = end - step.arguments;
-            let x = match i.checked_sub(1) {
-                Some(before) => &self.between[before],
-                None => &inputs[0],
-            };
-            // Further back only if somebody there reads a gradient.
-            let mut wanted = vec![needs[..start].contains(&true)];
-            wanted.extend_from_slice(&needs[start..end]);
-            let mut arguments = vec![x.clone()];
-            arguments.extend_from_slice(&inputs[start..end]);
-            let reached = Reached { value, gradient };
-            let (geometry, settings) = (&step.geometry, &step.settings);
-            let found = backward::run(geometry, settings, &arguments, &reached, &wanted)?;
-            let mut found = found.into_iter();
-            let back = found.next().flatten();
-            for (slot, found) in gradients[start..end].iter_mut().zip(found) {
-                *slot = found;
-            }
-            match (i, back) {
-                (0, back) => {
+            let x = i.checked_sub(1).map_or(&inputs[0], |i| &self.between[i]);
+            match step.backward(x, inputs, &reached, needs, &mut gradients)? {
+                Some(gradient) if i > 0 => {
+                    let value = x.clone();
+                    reached = Reached { value, gradient };
+                }
+                back => {
                     gradients[0] = back;
                     break;
                 }
-                (_, Some(back)) => (value, gradient) = (x.clone(), back),
-                (_, None) => break,
             }
-            end = start;
         }
         Ok(gradients)
     }

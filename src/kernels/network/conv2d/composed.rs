@@ -4,7 +4,8 @@
 //! columns unread, it fails. Here the image is padded and cut to the rows and columns that the kernel reads, so
 //! that none is left over, and strides that differ between rows and columns are composed from slices.
 
-use super::{Geometry, Order, Settings};
+use super::geometry::Geometry;
+use super::{Order, Settings};
 use crate::error::Result;
 use candle_core::Tensor;
 
@@ -13,8 +14,8 @@ pub(super) fn conv2d(
     weight: &Tensor,
     bias: Option<&Tensor>,
     settings: Settings,
-    g: &Geometry,
 ) -> Result<Tensor> {
+    let g = &Geometry::new(x, x.dims(), weight, bias, settings)?;
     let x = match settings.input {
         Order::ChannelsFirst => x.clone(),
         Order::ChannelsLast => x.permute((0, 3, 1, 2))?,

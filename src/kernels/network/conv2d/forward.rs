@@ -1,9 +1,11 @@
 //! The convolution: one product of patches and packed weights for each small group of images.
 
+use super::geometry::Geometry;
 use super::tile::{Product, Run, Start};
-use super::{Geometry, Order, SERIAL_WORK, Settings, activate, layout, workspace};
+use super::{Order, SERIAL_WORK, Settings, workspace};
 use crate::kernels::graph::node::{Fresh, fresh};
 use crate::kernels::machine::buffer::View;
+use crate::kernels::network::transpose::transpose;
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
@@ -59,13 +61,13 @@ pub(super) fn run(g: &Geometry, settings: &Settings, inputs: &[Tensor]) -> Resul
             };
             if last {
                 product.run(out, &rows[..pixels], g.o)?;
-                activate(settings.activation, out);
+                settings.activation.apply(out);
             } else {
                 product.run(scratch, &rows[..pixels], wide)?;
-                activate(settings.activation, scratch);
+                settings.activation.apply(scratch);
                 let images = out.chunks_exact_mut(g.pixels() * g.o);
                 for (to, from) in images.zip(scratch.chunks_exact(g.pixels() * wide)) {
-                    layout::transpose(from, wide, g.pixels(), g.o, to, g.pixels());
+                    transpose(from, wide, g.pixels(), g.o, to, g.pixels());
                 }
             }
             Ok(())

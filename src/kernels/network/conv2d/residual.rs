@@ -1,12 +1,13 @@
 //! A residual network of convolutions as one node: sums and activations between the convolutions are passes of their own
 //! over large images, each of them several in candle's graph.
 
-use super::chain::{Layer, Step};
-use super::{activate, backprop, backward, conv2d, forward};
+use super::step::Step;
+use super::{Layer, conv2d};
 use crate::error::Result;
-use crate::kernels::graph::node::{self, Fresh, Op, Reached};
+use crate::kernels::graph::node::{Fresh, Op, Reached};
 use crate::kernels::machine::buffer::{CHUNK, View, build, chunks};
 use crate::kernels::network::activation::Activation;
+use crate::kernels::network::inputs::Inputs;
 use candle_core::op::BackpropOp;
 use candle_core::{CpuStorage, Storage, Tensor};
 
@@ -23,27 +24,19 @@ pub(crate) fn residual(x: &Tensor, layers: &[Layer], f: Activation) -> Result<Te
     };
     let (blocks, last) = rest.split_at(rest.len() - 1);
     let one = |x: &Tensor, layer: &Layer| conv2d(x, layer.weight, layer.bias, layer.settings);
-    let mut inputs = vec![x];
-    for layer in layers {
-        inputs.push(layer.weight);
-        inputs.extend(layer.bias);
-    }
+    let mut inputs = Inputs::new(x);
+    let steps = Step::all(x, layers, &mut inputs)?;
     let inner = layers.iter().map(|layer| layer.settings.activation);
     let slopes = inner.chain([f]).all(Activation::slope_from_output);
-    if !slopes || !crate::kernels::graph::fused(&inputs) {
+    if !slopes || !inputs.fused() {
         let mut h = one(x, first)?;
         for pair in blocks.chunks_exact(2) {
             h = (&h + one(&one(&f.forward(&h)?, &pair[0])?, &pair[1])?)?;
         }
         return one(&f.forward(&h)?, &last[0]);
     }
-    let steps = Step::of(x, layers)?;
-    let op = Residual {
-        steps,
-        f,
-        kept: vec![],
-    };
-    Ok(node::apply1(op, &inputs)?)
+    let kept = vec![];
+    inputs.apply1(Residual { steps, f, kept })
 }
 
 struct Residual {
@@ -65,44 +58,26 @@ fn floats((storage, _): Fresh) -> candle_core::Result<Vec<f32>> {
     }
 }
 
-impl Residual {
-    /// Weight and perhaps bias of a step.
-    fn parameters(&self, step: usize) -> std::ops::Range<usize> {
-        let before = self.steps[..step].iter().map(|step| step.arguments);
-        let start = 1 + before.sum::<usize>();
-        start..start + self.steps[step].arguments
-    }
-
-    fn forward_step(&self, step: usize, x: &Tensor, all: &[Tensor]) -> candle_core::Result<Fresh> {
-        let mut arguments = vec![x.clone()];
-        arguments.extend_from_slice(&all[self.parameters(step)]);
-        let Step {
-            geometry, settings, ..
-        } = &self.steps[step];
-        forward::run(geometry, settings, &arguments)
-    }
-}
-
 impl Op for Residual {
     const NAME: &'static str = "conv2d-residual";
 
     fn forward(&mut self, inputs: &[Tensor], keep: bool) -> candle_core::Result<Vec<Fresh>> {
-        let first = self.forward_step(0, &inputs[0], inputs)?;
+        let first = self.steps[0].forward(&inputs[0], inputs)?;
         let shape = first.1.dims().to_vec();
         let (mut h, mut kept) = (floats(first)?, vec![]);
         let activated = |h: &[f32]| {
             let data = build(h.len(), CHUNK, |at, out: &mut [f32]| {
                 out.copy_from_slice(&h[at..at + out.len()]);
-                activate(self.f, out);
+                self.f.apply(out);
             });
             tensor(data, &shape)
         };
         for step in (1..self.steps.len() - 1).step_by(2) {
             let a = activated(&h);
-            let inner = self.forward_step(step, &a, inputs)?;
+            let inner = self.steps[step].forward(&a, inputs)?;
             let dims = inner.1.dims().to_vec();
             let inner = tensor(floats(inner)?, &dims);
-            let more = floats(self.forward_step(step + 1, &inner, inputs)?)?;
+            let more = floats(self.steps[step + 1].forward(&inner, inputs)?)?;
             chunks(&mut h, CHUNK, |at, h| {
                 h.iter_mut().zip(&more[at..]).for_each(|(h, m)| *h += m);
             });
@@ -111,7 +86,7 @@ impl Op for Residual {
             }
         }
         let a = activated(&h);
-        let y = self.forward_step(self.steps.len() - 1, &a, inputs)?;
+        let y = self.steps[self.steps.len() - 1].forward(&a, inputs)?;
         if keep {
             kept.push(a);
         }
@@ -131,26 +106,10 @@ impl Op for Residual {
         };
         // The gradient to a step's argument, if anything further back reads one; its parameters' are stored.
         let mut back = |step: usize, value: &Tensor, gradient: &Tensor| {
-            let own = self.parameters(step);
             let x = step.checked_sub(1).map_or(&inputs[0], |i| &self.kept[i]);
-            let mut arguments = vec![x.clone()];
-            arguments.extend_from_slice(&inputs[own.clone()]);
-            let mut wanted = vec![needs[..own.start].contains(&true)];
-            wanted.extend_from_slice(&needs[own.clone()]);
-            let reached = Reached {
-                value: value.clone(),
-                gradient: gradient.clone(),
-            };
-            let Step {
-                geometry, settings, ..
-            } = &self.steps[step];
-            let found = backward::run(geometry, settings, &arguments, &reached, &wanted)?;
-            let mut found = found.into_iter();
-            let argument = found.next().flatten();
-            for (slot, found) in gradients[own].iter_mut().zip(found) {
-                *slot = found;
-            }
-            candle_core::Result::Ok(argument)
+            let (value, gradient) = (value.clone(), gradient.clone());
+            let reached = Reached { value, gradient };
+            self.steps[step].backward(x, inputs, &reached, needs, &mut gradients)
         };
         let last = self.steps.len() - 1;
         // The gradient to h through f, and what reached h beside.
@@ -161,7 +120,7 @@ impl Op for Residual {
             let beside = beside.as_ref().map(View::f32).transpose()?;
             let data = build(values.len(), CHUNK, |at, out: &mut [f32]| {
                 out.copy_from_slice(&slopes[at..at + out.len()]);
-                backprop(self.f, &values[at..at + out.len()], out);
+                self.f.backprop(&values[at..at + out.len()], out);
                 if let Some(beside) = beside {
                     out.iter_mut().zip(&beside[at..]).for_each(|(g, b)| *g += b);
                 }

@@ -1,12 +1,13 @@
 //! Chunks of rows on their way through all layers, and back.
 
 use super::element::{self, Element};
-use super::{Flow, Spec, Step};
-use crate::kernels::machine::buffer::View;
-use crate::kernels::machine::buffer::filled;
+use super::{Flow, Step};
+use crate::kernels::machine::buffer::{View, filled};
 use crate::kernels::machine::gemm::Mat;
 use crate::kernels::network::dense::Kept;
-use crate::kernels::network::dense::chain::{Chain, Sums};
+use crate::kernels::network::dense::chain::Chain;
+use crate::kernels::network::flow::{Batch, Chunk, State};
+use crate::kernels::network::sums::Sums;
 use candle_core::Tensor;
 use std::borrow::Cow;
 use std::iter::repeat_n;
@@ -21,79 +22,28 @@ const SUMS: usize = 4 * 1024 * 1024;
 /// The arguments as slices.
 pub(super) struct Run<'a> {
     pub(super) flow: &'a Flow,
-    pub(super) rows: usize,
-    pub(super) step: usize,
+    pub(super) batch: Batch<'a>,
     pub(super) width: usize,
-    pub(super) context: &'a [f32],
-    pub(super) context_width: usize,
     pub(super) chains: Vec<Chain<'a>>,
-}
-
-/// Rows as they go through, and one log-det for each.
-pub(super) struct State<'a> {
-    pub(super) z: &'a mut [f32],
-    pub(super) log_det: &'a mut [f32],
-}
-
-/// A chunk on its way back: `z` is the result and becomes the argument, if it is followed back; `g` is the gradient of the
-/// result and becomes that of the argument.
-pub(super) struct Back<'a> {
-    pub(super) z: &'a mut [f32],
-    pub(super) g: &'a mut [f32],
-    pub(super) g_log_det: &'a [f32],
-    pub(super) g_context: Option<&'a mut [f32]>,
-    pub(super) needs: &'a [bool],
-    pub(super) sums: &'a mut Sums,
-}
-
-impl Back<'_> {
-    /// Adds the gradient of what went into a network, rows of `passing` columns and then the context.
-    pub(super) fn add_argument(
-        &mut self,
-        ga: &[f32],
-        passing: &[u32],
-        [width, context]: [usize; 2],
-    ) {
-        let rows = ga.chunks_exact((passing.len() + context).max(1));
-        for (row, ga) in self.g.chunks_exact_mut(width).zip(rows.clone()) {
-            for (column, ga) in passing.iter().zip(ga) {
-                row[*column as usize] += ga;
-            }
-        }
-        if let Some(g_context) = &mut self.g_context {
-            for (row, ga) in g_context.chunks_exact_mut(context.max(1)).zip(rows) {
-                let ga = &ga[passing.len()..];
-                row.iter_mut().zip(ga).for_each(|(c, g)| *c += g);
-            }
-        }
-    }
 }
 
 impl<'a> Run<'a> {
     pub(super) fn new(
         flow: &'a Flow,
-        inputs: &[Tensor],
+        inputs: &'a [Tensor],
         views: &'a [View],
     ) -> candle_core::Result<Self> {
-        let width = inputs[0].dims().last().copied().unwrap_or(1);
-        let rows = inputs[0].elem_count() / width.max(1);
-        let context = if flow.context { views[1].f32()? } else { &[] };
-        // By the shapes alone, so that the number of threads changes no bit.
-        let step = rows.div_ceil(4).next_multiple_of(16).clamp(16, ROWS);
-        let chain =
-            |spec: &Spec| Chain::new(&spec.steps, spec.first, inputs, views, [rows > step, false]);
+        let batch = Batch::new(inputs, views, flow.context, ROWS)?;
+        let how = [batch.rows.chunked(), false];
+        let chains = flow
+            .specs
+            .iter()
+            .map(|s| Chain::new(&s.steps, inputs, views, how));
         Ok(Run {
             flow,
-            rows,
-            step,
-            width,
-            context,
-            context_width: context.len() / rows.max(1),
-            chains: flow
-                .specs
-                .iter()
-                .map(chain)
-                .collect::<candle_core::Result<_>>()?,
+            width: batch.width,
+            chains: chains.collect::<candle_core::Result<_>>()?,
+            batch,
         })
     }
 
@@ -106,18 +56,13 @@ impl<'a> Run<'a> {
         }
     }
 
-    pub(super) fn chunk(&self, i: usize) -> Range<usize> {
-        i * self.step..((i + 1) * self.step).min(self.rows)
-    }
-
     /// What goes into the network of layer `l`: the passing columns, and the context.
     pub(super) fn argument(&self, l: usize, rows: &Range<usize>, z: &[f32]) -> Vec<f32> {
-        let (passing, extra) = (&self.flow.specs[l].passing, self.context_width);
-        let mut out = Vec::with_capacity(rows.len() * (passing.len() + extra));
-        for (i, row) in z.chunks_exact(self.width).enumerate() {
-            gather(row, passing, &mut out);
-            let at = (rows.start + i) * extra;
-            out.extend_from_slice(&self.context[at..at + extra]);
+        let passing = &self.flow.specs[l].passing;
+        let mut out = Vec::with_capacity(rows.len() * (passing.len() + self.batch.extra));
+        for (row, z) in rows.clone().zip(z.chunks_exact(self.width)) {
+            gather(z, passing, &mut out);
+            out.extend_from_slice(self.batch.context(row));
         }
         out
     }
@@ -189,18 +134,18 @@ impl<'a> Run<'a> {
         &self,
         l: usize,
         rows: &Range<usize>,
-        state: &mut State,
+        [z, log_det]: [&mut [f32]; 2],
         keep: bool,
     ) -> candle_core::Result<Option<Step>> {
         if let (Some(order), false) = (&self.flow.specs[l].order, self.flow.mode.inverse) {
-            return self.grow(l, order, rows, state).map(|_| None);
+            return self.grow(l, order, rows, [z, log_det]).map(|_| None);
         }
-        let argument = self.argument(l, rows, state.z);
+        let argument = self.argument(l, rows, z);
         let (net, mut said) = self.network(l, &argument, rows.len(), keep)?;
-        let mut changed = self.changing(l, state.z);
+        let mut changed = self.changing(l, z);
         let changing = if keep { changed.clone() } else { vec![] };
-        self.through(l, &mut said, &mut changed, state.log_det);
-        scatter(&changed, &self.flow.specs[l].changing, state.z, self.width);
+        self.through(l, &mut said, &mut changed, log_det);
+        scatter(&changed, &self.flow.specs[l].changing, z, self.width);
         Ok(keep.then_some(Step {
             argument,
             net,
@@ -210,42 +155,42 @@ impl<'a> Run<'a> {
         }))
     }
 
-    pub(super) fn forward(
-        &self,
-        i: usize,
-        mut state: State,
-        keep: bool,
-    ) -> candle_core::Result<Vec<Step>> {
-        let rows = self.chunk(i);
-        state.log_det.fill(0.);
+    pub(super) fn forward(&self, state: State, keep: bool) -> candle_core::Result<Vec<Step>> {
+        let State { rows, x, mut along } = state;
+        let log_det = along.pop().unwrap_or_default();
         let mut kept = vec![];
         for l in self.order() {
-            kept.extend(self.layer(l, &rows, &mut state, keep)?);
+            kept.extend(self.layer(l, &rows, [&mut *x, &mut *log_det], keep)?);
         }
         Ok(kept)
     }
 
     /// A chunk back through all layers.
-    pub(super) fn backward(&self, i: usize, mut back: Back) -> candle_core::Result<()> {
-        let (rows, kept) = (self.chunk(i), self.flow.kept.get(i));
+    pub(super) fn backward(&self, chunk: &mut Chunk, sums: &mut Sums) -> candle_core::Result<()> {
+        let (rows, kept) = (chunk.rows.clone(), self.flow.kept.get(chunk.i));
+        // The result becomes the argument, if it is followed back.
+        let mut z = match kept {
+            Some(_) => vec![],
+            None => self.flow.end[rows.start * self.width..rows.end * self.width].to_vec(),
+        };
         for (at, l) in self.order().into_iter().enumerate().rev() {
             let spec = &self.flow.specs[l];
             let again;
             let step = match kept {
                 Some(kept) => &kept[at],
                 None => {
-                    again = self.again(l, &rows, back.z)?;
+                    again = self.again(l, &rows, &z)?;
                     &again
                 }
             };
             match &spec.order {
                 Some(order) if !self.flow.mode.inverse => {
-                    self.solve(l, order, rows.len(), step, &mut back)?
+                    self.solve(l, order, &z, step, chunk, sums)?
                 }
-                _ => self.couple(l, rows.len(), step, &mut back)?,
+                _ => self.couple(l, step, chunk, sums)?,
             }
             if kept.is_none() {
-                scatter(&step.changing, &spec.changing, back.z, self.width);
+                scatter(&step.changing, &spec.changing, &mut z, self.width);
             }
         }
         Ok(())
@@ -255,24 +200,30 @@ impl<'a> Run<'a> {
     fn couple(
         &self,
         l: usize,
-        rows: usize,
         step: &Step,
-        back: &mut Back,
+        chunk: &mut Chunk,
+        sums: &mut Sums,
     ) -> candle_core::Result<()> {
         let spec = &self.flow.specs[l];
-        let mut gb = self.changing(l, back.g);
+        let mut gb = self.changing(l, chunk.g);
         let mut g_said = vec![0.; step.said.len()];
-        let g_logs = self.spread(l, back.g_log_det);
+        let g_logs = self.spread(l, chunk.along[0]);
         let element = self.element(l, false);
         element.backward(&step.said, &step.changing, &mut gb, &g_logs, &mut g_said);
-        scatter(&gb, &spec.changing, back.g, self.width);
+        scatter(&gb, &spec.changing, chunk.g, self.width);
         let chain = &self.chains[l];
-        let x = Mat::new(&step.argument, rows, chain.inputs())?;
+        let x = Mat::new(&step.argument, chunk.rows.len(), chain.inputs())?;
         let mut ga = vec![0.; step.argument.len()];
         // The last activation is the identity: its slope asks for no output.
         let yg = [&step.said[..], &g_said[..]];
-        chain.backward(x, &step.net, yg, Some(&mut ga), back.needs, back.sums)?;
-        back.add_argument(&ga, &spec.passing, [self.width, self.context_width]);
+        chain.backward(x, &step.net, yg, Some(&mut ga), chunk.needs, sums)?;
+        let rows = chunk.g.chunks_exact_mut(self.width);
+        for (row, ga) in rows.zip(ga.chunks_exact(chain.inputs().max(1))) {
+            for (column, ga) in spec.passing.iter().zip(ga) {
+                row[*column as usize] += ga;
+            }
+        }
+        chunk.add_context(&ga, chain.inputs());
         Ok(())
     }
 
@@ -294,15 +245,14 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Parts of the chunks, each with sums of its own.
-    pub(super) fn part(&self, weights: usize) -> usize {
+    /// How many parts of the chunks have sums of their own.
+    pub(super) fn parts(&self, weights: usize) -> usize {
         // Where memory counts, the sums stay below the batch itself.
         let room = match self.flow.mode.stored {
             true => SUMS,
-            false => SUMS.min(self.rows * self.width),
+            false => SUMS.min(self.batch.rows.count * self.width),
         };
-        let parts = (room / weights.max(1)).clamp(2, 16);
-        self.rows.div_ceil(self.step).div_ceil(parts).max(1)
+        (room / weights.max(1)).clamp(2, 16)
     }
 }
 

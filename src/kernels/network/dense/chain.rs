@@ -1,54 +1,61 @@
 //! Dense layers one after the other on slices: what a chunk of rows goes through, forward and back.
 
-use super::layer::{Kept, Layer, transpose};
+use super::layer::{Kept, Layer};
 use crate::kernels::graph::node::asked;
 use crate::kernels::machine::buffer::{View, filled};
-use crate::kernels::machine::gemm::{Mat, Write};
+use crate::kernels::machine::gemm::Mat;
 use crate::kernels::network::activation::Activation;
+use crate::kernels::network::inputs::{Inputs, Place};
+use crate::kernels::network::sums::Sums;
+use crate::kernels::network::{dense, transpose};
 use candle_core::{Result, Tensor};
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// Each layer's activation, and whether it has a bias.
-pub(crate) type Steps = [(Activation, bool)];
+/// What a node knows of a layer.
+pub(crate) struct Step {
+    activation: Activation,
+    place: Place,
+}
 
-/// Sums of the gradients of a node's inputs.
-pub(crate) type Sums = Vec<Option<Vec<f32>>>;
+/// The layers' tensors go among a node's inputs.
+pub(crate) fn steps<'a>(layers: &[dense::Layer<'a>], inputs: &mut Inputs<'a>) -> Vec<Step> {
+    let step = |layer: &dense::Layer<'a>| Step {
+        activation: layer.activation,
+        place: inputs.layer(layer.weight, layer.bias),
+    };
+    layers.iter().map(step).collect()
+}
 
 pub(crate) struct Chain<'a> {
-    pub(super) layers: Vec<Layer<'a>>,
-    first: usize,
+    pub(crate) layers: Vec<Layer<'a>>,
 }
 
 impl<'a> Chain<'a> {
-    /// From a node's inputs, the first weight at `first`. `transposed` prepares the weights for many chunks of rows,
-    /// `parallel` lets one product use several threads.
+    /// From a node's inputs. `transposed` prepares the weights for many chunks of rows, `parallel` lets one product use several
+    /// threads.
     pub(crate) fn new(
-        steps: &Steps,
-        first: usize,
+        steps: &[Step],
         inputs: &[Tensor],
         views: &'a [View],
         [transposed, parallel]: [bool; 2],
     ) -> Result<Self> {
-        let mut layers = vec![];
-        let mut at = first;
-        for (activation, bias) in steps {
-            let (outputs, width) = inputs[at].dims2()?;
-            let b = bias.then(|| views[at + 1].f32()).transpose()?;
-            let w = views[at].f32()?;
-            layers.push(Layer {
-                w: Mat::new(w, outputs, width)?,
-                transposed: transposed.then(|| transpose(w, [outputs, width])),
-                b,
+        let layer = |Step { activation, place }: &Step| {
+            let (outputs, width) = inputs[place.weight].dims2()?;
+            let w = views[place.weight].f32()?;
+            Ok(Layer {
+                w,
+                transposed: transposed.then(|| transpose::transposed(w, [outputs, width])),
+                b: place.bias.map(|at| views[at].f32()).transpose()?,
                 activation: *activation,
                 inputs: width,
                 outputs,
-                at,
+                place: *place,
                 parallel,
-            });
-            at += 1 + usize::from(*bias);
-        }
-        Ok(Chain { layers, first })
+            })
+        };
+        let layers = steps.iter().map(layer).collect::<Result<_>>()?;
+        Ok(Chain { layers })
     }
 
     /// The width of the rows that go in.
@@ -120,6 +127,7 @@ impl<'a> Chain<'a> {
         sums: &mut Sums,
     ) -> Result<()> {
         let rows = x.height();
+        let first = self.layers.first().map_or(0, |l| l.place.weight);
         let mut g = Cow::Borrowed(g);
         for (l, layer) in self.layers.iter().enumerate().rev() {
             let output = if l + 1 == self.layers.len() {
@@ -129,8 +137,8 @@ impl<'a> Chain<'a> {
             };
             g = layer.slope(kept[l].argument.as_deref().unwrap_or(output), g)?;
             let d = Mat::new(&g, rows, layer.outputs)?;
-            if layer.b.is_some() && needs[layer.at + 1] {
-                let sum = sums[layer.at + 1].get_or_insert_with(|| vec![0.; layer.outputs]);
+            if let Some(at) = layer.place.bias.filter(|at| needs[*at]) {
+                let sum = sums[at].get_or_insert_with(|| vec![0.; layer.outputs]);
                 layer.gradient_b(&g, sum);
             }
             let all = match l.checked_sub(1) {
@@ -142,22 +150,15 @@ impl<'a> Chain<'a> {
                 Some(all) => Mat::new(all, rows, layer.inputs)?,
                 None => x,
             };
-            let mut weight = || -> Result<()> {
-                let sum = &mut sums[layer.at];
-                match sum {
-                    _ if !needs[layer.at] => {}
-                    Some(sum) => layer.gradient_w(Write::Add, d, x, sum)?,
-                    None => {
-                        let set = |w: &mut [f32]| layer.gradient_w(Write::Set, d, x, w);
-                        *sum = Some(filled(layer.inputs * layer.outputs, set)?);
-                    }
-                }
-                Ok(())
+            let at = layer.place.weight;
+            let mut weight = || match needs[at] {
+                true => layer.add_gradient_w(d, x, &mut sums[at]),
+                false => Ok(()),
             };
             // Further back only if somebody there reads a gradient.
             let mut back = || match &mut gx {
                 Some(gx) if l == 0 => layer.gradient_x(d, gx).map(|_| None),
-                gx if l > 0 && (gx.is_some() || needs[self.first..layer.at].contains(&true)) => {
+                gx if l > 0 && (gx.is_some() || needs[first..at].contains(&true)) => {
                     let len = rows * layer.inputs;
                     filled(len, |gx| layer.gradient_x(d, gx)).map(Some)
                 }
@@ -176,46 +177,4 @@ impl<'a> Chain<'a> {
         }
         Ok(())
     }
-}
-
-/// The total of the sums of all parts, in their order.
-pub(crate) fn total(parts: Vec<Sums>, count: usize) -> Sums {
-    let mut parts = parts.into_iter();
-    let mut total = parts.next().unwrap_or_else(|| vec![None; count]);
-    for more in parts {
-        for (total, more) in total.iter_mut().zip(more) {
-            if let (Some(total), Some(more)) = (total, more) {
-                crate::kernels::machine::buffer::chunks(
-                    total,
-                    crate::kernels::machine::buffer::CHUNK,
-                    |start, total| {
-                        let more = &more[start..];
-                        total.iter_mut().zip(more).for_each(|(t, m)| *t += m);
-                    },
-                );
-            }
-        }
-    }
-    total
-}
-
-/// Gradients as tensors, shaped as the inputs; `None` where nobody reads them.
-pub(crate) fn tensors(
-    sums: Sums,
-    inputs: &[Tensor],
-    needs: &[bool],
-) -> Result<Vec<Option<Tensor>>> {
-    let tensor = |((sum, like), needs): ((Option<Vec<f32>>, &Tensor), &bool)| {
-        Ok(match sum {
-            Some(sum) => Some(Tensor::from_vec(sum, like.shape(), like.device())?),
-            // A batch of no rows has no chunk.
-            None if *needs => Some(like.zeros_like()?),
-            None => None,
-        })
-    };
-    sums.into_iter()
-        .zip(inputs)
-        .zip(needs)
-        .map(tensor)
-        .collect()
 }

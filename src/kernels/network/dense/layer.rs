@@ -4,6 +4,8 @@ use crate::kernels::machine::buffer::{self, CHUNK, filled};
 use crate::kernels::machine::gemm::{Mat, Tile, Write, tiles};
 use crate::kernels::machine::simd::{Loop, dispatch};
 use crate::kernels::network::activation::Activation;
+use crate::kernels::network::inputs::Place;
+use crate::kernels::network::sums::accumulate;
 use candle_core::Result;
 use std::borrow::Cow;
 use std::ops::Range;
@@ -21,17 +23,17 @@ const SUM_COLS: usize = 64;
 const WIDTH: usize = 64;
 
 /// `activation(x w^T + b)` for matrices `x` of any number of rows.
-pub(super) struct Layer<'a> {
+pub(crate) struct Layer<'a> {
     /// [out, in]
-    pub(super) w: Mat<'a>,
+    pub(crate) w: &'a [f32],
     /// The weight as [in, out], which a product packs faster: worth a copy where many chunks go through.
     pub(super) transposed: Option<Vec<f32>>,
-    pub(super) b: Option<&'a [f32]>,
-    pub(super) activation: Activation,
-    pub(super) inputs: usize,
-    pub(super) outputs: usize,
-    /// The weight's place among the node's inputs; the bias is the next.
-    pub(super) at: usize,
+    pub(crate) b: Option<&'a [f32]>,
+    pub(crate) activation: Activation,
+    pub(crate) inputs: usize,
+    pub(crate) outputs: usize,
+    /// Among the node's inputs.
+    pub(crate) place: Place,
     /// Whether one product may use several threads.
     pub(super) parallel: bool,
 }
@@ -61,17 +63,11 @@ fn batch_tile([rows, cols]: [usize; 2], parallel: bool) -> [usize; 2] {
     [part(rows, 256, 4), part(cols, wide, WIDTH)]
 }
 
-/// The transpose of `w` [out, in], row after row.
-pub(crate) fn transpose(w: &[f32], [outputs, inputs]: [usize; 2]) -> Vec<f32> {
-    buffer::build(w.len(), 16 * outputs, |start, t| {
-        for (i, row) in t.chunks_mut(outputs).enumerate() {
-            let column = w[start / outputs + i..].iter().step_by(inputs);
-            row.iter_mut().zip(column).for_each(|(t, w)| *t = *w);
-        }
-    })
-}
+impl<'a> Layer<'a> {
+    pub(crate) fn weight(&self) -> Result<Mat<'a>> {
+        Mat::new(self.w, self.outputs, self.inputs)
+    }
 
-impl Layer<'_> {
     /// Whether a product for so many rows uses several threads.
     pub(super) fn share(&self, rows: usize) -> bool {
         self.parallel && rows * self.inputs * self.outputs >= PARALLEL
@@ -87,7 +83,7 @@ impl Layer<'_> {
         let argument = filled(y.len(), |y| self.affine(x, all, y, Activation::Identity))?;
         self.blocks(y, |start, y| {
             y.copy_from_slice(&argument[start..start + y.len()]);
-            dispatch(Apply(self.activation, y))
+            self.activation.apply(y)
         });
         Ok(Some(argument))
     }
@@ -100,18 +96,36 @@ impl Layer<'_> {
         y: &mut [f32],
         activation: Activation,
     ) -> Result<()> {
+        self.product(x, outputs, y, |tile, cols| {
+            let bias = self.b.map(|b| &b[cols]);
+            dispatch(Epilogue(tile, bias, activation));
+        })
+    }
+
+    /// `x w^T` alone.
+    pub(crate) fn linear(&self, x: Mat, y: &mut [f32]) -> Result<()> {
+        self.product(x, 0..self.outputs, y, |_, _| {})
+    }
+
+    /// Some columns of `x w^T`, tile by tile, each followed by `then` of the tile and its columns.
+    fn product(
+        &self,
+        x: Mat,
+        outputs: Range<usize>,
+        y: &mut [f32],
+        then: impl Fn(Tile, Range<usize>) + Sync,
+    ) -> Result<()> {
         let (shape, parallel) = ([x.height(), outputs.len()], self.share(x.height()));
         let tile = batch_tile(shape, parallel);
         let columns = match &self.transposed {
             Some(w) => Mat::new(w, self.inputs, self.outputs)?.t(),
-            None => self.w,
+            None => self.weight()?,
         };
         tiles(y, shape, tile, parallel, |mut tile| {
             let rows = tile.rows.clone();
             let cols = outputs.start + tile.cols.start..outputs.start + tile.cols.end;
             tile.gemm(Write::Set, x.rows(rows)?, columns.rows(cols.clone())?.t())?;
-            let bias = self.b.map(|b| &b[cols]);
-            dispatch(Epilogue(tile, bias, activation));
+            then(tile, cols);
             Ok(())
         })
     }
@@ -125,7 +139,7 @@ impl Layer<'_> {
         let own = match g {
             Cow::Owned(mut g) => {
                 self.blocks(&mut g, |start, g| {
-                    dispatch(Slope(activation, &kept[start..start + g.len()], g))
+                    activation.backprop(&kept[start..start + g.len()], g)
                 });
                 g
             }
@@ -133,7 +147,7 @@ impl Layer<'_> {
                 self.blocks(d, |start, d| {
                     let range = start..start + d.len();
                     d.copy_from_slice(&g[range.clone()]);
-                    dispatch(Slope(activation, &kept[range], d))
+                    activation.backprop(&kept[range], d)
                 });
                 Ok(())
             })?,
@@ -142,22 +156,30 @@ impl Layer<'_> {
     }
 
     /// The gradient of the rows that came in, `d w`, into `gx`.
-    pub(super) fn gradient_x(&self, d: Mat, gx: &mut [f32]) -> Result<()> {
+    pub(crate) fn gradient_x(&self, d: Mat, gx: &mut [f32]) -> Result<()> {
+        let w = self.weight()?;
         let (shape, parallel) = ([d.height(), self.inputs], self.share(d.height()));
         let tile = batch_tile(shape, parallel);
         tiles(gx, shape, tile, parallel, |mut tile| {
             let (rows, cols) = (tile.rows.clone(), tile.cols.clone());
-            tile.gemm(Write::Set, d.rows(rows)?, self.w.t().rows(cols)?.t())
+            tile.gemm(Write::Set, d.rows(rows)?, w.t().rows(cols)?.t())
         })
     }
 
     /// The gradient of the weight, `d^T x`, set or added to `gw`.
-    pub(super) fn gradient_w(&self, write: Write, d: Mat, x: Mat, gw: &mut [f32]) -> Result<()> {
+    fn gradient_w(&self, write: Write, d: Mat, x: Mat, gw: &mut [f32]) -> Result<()> {
         let (shape, parallel) = ([self.outputs, self.inputs], self.share(d.height()));
         let tile = [part(shape[0], 256, 8), part(shape[1], 256, WIDTH)];
         tiles(gw, shape, tile, parallel, |mut tile| {
             let (rows, cols) = (tile.rows.clone(), tile.cols.clone());
             tile.gemm(write, d.t().rows(rows)?, x.t().rows(cols)?.t())
+        })
+    }
+
+    /// [`gradient_w`](Layer::gradient_w), added to a sum or its first part.
+    pub(crate) fn add_gradient_w(&self, d: Mat, x: Mat, sum: &mut Option<Vec<f32>>) -> Result<()> {
+        accumulate(sum, self.w.len(), |write, gw| {
+            self.gradient_w(write, d, x, gw)
         })
     }
 
@@ -205,26 +227,6 @@ impl Loop for Epilogue<'_> {
             }
             activation.apply_slice::<FMA>(row);
         }
-    }
-}
-
-struct Apply<'a>(Activation, &'a mut [f32]);
-
-impl Loop for Apply<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<const FMA: bool>(self) {
-        self.0.apply_slice::<FMA>(self.1);
-    }
-}
-
-struct Slope<'a>(Activation, &'a [f32], &'a mut [f32]);
-
-impl Loop for Slope<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<const FMA: bool>(self) {
-        self.0.backprop_slice::<FMA>(self.1, self.2);
     }
 }
 

@@ -5,20 +5,22 @@
 //! few rows, and large weights, go layer by layer, with the threads at work on tiles of one product.
 
 pub(crate) mod chain;
-mod layer;
+pub(crate) mod layer;
 #[cfg(test)]
 mod tests;
 
 use crate::error::Result;
-use crate::kernels::graph::node::{self, Fresh, Op, Reached, fresh};
+use crate::kernels::graph::node::{Fresh, Op, Reached, fresh};
 use crate::kernels::machine::buffer::{View, filled, views};
 use crate::kernels::machine::gemm::Mat;
 use crate::kernels::network::activation::Activation;
+use crate::kernels::network::inputs::Inputs;
+use crate::kernels::network::rows::Rows;
+use crate::kernels::network::sums::tensors;
 use candle_core::Tensor;
-use chain::Chain;
+use chain::{Chain, Step};
+pub(crate) use layer::Kept;
 use layer::PARALLEL;
-pub(crate) use layer::{Kept, transpose};
-use rayon::prelude::*;
 use std::ops::Range;
 
 /// Rows from which a batch goes through the layers in chunks.
@@ -44,20 +46,13 @@ pub(crate) struct Layer<'a> {
 ///
 /// The caller has checked the shapes. A batch of no rows gives an empty result.
 pub(crate) fn mlp(x: &Tensor, layers: &[Layer]) -> Result<Tensor> {
-    let mut inputs = vec![x];
-    for layer in layers {
-        inputs.push(layer.weight);
-        inputs.extend(layer.bias);
-    }
-    if layers.is_empty() || !crate::kernels::graph::fused(&inputs) {
+    let mut inputs = Inputs::new(x);
+    let steps = chain::steps(layers, &mut inputs);
+    if layers.is_empty() || !inputs.fused() {
         return layers.iter().try_fold(x.clone(), |x, l| composed(&x, l));
     }
-    let steps = layers.iter().map(|l| (l.activation, l.bias.is_some()));
-    let op = Mlp {
-        steps: steps.collect(),
-        kept: vec![],
-    };
-    Ok(node::apply1(op, &inputs)?)
+    let kept = vec![];
+    inputs.apply1(Mlp { steps, kept })
 }
 
 fn composed(x: &Tensor, layer: &Layer) -> Result<Tensor> {
@@ -77,55 +72,22 @@ fn composed(x: &Tensor, layer: &Layer) -> Result<Tensor> {
 
 /// Inputs: x, then each layer's weight and perhaps bias.
 struct Mlp {
-    /// Each layer's activation, and whether it has a bias.
-    steps: Vec<(Activation, bool)>,
+    steps: Vec<Step>,
     /// By chunk of rows and layer.
     kept: Vec<Vec<Kept>>,
 }
 
-/// The rows of a batch and how they are cut; by the shapes alone, so that the number of threads changes no bit.
-struct Cut {
-    rows: usize,
-    /// Rows of a chunk; all of them in one if products are cut instead.
-    step: usize,
-    parallel: bool,
-}
-
-impl Cut {
-    fn new(inputs: &[Tensor]) -> candle_core::Result<Self> {
-        let (_, width) = inputs[1].dims2()?;
-        let rows = inputs[0].elem_count() / width.max(1);
-        let weights = inputs[1..].iter().map(Tensor::elem_count).sum::<usize>();
-        let chunked = rows >= MANY && weights <= SMALL;
-        Ok(Cut {
-            rows,
-            step: if chunked { ROWS } else { rows },
-            parallel: rows * weights >= PARALLEL,
-        })
-    }
-
-    fn chunked(&self) -> bool {
-        self.step < self.rows
-    }
-
-    /// The rows of chunk `i`.
-    fn chunk(&self, i: usize) -> Range<usize> {
-        i * self.step..((i + 1) * self.step).min(self.rows)
-    }
-
-    /// The results of `f` on every item, in their order: an item for each thread at a time if the rows are in chunks.
-    fn each<T: Send, R: Send>(
-        &self,
-        items: impl Iterator<Item = T>,
-        f: impl Fn(T) -> candle_core::Result<R> + Send + Sync,
-    ) -> candle_core::Result<Vec<R>> {
-        if self.chunked() && self.parallel {
-            let items: Vec<T> = items.collect();
-            items.into_par_iter().with_max_len(1).map(f).collect()
-        } else {
-            items.map(f).collect()
-        }
-    }
+/// Many rows are cut into chunks; few are one, and products are cut instead.
+fn cut(inputs: &[Tensor]) -> candle_core::Result<Rows> {
+    let (_, width) = inputs[1].dims2()?;
+    let count = inputs[0].elem_count() / width.max(1);
+    let weights = inputs[1..].iter().map(Tensor::elem_count).sum::<usize>();
+    let chunked = count >= MANY && weights <= SMALL;
+    Ok(Rows {
+        count,
+        step: if chunked { ROWS } else { count },
+        parallel: count * weights >= PARALLEL,
+    })
 }
 
 /// A chunk of rows on its way back.
@@ -138,7 +100,7 @@ struct Chunk<'a> {
 
 /// The arguments as slices.
 struct Net<'a> {
-    cut: Cut,
+    rows: Rows,
     x: Mat<'a>,
     chain: Chain<'a>,
 }
@@ -150,11 +112,12 @@ impl Mlp {
         views: &'a [View],
         forward: bool,
     ) -> candle_core::Result<Net<'a>> {
-        let cut = Cut::new(inputs)?;
-        let how = [forward && cut.chunked(), cut.parallel && !cut.chunked()];
-        let chain = Chain::new(&self.steps, 1, inputs, views, how)?;
-        let x = Mat::new(views[0].f32()?, cut.rows, chain.inputs())?;
-        Ok(Net { cut, x, chain })
+        let rows = cut(inputs)?;
+        let (chunked, parallel) = (rows.chunked(), rows.parallel);
+        let how = [forward && chunked, parallel && !chunked];
+        let chain = Chain::new(&self.steps, inputs, views, how)?;
+        let x = Mat::new(views[0].f32()?, rows.count, chain.inputs())?;
+        Ok(Net { rows, x, chain })
     }
 }
 
@@ -164,11 +127,11 @@ impl Op for Mlp {
     fn forward(&mut self, inputs: &[Tensor], keep: bool) -> candle_core::Result<Vec<Fresh>> {
         let views = views(inputs)?;
         let net = self.net(inputs, &views, true)?;
-        let (cut, out) = (&net.cut, net.chain.outputs());
-        let y = filled(cut.rows * out, |y| {
-            let chunks = y.chunks_mut((cut.step * out).max(1)).enumerate();
-            let kept = cut.each(chunks, |(i, y)| {
-                net.chain.forward(net.x.rows(cut.chunk(i))?, y, keep)
+        let (rows, out) = (&net.rows, net.chain.outputs());
+        let y = filled(rows.count * out, |y| {
+            let chunks = rows.split(y, out).enumerate();
+            let kept = rows.each(chunks, |(i, y)| {
+                net.chain.forward(net.x.rows(rows.chunk(i))?, y, keep)
             })?;
             self.kept = if keep { kept } else { vec![] };
             Ok(())
@@ -191,34 +154,28 @@ impl Op for Mlp {
         };
         let views = views(inputs)?;
         let net = self.net(inputs, &views, false)?;
-        let (cut, width, out) = (&net.cut, net.chain.inputs(), net.chain.outputs());
+        let (rows, width, out) = (&net.rows, net.chain.inputs(), net.chain.outputs());
         let (y, g) = (View::new(&reached.value)?, View::new(&reached.gradient)?);
         let (y, g) = (y.f32()?, g.f32()?);
-        let part = self.kept.len().div_ceil(PARTS).max(1);
-        let mut parts = vec![];
+        let mut sums = vec![];
         let wanted = if needs[0] { inputs[0].elem_count() } else { 0 };
         let gx = filled(wanted, |gx| {
-            let mut gx = gx.chunks_mut((cut.step * width).max(1));
+            let mut gx = rows.split(gx, width);
             let chunks = self.kept.iter().enumerate().map(|(i, kept)| Chunk {
-                rows: cut.chunk(i),
+                rows: rows.chunk(i),
                 kept,
                 gx: gx.next(),
             });
-            let mut chunks: Vec<Chunk> = chunks.collect();
-            parts = cut.each(chunks.chunks_mut(part), |chunks| {
-                let mut sums = vec![None; inputs.len()];
-                for Chunk { rows, kept, gx } in chunks {
-                    let of = rows.start * out..rows.end * out;
-                    let (x, gx) = (net.x.rows(rows.clone())?, gx.as_deref_mut());
-                    let yg = [&y[of.clone()], &g[of]];
-                    net.chain.backward(x, kept, yg, gx, needs, &mut sums)?;
-                }
-                Ok(sums)
+            sums = rows.back(chunks, PARTS, inputs.len(), |chunk, sums| {
+                let Chunk { rows, kept, gx } = chunk;
+                let of = rows.start * out..rows.end * out;
+                let (x, gx) = (net.x.rows(rows.clone())?, gx.as_deref_mut());
+                let yg = [&y[of.clone()], &g[of]];
+                net.chain.backward(x, kept, yg, gx, needs, sums)
             })?;
             Ok(())
         })?;
-        let mut total = chain::total(parts, inputs.len());
-        total[0] = needs[0].then_some(gx);
-        chain::tensors(total, inputs, needs)
+        sums[0] = needs[0].then_some(gx);
+        tensors(sums, inputs, needs)
     }
 }

@@ -1,6 +1,7 @@
 //! Bits that depend on neither the batch, the number of threads nor the cut of a chain.
 
 use super::*;
+use crate::error::Error;
 
 #[test]
 fn an_image_gives_the_same_bits_in_every_batch() -> Result<()> {
