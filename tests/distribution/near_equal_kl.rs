@@ -8,13 +8,15 @@ use candle_prob::distribution::*;
 
 const CPU: &Device = &Device::Cpu;
 
+type Divergence = Box<dyn Fn(&[Tensor], &[Tensor]) -> Result<Tensor>>;
+
 /// What may differ of two distributions, and by how much of it they are apart.
 struct Pair {
     name: &'static str,
     /// Shape, numbers, and whether both have the same.
     parameters: Vec<(Vec<usize>, Vec<f64>, bool)>,
     /// KL of the family at the first parameters to that at the second.
-    kl: Box<dyn Fn(&[Tensor], &[Tensor]) -> Result<Tensor>>,
+    kl: Divergence,
 }
 
 fn of_one(name: &'static str, row: Family) -> Pair {

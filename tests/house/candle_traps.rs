@@ -147,7 +147,7 @@ fn variables_come_in_no_order() -> Result<()> {
     let (vars, first) = theirs()?;
     assert_ne!(first, theirs()?.1);
     let ours = init::named_vars(&vars)?;
-    let names: Vec<String> = ours.into_iter().map(|(name, _)| name).collect();
+    let names: Vec<String> = ours.into_keys().collect();
     assert!(names.len() == 30 && names.is_sorted(), "{names:?}");
     Ok(())
 }

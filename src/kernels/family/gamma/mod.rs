@@ -12,6 +12,7 @@ mod implicit;
 mod parts;
 mod rows;
 mod sample;
+mod simplex;
 #[cfg(test)]
 mod tests;
 mod xlogy;

@@ -1,6 +1,6 @@
 //! The log-density of Dirichlet distributions in its saddle-point form: exact at any concentrations.
 
-use super::density::{coordinate, on_simplex, tolerance};
+use super::simplex::{coordinate, on_simplex, tolerance};
 use super::{huge, wide};
 use crate::error::Result;
 use crate::kernels::elementwise::{Formula, formula};

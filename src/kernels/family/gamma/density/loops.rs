@@ -1,9 +1,10 @@
 //! The vectorized loops of Dirichlet densities, over whole rows of `k` numbers.
 
-use super::{TURN, tolerance};
+use super::TURN;
+use crate::kernels::family::gamma::simplex::{coordinate, tolerance};
 use crate::kernels::graph::node::weigh;
 use crate::kernels::machine::simd::Loop;
-use crate::kernels::number::double::{exp, ln};
+use crate::kernels::number::double::exp;
 use crate::kernels::number::{digamma_positive, lgamma_positive};
 use candle_core::DType;
 
@@ -74,18 +75,6 @@ impl Loop for Gaps<'_> {
 #[inline(always)]
 fn positive(a: f32) -> f64 {
     if a > 0. { f64::from(a) } else { f64::NAN }
-}
-
-/// A coordinate: whether it is zero or outside, and its logarithm, 0 there.
-#[inline(always)]
-pub(in crate::kernels::family::gamma) fn coordinate<const FMA: bool>(
-    x: f64,
-    log: bool,
-) -> (bool, bool, f64) {
-    let zero = x == if log { f64::NEG_INFINITY } else { 0. };
-    let outside = (x < 0. && !log) || x == f64::INFINITY;
-    let y = if log { x } else { ln::<FMA>(x) };
-    (zero, outside, if zero | outside { 0. } else { y })
 }
 
 pub(super) struct Values<'a> {

@@ -6,6 +6,7 @@ mod tests;
 
 use super::parts;
 use super::rows::{cycle, reduce};
+use super::simplex::{on_simplex, tolerance};
 use super::{wide, xlogy, xlogy_of_log};
 use crate::error::Result;
 use crate::kernels::elementwise::log_gamma::lgamma_tensor as lgamma;
@@ -14,10 +15,8 @@ use crate::kernels::graph::node::{self, Fresh, Op, Reached, fresh};
 use crate::kernels::machine::buffer::{self, View};
 use crate::kernels::machine::simd::dispatch;
 use crate::shape;
-use candle_core::{D, DType, Tensor};
+use candle_core::{D, Tensor};
 use loops::{Gaps, Norms, Slopes, Values};
-
-pub(super) use loops::coordinate;
 
 /// `sum_i (a_i - 1) ln x_i - ln B(a)` over the last dimension, -inf where the sum of x is not 1; `log` says that `value`
 /// is ln x. The arguments broadcast, but for their last dimension.
@@ -49,17 +48,6 @@ pub(crate) fn dirichlet_log_prob(
     Ok(node::apply1(op, &inputs.each_ref())?)
 }
 
-/// How far from 1 the sum of a point may be.
-pub(super) fn tolerance(dtype: DType, categories: usize) -> f64 {
-    let epsilon = match dtype {
-        DType::F64 => f64::EPSILON,
-        DType::F32 => f64::from(f32::EPSILON),
-        DType::F16 => 2f64.powi(-10),
-        _ => 2f64.powi(-7),
-    };
-    1e-6 + categories as f64 * epsilon
-}
-
 /// The reference expression.
 fn composed(concentration: &Tensor, value: &Tensor, log: bool) -> Result<Tensor> {
     let power = (concentration - 1.)?;
@@ -71,29 +59,6 @@ fn composed(concentration: &Tensor, value: &Tensor, log: bool) -> Result<Tensor>
     let total = powers.sum(D::Minus1)?.broadcast_sub(&norm)?;
     let tolerance = tolerance(value.dtype(), value.dim(D::Minus1)?);
     on_simplex(total, &powers, &value, tolerance)
-}
-
-/// -inf where the coordinates do not add up to 1, or one of them repels.
-pub(super) fn on_simplex(
-    total: Tensor,
-    powers: &Tensor,
-    value: &Tensor,
-    tolerance: f64,
-) -> Result<Tensor> {
-    if total.elem_count() == 0 {
-        // A minimum over no rows is an error in candle.
-        return Ok(total);
-    }
-    let miss = (value.sum(D::Minus1)? - 1.)?.abs()?;
-    let outside = miss.gt(tolerance)?;
-    // One coordinate at zero may attract where another repels: there is no limit, and -inf wins.
-    let repelled = powers.detach().min(D::Minus1)?.le(f64::NEG_INFINITY)?;
-    let outside = repelled.broadcast_add(&outside)?;
-    let minus = Tensor::new(f64::NEG_INFINITY, value.device())?.to_dtype(value.dtype())?;
-    let total = outside.where_cond(&minus.broadcast_as(total.shape())?, &total)?;
-    // NaN stays.
-    let miss = miss.ne(&miss)?.where_cond(&miss, &miss.zeros_like()?)?;
-    Ok(total.broadcast_add(&miss)?)
 }
 
 /// `sum_i ln Gamma(a_i) - ln Gamma(sum_i a_i)` over the last dimension, [`wide`].
