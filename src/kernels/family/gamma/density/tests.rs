@@ -1,6 +1,6 @@
 use super::*;
 use crate::kernels::family::logits::tests::{agree, tensor};
-use candle_core::Device;
+use candle_core::{DType, Device};
 
 /// Points on the simplex in f32, and as logarithms.
 fn points(dims: &[usize], log: bool) -> Result<Tensor> {
