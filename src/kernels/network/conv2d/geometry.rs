@@ -1,6 +1,7 @@
 //! The sizes of a convolution.
 
-use super::{Order, Settings, layout};
+use super::tile::LANES;
+use super::{Order, Settings};
 use crate::check;
 use crate::error::{Error, Result};
 use crate::shape;
@@ -117,11 +118,11 @@ impl Geometry {
 
     /// Output channels, rounded up to whole lanes.
     pub(super) fn wide_o(&self) -> usize {
-        layout::wide(self.o)
+        self.o.next_multiple_of(LANES)
     }
 
     pub(super) fn wide_c(&self) -> usize {
-        layout::wide(self.c)
+        self.c.next_multiple_of(LANES)
     }
 
     pub(super) fn out_dims(&self, order: Order) -> [usize; 4] {

@@ -84,8 +84,3 @@ fn panels(columns: usize) -> impl Iterator<Item = usize> {
     let wide = tile::panel();
     (0..columns.div_ceil(wide)).map(move |i| wide.min(columns - i * wide))
 }
-
-/// The next multiple of the lane count.
-pub(super) fn wide(columns: usize) -> usize {
-    columns.div_ceil(LANES) * LANES
-}
