@@ -23,8 +23,6 @@ pub trait Conditional {
 
     /// The value for this context.
     ///
-    /// Errors: a context of another shape, dtype or device than it takes; parameters that the value refuses.
-    ///
     /// Errors: a context of a shape, dtype or device that the network does not take; parameters that the value refuses, as a
     /// scale that came out as 0 or NaN.
     fn given(&self, context: &Tensor) -> Result<Self::Output>;

@@ -1,4 +1,5 @@
-//! Composable probabilistic layers and losses on the [`candle`](candle_core) tensor library.
+//! Probability on the [`candle`](candle_core) tensor library: distributions whose draws have gradients, divergences,
+//! normalizing flows, information bottlenecks, feature selection.
 //!
 //! A distribution:
 //!

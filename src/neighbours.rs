@@ -47,6 +47,7 @@ pub enum Metric {
 #[doc(alias = "neighbors")]
 #[doc(alias = "NearestNeighbors")]
 #[doc(alias = "knn")]
+#[derive(Debug)]
 pub struct NearestNeighbours {
     points: Points,
     /// The points, [N, d].

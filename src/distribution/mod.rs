@@ -96,16 +96,23 @@ pub trait Distribution {
     /// and NaN in gives NaN out. A row whose upstream gradient is 0 gives no gradient to anything, whatever its value: rows
     /// that are left out of a loss do not spoil the parameters they share with others. That holds on the CPU, without candle's
     /// second derivatives; elsewhere candle's operations multiply 0 by slopes that may be infinite.
+    ///
+    /// Errors: a value of another dtype or device than the parameters, or whose shape is not `S ++ batch ++ event`. A value
+    /// outside of the support is no error.
     fn log_prob(&self, value: &Tensor) -> Result<Tensor>;
 
     /// [`log_prob`](Distribution::log_prob) summed over the last `dims` dimensions of the batch, as
     /// [`Independent`] needs it. Families that can sum in the same pass override it.
+    ///
+    /// Errors: as [`log_prob`](Distribution::log_prob).
     fn log_prob_sum(&self, value: &Tensor, dims: usize) -> Result<Tensor> {
         independent::sum_last(self.log_prob(value)?, dims)
     }
 
     /// A sample and its log-probability in one pass. [`Transformed`] and [`LogisticNormal`] score the draw of their base, so
     /// that it is finite also where the sample rounds to an end of the support.
+    ///
+    /// Errors: those of [`sample`](Distribution::sample) and [`log_prob`](Distribution::log_prob).
     fn sample_and_log_prob(&self, shape: &[usize], rng: &mut Rng) -> Result<(Tensor, Tensor)> {
         let value = self.sample(shape, rng)?;
         let log_prob = self.log_prob(&value)?;
@@ -113,6 +120,8 @@ pub trait Distribution {
     }
 
     /// Reinterprets the last `dims` batch dimensions as event dimensions.
+    ///
+    /// Errors: more dimensions than the batch has.
     fn to_event(self, dims: usize) -> Result<Independent<Self>>
     where
         Self: Sized,
@@ -121,6 +130,8 @@ pub trait Distribution {
     }
 
     /// The distribution of `bijector(x)`.
+    ///
+    /// Errors: an event of lower rank than the bijector's, or of a shape that it does not take.
     fn transformed_by<B: Bijector>(self, bijector: B) -> Result<Transformed<Self, B>>
     where
         Self: Sized,
@@ -133,6 +144,9 @@ pub trait Distribution {
 pub trait Reparameterized: Distribution {}
 
 /// First two moments.
+///
+/// Errors: none but those of tensor operations, here and in [`Entropy`] and [`Mode`]: parameters are checked when a
+/// distribution is built. A moment that does not exist is infinite or NaN, as its family says.
 pub trait Moments: Distribution {
     /// Mean, shape `batch ++ event`.
     fn mean(&self) -> Result<Tensor>;
@@ -158,6 +172,8 @@ pub trait Mode: Distribution {
 ///
 /// Values have shape `sample ++ batch` as for [`log_prob`](Distribution::log_prob), and so have results. The logarithms
 /// keep their relative precision far out in both tails, where the probabilities underflow.
+///
+/// Errors: as [`log_prob`](Distribution::log_prob), of each of them.
 pub trait Cdf: Distribution {
     /// P(X <= value).
     fn cdf(&self, value: &Tensor) -> Result<Tensor> {
@@ -221,11 +237,16 @@ fn at_infinity<R: Real>(x: R, upper: bool) -> Option<R> {
 ///
 #[doc = include_str!("kl/pairs.md")]
 pub trait Kl<Q: ?Sized = Self>: Distribution {
-    /// KL(self || other) in nats, shape `batch` (of both, broadcast).
+    /// KL(self || other) in nats, shape `batch` (of both, broadcast); infinite where `self` reaches beyond the support of
+    /// `other`.
+    ///
+    /// Errors: another dtype, device or event, or batches that do not broadcast.
     fn kl(&self, other: &Q) -> Result<Tensor>;
 
     /// A sample of `self` and KL(self || other): what every variational objective asks for, in one pass where the
     /// family has a fused form.
+    ///
+    /// Errors: those of [`sample`](Distribution::sample) and [`kl`](Kl::kl).
     fn sample_and_kl(&self, other: &Q, shape: &[usize], rng: &mut Rng) -> Result<(Tensor, Tensor)> {
         Ok((self.sample(shape, rng)?, self.kl(other)?))
     }

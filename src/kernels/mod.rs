@@ -1,12 +1,12 @@
 //! The engine room: fused, threaded, vectorized operations and their gradients.
 //!
 //! One function per hot expression, with the signature of its reference expression. It takes the fused path when
-//! [`fused`] says so and composes candle operations otherwise: on other devices, and where candle differentiates twice. What has
-//! no expression in candle operations (formulas, gamma draws, mixtures' distribution functions, triangular solves) goes over the
-//! CPU from other devices, and refuses a second backward pass by its name (`first_only`). Only here may code name candle's custom operations and
-//! storages, rayon, SIMD features or `unsafe`.
+//! [`graph::fused`] says so and composes candle operations otherwise: on other devices, and where candle differentiates
+//! twice. What has no expression in candle operations (formulas, gamma draws, mixtures' distribution functions, triangular
+//! solves) goes over the CPU from other devices, and refuses a second backward pass by its name (`graph::first_only`). Only
+//! here may code name candle's custom operations and storages, rayon, SIMD features or `unsafe`.
 //!
-//! The rooms from the bottom up; each imports only from those before it (`tests/architecture.rs`):
+//! The rooms from the bottom up; each imports only from those before it (`tests/house/architecture.rs`):
 //!
 //! - `machine`: instruction sets, buffers, tiles, matrix products.
 //! - `number`: functions of one or a few numbers, in f32, in f64 and with their derivatives.

@@ -94,7 +94,7 @@ where
     R: Rate<P>,
     C: Conditional<Output: Distribution>,
 {
-    let op = "bottleneck::vib";
+    let op = "objective::vib";
     config.check(op)?;
     let batch = posterior.batch_shape();
     let (codes, rate) = prior.sample_and_rate(posterior, &[config.samples], rng)?;
@@ -160,7 +160,7 @@ where
     V: Rate<W>,
     C: Conditional<Output: Distribution>,
 {
-    let op = "bottleneck::gmvib";
+    let op = "objective::gmvib";
     config.check(op)?;
     let [count] = *weight.event_shape() else {
         return Err(Error::shape(

@@ -5,7 +5,7 @@
 //! - [`Rate`]: a prior with its divergence, in closed form; [`MonteCarlo`]: any prior for any posterior, such as a flow or a
 //!   mixture. [`sample_latents`]: the draws with both log-densities, for bounds that reduce them otherwise.
 
-pub mod bottleneck;
+mod bottleneck;
 mod distortion_rate;
 mod rate;
 

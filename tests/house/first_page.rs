@@ -1,4 +1,4 @@
-//! The README and the crate's front page: one code, and links that lead somewhere.
+//! The README and the crate's front page: one code. Documents name what is there, and tests are compiled.
 
 use std::fs;
 use std::path::Path;
@@ -43,6 +43,65 @@ fn the_readme_counts_the_distributions() {
     assert_eq!(families + combinators, rows.count());
 }
 
+/// The words in backticks that look like paths of this repository.
+#[test]
+fn paths_that_documents_name_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for name in [
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/candle-notes.md",
+        "docs/performance.md",
+        "src/kernels/mod.rs",
+    ] {
+        let text = file(name);
+        for path in text.split('`').skip(1).step_by(2) {
+            let path = path.split([' ', ':']).next().unwrap();
+            let folder = match path.split('/').next() {
+                Some("src" | "tests" | "examples" | "benches" | "docs") => "",
+                Some("kernels" | "distribution" | "select") if path.ends_with(".rs") => "src",
+                _ => continue,
+            };
+            let whole = path.contains('/') && !path.contains(['{', '*']);
+            assert!(
+                !whole || root.join(folder).join(path).exists(),
+                "{name}: {path}"
+            );
+        }
+    }
+}
+
+/// What no `mod` line names is not compiled, and its tests never run.
+#[test]
+fn every_file_of_tests_is_a_module() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_stem().unwrap().to_str().unwrap();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs")
+                && folder != root
+                && !["main", "mod"].contains(&name)
+            {
+                let of = |parent: &Path| fs::read_to_string(parent).unwrap_or_default();
+                let parents = ["main.rs", "mod.rs"].map(|file| of(&folder.join(file)));
+                // Some binaries take one file of `support` alone.
+                let binaries =
+                    ["flow_memory.rs", "select_memory.rs"].map(|file| of(&root.join(file)));
+                let own = parents
+                    .iter()
+                    .any(|text| text.contains(&format!("mod {name};")));
+                let taken = format!("{name}.rs\"]");
+                let taken = binaries.iter().any(|text| text.contains(&taken));
+                assert!(own || taken, "{} is in no binary", path.display());
+            }
+        }
+    }
+}
+
 #[test]
 fn links_of_the_documents_lead_to_files() {
     for (folder, name) in [
@@ -50,6 +109,10 @@ fn links_of_the_documents_lead_to_files() {
         ("docs/", "docs/performance.md"),
         ("docs/results/", "docs/results/gmvib.md"),
         ("docs/results/", "docs/results/flows.md"),
+        ("docs/results/", "docs/results/feature_selection.md"),
+        ("docs/", "docs/candle-notes.md"),
+        ("", "CONTRIBUTING.md"),
+        ("", "CHANGELOG.md"),
     ] {
         let text = file(name);
         let links = text.split("](").skip(1).filter_map(|s| s.split(')').next());

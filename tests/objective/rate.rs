@@ -381,7 +381,7 @@ fn what_does_not_fit_is_refused_by_name() -> Result<()> {
     }
     let prior = normal(&[3, 1], 2)?;
     let result = vib(&posterior, &prior, &decoder, &target, &config(1., 3), rng);
-    refused(result, &["bottleneck::vib: prior", "[4]", "[3, 4]"]);
+    refused(result, &["objective::vib: prior", "[4]", "[3, 4]"]);
     let prior = normal(&[], 2)?;
     for (config, word) in [
         (config(1., 0), "samples"),

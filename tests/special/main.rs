@@ -3,5 +3,6 @@
 mod dual;
 mod functions;
 mod incomplete;
+mod neighbours;
 #[path = "../support/mod.rs"]
 mod support;

@@ -82,6 +82,7 @@ impl Neighbour {
 }
 
 /// Points to look for neighbours in.
+#[derive(Debug)]
 pub(crate) struct Points {
     count: usize,
     dims: usize,

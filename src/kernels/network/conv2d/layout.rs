@@ -1,7 +1,7 @@
 //! Where things lie: padded channels-last images, packed weights.
 
 use super::geometry::Geometry;
-use super::tile::{self, LANES};
+use super::tile;
 use crate::kernels::network::transpose::transpose;
 
 impl Geometry {
