@@ -135,6 +135,6 @@ impl NearestNeighbours {
 }
 
 fn numbers(x: &Tensor) -> Result<Vec<f64>> {
-    let x = x.detach().to_dtype(DType::F64)?;
+    let x = x.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
     Ok(x.flatten_all()?.to_vec1()?)
 }

@@ -48,6 +48,39 @@ impl<D: Distribution> Expanded<D> {
     fn expand(&self, x: &Tensor, event: &[usize]) -> Result<Tensor> {
         Ok(x.broadcast_as([&self.batch[..], event].concat())?)
     }
+
+    /// The batch dims that become longer. A dim of 1 that becomes n is n draws in a sample dim, which then takes its place.
+    fn copies(&self) -> Vec<usize> {
+        let own = self.base.batch_shape();
+        let tail = &self.batch[self.batch.len() - own.len()..];
+        (0..own.len()).filter(|i| own[*i] != tail[*i]).collect()
+    }
+
+    /// The sample shape of the base's draws.
+    fn draws(&self, shape: &[usize]) -> Vec<usize> {
+        let lead = self.batch.len() - self.base.batch_shape().len();
+        let sizes = self.copies().into_iter().map(|i| self.batch[lead + i]);
+        let before = shape.iter().chain(&self.batch[..lead]).copied();
+        before.chain(sizes).collect()
+    }
+
+    /// What the base has of its draws, `draws ++ own batch ++ event`, as `shape ++ batch ++ event`.
+    fn arrange(&self, shape: &[usize], x: &Tensor, event: &[usize]) -> Result<Tensor> {
+        let (own, copies) = (self.base.batch_shape().len(), self.copies());
+        let before = shape.len() + self.batch.len() - own;
+        let after = before + copies.len();
+        let place = |i: usize| match copies.iter().position(|c| *c == i) {
+            Some(copy) => before + copy,
+            None => after + i,
+        };
+        let order: Vec<usize> = (0..before)
+            .chain((0..own).map(place))
+            .chain(after + own..x.rank())
+            .chain(copies.iter().map(|i| after + i))
+            .collect();
+        let full = [shape, &self.batch, event].concat();
+        Ok(x.permute(order)?.contiguous()?.reshape(full)?)
+    }
 }
 
 impl<D: Distribution> Distribution for Expanded<D> {
@@ -60,25 +93,24 @@ impl<D: Distribution> Distribution for Expanded<D> {
     }
 
     fn sample(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
-        let (own, event) = (self.base.batch_shape(), self.event_shape());
-        let (lead, tail) = self.batch.split_at(self.batch.len() - own.len());
-        // A batch dim of 1 that becomes n: n draws in a sample dim, which then takes its place.
-        let copies: Vec<usize> = (0..own.len()).filter(|i| own[*i] != tail[*i]).collect();
-        let sizes: Vec<usize> = copies.iter().map(|i| tail[*i]).collect();
-        let x = self.base.sample(&[shape, lead, &sizes].concat(), rng)?;
-        let before = shape.len() + lead.len();
-        let after = before + sizes.len();
-        let place = |i: usize| match copies.iter().position(|c| *c == i) {
-            Some(copy) => before + copy,
-            None => after + i,
-        };
-        let order: Vec<usize> = (0..before)
-            .chain((0..own.len()).map(place))
-            .chain(after + own.len()..x.rank())
-            .chain(copies.iter().map(|i| after + i))
-            .collect();
-        let full = [shape, &self.batch, event].concat();
-        Ok(x.permute(order)?.contiguous()?.reshape(full)?)
+        let draws = self.base.sample(&self.draws(shape), rng)?;
+        self.arrange(shape, &draws, self.event_shape())
+    }
+
+    fn sample_and_log_prob(&self, shape: &[usize], rng: &mut Rng) -> Result<(Tensor, Tensor)> {
+        let (value, log_prob) = self.base.sample_and_log_prob(&self.draws(shape), rng)?;
+        let value = self.arrange(shape, &value, self.event_shape())?;
+        Ok((value, self.arrange(shape, &log_prob, &[])?))
+    }
+
+    fn sample_and_log_prob_sum(
+        &self,
+        shape: &[usize],
+        dims: usize,
+        rng: &mut Rng,
+    ) -> Result<(Tensor, Tensor)> {
+        let (value, log_prob) = self.sample_and_log_prob(shape, rng)?;
+        Ok((value, independent::sum_last(log_prob, dims)?))
     }
 
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {

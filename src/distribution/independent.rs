@@ -105,6 +105,20 @@ impl<D: Distribution> Distribution for Independent<D> {
         )?;
         self.base.log_prob_sum(value, self.dims + dims)
     }
+
+    fn sample_and_log_prob(&self, shape: &[usize], rng: &mut Rng) -> Result<(Tensor, Tensor)> {
+        self.base.sample_and_log_prob_sum(shape, self.dims, rng)
+    }
+
+    fn sample_and_log_prob_sum(
+        &self,
+        shape: &[usize],
+        dims: usize,
+        rng: &mut Rng,
+    ) -> Result<(Tensor, Tensor)> {
+        self.base
+            .sample_and_log_prob_sum(shape, self.dims + dims, rng)
+    }
 }
 
 impl<D: Reparameterized> Reparameterized for Independent<D> {}

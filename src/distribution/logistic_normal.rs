@@ -193,6 +193,16 @@ impl Distribution for LogisticNormal {
         let density = self.density(&log_softmax(&x, D::Minus1)?)?;
         Ok((softmax(&x, D::Minus1)?, density))
     }
+
+    fn sample_and_log_prob_sum(
+        &self,
+        shape: &[usize],
+        dims: usize,
+        rng: &mut Rng,
+    ) -> Result<(Tensor, Tensor)> {
+        let (value, log_prob) = self.sample_and_log_prob(shape, rng)?;
+        Ok((value, independent::sum_last(log_prob, dims)?))
+    }
 }
 
 impl Reparameterized for LogisticNormal {}

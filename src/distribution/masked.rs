@@ -71,6 +71,21 @@ impl<D: Distribution> Distribution for Masked<D> {
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
         self.keep(&self.base.log_prob(value)?)
     }
+
+    fn sample_and_log_prob(&self, shape: &[usize], rng: &mut Rng) -> Result<(Tensor, Tensor)> {
+        let (value, log_prob) = self.base.sample_and_log_prob(shape, rng)?;
+        Ok((value, self.keep(&log_prob)?))
+    }
+
+    fn sample_and_log_prob_sum(
+        &self,
+        shape: &[usize],
+        dims: usize,
+        rng: &mut Rng,
+    ) -> Result<(Tensor, Tensor)> {
+        let (value, log_prob) = self.sample_and_log_prob(shape, rng)?;
+        Ok((value, independent::sum_last(log_prob, dims)?))
+    }
 }
 
 impl<D: Reparameterized> Reparameterized for Masked<D> {}

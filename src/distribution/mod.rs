@@ -119,6 +119,19 @@ pub trait Distribution {
         Ok((value, log_prob))
     }
 
+    /// [`sample_and_log_prob`](Distribution::sample_and_log_prob), with the log-probability summed over the last `dims`
+    /// dimensions of the batch, as [`log_prob_sum`](Distribution::log_prob_sum) does. What overrides the one overrides both.
+    fn sample_and_log_prob_sum(
+        &self,
+        shape: &[usize],
+        dims: usize,
+        rng: &mut Rng,
+    ) -> Result<(Tensor, Tensor)> {
+        let value = self.sample(shape, rng)?;
+        let log_prob = self.log_prob_sum(&value, dims)?;
+        Ok((value, log_prob))
+    }
+
     /// Reinterprets the last `dims` batch dimensions as event dimensions.
     ///
     /// Errors: more dimensions than the batch has.

@@ -154,6 +154,16 @@ impl<D: Distribution, B: Bijector> Distribution for Transformed<D, B> {
         let (y, log_det) = self.bijector.transform_and_log_det(&x)?;
         Ok((y, (log_prob - self.sum(log_det)?)?))
     }
+
+    fn sample_and_log_prob_sum(
+        &self,
+        shape: &[usize],
+        dims: usize,
+        rng: &mut Rng,
+    ) -> Result<(Tensor, Tensor)> {
+        let (value, log_prob) = self.sample_and_log_prob(shape, rng)?;
+        Ok((value, independent::sum_last(log_prob, dims)?))
+    }
 }
 
 impl<D: Reparameterized, B: Bijector> Reparameterized for Transformed<D, B> {}

@@ -2,7 +2,7 @@
 
 use crate::check;
 use crate::error::{Error, Result};
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use std::any::Any;
 use std::fmt::Debug;
 
@@ -96,11 +96,22 @@ pub fn solve(
         return Err(Error::value(op, "span", "finite times", found));
     }
     let shapes: Vec<Vec<usize>> = y.iter().map(|t| t.dims().to_vec()).collect();
+    let dtypes: Vec<DType> = y.iter().map(Tensor::dtype).collect();
     let check = |arg: &'static str, what: &str, list: &[Tensor]| {
         let same = list.len() == shapes.len()
             && list.iter().zip(&shapes).all(|(t, shape)| t.dims() == shape);
-        if same {
+        if same
+            && list
+                .iter()
+                .zip(&dtypes)
+                .all(|(t, dtype)| t.dtype() == *dtype)
+        {
             return Ok(());
+        }
+        if same {
+            let found: Vec<_> = list.iter().map(Tensor::dtype).collect();
+            let expected = format!("{what} of the state's dtypes {dtypes:?}");
+            return Err(Error::value(op, arg, expected, format!("{found:?}")));
         }
         let expected = format!("{what} of the state's shapes {shapes:?}");
         let found: Vec<_> = list.iter().map(Tensor::dims).collect();
@@ -109,6 +120,7 @@ pub fn solve(
     let mut evaluations = 0;
     let mut counted = |t: f64, y: &[Tensor]| -> Result<Vec<Tensor>> {
         evaluations += 1;
+        check("solver", "a state", y)?;
         let slope = f(t, y)?;
         check("f", "a derivative", &slope)?;
         Ok(slope)

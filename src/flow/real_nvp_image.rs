@@ -25,7 +25,8 @@ pub struct RealNvpImageConfig {
     pub activation: Activation,
     /// Batch normalization after every coupling. Train with [`ImageFlow::inverse_and_log_det_t`] then.
     pub batch_norm: bool,
-    /// What a training pass keeps of the running statistics: they become `momentum running + (1 - momentum) batch`.
+    /// What a training pass keeps of the running statistics: they become `momentum running + (1 - momentum) batch`, as in
+    /// Dinh et al. (2017), appendix E. The momentum of candle and PyTorch is 1 minus this one.
     pub momentum: f64,
     /// What the flow is conditioned on.
     pub context: ImageContext,

@@ -1,6 +1,7 @@
 //! State that layers write while they run in training.
 
 use crate::error::{Error, Result};
+use crate::shape;
 use candle_core::{Shape, Tensor, Var};
 use candle_nn::{Init, VarBuilder};
 
@@ -8,7 +9,7 @@ use candle_nn::{Init, VarBuilder};
 /// a codebook.
 ///
 /// It is a variable under its name, so that checkpoints hold it, and it is read as a constant, so that it has no gradient and
-/// optimizers leave it alone. A layer that has some implements candle's `ModuleT` and not `Module`, and writes where `train`
+/// optimizers leave it alone (they and `check_grads` list it among the variables without a gradient). A layer that has some implements candle's `ModuleT` and not `Module`, and writes where `train`
 /// is true, once in a call.
 ///
 /// Threads: each read and each write is whole. Of two training passes at once the later write counts, so train from one
@@ -77,6 +78,8 @@ impl Buffer {
 /// Writes to the variable that a tensor is.
 pub(crate) fn write(op: &'static str, variable: &Tensor, value: &Tensor) -> Result<()> {
     check_variable(op, variable)?;
+    shape::same_kind(op, "value", value, variable)?;
+    shape::exactly(op, "value", value.dims(), variable.dims())?;
     Ok(Var::from_tensor(variable)?.set(&value.detach())?)
 }
 

@@ -9,6 +9,7 @@
 //! Averaged over the data the parts bound mutual informations, in nats: `I(Z; X) <= mean rate` and
 //! `I(Z; Y) >= H(Y) - mean distortion`. The decoder is any [`Conditional`] whose output is a distribution over labels.
 
+use super::rate::mean_of_draws;
 use super::{DistortionRate, Rate};
 use crate::check;
 use crate::conditional::Conditional;
@@ -229,5 +230,5 @@ fn distortion<C: Conditional<Output: Distribution>>(
             log_likelihood.dims(),
         ));
     }
-    Ok(log_likelihood.mean(0)?.neg()?)
+    Ok(mean_of_draws(&log_likelihood)?.neg()?)
 }

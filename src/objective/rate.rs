@@ -6,7 +6,7 @@ use crate::distribution::{
 use crate::error::{Error, Result};
 use crate::rng::Rng;
 use crate::{check, shape};
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 /// A prior with a way to the rate `KL(posterior || prior)` of a posterior `P`, in nats.
 ///
@@ -109,12 +109,13 @@ impl<P: Reparameterized, R: Distribution> Rate<P> for MonteCarlo<'_, R> {
         shape: &[usize],
         rng: &mut Rng,
     ) -> Result<(Tensor, Tensor)> {
+        shape::draws("MonteCarlo", shape, posterior.batch_shape())?;
         let draws: usize = shape.iter().product();
         check::at_least_one("MonteCarlo", &[("draws", draws)])?;
         let latents = sample_latents(posterior, self.0, shape, rng)?;
         let ratio = latents.log_ratio()?;
         let ratio = ratio.reshape([&[draws], &ratio.dims()[shape.len()..]].concat())?;
-        Ok((latents.value, ratio.mean(0)?))
+        Ok((latents.value, mean_of_draws(&ratio)?))
     }
 
     fn weighted_sum_and_rate(
@@ -130,6 +131,14 @@ impl<P: Reparameterized, R: Distribution> Rate<P> for MonteCarlo<'_, R> {
         let shape = &weights.dims()[..sample];
         let (draws, rates) = self.sample_and_rate(components, shape, rng)?;
         Ok((weighted_sum(&draws, weights)?, rates))
+    }
+}
+
+/// The mean over the first dim, that of the draws; of half precision in f32, in which thousands add up.
+pub(super) fn mean_of_draws(x: &Tensor) -> Result<Tensor> {
+    match x.dtype() {
+        DType::F16 | DType::BF16 => Ok(x.to_dtype(DType::F32)?.mean(0)?.to_dtype(x.dtype())?),
+        _ => Ok(x.mean(0)?),
     }
 }
 

@@ -10,7 +10,8 @@ use candle_nn::VarMap;
 /// What it is: a second map of the same variables, under the same full names. A step of an optimizer that was built from it
 /// is seen through `vars`, and a checkpoint needs `vars` once and each optimizer under a name of its own. A path counts in
 /// whole segments: `gen` holds `gen` and `gen.weight`, not `generator.weight`. As for the optimizers, variables that are added
-/// to `vars` later are not seen, and new ones belong into `vars`.
+/// to `vars` later are not seen, and new ones belong into `vars`. A variable that has a name under the paths of two players is
+/// moved by both.
 ///
 /// Gradients: a backward pass goes through all that a loss is made of, whoever takes the step. In the step of the
 /// discriminator, detach what the generator made: it saves the way back through the generator. In the step of the generator

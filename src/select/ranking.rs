@@ -10,6 +10,24 @@ pub struct Ranking {
 }
 
 impl Ranking {
+    /// By scores, the highest first, among equal ones by the feature's number: what a [`Selector`](super::Selector) of one's own
+    /// returns.
+    ///
+    /// Errors: a score that is NaN.
+    pub fn by_scores(scores: Vec<f64>) -> Result<Self> {
+        if let Some(i) = scores.iter().position(|score| score.is_nan()) {
+            let found = format!("NaN for feature {i}");
+            return Err(Error::value(
+                "Ranking::by_scores",
+                "scores",
+                "numbers",
+                found,
+            ));
+        }
+        let ties = vec![0.; scores.len()];
+        Ok(Self::new(scores, &ties))
+    }
+
     /// By scores, the highest first, among equal ones by the second number, then by the feature's number.
     pub(super) fn new(scores: Vec<f64>, second: &[f64]) -> Self {
         let mut order: Vec<usize> = (0..scores.len()).collect();

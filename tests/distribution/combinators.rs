@@ -314,3 +314,46 @@ fn divergences_of_independent_normals_and_normal_vectors() -> Result<()> {
     family.samples = 20_000;
     family.kl(&full)
 }
+
+/// Draws at which tanh is 1 in f32: only their log-probability before rounding is finite.
+#[test]
+fn what_is_made_of_a_flow_scores_its_draws_without_inverting_it() -> Result<()> {
+    let loc = Tensor::new(&[[6f32, -5.]], &CPU)?.broadcast_as((3, 2))?;
+    let flow = || Normal::new(&loc, &loc.ones_like()?)?.transformed_by(Tanh);
+    let (draws, want) = flow()?.sample_and_log_prob(&[500], &mut Rng::new(0))?;
+    assert!(largest(&draws)? == 1. && largest(&want)?.is_finite());
+    let flat = |x: &Tensor| x.flatten_all()?.to_vec1::<f32>();
+
+    let (x, got) = flow()?
+        .to_event(1)?
+        .sample_and_log_prob(&[500], &mut Rng::new(0))?;
+    assert_eq!(
+        (flat(&x)?, flat(&got)?),
+        (flat(&draws)?, flat(&want.sum(2)?)?)
+    );
+    let twice = flow()?.to_event(1)?.to_event(1)?;
+    let (_, got) = twice.sample_and_log_prob(&[500], &mut Rng::new(0))?;
+    assert!(largest(&(got - want.sum((1, 2))?)?)? <= 1e-3);
+
+    let mask = Tensor::new(&[[1u8, 0]], &CPU)?.broadcast_as((3, 2))?;
+    let masked = Masked::new(flow()?, &mask)?;
+    let (_, got) = masked.sample_and_log_prob(&[500], &mut Rng::new(0))?;
+    assert_eq!(flat(&got.narrow(2, 0, 1)?)?, flat(&want.narrow(2, 0, 1)?)?);
+    assert_eq!(largest(&got.narrow(2, 1, 1)?)?, 0.);
+
+    // Of a copied dim and a new one; where nothing rounds, it is the density of the draw.
+    let loc = Tensor::new(&[[0.5f64], [-0.25]], &CPU)?;
+    let base = Normal::new(&loc, &loc.ones_like()?)?.transformed_by(Tanh)?;
+    let copies = Expanded::new(base, &[4, 2, 3])?;
+    let (x, got) = copies.sample_and_log_prob(&[50], &mut Rng::new(1))?;
+    assert_eq!(
+        (x.dims(), got.dims()),
+        (&[50, 4, 2, 3][..], &[50, 4, 2, 3][..])
+    );
+    assert_eq!(
+        largest(&(copies.sample(&[50], &mut Rng::new(1))? - &x)?)?,
+        0.
+    );
+    assert!(largest(&(copies.log_prob(&x)? - got)?)? <= 1e-9);
+    Ok(())
+}

@@ -189,3 +189,31 @@ fn a_solver_that_loses_a_part_is_found_out() -> Result<()> {
     );
     Ok(())
 }
+
+/// Not the derivative is asked about a state of other parts, dtypes included: the solver is at fault.
+#[test]
+fn a_solver_that_asks_about_another_state_is_found_out() -> Result<()> {
+    #[derive(Debug)]
+    struct Lost(bool);
+    impl Solver for Lost {
+        fn integrate(
+            &self,
+            f: &mut VectorField,
+            y: Vec<Tensor>,
+            _: [f64; 2],
+        ) -> Result<Vec<Tensor>> {
+            if self.0 {
+                f(0., &[])?;
+            }
+            Ok(vec![y[0].to_dtype(candle_core::DType::F32)?])
+        }
+    }
+    let y = Tensor::new(1f64, &Device::Cpu)?;
+    for (lost, want) in [(true, "a state"), (false, "an end of the state's dtypes")] {
+        let field = |_: f64, y: &[Tensor]| Ok(vec![y[0].neg()?]);
+        let error = solve(&Lost(lost), field, vec![y.clone()], [0., 1.]).err();
+        let error = error.map_or("nothing".into(), |e| e.to_string());
+        assert!(error.contains(want), "{error}");
+    }
+    Ok(())
+}

@@ -446,3 +446,24 @@ fn a_mixture_is_a_posterior() -> Result<()> {
     }
     Ok(())
 }
+
+/// Ten thousand ratios do not add up in bf16: the mean is taken in f32.
+#[test]
+fn rates_of_many_draws_in_half_precision() -> Result<()> {
+    for dtype in [DType::BF16, DType::F16] {
+        let zero = Tensor::zeros(1, dtype, &Device::Cpu)?;
+        let (p, r) = (
+            Normal::new(&(&zero + 2.)?, &zero.ones_like()?)?,
+            Normal::new(&zero, &zero.ones_like()?)?,
+        );
+        let (_, rate) = MonteCarlo(&r).sample_and_rate(&p, &[10_000], &mut Rng::new(3))?;
+        let rate = rate.to_dtype(DType::F64)?.to_vec1::<f64>()?[0];
+        // A standard error is 0.02; rounding to bf16 is within 0.008.
+        assert!((rate - 2.).abs() < 0.1, "{dtype:?}: {rate}");
+    }
+    let zero = Tensor::zeros(1, DType::F32, &Device::Cpu)?;
+    let normal = Normal::new(&zero, &zero.ones_like()?)?;
+    let many = MonteCarlo(&normal).sample_and_rate(&normal, &[usize::MAX, 2], &mut Rng::new(0));
+    assert!(many.is_err());
+    Ok(())
+}

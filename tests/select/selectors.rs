@@ -564,3 +564,25 @@ fn relieff_has_the_bits_of_plain_loops() -> Result<()> {
     }
     Ok(())
 }
+
+/// A method of one's own: by the variance of a feature.
+#[test]
+fn a_stranger_can_be_a_selector() -> Result<()> {
+    struct Variance;
+    impl Selector for Variance {
+        fn rank(
+            &self,
+            x: &Tensor,
+            _: &Tensor,
+            _: &Preparation,
+        ) -> Result<candle_prob::select::Ranking> {
+            candle_prob::select::Ranking::by_scores(x.to_dtype(DType::F64)?.var(0)?.to_vec1()?)
+        }
+    }
+    let x = Tensor::new(&[[1f64, 10., 0.], [2., -10., 0.], [3., 0., 0.]], CPU)?;
+    let y = Tensor::new(&[0u32, 1, 0], CPU)?;
+    let ranking = Variance.rank(&x, &y, &Preparation::default())?;
+    assert_eq!(ranking.order(), [1, 0, 2]);
+    assert!(candle_prob::select::Ranking::by_scores(vec![1., f64::NAN]).is_err());
+    Ok(())
+}

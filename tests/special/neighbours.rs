@@ -81,3 +81,18 @@ fn what_has_no_neighbours_is_refused() -> Result<()> {
     assert!(one.nearest_others(1).is_err());
     Ok(())
 }
+
+/// The differences inf - inf and 0 / 0 are negative NaN on some processors.
+#[test]
+fn what_is_no_distance_is_farther_than_all() -> Result<()> {
+    let points = Tensor::new(&[[-f64::NAN], [f64::INFINITY], [3.]], &Device::Cpu)?;
+    for metric in [Metric::Euclidean, Metric::Manhattan, Metric::Chebyshev] {
+        let found = NearestNeighbours::new(&points, metric)?;
+        for (query, want) in [(1., [2, 1, 0]), (f64::INFINITY, [2, 0, 1])] {
+            let query = Tensor::new(&[[query]], &Device::Cpu)?;
+            let got = found.nearest(&query, 3)?.index.to_vec2::<u32>()?;
+            assert_eq!(got, [want], "{metric:?}");
+        }
+    }
+    Ok(())
+}

@@ -212,7 +212,8 @@ impl ImageFlow {
     }
 
     /// The flow without kept activations, from its variables and those of its context, see [`Reversible`]: what a backward
-    /// pass needs of memory does not grow with the number of layers. Batch normalization is that of use, not of training.
+    /// pass needs of memory does not grow with the number of layers. Batch normalization is that of use, not of training. What
+    /// layers compute from their variables they have computed here: ask anew after each step of an optimizer or of training.
     ///
     /// Errors: a context where none is expected, none where one is.
     pub fn reversible(&self, variables: &[Var]) -> Result<Reversible> {

@@ -76,7 +76,8 @@ pub(crate) struct Neighbour {
 impl Neighbour {
     /// The nearest first, of equally near ones the first; NaN is farther than all.
     fn order(&self, other: &Self) -> Ordering {
-        let by_distance = self.distance.total_cmp(&other.distance);
+        // Of NaN the sign says nothing: inf - inf is a negative one.
+        let by_distance = self.distance.abs().total_cmp(&other.distance.abs());
         by_distance.then(self.index.cmp(&other.index))
     }
 }
