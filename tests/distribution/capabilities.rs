@@ -2,6 +2,7 @@
 //! traits, and the whole is compared with the text. The pairs in the docs of `Kl` are those of the sources.
 
 use crate::support::families::every;
+use candle_core::DType;
 use candle_prob::Result;
 use candle_prob::bijector::Exp;
 use candle_prob::distribution::*;
@@ -42,6 +43,7 @@ macro_rules! rows {
                 implements!($family, Entropy),
                 implements!($family, Cdf),
                 implements!($family, Kl),
+                implements!($family, MixtureComponent),
             ],
         )),*]
     };
@@ -61,7 +63,8 @@ const COMBINATORS: &[&str] = &[
 /// Public names of the room that are no families.
 const OTHERS: &[&str] = &["MixtureComponent", "select_component"];
 
-fn table() -> Vec<(&'static str, [bool; 6])> {
+/// The columns of the docs, and whether it is a component of mixtures.
+fn table() -> Vec<(&'static str, [bool; 7])> {
     rows! {
         "Bernoulli": Bernoulli,
         "Beta": Beta,
@@ -121,7 +124,8 @@ fn the_table_in_the_docs_is_what_the_compiler_says() {
         "|---|---|---|---|---|---|---|".to_string(),
     ];
     for (name, cells) in table() {
-        let cells = cells.map(|has| if has { "yes" } else { "-" }).join(" | ");
+        let cells = cells.map(|has| if has { "yes" } else { "-" });
+        let cells = cells[..6].join(" | ");
         want.push(format!("| [`{name}`] | {cells} |"));
     }
     let got: Vec<&str> = SOURCE
@@ -235,15 +239,27 @@ fn divergences_across_families_stand_in_one_folder() {
     }
 }
 
+/// Whether a type has a constructor `new_unchecked`, by the sources.
+fn has_unchecked(sources: &[String], family: &str) -> bool {
+    let head = format!("\nimpl {family} {{\n");
+    let blocks = sources
+        .iter()
+        .flat_map(|source| source.split(&head).skip(1));
+    let mut blocks = blocks.filter_map(|block| block.split("\n}\n").next());
+    blocks.any(|block| block.contains("    pub fn new_unchecked("))
+}
+
 /// Tests over all families ask of each what its row in their table names.
 #[test]
 fn the_table_of_the_tests_says_the_same() -> Result<()> {
     let docs = table();
+    let files = std::fs::read_dir("src/distribution").unwrap();
+    let files = files.map(|file| file.unwrap().path());
+    let sources = files.filter(|path| path.is_file());
+    let sources: Vec<String> = sources
+        .map(|path| std::fs::read_to_string(path).unwrap())
+        .collect();
     for row in every() {
-        // Soft bits have the type of bits, and no more than a density.
-        if row.name == "Bernoulli::soft" {
-            continue;
-        }
         let d = row.example()?;
         let got = [
             d.pathwise,
@@ -252,10 +268,19 @@ fn the_table_of_the_tests_says_the_same() -> Result<()> {
             d.entropy.is_some(),
             d.tails.is_some(),
             d.divergence.is_some(),
+            d.component.is_some(),
         ];
-        let family = row.names().0;
+        // Soft bits have the type of bits, and no more than a density.
+        if row.name == "Bernoulli::soft" {
+            assert_eq!(got, [false, false, false, false, false, false, true]);
+            continue;
+        }
+        let (family, new) = row.names();
         let want = docs.iter().find(|(name, _)| *name == family);
         assert_eq!(want, Some(&(family, got)));
+        let unchecked = row.unchecked(&row.ordinary(&[], DType::F64)?).is_some();
+        let want = new == "new" && has_unchecked(&sources, family);
+        assert_eq!(unchecked, want, "new_unchecked of {}", row.name);
     }
     let named = |name| every().iter().any(|row| row.name == name);
     for (name, _) in docs {
