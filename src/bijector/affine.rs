@@ -3,7 +3,7 @@
 use super::Bijector;
 use crate::check;
 use crate::error::{Error, Result};
-use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::elementwise::{Formula, named};
 use crate::kernels::number::Real;
 use crate::shape;
 use candle_core::{DType, Tensor};
@@ -94,20 +94,20 @@ impl Affine {
 
     /// The logarithm of the scale's absolute value.
     pub fn log_scale(&self) -> Result<Tensor> {
-        self.log_det(false)
+        self.log_det("Affine::log_scale", false)
     }
 
-    fn log_det(&self, inverse: bool) -> Result<Tensor> {
+    fn log_det(&self, op: &'static str, inverse: bool) -> Result<Tensor> {
         let kind = self.kind;
-        formula(LogDet { kind, inverse }, [&self.spread])
+        named(op, LogDet { kind, inverse }, [&self.spread])
     }
 
     fn apply(&self, op: &'static str, inverse: bool, x: &Tensor) -> Result<(Tensor, Tensor)> {
         shape::same_kind(op, "argument", x, &self.loc)?;
         shape::broadcast_from(op, "argument", x.dims(), &self.shape)?;
         let kind = self.kind;
-        let y = formula(Shift { kind, inverse }, [x, &self.loc, &self.spread])?;
-        Ok((y, self.log_det(inverse)?.broadcast_as(x.shape())?))
+        let y = named(op, Shift { kind, inverse }, [x, &self.loc, &self.spread])?;
+        Ok((y, self.log_det(op, inverse)?.broadcast_as(x.shape())?))
     }
 }
 

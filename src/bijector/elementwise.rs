@@ -1,7 +1,7 @@
 //! Elementwise maps without tensors for parameters, as formulas.
 
 use crate::error::Result;
-use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::elementwise::{Formula, named};
 use crate::kernels::number::Real;
 use crate::shape;
 use candle_core::Tensor;
@@ -40,12 +40,12 @@ impl<E: Elementwise> Formula<1> for Part<E> {
 
 pub(super) fn transform<E: Elementwise>(e: E, x: &Tensor) -> Result<(Tensor, Tensor)> {
     shape::float(E::NAME, "x", x)?;
-    let log_det = formula(Part::ForwardLogDet(e), [x])?;
-    Ok((formula(Part::Forward(e), [x])?, log_det))
+    let log_det = named(E::NAME, Part::ForwardLogDet(e), [x])?;
+    Ok((named(E::NAME, Part::Forward(e), [x])?, log_det))
 }
 
 pub(super) fn inverse<E: Elementwise>(e: E, y: &Tensor) -> Result<(Tensor, Tensor)> {
     shape::float(E::NAME, "y", y)?;
-    let log_det = formula(Part::InverseLogDet(e), [y])?;
-    Ok((formula(Part::Inverse(e), [y])?, log_det))
+    let log_det = named(E::NAME, Part::InverseLogDet(e), [y])?;
+    Ok((named(E::NAME, Part::Inverse(e), [y])?, log_det))
 }

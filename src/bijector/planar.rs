@@ -2,7 +2,7 @@
 
 use super::{Bijector, vectors};
 use crate::error::{Error, Result};
-use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::elementwise::{Formula, named};
 use crate::kernels::number::Real;
 use crate::kernels::number::root::{self, At};
 use crate::kernels::reduce;
@@ -96,15 +96,17 @@ impl Bijector for Planar {
     }
 
     fn transform_and_log_det(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
-        let t = self.projected("Planar::transform", x)?;
-        let log_det = formula(LogSlope, [&t, &self.raw])?;
+        let op = "Planar::transform";
+        let t = self.projected(op, x)?;
+        let log_det = named(op, LogSlope, [&t, &self.raw])?;
         Ok(((x + self.push(&t)?)?, log_det))
     }
 
     fn inverse_and_log_det(&self, y: &Tensor) -> Result<(Tensor, Tensor)> {
-        let c = self.projected("Planar::inverse", y)?;
-        let t = formula(Root, [&c, &self.raw])?;
-        let log_det = formula(LogSlope, [&t, &self.raw])?.neg()?;
+        let op = "Planar::inverse";
+        let c = self.projected(op, y)?;
+        let t = named(op, Root, [&c, &self.raw])?;
+        let log_det = named(op, LogSlope, [&t, &self.raw])?.neg()?;
         Ok(((y - self.push(&t)?)?, log_det))
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Bijector, vectors};
 use crate::error::{Error, Result};
-use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::elementwise::{Formula, named};
 use crate::kernels::number::Real;
 use crate::kernels::reduce;
 use crate::shape;
@@ -74,9 +74,9 @@ impl Radial {
         let square = reduce::sum(&from.sqr()?)?;
         let arguments = [&square, &self.alpha, &self.beta];
         let dims = x.dim(D::Minus1)?;
-        let factor = formula(Stretch { inverse }, arguments)?;
+        let factor = named(op, Stretch { inverse }, arguments)?;
         let moved = from.broadcast_mul(&factor.unsqueeze(D::Minus1)?)?;
-        let log_det = formula(LogDet { inverse, dims }, arguments)?;
+        let log_det = named(op, LogDet { inverse, dims }, arguments)?;
         Ok((moved.broadcast_add(&self.center)?, log_det))
     }
 }

@@ -3,7 +3,7 @@
 use super::parameters::Domain;
 use super::*;
 use crate::kernels::elementwise::composed::double;
-use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::elementwise::{Formula, named};
 use crate::kernels::family::logits::{
     categorical_entropy, categorical_kl, categorical_log_prob, categorical_quantile,
     categorical_sample, log_softmax, log_sum_exp,
@@ -89,7 +89,7 @@ impl Categorical {
             let found = format!("a row with the sum {sum}");
             return Err(Error::value(op, arg, expected, found));
         }
-        Self::build(op, &formula(LogOfProbs, [probs])?)
+        Self::build(op, &named(op, LogOfProbs, [probs])?)
     }
 
     /// As [`new`](Categorical::new), without looking at the logits' values: a row of -inf only gives NaN, and an error

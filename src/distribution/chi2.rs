@@ -74,7 +74,7 @@ impl Distribution for Chi2 {
 
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
         let op = "Chi2::log_prob";
-        self.gamma.log_prob(value).map_err(|e| e.of(op))
+        self.gamma.0.split_log_prob(op, gamma::Law, value)
     }
 }
 
@@ -93,36 +93,37 @@ impl Moments for Chi2 {
 impl Mode for Chi2 {
     /// `df - 2`, and 0 for up to two degrees of freedom.
     fn mode(&self) -> Result<Tensor> {
-        self.gamma.mode()
+        self.gamma.0.mode("Chi2::mode", gamma::Law)
     }
 }
 
 impl Entropy for Chi2 {
     fn entropy(&self) -> Result<Tensor> {
-        self.gamma.entropy()
+        self.gamma.0.entropy("Chi2::entropy", gamma::Law)
     }
 }
 
 impl Cdf for Chi2 {
     fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
-        let op = "Chi2::log_cdf";
-        self.gamma.log_cdf(value).map_err(|e| e.of(op))
+        self.gamma.0.log_cdf("Chi2::log_cdf", gamma::Law, value)
     }
 
     fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
-        let op = "Chi2::log_survival";
-        self.gamma.log_survival(value).map_err(|e| e.of(op))
+        self.gamma
+            .0
+            .log_survival("Chi2::log_survival", gamma::Law, value)
     }
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {
-        let op = "Chi2::quantile";
-        self.gamma.quantile(probability).map_err(|e| e.of(op))
+        self.gamma
+            .0
+            .quantile("Chi2::quantile", gamma::Law, probability)
     }
 }
 
 impl Kl for Chi2 {
     fn kl(&self, other: &Chi2) -> Result<Tensor> {
-        self.gamma.kl(&other.gamma).map_err(|e| e.of("Chi2::kl"))
+        self.gamma.0.kl("Chi2::kl", gamma::Law, &other.gamma.0)
     }
 }
 

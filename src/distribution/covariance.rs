@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::kernels::elementwise::composed::double;
-use crate::kernels::elementwise::{Formula, formula_sum};
+use crate::kernels::elementwise::{Formula, named_sum};
 use crate::kernels::reduce;
 use candle_core::DType;
 
@@ -55,7 +55,7 @@ pub(super) fn kl<P: Gaussian, Q: Gaussian>(op: &'static str, p: &P, q: &Q) -> Re
             let others = aligned(q.roots(dtype)?, q.batch_shape())?;
             let spread = q.squared_length(&roots.broadcast_sub(&others)?)?.sum(0)?;
             let gap = q.squared_length(&p.center().broadcast_sub(q.center())?)?;
-            let diagonal = formula_sum(Gap, [&own, &other])?;
+            let diagonal = named_sum(op, Gap, [&own, &other])?;
             (spread.broadcast_add(&gap)? * 0.5)?.broadcast_add(&diagonal)?
         }
         _ => {
@@ -163,7 +163,8 @@ impl Gaussian for MultivariateNormalDiag {
     }
 
     fn squared_length(&self, x: &Tensor) -> Result<Tensor> {
-        formula_sum(SquaredRatio, [x, &self.scale()?.to_dtype(x.dtype())?])
+        let op = "MultivariateNormalDiag";
+        named_sum(op, SquaredRatio, [x, &self.scale()?.to_dtype(x.dtype())?])
     }
 
     fn log_det(&self, dtype: DType) -> Result<Tensor> {

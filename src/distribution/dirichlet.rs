@@ -2,7 +2,7 @@
 
 use super::parameters::Domain;
 use super::*;
-use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::elementwise::{Formula, named};
 use crate::kernels::family::gamma::{self as kernel, wide};
 use crate::kernels::number::Real;
 use crate::kernels::number::saddle;
@@ -178,10 +178,11 @@ impl Entropy for Dirichlet {
     /// `ln B(a) + (a_0 - K) digamma(a_0) - sum_i (a_i - 1) digamma(a_i)` with a_0 the sum, in double precision inside and
     /// without the terms that cancel.
     fn entropy(&self) -> Result<Tensor> {
+        let op = "Dirichlet::entropy";
         let a = wide(&self.concentration)?;
-        let parts = formula(PartEntropy, [&a])?.sum(D::Minus1)?;
+        let parts = named(op, PartEntropy, [&a])?.sum(D::Minus1)?;
         let categories = self.event_shape()[0] as f64;
-        let total = formula(TotalEntropy(categories), [&a.sum(D::Minus1)?])?;
+        let total = named(op, TotalEntropy(categories), [&a.sum(D::Minus1)?])?;
         Ok((parts - total)?.to_dtype(self.concentration.dtype())?)
     }
 }
@@ -221,8 +222,8 @@ impl Kl for Dirichlet {
         let (a, b) = (wide(&self.concentration)?, wide(&other.concentration)?);
         let (n, to_n) = (a.sum_keepdim(D::Minus1)?, b.sum_keepdim(D::Minus1)?);
         let step = b.broadcast_sub(&a)?.sum_keepdim(D::Minus1)?.detach();
-        let parts = formula(PartDivergence, [&a, &b, &n, &to_n, &step])?;
-        let total = formula(TotalDivergence, [&n, &to_n, &step])?;
+        let parts = named(op, PartDivergence, [&a, &b, &n, &to_n, &step])?;
+        let total = named(op, TotalDivergence, [&n, &to_n, &step])?;
         let kl = (parts.sum(D::Minus1)? - total.squeeze(D::Minus1)?)?;
         Ok(kl.to_dtype(self.concentration.dtype())?)
     }

@@ -156,6 +156,7 @@ impl Distribution for LowRankMultivariateNormal {
         shape::value_shape(op, value, &self.batch, &self.event)?;
         let constant = (self.wide_log_det()? + self.event[0] as f64 * TAU.ln())?;
         shield::shielded(
+            op,
             value,
             1,
             || Ok(self.given_loc.clone()),

@@ -4,7 +4,7 @@ use super::counts::{self, Chance, no_count, over_bell};
 use super::parameters::Domain;
 use super::*;
 use crate::kernels::elementwise::composed::double;
-use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::elementwise::{Formula, named};
 use crate::kernels::family::count;
 use crate::kernels::number::Real;
 use crate::kernels::reduce::range::{End, first_outside};
@@ -116,18 +116,18 @@ impl Multinomial {
     }
 
     /// A formula of count and log-probability of each class, in the dtype of the logits.
-    fn each<F: Formula<2>>(&self, f: F) -> Result<Tensor> {
+    fn each<F: Formula<2>>(&self, op: &'static str, f: F) -> Result<Tensor> {
         let count = double(&self.given_count)?;
-        let out = formula(f, [&self.log_probs()?, &count])?;
+        let out = named(op, f, [&self.log_probs()?, &count])?;
         Ok(out
             .broadcast_as([&self.batch[..], &self.event].concat())?
             .to_dtype(self.classes.logits().dtype())?)
     }
 
     /// Minus the log-mass of n under a Poisson distribution of mean n.
-    fn normalizer(&self) -> Result<Tensor> {
+    fn normalizer(&self, op: &'static str) -> Result<Tensor> {
         let count = double(&self.given_count.squeeze(D::Minus1)?)?;
-        formula(OwnMean, [&count])
+        named(op, OwnMean, [&count])
     }
 }
 
@@ -240,10 +240,10 @@ impl Distribution for Multinomial {
             return Ok(Tensor::zeros(out, value.dtype(), value.device())?);
         }
         let (value, count) = (double(value)?, double(&self.given_count)?);
-        let each = formula(ClassMass, [&value, &self.log_probs()?, &count])?;
+        let each = named(op, ClassMass, [&value, &self.log_probs()?, &count])?;
         let total = value.sum_keepdim(D::Minus1)?.detach();
         let miss = total.broadcast_ne(&count)?.squeeze(D::Minus1)?;
-        let log_prob = each.sum(D::Minus1)?.broadcast_add(&self.normalizer()?)?;
+        let log_prob = each.sum(D::Minus1)?.broadcast_add(&self.normalizer(op)?)?;
         let zero = log_prob.zeros_like()?;
         let outside = miss
             .broadcast_as(zero.shape())?
@@ -254,20 +254,21 @@ impl Distribution for Multinomial {
 
 impl Moments for Multinomial {
     fn mean(&self) -> Result<Tensor> {
-        self.each(Moment { variance: false })
+        self.each("Multinomial::mean", Moment { variance: false })
     }
 
     fn variance(&self) -> Result<Tensor> {
-        self.each(Moment { variance: true })
+        self.each("Multinomial::variance", Moment { variance: true })
     }
 }
 
 impl Entropy for Multinomial {
     /// In the order of a thousand masses at most for each class.
     fn entropy(&self) -> Result<Tensor> {
+        let op = "Multinomial::entropy";
         let count = double(&self.given_count)?;
-        let each = formula(ClassEntropy, [&self.log_probs()?, &count])?;
-        let entropy = each.sum(D::Minus1)?.broadcast_sub(&self.normalizer()?)?;
+        let each = named(op, ClassEntropy, [&self.log_probs()?, &count])?;
+        let entropy = each.sum(D::Minus1)?.broadcast_sub(&self.normalizer(op)?)?;
         Ok(entropy.to_dtype(self.classes.logits().dtype())?)
     }
 }
@@ -275,8 +276,9 @@ impl Entropy for Multinomial {
 impl Kl for Multinomial {
     /// The divergence of one draw times the count; infinite where counts differ, because no value is common.
     fn kl(&self, other: &Multinomial) -> Result<Tensor> {
+        let op = "Multinomial::kl";
         let one = self.classes.kl(&other.classes)?;
-        formula(Draws, [&one, self.total_count(), other.total_count()])
+        named(op, Draws, [&one, self.total_count(), other.total_count()])
     }
 }
 

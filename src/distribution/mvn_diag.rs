@@ -227,7 +227,7 @@ impl Kl for MultivariateNormalDiag {
         if other.standard {
             self.check_event(op, other)?;
             shape::same_kind(op, "other", other.loc(), self.loc())?;
-            return self.elements.draw_and_rate(shape, rng);
+            return self.elements.draw_and_kl_standard(shape, rng);
         }
         Ok((self.sample(shape, rng)?, self.kl(other)?))
     }

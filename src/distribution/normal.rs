@@ -125,8 +125,12 @@ impl Normal {
     }
 
     /// Draws, and KL(self || N(0, 1)) summed over the last dim.
-    pub(super) fn draw_and_rate(&self, shape: &[usize], rng: &mut Rng) -> Result<(Tensor, Tensor)> {
-        gaussian::sample_and_rate(self.kind, self.loc(), self.spread(), shape, rng.stream())
+    pub(super) fn draw_and_kl_standard(
+        &self,
+        shape: &[usize],
+        rng: &mut Rng,
+    ) -> Result<(Tensor, Tensor)> {
+        gaussian::sample_and_kl_standard(self.kind, self.loc(), self.spread(), shape, rng.stream())
     }
 
     /// KL(self || N(0, 1)) summed over the last dim.

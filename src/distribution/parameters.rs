@@ -185,7 +185,11 @@ impl<const N: usize> Parameters<N> {
         other: &Parameters<M>,
     ) -> Result<()> {
         shape::same_kind(op, "other", &other.given[0], &self.given[0])?;
-        shape::broadcast_with(op, "other", other.batch_shape(), self.batch_shape()).map(|_| ())
+        let (batch, found) = (self.batch_shape(), other.batch_shape());
+        let expected = || format!("a batch that broadcasts with {batch:?}");
+        shape::broadcast(batch, found)
+            .map(|_| ())
+            .ok_or_else(|| Error::shape(op, "other", expected(), found))
     }
 
     /// A formula of the parameters, in the batch shape.

@@ -294,7 +294,7 @@ impl RelaxedOneHotCategorical {
         shape::same_kind(op, "log_value", log_value, &self.given_logits)?;
         shape::value_shape(op, log_value, &self.batch, &self.event)?;
         let inside = || Ok((self.given_logits.zeros_like()? - (self.event[0] as f64).ln())?);
-        shield::shielded(log_value, 1, inside, |log_value| {
+        shield::shielded(op, log_value, 1, inside, |log_value| {
             let density = self.density(&double(log_value)?)?;
             // A coordinate at zero, where no other is NaN.
             let zero = reduce::sum(&log_value.detach())?.le(f64::NEG_INFINITY)?;
@@ -337,7 +337,7 @@ impl Distribution for RelaxedOneHotCategorical {
             return Ok(Tensor::zeros(out, value.dtype(), value.device())?);
         }
         let inside = || Ok((self.given_logits.ones_like()? / self.event[0] as f64)?);
-        shield::shielded(value, 1, inside, |value| {
+        shield::shielded(op, value, 1, inside, |value| {
             let value = double(value)?;
             let miss = (value.sum_keepdim(D::Minus1)? - 1.)?.abs()?.gt(1e-3)?;
             let known = value.ne(&value)?.max_keepdim(D::Minus1)?.eq(0u8)?;

@@ -2,7 +2,7 @@
 //! slope is NaN, and parameters that rows share add up what all of them say.
 
 use super::*;
-use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::elementwise::{Formula, named};
 use crate::kernels::number::Real;
 use crate::kernels::reduce::range::{End, first_outside};
 
@@ -10,6 +10,7 @@ use crate::kernels::reduce::range::{End, first_outside};
 /// NaN its gradient is NaN for those who ask, and 0 for those who do not. `inside` are points with a density, one for each
 /// element of the batch, which take the place of rows without: the density is computed twice if there are any.
 pub(super) fn shielded(
+    op: &'static str,
     value: &Tensor,
     event_rank: usize,
     inside: impl FnOnce() -> Result<Tensor>,
@@ -29,7 +30,7 @@ pub(super) fn shielded(
     let mask = mask.broadcast_as(full.as_slice())?;
     let inside = inside()?.detach().broadcast_as(full.as_slice())?;
     let safe = mask.where_cond(&value.broadcast_as(full)?, &inside)?;
-    formula(Restore, [&density(&safe)?, &fixed])
+    named(op, Restore, [&density(&safe)?, &fixed])
 }
 
 /// A density, or what was found where there is none.

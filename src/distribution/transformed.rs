@@ -139,14 +139,12 @@ impl<D: Distribution, B: Bijector> Distribution for Transformed<D, B> {
     }
 
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
-        shape::value_shape(
-            "Transformed::log_prob",
-            value,
-            self.batch_shape(),
-            &self.event,
-        )?;
+        let op = "Transformed::log_prob";
+        shape::value_shape(op, value, self.batch_shape(), &self.event)?;
         let inside = || self.sample(&[], &mut Rng::new(0));
-        shield::shielded(value, self.event.len(), inside, |value| self.density(value))
+        shield::shielded(op, value, self.event.len(), inside, |value| {
+            self.density(value)
+        })
     }
 
     fn sample_and_log_prob(&self, shape: &[usize], rng: &mut Rng) -> Result<(Tensor, Tensor)> {

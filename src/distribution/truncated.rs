@@ -1,7 +1,7 @@
 //! A distribution given that its value is in an interval.
 
 use super::*;
-use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::elementwise::{Formula, named};
 use crate::kernels::number::Real;
 use std::f64::consts::LN_2;
 
@@ -148,14 +148,15 @@ impl<D: Cdf + Reparameterized> Truncated<D> {
     }
 
     /// ln of the base's probability of the values from one point to another.
-    fn log_mass(&self, from: &Tensor, to: &Tensor) -> Result<Tensor> {
+    fn log_mass(&self, op: &'static str, from: &Tensor, to: &Tensor) -> Result<Tensor> {
         let [below_from, above_from] = self.log_tails(from)?;
         let [below_to, above_to] = self.log_tails(to)?;
-        formula(Between, [&below_from, &below_to, &above_from, &above_to])
+        let tails = [&below_from, &below_to, &above_from, &above_to];
+        named(op, Between, tails)
     }
 
-    fn log_size(&self) -> Result<Tensor> {
-        self.log_mass(&self.low, &self.high)
+    fn log_size(&self, op: &'static str) -> Result<Tensor> {
+        self.log_mass(op, &self.low, &self.high)
     }
 
     /// Logarithms of the shares of the interval's probability below and above the value.
@@ -165,11 +166,11 @@ impl<D: Cdf + Reparameterized> Truncated<D> {
             self.low.broadcast_as(value.dims())?,
             self.high.broadcast_as(value.dims())?,
         );
-        let size = self.log_size()?;
+        let size = self.log_size(op)?;
         let share = |mass: Tensor| mass.broadcast_sub(&size);
         Ok([
-            share(self.log_mass(&low, &value)?)?,
-            share(self.log_mass(&value, &high)?)?,
+            share(self.log_mass(op, &low, &value)?)?,
+            share(self.log_mass(op, &value, &high)?)?,
         ])
     }
 
@@ -212,7 +213,10 @@ impl<D: Cdf + Reparameterized> Distribution for Truncated<D> {
         let infinite = (value.eq(f64::INFINITY)? + value.eq(f64::NEG_INFINITY)?)?;
         let outside = (outside + infinite)?;
         let at = outside.where_cond(&self.middle(&value)?, &value)?;
-        let log_prob = self.base.log_prob(&at)?.broadcast_sub(&self.log_size()?)?;
+        let log_prob = self
+            .base
+            .log_prob(&at)?
+            .broadcast_sub(&self.log_size(op)?)?;
         let none = (log_prob.detach().zeros_like()? + f64::NEG_INFINITY)?;
         Ok(outside.where_cond(&none, &log_prob)?)
     }
@@ -222,13 +226,15 @@ impl<D: Cdf + Reparameterized> Reparameterized for Truncated<D> {}
 
 impl<D: Cdf + Reparameterized> Cdf for Truncated<D> {
     fn log_cdf(&self, value: &Tensor) -> Result<Tensor> {
-        let [below, above] = self.shares("Truncated::log_cdf", value)?;
-        formula(Share, [&below, &above])
+        let op = "Truncated::log_cdf";
+        let [below, above] = self.shares(op, value)?;
+        named(op, Share, [&below, &above])
     }
 
     fn log_survival(&self, value: &Tensor) -> Result<Tensor> {
-        let [below, above] = self.shares("Truncated::log_survival", value)?;
-        formula(Share, [&above, &below])
+        let op = "Truncated::log_survival";
+        let [below, above] = self.shares(op, value)?;
+        named(op, Share, [&above, &below])
     }
 
     fn quantile(&self, probability: &Tensor) -> Result<Tensor> {

@@ -2,7 +2,7 @@
 
 use super::FDivergence;
 use crate::error::Result;
-use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::elementwise::{Formula, named};
 use crate::kernels::number::Real;
 use crate::shape;
 use candle_core::{DType, Tensor};
@@ -83,26 +83,30 @@ impl<C: Curve> Formula<1> for Conjugate<C> {
 
 impl<C: Curve> FDivergence for C {
     fn generator(&self, log_ratio: &Tensor) -> Result<Tensor> {
-        shape::float("FDivergence::generator", "log_ratio", log_ratio)?;
+        let op = "FDivergence::generator";
+        shape::float(op, "log_ratio", log_ratio)?;
         let (curve, reversed) = (*self, false);
-        formula(Generator { curve, reversed }, [log_ratio])
+        named(op, Generator { curve, reversed }, [log_ratio])
     }
 
     fn reversed(&self, log_ratio: &Tensor) -> Result<Tensor> {
-        shape::float("FDivergence::reversed", "log_ratio", log_ratio)?;
+        let op = "FDivergence::reversed";
+        shape::float(op, "log_ratio", log_ratio)?;
         let (curve, reversed) = (*self, true);
-        formula(Generator { curve, reversed }, [log_ratio])
+        named(op, Generator { curve, reversed }, [log_ratio])
     }
 
     fn activation(&self, score: &Tensor) -> Result<Tensor> {
-        shape::float("FDivergence::activation", "score", score)?;
+        let op = "FDivergence::activation";
+        shape::float(op, "score", score)?;
         let (curve, ceiling) = (*self, ceiling(score.dtype()));
-        formula(Activation { curve, ceiling }, [score])
+        named(op, Activation { curve, ceiling }, [score])
     }
 
     fn conjugate(&self, score: &Tensor) -> Result<Tensor> {
-        shape::float("FDivergence::conjugate", "score", score)?;
+        let op = "FDivergence::conjugate";
+        shape::float(op, "score", score)?;
         let (curve, ceiling) = (*self, ceiling(score.dtype()));
-        formula(Conjugate { curve, ceiling }, [score])
+        named(op, Conjugate { curve, ceiling }, [score])
     }
 }

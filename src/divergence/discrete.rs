@@ -4,7 +4,7 @@ use super::FDivergence;
 use crate::distribution::Categorical;
 use crate::error::{Error, Result};
 use crate::kernels::elementwise::composed::double;
-use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::elementwise::{Formula, named};
 use crate::kernels::number::Real;
 use crate::kernels::reduce;
 use crate::kernels::reduce::range::{End, first_outside};
@@ -46,10 +46,11 @@ pub fn categorical<F: FDivergence + ?Sized>(
     p: &Categorical,
     q: &Categorical,
 ) -> Result<Tensor> {
+    let op = "divergence::categorical";
     let (p, q) = (p.logits(), q.logits());
-    check("divergence::categorical", p, q)?;
+    check(op, p, q)?;
     let [p_log, q_log] = [double(p)?, double(q)?].map(|logits| log_softmax(&logits, D::Minus1));
-    Ok(sum(f, &p_log?, &q_log?)?.to_dtype(p.dtype())?)
+    Ok(sum(op, f, &p_log?, &q_log?)?.to_dtype(p.dtype())?)
 }
 
 /// As [`categorical`], of probabilities `batch ++ [K]`, or of any other masses: they are taken as they are.
@@ -80,8 +81,8 @@ pub fn discrete<F: FDivergence + ?Sized>(f: &F, p: &Tensor, q: &Tensor) -> Resul
             return Err(Error::value(op, arg, "finite masses of 0 or more", found));
         }
     }
-    let [p_log, q_log] = [double(p)?, double(q)?].map(|masses| formula(LogMass, [&masses]));
-    Ok(sum(f, &p_log?, &q_log?)?.to_dtype(p.dtype())?)
+    let [p_log, q_log] = [double(p)?, double(q)?].map(|masses| named(op, LogMass, [&masses]));
+    Ok(sum(op, f, &p_log?, &q_log?)?.to_dtype(p.dtype())?)
 }
 
 fn check(op: &'static str, p: &Tensor, q: &Tensor) -> Result<()> {
@@ -139,11 +140,16 @@ impl Formula<2> for Weigh {
 
 /// Both halves vanish at a ratio of 1, so each is asked for its own side only: `q f(p/q)` below, `p f'(q/p)` above, with
 /// f' the generator of the divergence exchanged.
-fn sum<F: FDivergence + ?Sized>(f: &F, p_log: &Tensor, q_log: &Tensor) -> Result<Tensor> {
-    let ratio = formula(LogRatio, [p_log, q_log])?;
+fn sum<F: FDivergence + ?Sized>(
+    op: &'static str,
+    f: &F,
+    p_log: &Tensor,
+    q_log: &Tensor,
+) -> Result<Tensor> {
+    let ratio = named(op, LogRatio, [p_log, q_log])?;
     let zero = ratio.zeros_like()?;
     let below = f.generator(&ratio.minimum(&zero)?)?;
     let above = f.reversed(&ratio.neg()?.minimum(&zero)?)?;
-    let terms = (formula(Weigh, [q_log, &below])? + formula(Weigh, [p_log, &above])?)?;
+    let terms = (named(op, Weigh, [q_log, &below])? + named(op, Weigh, [p_log, &above])?)?;
     reduce::sum(&terms)
 }

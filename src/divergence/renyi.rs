@@ -7,7 +7,7 @@ use crate::distribution::{
 };
 use crate::error::Result;
 use crate::kernels::elementwise::composed::double;
-use crate::kernels::elementwise::{Formula, formula};
+use crate::kernels::elementwise::{Formula, named};
 use crate::kernels::linear::triangular::{cholesky, solve};
 use crate::kernels::number::Real;
 use crate::kernels::reduce;
@@ -88,8 +88,8 @@ impl Formula<4> for Gaussian {
 }
 
 /// Elementwise, of tensors that broadcast.
-fn gaussian(order: f64, p: [&Tensor; 2], q: [&Tensor; 2]) -> Result<Tensor> {
-    formula(Gaussian { order }, [p[0], p[1], q[0], q[1]])
+fn gaussian(op: &'static str, order: f64, p: [&Tensor; 2], q: [&Tensor; 2]) -> Result<Tensor> {
+    named(op, Gaussian { order }, [p[0], p[1], q[0], q[1]])
 }
 
 impl Renyi for Normal {
@@ -99,7 +99,7 @@ impl Renyi for Normal {
         check_shapes(op, self, other)?;
         shape::same_kind(op, "other", other.loc(), self.loc())?;
         let (p, q) = (self.scale()?, other.scale()?);
-        gaussian(order, [self.loc(), &p], [other.loc(), &q])
+        gaussian(op, order, [self.loc(), &p], [other.loc(), &q])
     }
 }
 
@@ -110,7 +110,7 @@ impl Renyi for MultivariateNormalDiag {
         check_shapes(op, self, other)?;
         shape::same_kind(op, "other", other.loc(), self.loc())?;
         let (p, q) = (self.scale()?, other.scale()?);
-        reduce::sum(&gaussian(order, [self.loc(), &p], [other.loc(), &q])?)
+        reduce::sum(&gaussian(op, order, [self.loc(), &p], [other.loc(), &q])?)
     }
 }
 

@@ -5,7 +5,7 @@ use crate::distribution::{
 };
 use crate::error::{Error, Result};
 use crate::kernels::elementwise::composed::double;
-use crate::kernels::elementwise::{Formula, formula, formula_sum};
+use crate::kernels::elementwise::{Formula, named, named_sum};
 use crate::kernels::linear::polar::polar;
 use crate::kernels::number::Real;
 use crate::kernels::reduce;
@@ -40,7 +40,11 @@ pub trait Wasserstein2<Q: ?Sized = Self>: Distribution {
 
     /// The distance. Its slope where both are equal, a kink, is taken as 0.
     fn wasserstein2(&self, other: &Q) -> Result<Tensor> {
-        formula(Root, [&self.wasserstein2_squared(other)?])
+        named(
+            "Wasserstein2::wasserstein2",
+            Root,
+            [&self.wasserstein2_squared(other)?],
+        )
     }
 }
 
@@ -81,9 +85,10 @@ fn check(op: &'static str, p: &Tensor, q: &Tensor, event: usize) -> Result<()> {
 
 impl Wasserstein2 for Normal {
     fn wasserstein2_squared(&self, other: &Normal) -> Result<Tensor> {
-        check("Normal::wasserstein2", self.loc(), other.loc(), 0)?;
+        let op = "Normal::wasserstein2";
+        check(op, self.loc(), other.loc(), 0)?;
         let (p, q) = (self.scale()?, other.scale()?);
-        formula(Squared, [self.loc(), &p, other.loc(), &q])
+        named(op, Squared, [self.loc(), &p, other.loc(), &q])
     }
 }
 
@@ -92,7 +97,7 @@ impl Wasserstein2 for MultivariateNormalDiag {
         let op = "MultivariateNormalDiag::wasserstein2";
         check(op, self.loc(), other.loc(), 1)?;
         let (p, q) = (self.scale()?, other.scale()?);
-        formula_sum(Squared, [self.loc(), &p, other.loc(), &q])
+        named_sum(op, Squared, [self.loc(), &p, other.loc(), &q])
     }
 }
 

@@ -237,6 +237,23 @@ fn name_what_refuses() -> Result<()> {
             "gamma",
         ),
         (special::log_ndtr, "log_ndtr"),
+        (|x| Exp.transform(x), "Exp:"),
+        (
+            |x| Affine::new(x, x)?.transform(&value(x, 0.7)?),
+            "Affine::transform",
+        ),
+        (
+            |x| Dirichlet::new(x)?.kl(&Dirichlet::new(&value(x, 1.)?)?),
+            "Dirichlet::kl",
+        ),
+        (
+            |x| Multinomial::new(&Tensor::new(2f64, CPU)?, x)?.log_prob(&value(x, 1.)?),
+            "Multinomial::log_prob",
+        ),
+        (
+            |x| Chi2::new(x)?.log_prob(&value(x, 0.7)?),
+            "Chi2::log_prob",
+        ),
     ] {
         match judge(f, &[0.6, 1.3], DType::F64)? {
             Ok(error) => assert!(error.contains(text) && error.contains("second"), "{error}"),

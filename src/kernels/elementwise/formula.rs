@@ -46,6 +46,15 @@ pub(crate) fn formula_sum<F: Formula<K>, const K: usize>(
     evaluate(own_name::<F>(), f, arguments, true)
 }
 
+/// [`named`], summed over the last dim.
+pub(crate) fn named_sum<F: Formula<K>, const K: usize>(
+    name: &'static str,
+    f: F,
+    arguments: [&Tensor; K],
+) -> Result<Tensor> {
+    evaluate(name, f, arguments, true)
+}
+
 /// A formula's type and its module.
 fn own_name<F>() -> &'static str {
     let path = std::any::type_name::<F>();

@@ -12,7 +12,7 @@ pub(crate) mod spline;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use formula::{Formula, formula, formula_sum, named, on_cpu};
+pub(crate) use formula::{Formula, formula, formula_sum, named, named_sum, on_cpu};
 
 use crate::kernels::graph::node::{self, Fresh, Op, Reached, weigh};
 use crate::kernels::machine::buffer::View;

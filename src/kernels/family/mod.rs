@@ -1,6 +1,6 @@
 //! Draws, densities and divergences of families of distributions.
 //!
-//! - `gaussian`: draws, rates, densities and divergences of Gaussians with independent elements.
+//! - `gaussian`: draws, densities and divergences of Gaussians with independent elements.
 //! - `gamma`: gamma and Dirichlet draws with implicit gradients. `count`: draws and exact masses of the counting families.
 //! - `logits`: log-masses of discrete families. `mixture`: mixtures of diagonal normals.
 //! - `mixture_cdf`: distribution functions of mixtures and their inverses. `von_mises`: draws on the circle.

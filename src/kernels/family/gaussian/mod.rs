@@ -1,4 +1,4 @@
-//! Gaussians with independent elements: draws, rates, densities and divergences, each as one node.
+//! Gaussians with independent elements: draws, densities and divergences, each as one node.
 
 mod elementary;
 mod exact;
@@ -66,7 +66,7 @@ pub(crate) fn sample(
 }
 
 /// A draw as of [`sample`], and KL(N(loc, scale^2) || N(0, 1)) summed over the last dim.
-pub(crate) fn sample_and_rate(
+pub(crate) fn sample_and_kl_standard(
     kind: Spread,
     loc: &Tensor,
     spread: &Tensor,
@@ -104,7 +104,7 @@ pub(crate) fn kl_standard(kind: Spread, loc: &Tensor, spread: &Tensor) -> Result
     if elementwise::on_cpu(loc) {
         return exact::kl_standard(kind, loc, spread);
     }
-    composed_rate(kind, loc, spread)
+    composed_kl_standard(kind, loc, spread)
 }
 
 /// The log-density of N(loc, scale^2), all arguments broadcast; summed over the last dim if `event`.
@@ -328,7 +328,7 @@ fn composed_differences(h: &Tensor) -> Result<(Tensor, Tensor)> {
     Ok((d, composed::exp_minus_line(h)?))
 }
 
-fn composed_rate(kind: Spread, loc: &Tensor, spread: &Tensor) -> Result<Tensor> {
+fn composed_kl_standard(kind: Spread, loc: &Tensor, spread: &Tensor) -> Result<Tensor> {
     let (d, gap) = match kind {
         Spread::Scale => {
             let d = (spread - 1.)?;

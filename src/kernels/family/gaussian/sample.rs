@@ -256,7 +256,7 @@ impl Noise {
     }
 }
 
-/// The standard deviations, and the rates.
+/// The standard deviations, and the divergences.
 struct Prepare<'a> {
     spread_kind: Spread,
     loc: &'a [f32],

@@ -270,11 +270,11 @@ fn draws<const S: usize>(kind: Spread, fused: bool, x: &[Tensor]) -> Result<Vec<
         n => &[n / 2, 2],
     };
     let (z, kl) = if fused {
-        sample_and_rate(kind, &x[0], &x[1], sample, STREAM)?
+        sample_and_kl_standard(kind, &x[0], &x[1], sample, STREAM)?
     } else {
         (
             composed_sample(kind, &x[0], &x[1], sample, STREAM)?,
-            composed_rate(kind, &x[0], &x[1])?,
+            composed_kl_standard(kind, &x[0], &x[1])?,
         )
     };
     Ok(vec![z, kl])
@@ -310,7 +310,7 @@ fn check_draws<const S: usize>() {
 }
 
 #[test]
-fn draws_and_rates() {
+fn draws_and_divergences() {
     check_draws::<0>();
     check_draws::<1>();
     check_draws::<2>();
@@ -353,7 +353,7 @@ fn many_draws_of_few_parameters() {
         &[&[10, 3], &[10, 3]],
         &[1],
         |x| Ok(vec![kl_standard(Spread::Scale, &x[0], &x[1])?]),
-        |x| Ok(vec![composed_rate(Spread::Scale, &x[0], &x[1])?]),
+        |x| Ok(vec![composed_kl_standard(Spread::Scale, &x[0], &x[1])?]),
         "kl",
     );
 }
@@ -361,7 +361,7 @@ fn many_draws_of_few_parameters() {
 /// Each output alone, and each parameter alone, in the graph.
 #[test]
 fn parts_of_the_graph() {
-    for (loc_tracked, with_z, with_rate) in [
+    for (loc_tracked, with_z, with_kl) in [
         (true, true, false),
         (false, true, true),
         (true, false, true),
@@ -382,7 +382,7 @@ fn parts_of_the_graph() {
                 let w = noise(out[0].dims(), 9);
                 loss = (loss + (&out[0] * w).unwrap().sum_all().unwrap()).unwrap();
             }
-            if with_rate {
+            if with_kl {
                 loss = (loss + out[1].sum_all().unwrap()).unwrap();
             }
             let store = loss.backward().unwrap();
