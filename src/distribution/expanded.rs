@@ -28,10 +28,7 @@ impl<D: Distribution> Expanded<D> {
     /// `base` over the batch shape `batch`.
     pub fn new(base: D, batch: &[usize]) -> Result<Self> {
         let own = base.batch_shape();
-        if shape::broadcast(own, batch).as_deref() != Some(batch) {
-            let expected = format!("a shape that {own:?} broadcasts to");
-            return Err(Error::shape("Expanded::new", "batch", expected, batch));
-        }
+        shape::broadcast_from("Expanded::new", "batch", batch, own)?;
         shape::draws("Expanded::new", batch, base.event_shape())?;
         Ok(Expanded {
             base,
@@ -186,15 +183,7 @@ impl<D: Cdf> Cdf for Expanded<D> {
 
 impl<D: Kl<Q>, Q: Distribution> Kl<Expanded<Q>> for Expanded<D> {
     fn kl(&self, other: &Expanded<Q>) -> Result<Tensor> {
-        let Some(batch) = shape::broadcast(&self.batch, &other.batch) else {
-            let expected = format!("a batch that broadcasts with {:?}", self.batch);
-            return Err(Error::shape(
-                "Expanded::kl",
-                "other",
-                expected,
-                &other.batch,
-            ));
-        };
+        let batch = common_batch("Expanded::kl", self, "other", other)?;
         Ok(self.base.kl(&other.base)?.broadcast_as(batch)?)
     }
 }

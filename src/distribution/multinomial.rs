@@ -83,15 +83,7 @@ impl Multinomial {
         shape::float(op, "total_count", total_count)?;
         shape::same_kind(op, "total_count", total_count, classes.logits())?;
         let rows = classes.batch_shape();
-        let Some(batch) = shape::broadcast(total_count.dims(), rows) else {
-            let expected = format!("a shape that broadcasts with {rows:?}");
-            return Err(Error::shape(
-                op,
-                "total_count",
-                expected,
-                total_count.dims(),
-            ));
-        };
+        let batch = shape::broadcast_with(op, "total_count", total_count.dims(), rows)?;
         Ok(Multinomial {
             given_count: total_count.unsqueeze(D::Minus1)?,
             total_count: total_count.broadcast_as(batch.as_slice())?,

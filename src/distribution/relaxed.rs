@@ -248,15 +248,7 @@ impl RelaxedOneHotCategorical {
         let Some((k, rows)) = logits.dims().split_last() else {
             return Err(Error::shape(op, "logits", "batch ++ [K]", &[]));
         };
-        let Some(batch) = shape::broadcast(temperature.dims(), rows) else {
-            let expected = format!("a shape that broadcasts with {rows:?}");
-            return Err(Error::shape(
-                op,
-                "temperature",
-                expected,
-                temperature.dims(),
-            ));
-        };
+        let batch = shape::broadcast_with(op, "temperature", temperature.dims(), rows)?;
         Ok(RelaxedOneHotCategorical {
             given_temperature: temperature.unsqueeze(D::Minus1)?,
             given_logits: logits.clone(),

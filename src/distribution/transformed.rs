@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::bijector::{Affine, Bijector};
+use crate::check;
 
 /// The distribution of `f(x)` for x from a base distribution and a bijector f.
 ///
@@ -74,10 +75,7 @@ impl<D: Distribution, B: Bijector> Transformed<D, B> {
     ///
     /// Errors: a chunk of 0; those of base and bijector.
     pub fn sample_chunked(&self, count: usize, chunk: usize, rng: &mut Rng) -> Result<Tensor> {
-        if chunk == 0 {
-            let op = "Transformed::sample_chunked";
-            return Err(Error::value(op, "chunk", "at least 1", chunk));
-        }
+        check::at_least_one("Transformed::sample_chunked", &[("chunk", chunk)])?;
         let x = self.base.sample(&[count], rng)?.detach();
         if count == 0 {
             return self.bijector.transform(&x);

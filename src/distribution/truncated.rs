@@ -98,10 +98,7 @@ impl<D: Cdf + Reparameterized> Truncated<D> {
         let batch = base.batch_shape();
         for (arg, end) in [("low", low), ("high", high)] {
             parameters::Domain::Extended.check(op, arg, end)?;
-            if shape::broadcast(end.dims(), batch).as_deref() != Some(batch) {
-                let expected = format!("a shape that broadcasts to the batch {batch:?}");
-                return Err(Error::shape(op, arg, expected, end.dims()));
-            }
+            shape::broadcast_to(op, arg, end.dims(), batch)?;
         }
         shape::same_kind(op, "high", high, low)?;
         parameters::above(op, low, high)?;
