@@ -3,11 +3,13 @@
 mod bernoulli;
 mod categorical;
 mod divergence;
+mod draw;
 mod normalize;
 
 pub(crate) use bernoulli::bernoulli_log_prob;
-pub(crate) use categorical::{categorical_log_prob, categorical_quantile, categorical_sample};
+pub(crate) use categorical::categorical_log_prob;
 pub(crate) use divergence::{categorical_entropy, categorical_kl};
+pub(crate) use draw::{categorical_quantile, categorical_sample};
 pub(crate) use normalize::{log_softmax, log_sum_exp};
 
 use crate::error::Result;

@@ -1,16 +1,17 @@
 //! The whole training state in one file.
 
+mod file;
+
 use super::{Optimizer, State};
 use crate::error::{Error, Result};
 use crate::init::named_vars;
-use crate::kernels::random;
 use crate::rng::{Rng, RngState};
-use candle_core::{DType, Device, Tensor, safetensors};
+use candle_core::{Device, Tensor};
 use candle_nn::VarMap;
-use std::collections::{BTreeMap, HashMap};
+use file::{Tensors, kind_of, read_text, text, words};
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A list of the parts of a training run, to be saved into one file or loaded from it.
 ///
@@ -67,16 +68,10 @@ pub struct Checkpoint<'a> {
     notes: Vec<(String, String)>,
 }
 
-const FORMAT: &str = "candle-prob checkpoint 1";
-const FORMAT_NAME: &str = "@format";
-const CHECKSUM_NAME: &str = "@checksum";
 const CONFIG: &str = "@config.";
 const NOTE: &str = "@note.";
 /// Between an optimizer's name and the variable's.
 const MASTER: &str = "@tensor.master.";
-
-/// The tensors of a file by name.
-type Tensors = BTreeMap<String, Tensor>;
 
 impl<'a> Checkpoint<'a> {
     /// An empty list.
@@ -144,10 +139,7 @@ impl<'a> Checkpoint<'a> {
         for (key, value) in &self.notes {
             tensors.insert(format!("{NOTE}{key}"), text(value)?);
         }
-        tensors.insert(FORMAT_NAME.into(), text(FORMAT)?);
-        let sum = checksum(&tensors)?;
-        tensors.insert(CHECKSUM_NAME.into(), words(&[sum])?);
-        write(path, &tensors.into_iter().collect())
+        file::write(path, tensors)
     }
 
     /// Loads all parts of the list and returns the notes of the file, which must hold nothing but them.
@@ -218,9 +210,9 @@ impl<'a> Checkpoint<'a> {
     }
 
     fn read(mut self, path: &Path, all: bool) -> Result<BTreeMap<String, String>> {
-        let found = open(path)?;
+        let found = file::read(path)?;
         let expected = self.tensors()?;
-        let wrong = |expected: String, found: String| file(path, expected, found);
+        let wrong = |expected: String, found: String| file::error(path, expected, found);
         // Configs before all: what differs in the others may follow from them.
         let mut differing = vec![];
         for (name, config) in &self.configs {
@@ -259,12 +251,9 @@ impl<'a> Checkpoint<'a> {
                 return Err(wrong(format!("{} {name}", kind_of(like)), kind_of(tensor)));
             }
         }
-        let foreign = found.keys().find(|name| {
-            all && !expected.contains_key(*name)
-                && !name.starts_with(NOTE)
-                && *name != FORMAT_NAME
-                && *name != CHECKSUM_NAME
-        });
+        let foreign = found
+            .keys()
+            .find(|name| all && !expected.contains_key(*name) && !name.starts_with(NOTE));
         if let Some(name) = foreign {
             return Err(wrong("only the parts asked for".into(), name.clone()));
         }
@@ -351,114 +340,4 @@ fn state_of(found: &Tensors, name: &str) -> Result<State> {
         }
     }
     Ok(state)
-}
-
-/// Dtype and shape in words.
-fn kind_of(tensor: &Tensor) -> String {
-    format!("{} {:?}", tensor.dtype().as_str(), tensor.dims())
-}
-
-fn text(text: &str) -> Result<Tensor> {
-    Ok(Tensor::from_slice(
-        text.as_bytes(),
-        text.len(),
-        &Device::Cpu,
-    )?)
-}
-
-fn read_text(tensor: &Tensor) -> Result<String> {
-    let bytes = tensor.to_vec1::<u8>()?;
-    String::from_utf8(bytes)
-        .map_err(|_| Error::value("Checkpoint::load", "text", "UTF-8", "other bytes"))
-}
-
-/// Words of 64 bits as i64: the bits survive, a floating-point number would lose some.
-fn words(words: &[u64]) -> Result<Tensor> {
-    let words: Vec<i64> = words.iter().map(|w| *w as i64).collect();
-    let len = words.len();
-    Ok(Tensor::from_vec(words, len, &Device::Cpu)?)
-}
-
-/// A hash of names, dtypes, shapes and values. The format itself only notices a wrong length.
-fn checksum(tensors: &Tensors) -> Result<u64> {
-    let mut sum = 0;
-    let mut add = |word: u64| sum = random::combine(sum, word);
-    for (name, tensor) in tensors {
-        let label = format!("{name} {}", kind_of(tensor));
-        label.bytes().for_each(|b| add(u64::from(b)));
-        let flat = tensor.to_device(&Device::Cpu)?.flatten_all()?;
-        if flat.dtype() == DType::I64 {
-            flat.to_vec1::<i64>()?.iter().for_each(|x| add(*x as u64));
-        } else {
-            // Exact for every other dtype.
-            let wide = flat.to_dtype(DType::F64)?.to_vec1::<f64>()?;
-            wide.iter().for_each(|x| add(x.to_bits()));
-        }
-    }
-    Ok(sum)
-}
-
-fn file(path: &Path, expected: impl Into<String>, found: impl ToString) -> Error {
-    Error::File {
-        path: path.display().to_string(),
-        expected: expected.into(),
-        found: found
-            .to_string()
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .to_string(),
-    }
-}
-
-fn open(path: &Path) -> Result<Tensors> {
-    let bytes = std::fs::read(path).map_err(|e| file(path, "a readable file", e))?;
-    let tensors = safetensors::load_buffer(&bytes, &Device::Cpu)
-        .map_err(|e| file(path, "a safetensors file", e))?;
-    let mut tensors: Tensors = tensors.into_iter().collect();
-    let format = tensors.get(FORMAT_NAME).map(read_text);
-    match format {
-        Some(Ok(format)) if format == FORMAT => {}
-        Some(Ok(other)) => return Err(file(path, FORMAT, other)),
-        _ => return Err(file(path, FORMAT, "no format name")),
-    }
-    let stored = tensors.remove(CHECKSUM_NAME);
-    let stored = stored.and_then(|sum| sum.to_vec1::<i64>().ok());
-    if stored != Some(vec![checksum(&tensors)? as i64]) {
-        return Err(file(
-            path,
-            "contents that match the checksum",
-            "damaged contents",
-        ));
-    }
-    Ok(tensors)
-}
-
-fn write(path: &Path, tensors: &HashMap<String, Tensor>) -> Result<()> {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let Some(name) = path.file_name() else {
-        return Err(file(path, "the name of a file", "none"));
-    };
-    let mut temporary = std::ffi::OsString::from(".");
-    temporary.push(name);
-    let unique = NEXT.fetch_add(1, Ordering::Relaxed);
-    temporary.push(format!(".{}-{unique}.tmp", std::process::id()));
-    let temporary = path.with_file_name(temporary);
-    let result =
-        write_to(&temporary, tensors).and_then(|()| Ok(std::fs::rename(&temporary, path)?));
-    let result = result.map_err(|e| file(path, "a writable place", e));
-    if result.is_err() {
-        // The first error is the one to tell.
-        let _ = std::fs::remove_file(&temporary);
-    }
-    result
-}
-
-fn write_to(path: &Path, tensors: &HashMap<String, Tensor>) -> candle_core::Result<()> {
-    // The format's writer makes files that their owner alone may read: a plain new file tells what is usual here.
-    let permissions = std::fs::File::create(path)?.metadata()?.permissions();
-    safetensors::save(tensors, path)?;
-    let written = std::fs::File::options().write(true).open(path)?;
-    written.set_permissions(permissions)?;
-    Ok(written.sync_all()?)
 }
