@@ -9,9 +9,8 @@
 //! Averaged over the data the parts bound mutual informations, in nats: `I(Z; X) <= mean rate` and
 //! `I(Z; Y) >= H(Y) - mean distortion`. The decoder is any [`Conditional`] whose output is a distribution over labels.
 
-use super::rate::mean_of_draws;
-use super::{DistortionRate, Rate};
-use crate::check;
+use super::elbo::{bound, check_rate, distortion};
+use super::{DistortionRate, ElboConfig, Rate};
 use crate::conditional::Conditional;
 use crate::distribution::{Distribution, Reparameterized, WeightedSum};
 use crate::error::{Error, Result};
@@ -49,7 +48,7 @@ pub struct Gmvib {
     pub weight_rate: Tensor,
 }
 
-/// The variational information bottleneck.
+/// The variational information bottleneck: [`elbo`](super::elbo()) of the label.
 ///
 /// Formula: `total = -E_{z ~ p(z|x)}[ln q(y | z)] + beta * KL(p(z | x) || r(z))`.
 ///
@@ -95,13 +94,8 @@ where
     R: Rate<P>,
     C: Conditional<Output: Distribution>,
 {
-    let op = "objective::vib";
-    config.check(op)?;
-    let batch = posterior.batch_shape();
-    let (codes, rate) = prior.sample_and_rate(posterior, &[config.samples], rng)?;
-    check_rate(op, "prior", &rate, batch)?;
-    let distortion = distortion(op, decoder, &codes, target, config, batch)?;
-    DistortionRate::new(distortion, rate, config.beta)
+    let (op, config) = ("objective::vib", config.bound());
+    bound(op, posterior, prior, decoder, target, &config, rng)
 }
 
 /// The Gaussian-mixture variational information bottleneck.
@@ -162,7 +156,7 @@ where
     C: Conditional<Output: Distribution>,
 {
     let op = "objective::gmvib";
-    config.check(op)?;
+    config.bound().check(op)?;
     let [count] = *weight.event_shape() else {
         return Err(Error::shape(
             op,
@@ -187,7 +181,7 @@ where
     let (codes, component_rates) =
         component_prior.weighted_sum_and_rate(components, &weights, rng)?;
     check_rate(op, "component prior", &component_rates, &expected)?;
-    let distortion = distortion(op, decoder, &codes, target, config, batch)?;
+    let distortion = distortion(op, decoder, &codes, target, config.samples, batch)?;
     let rate = (component_rates.sum(candle_core::D::Minus1)? + &weight_rate)?;
     Ok(Gmvib {
         parts: DistortionRate::new(distortion, rate, config.beta)?,
@@ -197,38 +191,11 @@ where
 }
 
 impl BottleneckConfig {
-    fn check(&self, op: &'static str) -> Result<()> {
-        check::at_least_one(op, &[("samples", self.samples)])?;
-        check::non_negative(op, "beta", self.beta)
+    /// The same numbers as the bound names them.
+    fn bound(&self) -> ElboConfig {
+        ElboConfig {
+            beta: self.beta,
+            samples: self.samples,
+        }
     }
-}
-
-/// A prior with more copies than the posterior gives more rates than there are codes.
-fn check_rate(op: &'static str, arg: &'static str, rate: &Tensor, batch: &[usize]) -> Result<()> {
-    if rate.dims() == batch {
-        return Ok(());
-    }
-    let expected = format!("a rate of the posterior's batch shape, {batch:?}");
-    Err(Error::shape(op, arg, expected, rate.dims()))
-}
-
-fn distortion<C: Conditional<Output: Distribution>>(
-    op: &'static str,
-    decoder: &C,
-    codes: &Tensor,
-    target: &Tensor,
-    config: &BottleneckConfig,
-    batch: &[usize],
-) -> Result<Tensor> {
-    let log_likelihood = decoder.given(codes)?.log_prob(target)?;
-    let expected = [&[config.samples], batch].concat();
-    if log_likelihood.dims() != expected {
-        return Err(Error::shape(
-            op,
-            "decoder",
-            format!("a log-likelihood of shape {expected:?} (samples, then batch)"),
-            log_likelihood.dims(),
-        ));
-    }
-    Ok(mean_of_draws(&log_likelihood)?.neg()?)
 }

@@ -1,5 +1,6 @@
 //! Objectives: plain functions from distributions to named, unreduced parts in nats. The caller averages.
 //!
+//! - [`elbo`](elbo()): the evidence lower bound of variational autoencoders, beta-VAE included.
 //! - [`vib`], [`gmvib`]: the variational information bottleneck, with one code and with a mixture of codes.
 //! - [`DistortionRate`]: what every variational objective returns, and how its parts add up.
 //! - [`Rate`]: a prior with its divergence, in closed form; [`MonteCarlo`]: any prior for any posterior, such as a flow or a
@@ -7,8 +8,10 @@
 
 mod bottleneck;
 mod distortion_rate;
+mod elbo;
 mod rate;
 
 pub use bottleneck::{BottleneckConfig, Gmvib, gmvib, vib};
 pub use distortion_rate::DistortionRate;
+pub use elbo::{ElboConfig, elbo};
 pub use rate::{Latents, MonteCarlo, Rate, sample_latents};

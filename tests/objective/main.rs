@@ -1,3 +1,7 @@
 //! Objectives: the parts of variational bounds.
 
+#[path = "../support/mod.rs"]
+mod support;
+
+mod elbo;
 mod rate;
