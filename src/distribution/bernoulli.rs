@@ -82,6 +82,14 @@ impl Bernoulli {
         })
     }
 
+    /// As [`soft`](Bernoulli::soft), without looking at the logits' values.
+    pub fn soft_unchecked(logits: &Tensor) -> Result<Self> {
+        Ok(Bernoulli {
+            parameters: Parameters::unchecked("Bernoulli::soft_unchecked", LOGITS, [logits])?,
+            grey: true,
+        })
+    }
+
     /// The logits.
     pub fn logits(&self) -> &Tensor {
         self.parameters.full(0)

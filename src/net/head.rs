@@ -43,7 +43,7 @@ impl ScaleForm {
         }
     }
 
-    fn check(self, op: &'static str) -> Result<()> {
+    pub(super) fn check(self, op: &'static str) -> Result<()> {
         if let ScaleForm::Softplus { shift, floor } = self {
             check::finite(op, "shift", shift)?;
             check::non_negative(op, "floor", floor)?;
@@ -51,13 +51,10 @@ impl ScaleForm {
         Ok(())
     }
 
-    fn distribution<T>(self, loc: &Tensor, raw: &Tensor, build: Build<T>) -> Result<T> {
-        let clamped = |bound: f64| -> Result<Tensor> {
-            Ok((Activation::Tanh.forward(&(raw / CLAMP)?)? * bound)?)
-        };
+    pub(super) fn distribution<T>(self, loc: &Tensor, raw: &Tensor, build: Build<T>) -> Result<T> {
         match self {
-            ScaleForm::LogVar => (build.from_log_var)(loc, &clamped(CLAMP)?),
-            ScaleForm::LogScale => (build.from_log_var)(loc, &clamped(2. * CLAMP)?),
+            ScaleForm::LogVar => (build.from_log_var)(loc, &soft_clamp(raw)?),
+            ScaleForm::LogScale => (build.from_log_var)(loc, &(soft_clamp(raw)? * 2.)?),
             ScaleForm::Softplus { shift, floor } => {
                 let scale = Activation::Softplus.forward(&(raw + shift)?)?;
                 (build.from_scale)(loc, &(scale + floor)?)
@@ -66,11 +63,16 @@ impl ScaleForm {
     }
 }
 
+/// The clamp of the logarithmic forms, `15 tanh(r / 15)`.
+pub(super) fn soft_clamp(raw: &Tensor) -> Result<Tensor> {
+    Ok((Activation::Tanh.forward(&(raw / CLAMP)?)? * CLAMP)?)
+}
+
 /// The two constructors of a family, without checks: the scales are in range by construction, and a network that has
 /// come to NaN shows it in its loss.
-struct Build<T> {
-    from_log_var: fn(&Tensor, &Tensor) -> Result<T>,
-    from_scale: fn(&Tensor, &Tensor) -> Result<T>,
+pub(super) struct Build<T> {
+    pub(super) from_log_var: fn(&Tensor, &Tensor) -> Result<T>,
+    pub(super) from_scale: fn(&Tensor, &Tensor) -> Result<T>,
 }
 
 const NORMAL: Build<MultivariateNormalDiag> = Build {

@@ -3,3 +3,7 @@
 mod conv;
 mod heads;
 mod layers;
+mod likelihoods;
+
+#[path = "../support/mod.rs"]
+mod support;
