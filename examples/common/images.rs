@@ -1,8 +1,8 @@
 //! Labelled grey images: the digits shipped here, or a folder of IDX files.
 
 use super::{exists, file_error, hash, idx, printable};
-use candle_core::{DType, Device};
-use candle_prob::Result;
+use candle_core::{DType, Device, Tensor};
+use candle_prob::{Result, Rng};
 use std::path::Path;
 
 /// Classes of every image set used here.
@@ -109,5 +109,51 @@ impl Images {
     pub fn rows(&self, index: usize) -> std::slice::ChunksExact<'_, u8> {
         let size = self.height * self.width;
         self.pixels[index * size..][..size].chunks_exact(self.width)
+    }
+}
+
+/// Images and which of them train and test.
+pub struct Split {
+    pub images: Images,
+    pub train: Vec<usize>,
+    pub test: Vec<usize>,
+}
+
+impl Split {
+    /// The set's own split, or by the seed four fifths for training; of those the first `most`.
+    pub fn load(folder: Option<&Path>, seed: u64, most: Option<usize>) -> Result<Self> {
+        let images = Images::load(folder)?;
+        let order: Vec<usize> = match images.own_split {
+            Some(_) => (0..images.len()).collect(),
+            None => Rng::new(seed).fork("split").permutation(images.len()),
+        };
+        let end = images.own_split.unwrap_or(images.len() * 4 / 5);
+        let (train, test) = order.split_at(end);
+        let count = most.unwrap_or(end).min(end);
+        Ok(Split {
+            train: train[..count].to_vec(),
+            test: test.to_vec(),
+            images,
+        })
+    }
+
+    pub fn image(&self) -> [usize; 3] {
+        [1, self.images.height, self.images.width]
+    }
+
+    pub fn levels(&self) -> usize {
+        usize::from(self.images.peak) + 1
+    }
+
+    /// Whole numbers, [N, 1, H, W].
+    pub fn pixels(&self, indices: &[usize]) -> Result<Tensor> {
+        let size = self.images.height * self.images.width;
+        let mut pixels = Vec::with_capacity(indices.len() * size);
+        for &index in indices {
+            let image = &self.images.pixels[index * size..][..size];
+            pixels.extend(image.iter().map(|&pixel| f32::from(pixel)));
+        }
+        let shape = (indices.len(), 1, self.images.height, self.images.width);
+        Ok(Tensor::from_vec(pixels, shape, &Device::Cpu)?)
     }
 }

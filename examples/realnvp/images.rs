@@ -2,7 +2,7 @@
 
 use crate::common::cli::{Common, Size, check_memory, count, positive, value_name};
 use crate::common::fit::Table;
-use crate::common::images::Images;
+use crate::common::images::Split;
 use crate::common::plot::{self, Curve, Panel, Sample};
 use crate::common::report::{self, Failures, Output};
 use crate::common::train::{Settings, Training, by_epoch};
@@ -17,7 +17,7 @@ use candle_prob::flow::{
 use candle_prob::{Result, Rng, init};
 use clap::{Args, ValueEnum};
 use std::f64::consts::FRAC_PI_2;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 // The program's own are called so too, and names of groups are the parser's.
 #[derive(Debug, Clone, Args)]
@@ -104,8 +104,8 @@ impl Arguments {
     }
 
     /// The images, if memory can hold a flow of them.
-    pub fn load(&self, common: &Common) -> Result<Data> {
-        let data = Data::load(self.data.as_deref(), common, self.most_images)?;
+    pub fn load(&self, common: &Common) -> Result<Split> {
+        let data = Split::load(self.data.as_deref(), common.seed, self.most_images)?;
         let pixels = data.image().iter().product::<usize>() as f64;
         let batch = self.image_batch.min(data.train.len());
         let batch = Size("--image-batch", batch, 64);
@@ -126,7 +126,7 @@ impl Arguments {
         Ok(data)
     }
 
-    pub fn training(&self, common: &Common, data: &Data) -> Training<'static> {
+    pub fn training(&self, common: &Common, data: &Split) -> Training<'static> {
         let settings = Settings::from([
             ("image_flow", value_name(self.image_flow)),
             ("image_data", data.images.id()),
@@ -160,7 +160,7 @@ impl Arguments {
 pub fn run(
     arguments: &Arguments,
     common: &Common,
-    data: &Data,
+    data: &Split,
     training: &Training,
     output: &Output,
     table: &mut Table,
@@ -189,53 +189,6 @@ pub fn run(
         ]];
         let header = ["images", "training bits/dim", "test", "s.e.", "training, s"];
         failures.keep(report::print(&report::table(&header, &rows)));
-    }
-}
-
-/// Images and which of them train and test.
-pub struct Data {
-    pub images: Images,
-    pub train: Vec<usize>,
-    pub test: Vec<usize>,
-}
-
-impl Data {
-    fn load(folder: Option<&Path>, common: &Common, most: Option<usize>) -> Result<Self> {
-        let images = Images::load(folder)?;
-        let order: Vec<usize> = match images.own_split {
-            Some(_) => (0..images.len()).collect(),
-            None => Rng::new(common.seed)
-                .fork("split")
-                .permutation(images.len()),
-        };
-        let end = images.own_split.unwrap_or(images.len() * 4 / 5);
-        let (train, test) = order.split_at(end);
-        let count = most.unwrap_or(end).min(end);
-        Ok(Data {
-            train: train[..count].to_vec(),
-            test: test.to_vec(),
-            images,
-        })
-    }
-
-    pub fn image(&self) -> [usize; 3] {
-        [1, self.images.height, self.images.width]
-    }
-
-    pub fn levels(&self) -> usize {
-        usize::from(self.images.peak) + 1
-    }
-
-    /// Whole numbers, [N, 1, H, W].
-    pub fn pixels(&self, indices: &[usize]) -> Result<Tensor> {
-        let size = self.images.height * self.images.width;
-        let mut pixels = Vec::with_capacity(indices.len() * size);
-        for &index in indices {
-            let image = &self.images.pixels[index * size..][..size];
-            pixels.extend(image.iter().map(|&pixel| f32::from(pixel)));
-        }
-        let shape = (indices.len(), 1, self.images.height, self.images.width);
-        Ok(Tensor::from_vec(pixels, shape, &Device::Cpu)?)
     }
 }
 
@@ -284,7 +237,7 @@ const SAMPLES: usize = 60;
 const PAIRS: usize = 6;
 const PATH: usize = 10;
 
-fn figures(run: &Run, data: &Data, common: &Common, output: &Output) -> Result<()> {
+fn figures(run: &Run, data: &Split, common: &Common, output: &Output) -> Result<()> {
     let name = &data.images.name;
     let rng = Rng::new(common.seed).fork("figures");
     let (model, size) = (&run.model, (data.images.height, data.images.width));

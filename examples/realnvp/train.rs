@@ -1,9 +1,10 @@
 //! Training on images.
 
 use crate::common::cli::Common;
+use crate::common::images::Split;
 use crate::common::report::Output;
 use crate::common::train::{History, Training};
-use crate::images::{Arguments, Data, logit, sums};
+use crate::images::{Arguments, logit, sums};
 use candle_core::{DType, Device};
 use candle_nn::VarMap;
 use candle_prob::bijector::{Bijector, LogitPreprocessing};
@@ -30,7 +31,7 @@ const START: usize = 256;
 pub fn train(
     arguments: &Arguments,
     common: &Common,
-    data: &Data,
+    data: &Split,
     training: &Training,
     output: &Output,
 ) -> Result<Run> {
@@ -77,7 +78,7 @@ pub fn train(
 }
 
 /// Mean and standard error of the bits per dim of all test images.
-fn score(model: &Model, data: &Data, batch: usize, rng: &Rng) -> Result<[f64; 2]> {
+fn score(model: &Model, data: &Split, batch: usize, rng: &Rng) -> Result<[f64; 2]> {
     let (mut sum, mut squares) = (0., 0.);
     for (k, indices) in data.test.chunks(batch).enumerate() {
         let mut noise = rng.fork(&format!("batch {k}"));

@@ -6,8 +6,16 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-const ALL: [&str; 5] = ["gmvib", "realnvp", "ffjord", "flow_1d", "feature_selection"];
+const ALL: [&str; 6] = [
+    "gmvib",
+    "realnvp",
+    "ffjord",
+    "flow_1d",
+    "vae",
+    "feature_selection",
+];
 const FFJORD: &str = "--set rings --steps 1 --hidden 4 --batch 8";
+const VAE: &str = "--quick --hidden 8,8 --latent 3 --batch 200 --nll-samples 20";
 const GMVIB: &str = "--images 40 --epochs 2 --batch 8 --latent 4 --samples 1 --channels 4";
 
 /// A fresh folder under the build's own scratch space.
@@ -264,7 +272,7 @@ fn resume_wants_a_checkpoint() {
     let folder = scratch("resume");
     fs::create_dir_all(folder.join("empty")).unwrap();
     fs::write(folder.join("file"), "").unwrap();
-    for name in &ALL[..4] {
+    for name in &ALL[..5] {
         refused(
             name,
             &folder,
@@ -282,7 +290,7 @@ fn resume_wants_a_checkpoint() {
     for name in ALL {
         refused(name, &folder, "--out file/below", &["file/below", "folder"]);
     }
-    for name in ["gmvib", "realnvp"] {
+    for name in ["gmvib", "realnvp", "vae"] {
         refused(
             name,
             &folder,
@@ -316,6 +324,9 @@ fn sizes_have_upper_bounds() {
         ("ffjord", "--hidden 1000000000000"),
         ("flow_1d", "--batch 10000000000000"),
         ("flow_1d", "--components 1000000000000"),
+        ("vae", "--hidden 1000000000000"),
+        ("vae", "--latent 1000000000000"),
+        ("vae", "--samples 1000000000000 --model iwae"),
         ("feature_selection", "--trials 1000000000000"),
     ] {
         let flag = sizes.split_whitespace().next().unwrap();
@@ -360,7 +371,7 @@ fn the_command_line_says_what_there_is() {
             "{help}"
         );
         assert!(help.contains(&format!("out/{name}")), "{help}");
-        let reads = ["gmvib", "realnvp", "feature_selection"].contains(&name);
+        let reads = !["ffjord", "flow_1d"].contains(&name);
         assert_eq!(help.contains("--data"), reads, "{help}");
         let version = done(name, &folder, "--version").out;
         assert_eq!(
@@ -545,5 +556,33 @@ fn a_method_that_fails_does_not_take_the_others_with_it() {
     assert!(end.out.contains("\nESFS  ") && !end.out.contains("\nRFS  "));
     for file in ["metrics.json", "selected.csv", "hiht.png", "objective.png"] {
         assert!(folder.join("o").join(file).exists(), "{file}");
+    }
+}
+
+#[test]
+fn a_vae_that_paused_becomes_what_it_would_have_become() {
+    let folder = scratch("vae");
+    let both = format!("{VAE} --model vae,iwae");
+    let whole = done("vae", &folder, &format!("{both} --out whole")).out;
+    assert!(
+        whole.contains("NLL (20)") && whole.contains("IWAE"),
+        "{whole}"
+    );
+    done(
+        "vae",
+        &folder,
+        &format!("{both} --out parts --pause-after 1"),
+    );
+    done("vae", &folder, &format!("{both} --out parts --resume"));
+    let read = |file: &str| fs::read(folder.join(file)).unwrap();
+    assert_eq!(read("whole/metrics.json"), read("parts/metrics.json"));
+    for model in ["vae", "iwae"] {
+        for figure in ["reconstructions", "samples"] {
+            let file = format!("{model}_{figure}.png");
+            assert!(
+                read(&format!("whole/{file}")) == read(&format!("parts/{file}")),
+                "{file}"
+            );
+        }
     }
 }

@@ -1,0 +1,188 @@
+//! The command line and what it amounts to.
+
+use crate::common::cli::{self, Common, Size, check_all};
+use crate::common::images::Split;
+use crate::common::train::{Settings, Training};
+use candle_prob::Result;
+use clap::{Parser, ValueEnum};
+use std::path::PathBuf;
+
+/// Variational autoencoders on images, the digits shipped here or those of --data
+///
+/// Prints for the test images the bound on the log-likelihood and its parts, and the negative log-likelihood by importance
+/// sampling. Writes metrics.json, curves, reconstructions and samples, and a checkpoint for each model.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "vae")]
+#[command(mut_arg("epochs", |arg| {
+    arg.help("Passes over the training data [default: 100, with --data 20, with --quick 2]")
+}))]
+pub struct Arguments {
+    #[command(flatten)]
+    pub common: Common,
+    /// Folder of IDX files (train-images-idx3-ubyte[.gz], ...: MNIST, Fashion-MNIST); without it the digits shipped here
+    #[arg(long, value_name = "FOLDER")]
+    pub data: Option<PathBuf>,
+    /// The models to train, separated by commas
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "vae")]
+    model: Vec<Kind>,
+    /// Widths of the hidden layers of the encoder, with tanh; the decoder has them in reverse
+    #[arg(long, value_delimiter = ',', default_value = "200,200", value_parser = cli::count)]
+    pub hidden: Vec<usize>,
+    /// Dimensions of the latents [default: 10, with --data 50]
+    #[arg(long, value_parser = cli::count)]
+    latent: Option<usize>,
+    /// Latents for each image in training, for iwae [default: 50, with --quick 5]
+    #[arg(long, value_parser = cli::count)]
+    samples: Option<usize>,
+    /// Images of a step
+    #[arg(long, default_value_t = 100, value_parser = cli::count)]
+    pub batch: usize,
+    /// Highest learning rate; it falls to zero along a half cosine
+    #[arg(long, default_value_t = 1e-3, value_parser = cli::positive)]
+    pub lr: f64,
+    /// Latents for each test image in the estimate of its log-likelihood [default: 5000, with --quick 100]
+    #[arg(long, value_parser = cli::count)]
+    nll_samples: Option<usize>,
+    /// Estimate the log-likelihood of that many test images at most
+    #[arg(long, value_parser = cli::count)]
+    pub nll_images: Option<usize>,
+    /// Train on that many images of --data at most
+    #[arg(long, value_parser = cli::count)]
+    pub most_images: Option<usize>,
+    /// Pause each model after that many epochs, to be continued with --resume
+    #[arg(long, value_name = "EPOCHS", value_parser = cli::count)]
+    pause_after: Option<usize>,
+}
+
+/// What is trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// By the evidence lower bound
+    Vae,
+    /// By the importance-weighted bound of --samples latents
+    Iwae,
+}
+
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Vae => "vae",
+            Kind::Iwae => "iwae",
+        }
+    }
+
+    pub fn title(self) -> &'static str {
+        match self {
+            Kind::Vae => "VAE",
+            Kind::Iwae => "IWAE",
+        }
+    }
+}
+
+impl Arguments {
+    /// Each once, in the order asked for.
+    pub fn kinds(&self) -> Vec<Kind> {
+        let mut kinds = self.model.clone();
+        let mut seen = vec![];
+        kinds.retain(|kind| !seen.contains(kind) && (seen.push(*kind), true).1);
+        kinds
+    }
+
+    pub fn latent(&self) -> usize {
+        let own = if self.data.is_some() { 50 } else { 10 };
+        self.latent.unwrap_or(own)
+    }
+
+    pub fn samples(&self, kind: Kind) -> usize {
+        match kind {
+            Kind::Vae => 1,
+            Kind::Iwae => self
+                .samples
+                .unwrap_or(if self.common.quick { 5 } else { 50 }),
+        }
+    }
+
+    pub fn nll_samples(&self) -> usize {
+        let own = if self.common.quick { 100 } else { 5000 };
+        self.nll_samples.unwrap_or(own)
+    }
+
+    fn epochs(&self) -> usize {
+        let whole = if self.data.is_some() { 20 } else { 100 };
+        self.common.epochs_or(whole, 2)
+    }
+
+    /// Everything that decides what a model becomes.
+    fn settings(&self, kind: Kind, data: &Split) -> Settings {
+        let hidden: Vec<String> = self.hidden.iter().map(usize::to_string).collect();
+        Settings::from([
+            ("model", kind.name().into()),
+            ("data", data.images.id()),
+            ("images", data.train.len().to_string()),
+            ("epochs", self.epochs().to_string()),
+            ("hidden", hidden.join("-")),
+            ("latent", self.latent().to_string()),
+            ("samples", self.samples(kind).to_string()),
+            ("batch", self.batch.to_string()),
+            ("lr", format!("{:?}", self.lr)),
+            ("seed", self.common.seed.to_string()),
+        ])
+    }
+
+    /// Of the metrics: of all models, and what decides the estimates.
+    pub fn all_settings(&self, data: &Split) -> Settings {
+        let mut all = Settings::new();
+        let names: Vec<&str> = self.kinds().into_iter().map(Kind::name).collect();
+        for kind in self.kinds() {
+            all.extend(self.settings(kind, data));
+        }
+        all.insert("model", names.join(","));
+        all.insert("data_name", data.images.name.clone());
+        all.insert("nll_samples", self.nll_samples().to_string());
+        all
+    }
+
+    pub fn training(&self, kind: Kind, data: &Split) -> Training<'static> {
+        Training {
+            name: kind.name(),
+            title: kind.title(),
+            settings: self.settings(kind, data),
+            epochs: self.epochs(),
+            pause_after: self.pause_after,
+            steps: data.train.len().div_ceil(self.batch),
+            lr: self.lr,
+            warm_up: 100,
+            max_norm: 200.,
+            shown: ("bound", "bound"),
+        }
+    }
+
+    /// Refuses sizes that memory cannot hold, before anything is allocated.
+    pub fn check_memory(&self, data: &Split) -> Result<()> {
+        let pixels = data.image().iter().product::<usize>() as f64;
+        let batch = self.batch.min(data.train.len());
+        let batch = Size("--batch", batch, 100);
+        let latent = Size("--latent", self.latent(), 50);
+        let hidden: Vec<Size> = self
+            .hidden
+            .iter()
+            .map(|n| Size("--hidden", *n, 200))
+            .collect();
+        let samples = self.kinds().into_iter().map(|kind| self.samples(kind));
+        let samples = Size("--samples", samples.max().unwrap_or(1), 50);
+        let (first, last) = ([hidden[0]], [hidden[hidden.len() - 1], latent]);
+        let (images, codes) = ([batch, samples], [batch, samples, latent]);
+        let units: Vec<[Size; 3]> = hidden.iter().map(|n| [batch, samples, *n]).collect();
+        // Four bytes of each value, its gradient, and as much again and half of it on the way; of each weight, its gradient
+        // and two moments.
+        let mut checks: Vec<(f64, &[Size])> = vec![
+            (24. * pixels, &images),
+            (24., &codes),
+            (32. * pixels, &first),
+            (48., &last),
+        ];
+        checks.extend(units.iter().map(|sizes| (24., &sizes[..])));
+        checks.extend(hidden.windows(2).map(|pair| (32., pair)));
+        check_all(&checks)
+    }
+}
