@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Module, Tensor};
 use candle_nn::VarBuilder;
 use candle_prob::distribution::{Bernoulli, Distribution, Independent, MultivariateNormalDiag};
 use candle_prob::net::{Mlp, NormalHead, ScaleForm, dense, mlp};
-use candle_prob::objective::{BottleneckConfig, DistortionRate, sample_latents, vib};
+use candle_prob::objective::{DistortionRate, ElboConfig, elbo, sample_latents};
 use candle_prob::special::logsumexp;
 use candle_prob::{Activation, Conditional, Result, Rng};
 
@@ -64,7 +64,7 @@ impl Model {
         let likelihood = |z: &Tensor| self.likelihood(z);
         match self.kind {
             Kind::Vae => {
-                let config = BottleneckConfig {
+                let config = ElboConfig {
                     beta: 1.,
                     samples: self.samples,
                 };
@@ -72,7 +72,7 @@ impl Model {
                     distortion,
                     rate,
                     total,
-                } = vib(&posterior, &self.prior, &likelihood, x, &config, rng)?;
+                } = elbo(&posterior, &self.prior, &likelihood, x, &config, rng)?;
                 Ok(Parts {
                     total,
                     distortion,
