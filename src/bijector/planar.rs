@@ -49,15 +49,17 @@ impl Planar {
     /// From the two directions and the shift; `u` is unbounded.
     pub fn new(w: &Tensor, u: &Tensor, bias: &Tensor) -> Result<Self> {
         let op = "Planar::new";
-        shape::parameter(op, "bias", bias)?;
-        let [full, _] = shape::broadcast_filled(op, [("w", w), ("u", u)])?;
+        for (arg, vectors) in [("w", w), ("u", u)] {
+            shape::vectors(op, arg, vectors)?;
+        }
+        let [full, _] = shape::broadcast_parameters(op, [("w", w), ("u", u)])?;
         shape::same_kind(op, "bias", bias, w)?;
         let Some((d, batch)) = full.dims().split_last() else {
             return Err(Error::shape(op, "w", "batch ++ [d]", w.dims()));
         };
         let batch = shape::broadcast_with(op, "bias", bias.dims(), batch)?;
         let square = reduce::sum(&w.sqr()?)?.unsqueeze(D::Minus1)?;
-        if !(vectors::least(&square)? > 0.) {
+        if square.elem_count() > 0 && !(vectors::least(&square)? > 0.) {
             return Err(Error::value(op, "w", "a vector that is not zero", 0.));
         }
         let raw = reduce::sum(&w.broadcast_mul(u)?)?.unsqueeze(D::Minus1)?;

@@ -1,10 +1,11 @@
 //! Networks: dense layers and chains of them, convolutions, image encoders and residual networks, an input layer that
-//! selects features, heads that turn features into a distribution, and likelihoods that turn raw output into one over
-//! data.
+//! selects features, autoencoders. Heads that turn features into a distribution, likelihoods that turn a decoder's raw output
+//! into one over data, and priors that learn.
 //!
 //! Each is built by a function that takes its sizes and, last, a `VarBuilder`; each is a candle `Module` (and with it a
 //! `ModuleT`), a head is a [`Conditional`](crate::Conditional).
 
+mod autoencoder;
 mod conv;
 mod dense;
 mod head;
@@ -12,10 +13,13 @@ mod initializer;
 mod likelihood;
 mod logits_head;
 mod masked;
+mod mixture_prior;
 mod mlp;
 mod residual;
 mod selective;
+mod vamp_prior;
 
+pub use autoencoder::Autoencoder;
 pub(crate) use conv::in_turn;
 pub use conv::{
     Conv2d, Conv2dConfig, ConvEncoder, ConvEncoderConfig, Positions, conv_encoder, conv2d,
@@ -29,7 +33,9 @@ pub use likelihood::{
 };
 pub use logits_head::{BernoulliHead, CategoricalHead};
 pub use masked::{MaskedMlp, MaskedMlpConfig, masked_mlp};
+pub use mixture_prior::{MixturePrior, MixturePriorConfig};
 pub use mlp::{Mlp, mlp};
 pub(crate) use residual::zero_conv2d;
 pub use residual::{ResidualNet, ResidualNetConfig, residual_net};
 pub use selective::{SelectiveInput, selective_input};
+pub use vamp_prior::{VampPrior, VampPriorConfig};

@@ -5,6 +5,7 @@ mod ffjord;
 mod fused;
 mod images;
 mod ode;
+mod planar;
 mod reference;
 mod state;
 #[path = "../support/mod.rs"]

@@ -1,5 +1,6 @@
 //! Networks, their layers and heads.
 
+mod autoencoder;
 mod conv;
 mod heads;
 mod layers;

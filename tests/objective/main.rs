@@ -4,4 +4,5 @@
 mod support;
 
 mod elbo;
+mod priors;
 mod rate;
