@@ -85,6 +85,7 @@
 //! - [`objective`]: bottleneck objectives, returned as named parts; rates in closed form or from draws.
 //! - [`optim`]: fused Adam and SGD, clipping, schedules, checkpoints of the whole training state.
 //! - [`conditional`]: from a context to a distribution.
+//! - [`detach`](detach): the same value with constants in the place of parameters.
 //! - [`dual`]: forward-mode derivatives of tensor expressions.
 //! - [`rng`], [`init`]: seeded randomness and seeded parameters.
 //! - `testing` (feature `testing`): the conformance harness for distributions and gradients.
@@ -99,6 +100,7 @@
 pub mod bijector;
 mod check;
 pub mod conditional;
+pub mod detach;
 pub mod distribution;
 pub mod divergence;
 pub mod dual;
@@ -120,6 +122,7 @@ pub mod testing;
 
 pub use candle_core as candle;
 pub use conditional::Conditional;
+pub use detach::Detach;
 pub use error::{Error, Result};
 pub use kernels::network::activation::Activation;
 pub use rng::Rng;

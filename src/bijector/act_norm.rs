@@ -1,6 +1,7 @@
 //! Scale and shift of each feature or channel, initialized from data.
 
 use super::{Affine, Axis, Bijector, sum_last};
+use crate::detach::Detach;
 use crate::error::Result;
 use crate::shape;
 use candle_core::Tensor;
@@ -100,5 +101,16 @@ impl Bijector for ActNorm {
         self.axis.check(["ActNorm::inverse", "y"], y, &self.loc)?;
         let (x, log_det) = self.affine.inverse_and_log_det(y)?;
         Ok((x, sum_last(log_det, self.event_rank())?))
+    }
+}
+
+impl Detach for ActNorm {
+    fn detach(&self) -> Self {
+        ActNorm {
+            affine: self.affine.detach(),
+            loc: self.loc.detach(),
+            log_scale: self.log_scale.detach(),
+            ..self.clone()
+        }
     }
 }

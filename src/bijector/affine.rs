@@ -2,6 +2,7 @@
 
 use super::Bijector;
 use crate::check;
+use crate::detach::Detach;
 use crate::error::{Error, Result};
 use crate::kernels::elementwise::{Formula, named};
 use crate::kernels::number::Real;
@@ -187,6 +188,16 @@ impl Bijector for Affine {
         match self.kind {
             Spread::Scale => Ok(Some(self.spread.detach().lt(0.)?)),
             Spread::Soft { .. } => Ok(None),
+        }
+    }
+}
+
+impl Detach for Affine {
+    fn detach(&self) -> Self {
+        Affine {
+            loc: self.loc.detach(),
+            spread: self.spread.detach(),
+            ..self.clone()
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Bijector, sum_last};
 use crate::conditional::Conditional;
+use crate::detach::Detach;
 use crate::error::{Error, Result};
 use candle_core::Tensor;
 
@@ -109,5 +110,13 @@ where
         features(op, "y", y)?;
         let (x, log_det) = self.given(op, y)?.inverse_and_log_det(y)?;
         Ok((x, sum_last(log_det, 1)?))
+    }
+}
+
+impl<C: Detach> Detach for Autoregressive<C> {
+    fn detach(&self) -> Self {
+        Autoregressive {
+            conditioner: self.conditioner.detach(),
+        }
     }
 }

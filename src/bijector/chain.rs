@@ -1,6 +1,7 @@
 //! One bijector after another.
 
 use super::{Bijector, check_rank, sum_last, turned};
+use crate::detach::Detach;
 use crate::error::Result;
 use candle_core::Tensor;
 
@@ -69,5 +70,14 @@ impl<A: Bijector, B: Bijector> Bijector for Chain<A, B> {
 
     fn decreasing(&self) -> Result<Option<Tensor>> {
         turned(self.first.decreasing()?, self.second.decreasing()?)
+    }
+}
+
+impl<A: Detach, B: Detach> Detach for Chain<A, B> {
+    fn detach(&self) -> Self {
+        Chain {
+            first: self.first.detach(),
+            second: self.second.detach(),
+        }
     }
 }

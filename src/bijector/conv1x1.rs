@@ -1,6 +1,7 @@
 //! The invertible 1x1 convolution.
 
 use super::{Bijector, Lu, vectors};
+use crate::detach::Detach;
 use crate::error::{Error, Result};
 use crate::shape;
 use candle_core::{D, Tensor};
@@ -81,5 +82,13 @@ impl Bijector for Conv1x1 {
     fn inverse_and_log_det(&self, y: &Tensor) -> Result<(Tensor, Tensor)> {
         let log_det = self.log_det("Conv1x1::inverse", y)?.neg()?;
         Ok((mix(&self.lu.inverse_matrix()?, y)?, log_det))
+    }
+}
+
+impl Detach for Conv1x1 {
+    fn detach(&self) -> Self {
+        Conv1x1 {
+            lu: self.lu.detach(),
+        }
     }
 }

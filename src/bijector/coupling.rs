@@ -2,6 +2,7 @@
 
 use super::{Bijector, Split};
 use crate::conditional::Conditional;
+use crate::detach::Detach;
 use crate::error::{Error, Result};
 use candle_core::Tensor;
 
@@ -96,5 +97,14 @@ where
     fn inverse_and_log_det(&self, y: &Tensor) -> Result<(Tensor, Tensor)> {
         let names = ["Coupling::inverse", "y"];
         self.apply(names, y, |f, b| f.inverse_and_log_det(b))
+    }
+}
+
+impl<C: Detach> Detach for Coupling<C> {
+    fn detach(&self) -> Self {
+        Coupling {
+            split: self.split.clone(),
+            conditioner: self.conditioner.detach(),
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! One part of an event goes on, the other is done.
 
 use super::{Bijector, Split, sum_last};
+use crate::detach::Detach;
 use crate::error::{Error, Result};
 use candle_core::Tensor;
 
@@ -92,5 +93,14 @@ impl<B: Bijector> Bijector for FactorOut<B> {
     fn inverse_and_log_det(&self, y: &Tensor) -> Result<(Tensor, Tensor)> {
         let names = ["FactorOut::inverse", "y"];
         self.apply(names, y, |f, a| f.inverse_and_log_det(a))
+    }
+}
+
+impl<B: Detach> Detach for FactorOut<B> {
+    fn detach(&self) -> Self {
+        FactorOut {
+            split: self.split.clone(),
+            bijector: self.bijector.detach(),
+        }
     }
 }

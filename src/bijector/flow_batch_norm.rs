@@ -2,6 +2,7 @@
 
 use super::{Affine, Axis, Bijector, sum_last};
 use crate::check;
+use crate::detach::Detach;
 use crate::error::{Error, Result};
 use crate::kernels::reduce::range::{End, first_outside};
 use crate::shape;
@@ -128,5 +129,16 @@ impl Bijector for FlowBatchNorm {
             .check(["FlowBatchNorm::inverse", "y"], y, &self.mean)?;
         let (x, log_det) = self.affine.inverse_and_log_det(y)?;
         Ok((x, sum_last(log_det, self.event_rank())?))
+    }
+}
+
+impl Detach for FlowBatchNorm {
+    fn detach(&self) -> Self {
+        FlowBatchNorm {
+            affine: self.affine.detach(),
+            mean: self.mean.detach(),
+            variance: self.variance.detach(),
+            ..self.clone()
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Orthogonal maps.
 
 use super::{Bijector, vectors, zeros};
+use crate::detach::Detach;
 use crate::error::{Error, Result};
 use crate::shape;
 use candle_core::{D, DType, Tensor};
@@ -83,5 +84,13 @@ impl Bijector for Householder {
         let event = &self.vectors.dims()[1..];
         vectors::check("Householder::inverse", y, &self.vectors, event)?;
         Ok((vectors::product(&self.matrix()?.t()?, y)?, zeros(y, 1)?))
+    }
+}
+
+impl Detach for Householder {
+    fn detach(&self) -> Self {
+        Householder {
+            vectors: self.vectors.detach(),
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! A bijector in the other direction.
 
 use super::Bijector;
+use crate::detach::Detach;
 use crate::error::Result;
 use candle_core::Tensor;
 
@@ -55,5 +56,13 @@ impl<B: Bijector> Bijector for Inverted<B> {
 
     fn decreasing(&self) -> Result<Option<Tensor>> {
         self.base.decreasing()
+    }
+}
+
+impl<B: Detach> Detach for Inverted<B> {
+    fn detach(&self) -> Self {
+        Inverted {
+            base: self.base.detach(),
+        }
     }
 }

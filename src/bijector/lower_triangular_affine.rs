@@ -1,6 +1,7 @@
 //! Shift and lower-triangular matrix.
 
 use super::{Bijector, vectors};
+use crate::detach::Detach;
 use crate::error::{Error, Result};
 use crate::kernels::linear::triangular;
 use crate::kernels::reduce;
@@ -127,5 +128,15 @@ impl Bijector for LowerTriangularAffine {
         vectors::check(op, y, &self.loc, &self.shape)?;
         let x = self.apply(&y.broadcast_sub(&self.loc)?, triangular::solve)?;
         Ok((x, self.log_det(y)?.neg()?))
+    }
+}
+
+impl Detach for LowerTriangularAffine {
+    fn detach(&self) -> Self {
+        LowerTriangularAffine {
+            loc: self.loc.detach(),
+            scale_tril: self.scale_tril.detach(),
+            ..self.clone()
+        }
     }
 }

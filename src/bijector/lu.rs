@@ -2,6 +2,7 @@
 
 use super::{Bijector, Permutation, vectors};
 use crate::Rng;
+use crate::detach::Detach;
 use crate::error::{Error, Result};
 use crate::kernels::linear::triangular;
 use crate::kernels::reduce;
@@ -228,5 +229,16 @@ impl Lu {
     /// `ln |det W|`.
     pub fn log_det(&self) -> Result<Tensor> {
         reduce::sum(&self.log_diagonal)
+    }
+}
+
+impl Detach for Lu {
+    fn detach(&self) -> Self {
+        Lu {
+            lower: self.lower.detach(),
+            upper: self.upper.detach(),
+            log_diagonal: self.log_diagonal.detach(),
+            ..self.clone()
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! A linear map by its LU factors.
 
 use super::{Bijector, Lu, vectors};
+use crate::detach::Detach;
 use crate::error::Result;
 use crate::shape;
 use candle_core::Tensor;
@@ -80,5 +81,14 @@ impl Bijector for LuLinear {
             None => vectors::product(&inverse, y)?,
         };
         Ok((x, log_det))
+    }
+}
+
+impl Detach for LuLinear {
+    fn detach(&self) -> Self {
+        LuLinear {
+            lu: self.lu.detach(),
+            bias: self.bias.detach(),
+        }
     }
 }

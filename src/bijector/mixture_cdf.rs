@@ -1,6 +1,7 @@
 //! Distribution functions of mixtures.
 
 use super::Bijector;
+use crate::detach::Detach;
 use crate::error::{Error, Result};
 use crate::kernels::family::mixture_cdf::{self, Component, Scale};
 use crate::shape;
@@ -132,5 +133,16 @@ impl Bijector for MixtureCdf {
         let parameters = self.spread("MixtureCdf::inverse", y)?;
         let [x, log_det] = mixture_cdf::inverse(self.kind, y, parameters.each_ref())?;
         Ok((x, log_det))
+    }
+}
+
+impl Detach for MixtureCdf {
+    fn detach(&self) -> Self {
+        MixtureCdf {
+            logits: self.logits.detach(),
+            loc: self.loc.detach(),
+            log_scale: self.log_scale.detach(),
+            ..self.clone()
+        }
     }
 }

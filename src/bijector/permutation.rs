@@ -2,6 +2,7 @@
 
 use super::{Bijector, check_slices, zeros};
 use crate::Rng;
+use crate::detach::Detach;
 use crate::error::{Error, Result};
 use candle_core::Tensor;
 
@@ -105,5 +106,11 @@ impl Bijector for Permutation {
 
     fn inverse_and_log_det(&self, y: &Tensor) -> Result<(Tensor, Tensor)> {
         self.apply("Permutation::inverse", &self.inverse, y)
+    }
+}
+
+impl Detach for Permutation {
+    fn detach(&self) -> Self {
+        self.clone()
     }
 }

@@ -1,6 +1,7 @@
 //! Planar flows.
 
 use super::{Bijector, vectors};
+use crate::detach::Detach;
 use crate::error::{Error, Result};
 use crate::kernels::elementwise::{Formula, named};
 use crate::kernels::number::Real;
@@ -110,6 +111,18 @@ impl Bijector for Planar {
         let t = named(op, Root, [&c, &self.raw])?;
         let log_det = named(op, LogSlope, [&t, &self.raw])?.neg()?;
         Ok(((y - self.push(&t)?)?, log_det))
+    }
+}
+
+impl Detach for Planar {
+    fn detach(&self) -> Self {
+        Planar {
+            w: self.w.detach(),
+            pushed: self.pushed.detach(),
+            bias: self.bias.detach(),
+            raw: self.raw.detach(),
+            ..self.clone()
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Radial flows.
 
 use super::{Bijector, vectors};
+use crate::detach::Detach;
 use crate::error::{Error, Result};
 use crate::kernels::elementwise::{Formula, named};
 use crate::kernels::number::Real;
@@ -92,6 +93,17 @@ impl Bijector for Radial {
 
     fn inverse_and_log_det(&self, y: &Tensor) -> Result<(Tensor, Tensor)> {
         self.apply("Radial::inverse", true, y)
+    }
+}
+
+impl Detach for Radial {
+    fn detach(&self) -> Self {
+        Radial {
+            center: self.center.detach(),
+            alpha: self.alpha.detach(),
+            beta: self.beta.detach(),
+            ..self.clone()
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Shifts.
 
 use super::{Bijector, zeros};
+use crate::detach::Detach;
 use crate::error::Result;
 use crate::shape;
 use candle_core::Tensor;
@@ -63,5 +64,13 @@ impl Bijector for Shift {
     fn inverse_and_log_det(&self, y: &Tensor) -> Result<(Tensor, Tensor)> {
         let loc = self.full("Shift::inverse", y)?;
         Ok(((y - loc)?, zeros(y, 0)?))
+    }
+}
+
+impl Detach for Shift {
+    fn detach(&self) -> Self {
+        Shift {
+            loc: self.loc.detach(),
+        }
     }
 }

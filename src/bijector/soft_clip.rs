@@ -3,6 +3,7 @@
 use super::Bijector;
 use super::elementwise::{Elementwise, inverse, transform};
 use crate::check;
+use crate::detach::Detach;
 use crate::error::Result;
 use crate::kernels::number::Real;
 use candle_core::Tensor;
@@ -84,5 +85,11 @@ impl Bijector for SoftClip {
 
     fn inverse_and_log_det(&self, y: &Tensor) -> Result<(Tensor, Tensor)> {
         inverse(*self, y)
+    }
+}
+
+impl Detach for SoftClip {
+    fn detach(&self) -> Self {
+        *self
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Bijector;
 use super::elementwise::{Elementwise, inverse, transform};
+use crate::detach::Detach;
 use crate::error::Result;
 use crate::kernels::number::Real;
 use candle_core::Tensor;
@@ -60,5 +61,11 @@ impl Bijector for Softplus {
 
     fn inverse_and_log_det(&self, y: &Tensor) -> Result<(Tensor, Tensor)> {
         inverse(*self, y)
+    }
+}
+
+impl Detach for Softplus {
+    fn detach(&self) -> Self {
+        *self
     }
 }

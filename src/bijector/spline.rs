@@ -2,6 +2,7 @@
 
 use super::Bijector;
 use crate::check;
+use crate::detach::Detach;
 use crate::error::{Error, Result};
 use crate::kernels::elementwise::spline::{Spline, spline};
 use crate::kernels::reduce::range::{End, first_outside};
@@ -192,5 +193,14 @@ impl Bijector for RationalQuadraticSpline {
 
     fn inverse_and_log_det(&self, y: &Tensor) -> Result<(Tensor, Tensor)> {
         self.apply("RationalQuadraticSpline::inverse", true, y)
+    }
+}
+
+impl Detach for RationalQuadraticSpline {
+    fn detach(&self) -> Self {
+        RationalQuadraticSpline {
+            raw: self.raw.detach(),
+            ..self.clone()
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Pixels to channels.
 
 use super::{Bijector, zeros};
+use crate::detach::Detach;
 use crate::error::{Error, Result};
 use candle_core::Tensor;
 
@@ -88,5 +89,11 @@ impl Bijector for Squeeze {
     fn inverse_shape(&self, event: &[usize]) -> Result<Vec<usize>> {
         let [c, h, w] = quarters("Squeeze::inverse_shape", event)?;
         Ok([&event[..event.len() - 3], &[c, 2 * h, 2 * w]].concat())
+    }
+}
+
+impl Detach for Squeeze {
+    fn detach(&self) -> Self {
+        *self
     }
 }

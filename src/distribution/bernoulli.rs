@@ -140,6 +140,15 @@ impl Distribution for Bernoulli {
     }
 }
 
+impl Detach for Bernoulli {
+    fn detach(&self) -> Self {
+        Bernoulli {
+            parameters: self.parameters.detach(),
+            ..self.clone()
+        }
+    }
+}
+
 impl Moments for Bernoulli {
     fn mean(&self) -> Result<Tensor> {
         self.sigmoid(1.)

@@ -232,6 +232,12 @@ impl Distribution for Beta {
     }
 }
 
+impl Detach for Beta {
+    fn detach(&self) -> Self {
+        Beta(self.0.detach())
+    }
+}
+
 impl Reparameterized for Beta {}
 
 impl Moments for Beta {

@@ -199,6 +199,12 @@ impl Distribution for Binomial {
     }
 }
 
+impl Detach for Binomial {
+    fn detach(&self) -> Self {
+        Binomial(self.0.detach(), self.1)
+    }
+}
+
 impl Moments for Binomial {
     fn mean(&self) -> Result<Tensor> {
         self.0.mean("Binomial::mean", self.1)

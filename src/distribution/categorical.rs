@@ -163,6 +163,14 @@ impl Distribution for Categorical {
     }
 }
 
+impl Detach for Categorical {
+    fn detach(&self) -> Self {
+        Categorical {
+            logits: self.logits.detach(),
+        }
+    }
+}
+
 impl Categorical {
     /// Refuses what are no indices, or do not fit; returns `sample ++ batch`.
     fn check(&self, op: &'static str, value: &Tensor) -> Result<Vec<usize>> {

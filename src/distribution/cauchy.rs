@@ -135,6 +135,12 @@ impl Distribution for Cauchy {
     }
 }
 
+impl Detach for Cauchy {
+    fn detach(&self) -> Self {
+        Cauchy(self.0.detach())
+    }
+}
+
 impl Reparameterized for Cauchy {}
 
 impl Moments for Cauchy {

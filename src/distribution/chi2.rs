@@ -78,6 +78,15 @@ impl Distribution for Chi2 {
     }
 }
 
+impl Detach for Chi2 {
+    fn detach(&self) -> Self {
+        Chi2 {
+            df: self.df.detach(),
+            gamma: self.gamma.detach(),
+        }
+    }
+}
+
 impl Reparameterized for Chi2 {}
 
 impl Moments for Chi2 {

@@ -232,6 +232,12 @@ impl Distribution for ContinuousBernoulli {
     }
 }
 
+impl Detach for ContinuousBernoulli {
+    fn detach(&self) -> Self {
+        ContinuousBernoulli(self.0.detach())
+    }
+}
+
 impl Reparameterized for ContinuousBernoulli {}
 
 impl Moments for ContinuousBernoulli {

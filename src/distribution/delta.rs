@@ -116,6 +116,15 @@ impl Distribution for Delta {
     }
 }
 
+impl Detach for Delta {
+    fn detach(&self) -> Self {
+        Delta {
+            value: self.value.detach(),
+            ..self.clone()
+        }
+    }
+}
+
 impl Reparameterized for Delta {}
 
 impl Moments for Delta {

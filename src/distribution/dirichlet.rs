@@ -120,6 +120,14 @@ impl Distribution for Dirichlet {
     }
 }
 
+impl Detach for Dirichlet {
+    fn detach(&self) -> Self {
+        Dirichlet {
+            concentration: self.concentration.detach(),
+        }
+    }
+}
+
 impl Reparameterized for Dirichlet {}
 
 impl Moments for Dirichlet {

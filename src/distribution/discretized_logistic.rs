@@ -232,6 +232,12 @@ impl Distribution for DiscretizedLogistic {
     }
 }
 
+impl Detach for DiscretizedLogistic {
+    fn detach(&self) -> Self {
+        DiscretizedLogistic(self.0.detach(), self.1)
+    }
+}
+
 impl Moments for DiscretizedLogistic {
     fn mean(&self) -> Result<Tensor> {
         self.0.mean("DiscretizedLogistic::mean", self.1)

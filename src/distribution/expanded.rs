@@ -117,6 +117,15 @@ impl<D: Distribution> Distribution for Expanded<D> {
     }
 }
 
+impl<D: Detach> Detach for Expanded<D> {
+    fn detach(&self) -> Self {
+        Expanded {
+            base: self.base.detach(),
+            batch: self.batch.clone(),
+        }
+    }
+}
+
 impl<D: Reparameterized> Reparameterized for Expanded<D> {}
 
 impl<D: Moments> Moments for Expanded<D> {

@@ -114,6 +114,12 @@ impl Distribution for Exponential {
     }
 }
 
+impl Detach for Exponential {
+    fn detach(&self) -> Self {
+        Exponential(self.0.detach())
+    }
+}
+
 impl Reparameterized for Exponential {}
 
 impl Moments for Exponential {

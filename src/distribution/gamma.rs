@@ -269,6 +269,12 @@ impl Distribution for Gamma {
     }
 }
 
+impl Detach for Gamma {
+    fn detach(&self) -> Self {
+        Gamma(self.0.detach())
+    }
+}
+
 impl Reparameterized for Gamma {}
 
 impl Moments for Gamma {

@@ -161,6 +161,12 @@ impl Distribution for Geometric {
     }
 }
 
+impl Detach for Geometric {
+    fn detach(&self) -> Self {
+        Geometric(self.0.detach(), self.1)
+    }
+}
+
 impl Moments for Geometric {
     fn mean(&self) -> Result<Tensor> {
         self.0.mean("Geometric::mean", self.1)

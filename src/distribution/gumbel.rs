@@ -126,6 +126,12 @@ impl Distribution for Gumbel {
     }
 }
 
+impl Detach for Gumbel {
+    fn detach(&self) -> Self {
+        Gumbel(self.0.detach())
+    }
+}
+
 impl Reparameterized for Gumbel {}
 
 impl Moments for Gumbel {

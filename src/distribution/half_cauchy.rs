@@ -139,6 +139,12 @@ impl Distribution for HalfCauchy {
     }
 }
 
+impl Detach for HalfCauchy {
+    fn detach(&self) -> Self {
+        HalfCauchy(self.0.detach())
+    }
+}
+
 impl Reparameterized for HalfCauchy {}
 
 impl Moments for HalfCauchy {

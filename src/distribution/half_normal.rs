@@ -132,6 +132,12 @@ impl Distribution for HalfNormal {
     }
 }
 
+impl Detach for HalfNormal {
+    fn detach(&self) -> Self {
+        HalfNormal(self.0.detach())
+    }
+}
+
 impl Reparameterized for HalfNormal {}
 
 impl Moments for HalfNormal {

@@ -121,6 +121,16 @@ impl<D: Distribution> Distribution for Independent<D> {
     }
 }
 
+impl<D: Detach> Detach for Independent<D> {
+    fn detach(&self) -> Self {
+        Independent {
+            base: self.base.detach(),
+            dims: self.dims,
+            event_shape: self.event_shape.clone(),
+        }
+    }
+}
+
 impl<D: Reparameterized> Reparameterized for Independent<D> {}
 
 impl<D: Reparameterized> WeightedSum for Independent<D> {}

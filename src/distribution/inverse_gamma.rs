@@ -156,6 +156,12 @@ impl Distribution for InverseGamma {
     }
 }
 
+impl Detach for InverseGamma {
+    fn detach(&self) -> Self {
+        InverseGamma(self.0.detach())
+    }
+}
+
 impl Reparameterized for InverseGamma {}
 
 impl Moments for InverseGamma {

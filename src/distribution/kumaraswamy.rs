@@ -202,6 +202,12 @@ impl Distribution for Kumaraswamy {
     }
 }
 
+impl Detach for Kumaraswamy {
+    fn detach(&self) -> Self {
+        Kumaraswamy(self.0.detach())
+    }
+}
+
 impl Reparameterized for Kumaraswamy {}
 
 impl Moments for Kumaraswamy {

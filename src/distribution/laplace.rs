@@ -123,6 +123,12 @@ impl Distribution for Laplace {
     }
 }
 
+impl Detach for Laplace {
+    fn detach(&self) -> Self {
+        Laplace(self.0.detach())
+    }
+}
+
 impl Reparameterized for Laplace {}
 
 impl Moments for Laplace {

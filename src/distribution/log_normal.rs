@@ -145,6 +145,12 @@ impl Distribution for LogNormal {
     }
 }
 
+impl Detach for LogNormal {
+    fn detach(&self) -> Self {
+        LogNormal(self.0.detach())
+    }
+}
+
 impl Reparameterized for LogNormal {}
 
 impl Moments for LogNormal {

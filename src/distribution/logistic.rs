@@ -103,6 +103,12 @@ impl Distribution for Logistic {
     }
 }
 
+impl Detach for Logistic {
+    fn detach(&self) -> Self {
+        Logistic(self.0.detach())
+    }
+}
+
 impl Reparameterized for Logistic {}
 
 impl Moments for Logistic {

@@ -205,6 +205,14 @@ impl Distribution for LogisticNormal {
     }
 }
 
+impl Detach for LogisticNormal {
+    fn detach(&self) -> Self {
+        LogisticNormal {
+            logits: self.logits.detach(),
+        }
+    }
+}
+
 impl Reparameterized for LogisticNormal {}
 
 /// The KL of the Gaussians on the logits.

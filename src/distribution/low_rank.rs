@@ -170,6 +170,18 @@ impl Distribution for LowRankMultivariateNormal {
     }
 }
 
+impl Detach for LowRankMultivariateNormal {
+    fn detach(&self) -> Self {
+        LowRankMultivariateNormal {
+            given_loc: self.given_loc.detach(),
+            loc: self.loc.detach(),
+            factor: self.factor.detach(),
+            diag: self.diag.detach(),
+            ..self.clone()
+        }
+    }
+}
+
 impl Reparameterized for LowRankMultivariateNormal {}
 
 impl Moments for LowRankMultivariateNormal {

@@ -88,6 +88,15 @@ impl<D: Distribution> Distribution for Masked<D> {
     }
 }
 
+impl<D: Detach> Detach for Masked<D> {
+    fn detach(&self) -> Self {
+        Masked {
+            base: self.base.detach(),
+            mask: self.mask.detach(),
+        }
+    }
+}
+
 impl<D: Reparameterized> Reparameterized for Masked<D> {}
 
 impl<D: Moments> Moments for Masked<D> {

@@ -257,6 +257,15 @@ impl<C: MixtureComponent> Distribution for MixtureSameFamily<C> {
     }
 }
 
+impl<C: Detach> Detach for MixtureSameFamily<C> {
+    fn detach(&self) -> Self {
+        MixtureSameFamily {
+            mixing: self.mixing.detach(),
+            components: self.components.detach(),
+        }
+    }
+}
+
 impl<C: MixtureComponent + Moments> Moments for MixtureSameFamily<C> {
     fn mean(&self) -> Result<Tensor> {
         self.average(&self.components.mean()?)

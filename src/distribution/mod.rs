@@ -66,6 +66,7 @@
 //! | [`Weibull`] | yes | yes | yes | yes | yes | yes |
 
 use crate::bijector::Bijector;
+use crate::detach::Detach;
 use crate::error::{Error, Result};
 use crate::kernels::number::Real;
 use crate::rng::Rng;

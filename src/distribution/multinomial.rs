@@ -244,6 +244,17 @@ impl Distribution for Multinomial {
     }
 }
 
+impl Detach for Multinomial {
+    fn detach(&self) -> Self {
+        Multinomial {
+            given_count: self.given_count.detach(),
+            total_count: self.total_count.detach(),
+            classes: self.classes.detach(),
+            ..self.clone()
+        }
+    }
+}
+
 impl Moments for Multinomial {
     fn mean(&self) -> Result<Tensor> {
         self.each("Multinomial::mean", Moment { variance: false })

@@ -175,6 +175,17 @@ impl Distribution for MultivariateNormal {
     }
 }
 
+impl Detach for MultivariateNormal {
+    fn detach(&self) -> Self {
+        MultivariateNormal {
+            given_loc: self.given_loc.detach(),
+            loc: self.loc.detach(),
+            scale_tril: self.scale_tril.detach(),
+            ..self.clone()
+        }
+    }
+}
+
 impl Reparameterized for MultivariateNormal {}
 
 impl Moments for MultivariateNormal {

@@ -154,6 +154,15 @@ impl Distribution for MultivariateNormalDiag {
     }
 }
 
+impl Detach for MultivariateNormalDiag {
+    fn detach(&self) -> Self {
+        MultivariateNormalDiag {
+            elements: self.elements.detach(),
+            ..self.clone()
+        }
+    }
+}
+
 impl Reparameterized for MultivariateNormalDiag {}
 
 /// A weighted sum of independent Gaussian vectors is Gaussian: one draw of

@@ -257,6 +257,12 @@ impl Distribution for NegativeBinomial {
     }
 }
 
+impl Detach for NegativeBinomial {
+    fn detach(&self) -> Self {
+        NegativeBinomial(self.0.detach(), self.1)
+    }
+}
+
 impl Moments for NegativeBinomial {
     fn mean(&self) -> Result<Tensor> {
         self.0.mean("NegativeBinomial::mean", self.1)

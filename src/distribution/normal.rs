@@ -185,6 +185,15 @@ impl Distribution for Normal {
     }
 }
 
+impl Detach for Normal {
+    fn detach(&self) -> Self {
+        Normal {
+            parameters: self.parameters.detach(),
+            ..self.clone()
+        }
+    }
+}
+
 impl Reparameterized for Normal {}
 
 /// A weighted sum of independent normals is normal: one draw of `N(sum_k w_k loc_k, sum_k w_k^2 scale_k^2)`.

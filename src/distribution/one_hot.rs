@@ -110,6 +110,15 @@ impl Distribution for OneHotCategorical {
     }
 }
 
+impl Detach for OneHotCategorical {
+    fn detach(&self) -> Self {
+        OneHotCategorical {
+            classes: self.classes.detach(),
+            ..self.clone()
+        }
+    }
+}
+
 impl Moments for OneHotCategorical {
     fn mean(&self) -> Result<Tensor> {
         self.classes.probs()
@@ -212,6 +221,14 @@ impl Distribution for OneHotCategoricalStraightThrough {
 
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
         self.hard.log_prob(value)
+    }
+}
+
+impl Detach for OneHotCategoricalStraightThrough {
+    fn detach(&self) -> Self {
+        OneHotCategoricalStraightThrough {
+            hard: self.hard.detach(),
+        }
     }
 }
 

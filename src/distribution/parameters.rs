@@ -1,6 +1,7 @@
 //! A family's parameters: their values checked once, their shapes broadcast once.
 
 use super::select_component;
+use crate::detach::Detach;
 use crate::error::{Error, Result};
 use crate::kernels::elementwise::{Formula, named};
 use crate::kernels::reduce::range::{End, all_inside, first_outside};
@@ -248,5 +249,14 @@ impl<const N: usize> Parameters<N> {
             like.dtype(),
             like.device(),
         )
+    }
+}
+
+impl<const N: usize> Detach for Parameters<N> {
+    fn detach(&self) -> Self {
+        Parameters {
+            given: self.given.detach(),
+            full: self.full.detach(),
+        }
     }
 }

@@ -150,6 +150,12 @@ impl Distribution for Pareto {
     }
 }
 
+impl Detach for Pareto {
+    fn detach(&self) -> Self {
+        Pareto(self.0.detach())
+    }
+}
+
 impl Reparameterized for Pareto {}
 
 impl Moments for Pareto {

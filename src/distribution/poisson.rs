@@ -132,6 +132,12 @@ impl Distribution for Poisson {
     }
 }
 
+impl Detach for Poisson {
+    fn detach(&self) -> Self {
+        Poisson(self.0.detach())
+    }
+}
+
 impl Moments for Poisson {
     fn mean(&self) -> Result<Tensor> {
         Ok(self.rate().clone())

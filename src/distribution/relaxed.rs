@@ -155,6 +155,12 @@ impl Distribution for RelaxedBernoulli {
     }
 }
 
+impl Detach for RelaxedBernoulli {
+    fn detach(&self) -> Self {
+        RelaxedBernoulli(self.0.detach())
+    }
+}
+
 impl Reparameterized for RelaxedBernoulli {}
 
 impl Cdf for RelaxedBernoulli {
@@ -344,6 +350,18 @@ impl Distribution for RelaxedOneHotCategorical {
             let density = outside.where_cond(&never, &density)?;
             Ok(density.to_dtype(self.given_logits.dtype())?)
         })
+    }
+}
+
+impl Detach for RelaxedOneHotCategorical {
+    fn detach(&self) -> Self {
+        RelaxedOneHotCategorical {
+            given_temperature: self.given_temperature.detach(),
+            given_logits: self.given_logits.detach(),
+            temperature: self.temperature.detach(),
+            logits: self.logits.detach(),
+            ..self.clone()
+        }
     }
 }
 

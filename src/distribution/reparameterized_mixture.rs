@@ -66,6 +66,14 @@ impl<C: MixtureComponent + Cdf + Reparameterized> Distribution for Reparameteriz
     }
 }
 
+impl<C: Detach> Detach for ReparameterizedMixture<C> {
+    fn detach(&self) -> Self {
+        ReparameterizedMixture {
+            mixture: self.mixture.detach(),
+        }
+    }
+}
+
 impl<C: MixtureComponent + Cdf + Reparameterized> Reparameterized for ReparameterizedMixture<C> {}
 
 impl<C: MixtureComponent + Cdf + Reparameterized> WeightedSum for ReparameterizedMixture<C> {}

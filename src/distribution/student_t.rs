@@ -300,6 +300,12 @@ impl Distribution for StudentT {
     }
 }
 
+impl Detach for StudentT {
+    fn detach(&self) -> Self {
+        StudentT(self.0.detach())
+    }
+}
+
 impl Reparameterized for StudentT {}
 
 impl Moments for StudentT {

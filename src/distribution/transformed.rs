@@ -162,6 +162,16 @@ impl<D: Distribution, B: Bijector> Distribution for Transformed<D, B> {
     }
 }
 
+impl<D: Detach, B: Detach> Detach for Transformed<D, B> {
+    fn detach(&self) -> Self {
+        Transformed {
+            base: self.base.detach(),
+            bijector: self.bijector.detach(),
+            event: self.event.clone(),
+        }
+    }
+}
+
 impl<D: Reparameterized, B: Bijector> Reparameterized for Transformed<D, B> {}
 
 impl<D: Reparameterized, B: Bijector> WeightedSum for Transformed<D, B> {}

@@ -219,6 +219,16 @@ impl<D: Cdf + Reparameterized> Distribution for Truncated<D> {
     }
 }
 
+impl<D: Detach> Detach for Truncated<D> {
+    fn detach(&self) -> Self {
+        Truncated {
+            base: self.base.detach(),
+            low: self.low.detach(),
+            high: self.high.detach(),
+        }
+    }
+}
+
 impl<D: Cdf + Reparameterized> Reparameterized for Truncated<D> {}
 
 impl<D: Cdf + Reparameterized> Cdf for Truncated<D> {

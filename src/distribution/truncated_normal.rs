@@ -327,6 +327,12 @@ impl Distribution for TruncatedNormal {
     }
 }
 
+impl Detach for TruncatedNormal {
+    fn detach(&self) -> Self {
+        TruncatedNormal(self.0.detach())
+    }
+}
+
 impl Reparameterized for TruncatedNormal {}
 
 impl Moments for TruncatedNormal {

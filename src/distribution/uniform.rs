@@ -192,6 +192,12 @@ impl Distribution for Uniform {
     }
 }
 
+impl Detach for Uniform {
+    fn detach(&self) -> Self {
+        Uniform(self.0.detach())
+    }
+}
+
 impl Reparameterized for Uniform {}
 
 impl Moments for Uniform {

@@ -193,6 +193,12 @@ impl Distribution for VonMises {
     }
 }
 
+impl Detach for VonMises {
+    fn detach(&self) -> Self {
+        VonMises(self.0.detach())
+    }
+}
+
 impl Reparameterized for VonMises {}
 
 impl Moments for VonMises {

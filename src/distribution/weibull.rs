@@ -197,6 +197,12 @@ impl Distribution for Weibull {
     }
 }
 
+impl Detach for Weibull {
+    fn detach(&self) -> Self {
+        Weibull(self.0.detach())
+    }
+}
+
 impl Reparameterized for Weibull {}
 
 impl Moments for Weibull {

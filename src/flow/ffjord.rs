@@ -3,6 +3,7 @@
 use super::conditioner::{beside, conditioner};
 use crate::bijector::Bijector;
 use crate::check;
+use crate::detach::Detach;
 use crate::dual::{Dual, Trace, trace, trace_estimate};
 use crate::dynamics::{Rk4, Solver, solve};
 use crate::error::{Error, Result};
@@ -283,5 +284,16 @@ impl Bijector for Ffjord {
         let op = "Ffjord::inverse";
         let [x] = parts(op, self.solution(op, y, true, Along::Nothing)?.0)?;
         Ok(x)
+    }
+}
+
+impl Detach for Ffjord {
+    fn detach(&self) -> Self {
+        Ffjord {
+            net: self.net.detach(),
+            context: self.context.detach(),
+            noise: self.noise.detach(),
+            ..self.clone()
+        }
     }
 }

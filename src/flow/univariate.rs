@@ -3,6 +3,7 @@
 use super::conditioner::conditioner;
 use crate::bijector::{Bijector, MixtureCdf};
 use crate::check;
+use crate::detach::Detach;
 use crate::error::Result;
 use crate::kernels::network::activation::Activation;
 use crate::net::Mlp;
@@ -177,5 +178,18 @@ impl Bijector for Univariate {
     fn inverse_and_log_det(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
         let cdf = self.to_latent(["Univariate::inverse", "x"], x)?;
         cdf.transform_and_log_det(x)
+    }
+}
+
+impl Detach for Univariate {
+    fn detach(&self) -> Self {
+        Univariate {
+            logits: self.logits.detach(),
+            loc: self.loc.detach(),
+            log_scale: self.log_scale.detach(),
+            net: self.net.detach(),
+            context: self.context.detach(),
+            ..self.clone()
+        }
     }
 }

@@ -6,6 +6,7 @@ use crate::bijector::{
     Split,
 };
 use crate::check;
+use crate::detach::Detach;
 use crate::error::Result;
 use crate::kernels::network::activation::Activation;
 use crate::kernels::network::coupling::{self, Map, Mode};
@@ -162,6 +163,15 @@ impl Layer {
                     || Ok(said.clone()),
                 )
             })),
+        }
+    }
+}
+
+impl Detach for Layer {
+    fn detach(&self) -> Self {
+        match self {
+            Layer::Coupling(split, net) => Layer::Coupling(split.clone(), net.detach()),
+            Layer::Masked(net) => Layer::Masked(net.detach()),
         }
     }
 }
@@ -363,5 +373,16 @@ impl Bijector for VectorFlow {
 
     fn inverse_and_log_det(&self, y: &Tensor) -> Result<(Tensor, Tensor)> {
         self.apply(["VectorFlow::inverse", "y"], true, y)
+    }
+}
+
+impl Detach for VectorFlow {
+    fn detach(&self) -> Self {
+        VectorFlow {
+            layers: self.layers.detach(),
+            log_scale: self.log_scale.detach(),
+            context: self.context.detach(),
+            ..self.clone()
+        }
     }
 }

@@ -3,6 +3,7 @@
 use super::dense::{Dense, dense};
 use super::initializer;
 use crate::check;
+use crate::detach::Detach;
 use crate::error::{Error, Result};
 use crate::kernels::network::activation::Activation;
 use crate::kernels::network::conv2d::{self, Layer, Order, Settings};
@@ -136,6 +137,16 @@ impl Module for Conv2d {
             self.bias.as_ref(),
             settings,
         )?)
+    }
+}
+
+impl Detach for Conv2d {
+    fn detach(&self) -> Self {
+        Conv2d {
+            weight: self.weight.detach(),
+            bias: self.bias.detach(),
+            ..self.clone()
+        }
     }
 }
 
@@ -390,5 +401,15 @@ impl ConvEncoder {
 impl Module for ConvEncoder {
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         Ok(self.encode(x)?)
+    }
+}
+
+impl Detach for ConvEncoder {
+    fn detach(&self) -> Self {
+        ConvEncoder {
+            layers: self.layers.detach(),
+            hidden: self.hidden.detach(),
+            ..self.clone()
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::initializer;
 use crate::check;
+use crate::detach::Detach;
 use crate::error::Result;
 use crate::kernels;
 use crate::kernels::network::activation::Activation;
@@ -130,5 +131,15 @@ impl Dense {
 impl Module for Dense {
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         Ok(self.apply(x)?)
+    }
+}
+
+impl Detach for Dense {
+    fn detach(&self) -> Self {
+        Dense {
+            weight: self.weight.detach(),
+            bias: self.bias.detach(),
+            ..self.clone()
+        }
     }
 }

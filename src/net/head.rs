@@ -3,6 +3,7 @@
 use super::dense::{Dense, dense};
 use crate::check;
 use crate::conditional::Conditional;
+use crate::detach::Detach;
 use crate::distribution::{Dirichlet, LogisticNormal, MultivariateNormalDiag};
 use crate::error::Result;
 use crate::kernels::network::activation::Activation;
@@ -126,6 +127,15 @@ impl Gaussian {
     }
 }
 
+impl Detach for Gaussian {
+    fn detach(&self) -> Self {
+        Gaussian {
+            layer: self.layer.detach(),
+            ..self.clone()
+        }
+    }
+}
+
 /// From features to a normal distribution on vectors with independent elements.
 ///
 /// Formula: `loc, r = split(features W^T + b)`, `scale` from `r` as [`ScaleForm`] says.
@@ -182,6 +192,12 @@ impl Conditional for NormalHead {
 
     fn given(&self, features: &Tensor) -> Result<MultivariateNormalDiag> {
         self.0.given(features, NORMAL)
+    }
+}
+
+impl Detach for NormalHead {
+    fn detach(&self) -> Self {
+        NormalHead(self.0.detach())
     }
 }
 
@@ -242,6 +258,12 @@ impl Conditional for NormalComponentsHead {
     }
 }
 
+impl Detach for NormalComponentsHead {
+    fn detach(&self) -> Self {
+        NormalComponentsHead(self.0.detach())
+    }
+}
+
 /// From features to a distribution on the simplex: a Gaussian through the softmax.
 ///
 /// Formula, shapes, gradients and errors: those of [`NormalHead`], for the logits; the event is `[classes]`.
@@ -283,6 +305,12 @@ impl Conditional for LogisticNormalHead {
 
     fn given(&self, features: &Tensor) -> Result<LogisticNormal> {
         self.0.given(features, LOGISTIC_NORMAL)
+    }
+}
+
+impl Detach for LogisticNormalHead {
+    fn detach(&self) -> Self {
+        LogisticNormalHead(self.0.detach())
     }
 }
 
@@ -345,5 +373,14 @@ impl Conditional for DirichletHead {
 
     fn given(&self, features: &Tensor) -> Result<Dirichlet> {
         Dirichlet::new_unchecked(&(self.layer.apply(features)? + self.floor)?)
+    }
+}
+
+impl Detach for DirichletHead {
+    fn detach(&self) -> Self {
+        DirichletHead {
+            layer: self.layer.detach(),
+            ..self.clone()
+        }
     }
 }

@@ -3,6 +3,7 @@
 use super::dense::{Dense, dense};
 use crate::check;
 use crate::conditional::Conditional;
+use crate::detach::Detach;
 use crate::distribution::{Bernoulli, Categorical, Independent};
 use crate::error::Result;
 use crate::kernels::network::activation::Activation;
@@ -57,6 +58,12 @@ impl Conditional for BernoulliHead {
     }
 }
 
+impl Detach for BernoulliHead {
+    fn detach(&self) -> Self {
+        BernoulliHead(self.0.detach())
+    }
+}
+
 /// From features to a distribution over classes.
 ///
 /// Formula: `logits = features W^T + b`.
@@ -102,6 +109,12 @@ impl Conditional for CategoricalHead {
 
     fn given(&self, features: &Tensor) -> Result<Categorical> {
         Categorical::new_unchecked(&self.0.apply(features)?)
+    }
+}
+
+impl Detach for CategoricalHead {
+    fn detach(&self) -> Self {
+        CategoricalHead(self.0.detach())
     }
 }
 

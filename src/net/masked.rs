@@ -3,6 +3,7 @@
 use super::dense::Dense;
 use super::{initializer, mlp::Mlp};
 use crate::check;
+use crate::detach::Detach;
 use crate::error::{Error, Result};
 use crate::kernels::network::activation::Activation;
 use crate::shape;
@@ -216,5 +217,18 @@ impl MaskedMlp {
     fn check(&self, op: &'static str, arg: &'static str, x: &Tensor, width: usize) -> Result<()> {
         shape::same_kind(op, arg, x, self.layers[0].0.weight())?;
         shape::last_dim(op, arg, x.dims(), width).map(|_| ())
+    }
+}
+
+impl Detach for MaskedMlp {
+    fn detach(&self) -> Self {
+        MaskedMlp {
+            layers: self
+                .layers
+                .iter()
+                .map(|(layer, mask)| (layer.detach(), mask.detach()))
+                .collect(),
+            ..self.clone()
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::dense::{Dense, dense};
 use crate::check;
+use crate::detach::Detach;
 use crate::error::{Error, Result};
 use crate::kernels;
 use crate::kernels::network::activation::Activation;
@@ -98,5 +99,13 @@ impl Module for Mlp {
         self.layers[0].check(x)?;
         let layers: Vec<_> = self.layers.iter().map(Dense::parts).collect();
         Ok(kernels::network::dense::mlp(x, &layers)?)
+    }
+}
+
+impl Detach for Mlp {
+    fn detach(&self) -> Self {
+        Mlp {
+            layers: self.layers.detach(),
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Conv2d, Conv2dConfig};
 use crate::check;
+use crate::detach::Detach;
 use crate::error::Result;
 use crate::kernels::network::activation::Activation;
 use crate::kernels::network::conv2d::{self, Layer, Order, Settings};
@@ -105,6 +106,16 @@ impl Normalized {
     }
 }
 
+impl Detach for Normalized {
+    fn detach(&self) -> Self {
+        Normalized {
+            direction: self.direction.detach(),
+            gain: self.gain.detach(),
+            bias: self.bias.detach(),
+        }
+    }
+}
+
 /// A [`ResidualNet`] with the variables `first`, `blocks.I.0`, `blocks.I.1` and `last`; all but the last have `direction`,
 /// `gain` and `bias`.
 ///
@@ -192,5 +203,16 @@ impl ResidualNet {
 impl Module for ResidualNet {
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         Ok(self.apply(x)?)
+    }
+}
+
+impl Detach for ResidualNet {
+    fn detach(&self) -> Self {
+        ResidualNet {
+            first: self.first.detach(),
+            blocks: self.blocks.detach(),
+            last: self.last.detach(),
+            ..self.clone()
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! A first layer that selects features.
 
 use super::dense::{Dense, dense};
+use crate::detach::Detach;
 use crate::error::{Error, Result};
 use crate::kernels::network::activation::Activation;
 use crate::select::Regularizer;
@@ -83,5 +84,13 @@ impl SelectiveInput {
 impl Module for SelectiveInput {
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         self.dense.forward(x)
+    }
+}
+
+impl Detach for SelectiveInput {
+    fn detach(&self) -> Self {
+        SelectiveInput {
+            dense: self.dense.detach(),
+        }
     }
 }

@@ -4,6 +4,7 @@ mod capabilities;
 mod combinators;
 mod conformance;
 mod count_draws;
+mod detach;
 mod dirichlet;
 mod discrete;
 mod divergence;

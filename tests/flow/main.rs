@@ -1,6 +1,7 @@
 //! Recipes of flows, and the differential equations under the continuous ones.
 
 mod autoregressive;
+mod detach;
 mod ffjord;
 mod fused;
 mod images;

@@ -9,7 +9,7 @@ const LEVELS: &[&[&str]] = &[
     &["error", "check", "shape"],
     &["kernels"],
     &["rng", "special", "neighbours"],
-    &["conditional", "init", "dual"],
+    &["conditional", "detach", "init", "dual"],
     &["bijector", "distribution"],
     &["divergence", "dynamics", "select"],
     &["information"],
@@ -42,6 +42,7 @@ const ROOT: &[(&str, &str)] = &[
     ("Result", "error"),
     ("Rng", "rng"),
     ("Conditional", "conditional"),
+    ("Detach", "detach"),
 ];
 
 const ENGINE_ONLY: &[&str] = &[

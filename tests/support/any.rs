@@ -3,7 +3,7 @@
 
 use candle_core::Tensor;
 use candle_prob::distribution::*;
-use candle_prob::{Result, Rng};
+use candle_prob::{Detach, Result, Rng};
 use std::rc::Rc;
 
 /// A distribution of some family.
@@ -11,6 +11,7 @@ use std::rc::Rc;
 pub struct Any {
     itself: Rc<dyn std::any::Any>,
     distribution: Rc<dyn Distribution>,
+    detached: Rc<dyn Fn() -> Any>,
     pub pathwise: bool,
     pub moments: Option<Rc<dyn Moments>>,
     pub mode: Option<Rc<dyn Mode>>,
@@ -29,11 +30,17 @@ pub struct Of<D> {
 
 pub type Has<D> = fn(Of<D>) -> Of<D>;
 
-pub fn any<D: Distribution + 'static>(d: Result<D>, has: Has<D>) -> Result<Any> {
-    let d = Rc::new(d?);
+pub fn any<D: Distribution + Detach + 'static>(d: Result<D>, has: Has<D>) -> Result<Any> {
+    Ok(known(d?, has))
+}
+
+fn known<D: Distribution + Detach + 'static>(d: D, has: Has<D>) -> Any {
+    let d = Rc::new(d);
+    let constants = d.clone();
     let any = Any {
         itself: d.clone(),
         distribution: d.clone(),
+        detached: Rc::new(move || known(D::detach(&constants), has)),
         pathwise: false,
         moments: None,
         mode: None,
@@ -42,7 +49,7 @@ pub fn any<D: Distribution + 'static>(d: Result<D>, has: Has<D>) -> Result<Any> 
         divergence: None,
         component: None,
     };
-    Ok(has(Of { d, has, any }).any)
+    has(Of { d, has, any }).any
 }
 
 impl<D: Distribution + 'static> Of<D> {
@@ -98,7 +105,7 @@ impl<D: Distribution + 'static> Of<D> {
     /// Of a mixture.
     pub fn component(mut self) -> Self
     where
-        D: MixtureComponent,
+        D: MixtureComponent + Detach,
     {
         let (d, has) = (self.d.clone(), self.has);
         self.any.component = Some(Rc::new(Selected { d, has }));
@@ -145,7 +152,7 @@ struct Selected<D> {
     has: Has<D>,
 }
 
-impl<D: MixtureComponent + 'static> Component for Selected<D> {
+impl<D: MixtureComponent + Detach + 'static> Component for Selected<D> {
     fn select(&self, index: &Tensor, after: usize) -> Result<Any> {
         any(self.d.select(index, after), self.has)
     }
@@ -183,6 +190,12 @@ impl Distribution for Any {
 
     fn sample_and_log_prob(&self, shape: &[usize], rng: &mut Rng) -> Result<(Tensor, Tensor)> {
         self.distribution.sample_and_log_prob(shape, rng)
+    }
+}
+
+impl Detach for Any {
+    fn detach(&self) -> Self {
+        (self.detached)()
     }
 }
 

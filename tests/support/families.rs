@@ -3,8 +3,8 @@
 
 use super::any::{Any, Has, Of, any};
 use candle_core::{DType, Device, Tensor};
-use candle_prob::Result;
 use candle_prob::distribution::*;
+use candle_prob::{Detach, Result};
 
 /// What numbers a parameter may be.
 #[derive(Clone, Copy, Debug)]
@@ -194,17 +194,25 @@ type New4<D> = fn(&Tensor, &Tensor, &Tensor, &Tensor) -> Result<D>;
 
 // A family by its constructor and, where there is one, the unchecked constructor.
 
-pub fn one<D: Distribution + 'static>(name: &'static str, new: &[New1<D>], has: Has<D>) -> Family {
+pub fn one<D: Distribution + Detach + 'static>(
+    name: &'static str,
+    new: &[New1<D>],
+    has: Has<D>,
+) -> Family {
     let build = |&new: &New1<D>| -> Build { Box::new(move |p| any(new(&p[0]), has)) };
     row(name, new.iter().map(build))
 }
 
-pub fn two<D: Distribution + 'static>(name: &'static str, new: &[New2<D>], has: Has<D>) -> Family {
+pub fn two<D: Distribution + Detach + 'static>(
+    name: &'static str,
+    new: &[New2<D>],
+    has: Has<D>,
+) -> Family {
     let build = |&new: &New2<D>| -> Build { Box::new(move |p| any(new(&p[0], &p[1]), has)) };
     row(name, new.iter().map(build))
 }
 
-pub fn three<D: Distribution + 'static>(
+pub fn three<D: Distribution + Detach + 'static>(
     name: &'static str,
     new: &[New3<D>],
     has: Has<D>,
@@ -213,7 +221,11 @@ pub fn three<D: Distribution + 'static>(
     row(name, new.iter().map(build))
 }
 
-pub fn four<D: Distribution + 'static>(name: &'static str, new: &[New4<D>], has: Has<D>) -> Family {
+pub fn four<D: Distribution + Detach + 'static>(
+    name: &'static str,
+    new: &[New4<D>],
+    has: Has<D>,
+) -> Family {
     let build =
         |&new: &New4<D>| -> Build { Box::new(move |p| any(new(&p[0], &p[1], &p[2], &p[3]), has)) };
     row(name, new.iter().map(build))
@@ -221,34 +233,36 @@ pub fn four<D: Distribution + 'static>(name: &'static str, new: &[New4<D>], has:
 
 // What families have.
 
-fn described<D: Moments + Mode + Entropy + Cdf + MixtureComponent + 'static>(of: Of<D>) -> Of<D> {
+fn described<D: Moments + Mode + Entropy + Cdf + MixtureComponent + Detach + 'static>(
+    of: Of<D>,
+) -> Of<D> {
     of.moments().mode().entropy().tails().component()
 }
 
 fn counted<D>(of: Of<D>) -> Of<D>
 where
-    D: Moments + Mode + Entropy + Cdf + MixtureComponent + Kl + 'static,
+    D: Moments + Mode + Entropy + Cdf + MixtureComponent + Detach + Kl + 'static,
 {
     described(of).kl()
 }
 
 fn all<D>(of: Of<D>) -> Of<D>
 where
-    D: Moments + Mode + Entropy + Cdf + MixtureComponent + Kl + Reparameterized + 'static,
+    D: Moments + Mode + Entropy + Cdf + MixtureComponent + Detach + Kl + Reparameterized + 'static,
 {
     counted(of).pathwise()
 }
 
 fn all_but_tails<D>(of: Of<D>) -> Of<D>
 where
-    D: Moments + Mode + Entropy + MixtureComponent + Kl + Reparameterized + 'static,
+    D: Moments + Mode + Entropy + MixtureComponent + Detach + Kl + Reparameterized + 'static,
 {
     of.moments().mode().entropy().component().kl().pathwise()
 }
 
 fn all_but_kl<D>(of: Of<D>) -> Of<D>
 where
-    D: Moments + Mode + Entropy + Cdf + MixtureComponent + Reparameterized + 'static,
+    D: Moments + Mode + Entropy + Cdf + MixtureComponent + Detach + Reparameterized + 'static,
 {
     described(of).pathwise()
 }

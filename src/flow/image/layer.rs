@@ -3,6 +3,7 @@
 use crate::bijector::{
     ActNorm, Affine, Axis, Bijector, Conv1x1, Coupling, FlowBatchNorm, Lu, Split,
 };
+use crate::detach::Detach;
 use crate::error::Result;
 use crate::init::Buffer;
 use crate::kernels::network::conv2d::Order;
@@ -84,6 +85,25 @@ impl Net {
     }
 }
 
+impl Detach for Net {
+    fn detach(&self) -> Self {
+        match self {
+            Net::Residual(net) => Net::Residual(net.detach()),
+            Net::Convs(layers) => Net::Convs(layers.detach()),
+        }
+    }
+}
+
+impl Detach for Scale {
+    fn detach(&self) -> Self {
+        Scale {
+            before: self.before.detach(),
+            after: self.after.detach(),
+            ..self.clone()
+        }
+    }
+}
+
 impl Layer {
     pub(super) fn bijector(&self, context: Option<Tensor>, bound: f64) -> Result<Member> {
         Ok(match self {
@@ -116,5 +136,22 @@ impl Layer {
                 Box::new(Conv1x1::new(&lu))
             }
         })
+    }
+}
+
+impl Detach for Layer {
+    fn detach(&self) -> Self {
+        match self {
+            Layer::Coupling(split, net) => Layer::Coupling(split.clone(), net.detach()),
+            Layer::ActNorm { loc, log_scale } => Layer::ActNorm {
+                loc: loc.detach(),
+                log_scale: log_scale.detach(),
+            },
+            Layer::BatchNorm { .. } => self.clone(),
+            Layer::Conv1x1 { fixed, parts } => Layer::Conv1x1 {
+                fixed: fixed.detach(),
+                parts: parts.detach(),
+            },
+        }
     }
 }

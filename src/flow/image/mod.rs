@@ -1,6 +1,7 @@
 //! Multi-scale flows of images.
 
 use crate::bijector::{Bijector, FactorOut, Reversible, Sequence, Squeeze};
+use crate::detach::Detach;
 use crate::error::{Error, Result};
 use crate::init::Buffer;
 use crate::shape;
@@ -328,5 +329,16 @@ impl Bijector for ImageFlow {
 
     fn inverse_and_log_det(&self, y: &Tensor) -> Result<(Tensor, Tensor)> {
         self.apply(["ImageFlow::inverse", "y"], true, y, Pass::Evaluate)
+    }
+}
+
+impl Detach for ImageFlow {
+    fn detach(&self) -> Self {
+        ImageFlow {
+            scales: self.scales.detach(),
+            like: self.like.detach(),
+            context: self.context.detach(),
+            ..self.clone()
+        }
     }
 }
