@@ -4,6 +4,7 @@
 mod common;
 
 use candle_core::{DType, Device, Tensor};
+use candle_prob::neighbours::{Metric, NearestNeighbours};
 use candle_prob::select::{
     HihtConfig, LeastSquares, Path, Preparation, Problem, ReliefF, Selector, Start, ahiht, forward,
     hiht, splice,
@@ -167,6 +168,32 @@ fn select(c: &mut Criterion) {
     }
 }
 
+/// The nearest code of each row, beside all distances at once, and the ten nearest points.
+fn nearest(c: &mut Criterion) {
+    let mut rng = Rng::new(0);
+    let mut normal = |shape| rng.normal(shape, DType::F32, &Device::Cpu).unwrap();
+    for (rows, codes, dims) in [(6272, 512, 64), (6272, 64, 16), (100_000, 512, 64)] {
+        let (x, book) = (normal((rows, dims)), normal((codes, dims)));
+        let size = format!("{rows}x{codes}x{dims}/nearest code");
+        c.timed(format!("{size}/blocked"), || {
+            let codes = NearestNeighbours::new(&book, Metric::Euclidean).unwrap();
+            codes.nearest(&x, 1).unwrap()
+        });
+        let candle = || {
+            let half = book.sqr()?.sum(1)?.affine(0.5, 0.)?;
+            half.broadcast_sub(&x.matmul(&book.t()?)?)?.argmin(1)
+        };
+        c.timed(format!("{size}/candle"), || candle().unwrap());
+    }
+    let x = normal((8000, 50));
+    for metric in [Metric::Euclidean, Metric::Manhattan] {
+        let points = NearestNeighbours::new(&x, metric).unwrap();
+        c.timed(format!("8000x50/10 nearest/{metric:?}"), || {
+            points.nearest_others(10).unwrap()
+        });
+    }
+}
+
 /// The nearest neighbours of every sample.
 fn neighbours(c: &mut Criterion) {
     for (samples, features) in [(1000, 50), (8000, 50)] {
@@ -182,5 +209,5 @@ fn neighbours(c: &mut Criterion) {
     }
 }
 
-criterion_group! { name = all; config = common::config(); targets = select, supports, neighbours }
+criterion_group! { name = all; config = common::config(); targets = select, supports, neighbours, nearest }
 criterion_main!(all);

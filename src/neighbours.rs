@@ -2,9 +2,8 @@
 
 use crate::check;
 use crate::error::{Error, Result};
-use crate::kernels::linear::neighbours::{
-    Chebyshev, Manhattan, Metric as Kernel, Points, SquaredEuclidean,
-};
+use crate::kernels::linear::neighbours::{Chebyshev, Manhattan, Neighbour, Points};
+use crate::kernels::linear::screen::Screen;
 use crate::shape;
 use candle_core::{DType, Device, Tensor};
 
@@ -43,13 +42,16 @@ pub enum Metric {
 /// ```
 ///
 /// Numerics: coordinates are f64, and a distance is a sum over them in their order: the same at any number of threads. The
-/// time is that of `M N d` differences, on all threads; the memory that of the points and of the result.
+/// time is that of `M N d` differences, on all threads; the memory that of the points and of the result. Of Euclidean
+/// distances most are not computed: a bound from products of matrices in single precision leaves out what cannot be near,
+/// and changes no bit of the result. Points that are all equally far for single precision take the whole time.
 #[doc(alias = "neighbors")]
 #[doc(alias = "NearestNeighbors")]
 #[doc(alias = "knn")]
 #[derive(Debug)]
 pub struct NearestNeighbours {
     points: Points,
+    screen: Option<Screen>,
     /// The points, [N, d].
     rows: Vec<f64>,
     dims: usize,
@@ -72,8 +74,13 @@ impl NearestNeighbours {
         shape::parameter(op, "points", points)?;
         let [_, dims] = shape::dims(op, "points", points.dims(), "[N, d]")?;
         let rows = numbers(points)?;
+        let each: Vec<&[f64]> = rows.chunks_exact(dims).collect();
         Ok(NearestNeighbours {
-            points: Points::new(dims, &rows.chunks_exact(dims).collect::<Vec<_>>()),
+            points: Points::new(dims, &each),
+            screen: match metric {
+                Metric::Euclidean => Screen::new(dims, &each),
+                _ => None,
+            },
             rows,
             dims,
             metric,
@@ -107,25 +114,20 @@ impl NearestNeighbours {
         k: usize,
         skip: impl Fn(usize) -> Option<usize> + Sync,
     ) -> Result<Neighbours> {
-        match self.metric {
-            Metric::Euclidean => self.by(SquaredEuclidean, queries, k, skip, f64::sqrt),
-            Metric::Manhattan => self.by(Manhattan, queries, k, skip, |sum| sum),
-            Metric::Chebyshev => self.by(Chebyshev, queries, k, skip, |most| most),
-        }
-    }
-
-    fn by(
-        &self,
-        metric: impl Kernel,
-        queries: &[f64],
-        k: usize,
-        skip: impl Fn(usize) -> Option<usize> + Sync,
-        distance: impl Fn(f64) -> f64,
-    ) -> Result<Neighbours> {
         let queries: Vec<&[f64]> = queries.chunks_exact(self.dims).collect();
-        let found = self.points.nearest(metric, &queries, k, skip).concat();
-        let index = found.iter().map(|n| n.index as u32).collect();
-        let distance = found.iter().map(|n| distance(n.distance)).collect();
+        let found = match self.metric {
+            Metric::Euclidean => self
+                .points
+                .screened(self.screen.as_ref(), &queries, k, skip),
+            Metric::Manhattan => self.points.nearest(Manhattan, &queries, k, skip),
+            Metric::Chebyshev => self.points.nearest(Chebyshev, &queries, k, skip),
+        };
+        let distance = |n: &Neighbour| match self.metric {
+            Metric::Euclidean => n.distance.sqrt(),
+            _ => n.distance,
+        };
+        let index = found.iter().flatten().map(|n| n.index as u32).collect();
+        let distance = found.iter().flatten().map(distance).collect();
         let shape = (queries.len(), k);
         Ok(Neighbours {
             index: Tensor::from_vec::<_, u32>(index, shape, &Device::Cpu)?,

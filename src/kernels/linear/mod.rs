@@ -1,9 +1,11 @@
 //! Matrices and sets of points.
 //!
 //! - `triangular`: solves with lower-triangular matrices and Cholesky factors. `polar`: the polar decomposition.
-//! - `design`: products with a design matrix of features in rows. `neighbours`: exact nearest neighbours.
+//! - `design`: products with a design matrix of features in rows. `neighbours`: exact nearest neighbours. `screen`: which points
+//!   can be among them.
 
 pub(crate) mod design;
 pub(crate) mod neighbours;
 pub(crate) mod polar;
+pub(crate) mod screen;
 pub(crate) mod triangular;
