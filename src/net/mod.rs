@@ -11,10 +11,12 @@ mod dense;
 mod head;
 mod initializer;
 mod likelihood;
+mod kmeans;
 mod logits_head;
 mod masked;
 mod mixture_prior;
 mod mlp;
+mod quantizer;
 mod residual;
 mod selective;
 mod vamp_prior;
@@ -35,6 +37,9 @@ pub use logits_head::{BernoulliHead, CategoricalHead};
 pub use masked::{MaskedMlp, MaskedMlpConfig, masked_mlp};
 pub use mixture_prior::{MixturePrior, MixturePriorConfig};
 pub use mlp::{Mlp, mlp};
+pub use quantizer::{
+    Codebook, Quantized, VectorQuantizer, VectorQuantizerConfig, vector_quantizer,
+};
 pub(crate) use residual::zero_conv2d;
 pub use residual::{ResidualNet, ResidualNetConfig, residual_net};
 pub use selective::{SelectiveInput, selective_input};
