@@ -1,6 +1,6 @@
 //! Networks: dense layers and chains of them, convolutions, image encoders and residual networks, an input layer that
-//! selects features, autoencoders. Heads that turn features into a distribution, likelihoods that turn a decoder's raw output
-//! into one over data, and priors that learn.
+//! selects features, autoencoders, vector quantizers. Heads that turn features into a distribution, likelihoods that turn a
+//! decoder's raw output into one over data, and priors that learn.
 //!
 //! Each is built by a function that takes its sizes and, last, a `VarBuilder`; each is a candle `Module` (and with it a
 //! `ModuleT`), a head is a [`Conditional`](crate::Conditional).
@@ -10,14 +10,15 @@ mod conv;
 mod dense;
 mod head;
 mod initializer;
-mod likelihood;
 mod kmeans;
+mod likelihood;
 mod logits_head;
 mod masked;
 mod mixture_prior;
 mod mlp;
 mod quantizer;
 mod residual;
+mod residual_quantizer;
 mod selective;
 mod vamp_prior;
 
@@ -42,5 +43,8 @@ pub use quantizer::{
 };
 pub(crate) use residual::zero_conv2d;
 pub use residual::{ResidualNet, ResidualNetConfig, residual_net};
+pub use residual_quantizer::{
+    ResidualQuantized, ResidualQuantizer, ResidualQuantizerConfig, residual_quantizer,
+};
 pub use selective::{SelectiveInput, selective_input};
 pub use vamp_prior::{VampPrior, VampPriorConfig};

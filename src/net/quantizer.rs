@@ -379,10 +379,8 @@ impl VectorQuantizer {
         }
         let index = found.index.flatten_all()?.to_device(rows.device())?;
         let codes = codebook.index_select(&index, 0)?.reshape(rows.shape())?;
-        // What is added is 0, with a gradient.
-        let through = (codes.detach() + (rows - rows.detach())?)?;
         Ok(Quantized {
-            output: self.placed(&through)?,
+            output: self.placed(&through(rows, &codes)?)?,
             index: index.reshape(batch)?,
             rows: rows.clone(),
             codes,
@@ -461,6 +459,12 @@ impl VectorQuantizer {
             Some(found) => Err(Error::value(op, arg, "finite numbers", found)),
         }
     }
+}
+
+/// The codes, with the gradient of the rows.
+pub(super) fn through(rows: &Tensor, codes: &Tensor) -> Result<Tensor> {
+    // What is added is 0.
+    Ok((codes.detach() + (rows - rows.detach())?)?)
 }
 
 /// Writes the state.

@@ -5,7 +5,7 @@
 //! - [`DistortionRate`]: what every variational objective returns, and how its parts add up.
 //! - [`Rate`]: a prior with its divergence, in closed form; [`MonteCarlo`]: any prior for any posterior, such as a flow or a
 //!   mixture. [`sample_latents`]: the draws with both log-densities, for bounds that reduce them otherwise.
-//! - [`vq`]: the losses of vector quantization.
+//! - [`vq`](vq()): the losses of vector quantization.
 
 mod bottleneck;
 mod distortion_rate;

@@ -6,5 +6,7 @@ mod heads;
 mod layers;
 mod likelihoods;
 
+mod quantizer;
+mod residual_quantizer;
 #[path = "../support/mod.rs"]
 mod support;

@@ -6,3 +6,4 @@ mod support;
 mod elbo;
 mod priors;
 mod rate;
+mod vq;
