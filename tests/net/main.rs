@@ -5,7 +5,6 @@ mod conv;
 mod heads;
 mod layers;
 mod likelihoods;
-
 mod quantizer;
 mod residual_quantizer;
 #[path = "../support/mod.rs"]

@@ -76,7 +76,7 @@ fn each_level_has_what_the_others_left() -> Result<()> {
             .max_all()?
             .to_scalar::<f64>()?;
         assert!(off < 1e-12);
-        let near = (&found.output - (&z - &left)?)?
+        let near = (&found.output - (z.as_tensor() - &left)?)?
             .abs()?
             .max_all()?
             .to_scalar::<f64>()?;
