@@ -56,8 +56,16 @@ fn the_first_part_moves_codes_and_the_second_rows() -> Result<()> {
     let mut rng = Rng::new(1);
     let z = rng.normal((2, 5, 3), DType::F64, CPU)?;
     let e = rng.normal((2, 5, 3), DType::F64, CPU)?;
-    check_gradient(&|x| Ok(vq(&z, &x[0], 0.3)?.codebook), &[e.clone()], 1e-8)?;
-    check_gradient(&|x| Ok(vq(&x[0], &e, 0.3)?.commitment), &[z.clone()], 1e-8)?;
+    check_gradient(
+        &|x| Ok(vq(&z, &x[0], 0.3)?.codebook),
+        std::slice::from_ref(&e),
+        1e-8,
+    )?;
+    check_gradient(
+        &|x| Ok(vq(&x[0], &e, 0.3)?.commitment),
+        std::slice::from_ref(&z),
+        1e-8,
+    )?;
     let (rows, codes) = (Var::from_tensor(&z)?, Var::from_tensor(&e)?);
     let parts = vq(&rows, &codes, 0.3)?;
     assert!(parts.codebook.backward()?.get(&rows).is_none());
