@@ -1,16 +1,18 @@
 //! The command line and what it amounts to.
 
-use crate::common::cli::{self, Common, Size, check_all};
+use crate::common::cli::{self, Common, Size, check_all, value_name};
+use crate::common::file_error;
 use crate::common::images::Split;
 use crate::common::train::{Settings, Training};
 use candle_prob::Result;
 use clap::{Parser, ValueEnum};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Variational autoencoders on images, the digits shipped here or those of --data
 ///
 /// Prints for the test images the bound on the log-likelihood and its parts, and the negative log-likelihood by importance
-/// sampling. Writes metrics.json, curves, reconstructions and samples, and a checkpoint for each model.
+/// sampling. Writes metrics.json, learning curves, reconstructions, samples, traversals and maps of the latents, and a checkpoint
+/// for each model.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "vae")]
 #[command(mut_arg("epochs", |arg| {
@@ -31,9 +33,24 @@ pub struct Arguments {
     /// Dimensions of the latents [default: 10, with --data 50]
     #[arg(long, value_parser = cli::count)]
     latent: Option<usize>,
-    /// Latents for each image in training, for iwae [default: 50, with --quick 5]
+    /// Latents for each image in training [default: 1, of iwae 50, of score 10, with --quick 5]
     #[arg(long, value_parser = cli::count)]
     samples: Option<usize>,
+    /// Weight of the rate, for beta
+    #[arg(long, default_value_t = 4., value_parser = cli::not_negative)]
+    beta: f64,
+    /// What the decoder says about pixels
+    #[arg(long, value_enum, default_value_t = Likelihood::Bernoulli)]
+    pub likelihood: Likelihood,
+    /// The pixels that it says it about [default: binary for bernoulli, grey for the others]
+    #[arg(long, value_enum)]
+    pixels: Option<Pixels>,
+    /// The distribution of all latents
+    #[arg(long, value_enum, default_value_t = Prior::Standard)]
+    pub prior: Prior,
+    /// The distribution of an image's latents
+    #[arg(long, value_enum, default_value_t = Posterior::Normal)]
+    pub posterior: Posterior,
     /// Images of a step
     #[arg(long, default_value_t = 100, value_parser = cli::count)]
     pub batch: usize,
@@ -49,6 +66,9 @@ pub struct Arguments {
     /// Train on that many images of --data at most
     #[arg(long, value_parser = cli::count)]
     pub most_images: Option<usize>,
+    /// Compare estimates of the encoder's gradient on 100 test images, that many draws of each
+    #[arg(long, value_name = "DRAWS", value_parser = cli::count)]
+    pub gradients: Option<usize>,
     /// Pause each model after that many epochs, to be continued with --resume
     #[arg(long, value_name = "EPOCHS", value_parser = cli::count)]
     pause_after: Option<usize>,
@@ -59,24 +79,82 @@ pub struct Arguments {
 pub enum Kind {
     /// By the evidence lower bound
     Vae,
+    /// With --beta as the weight of the rate
+    Beta,
     /// By the importance-weighted bound of --samples latents
     Iwae,
+    /// As vae, but the encoder by the score function instead of through the latents
+    Score,
 }
 
 impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Kind::Vae => "vae",
+            Kind::Beta => "beta",
             Kind::Iwae => "iwae",
+            Kind::Score => "score",
         }
     }
 
     pub fn title(self) -> &'static str {
         match self {
             Kind::Vae => "VAE",
+            Kind::Beta => "beta-VAE",
             Kind::Iwae => "IWAE",
+            Kind::Score => "score function",
         }
     }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Likelihood {
+    /// Of pixels 0 and 1
+    Bernoulli,
+    /// The cross entropy of grey pixels, which is no density
+    SoftBernoulli,
+    /// A density of grey pixels
+    ContinuousBernoulli,
+    /// With one learned scale
+    Normal,
+    /// With the scale that is best for each image
+    OptimalNormal,
+    /// With one learned scale
+    Laplace,
+    /// A probability for each level of grey
+    Categorical,
+    /// A mixture of five logistic distributions on the levels of grey
+    LogisticMixture,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Pixels {
+    /// Drawn anew for every use, with the grey value as the probability of 1
+    Binary,
+    /// As they are
+    Grey,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Prior {
+    /// N(0, I)
+    Standard,
+    /// 50 learned Gaussians
+    Mixture,
+    /// What the encoder says about 50 learned images
+    Vamp,
+    /// A learned RealNVP of N(0, I)
+    Flow,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Posterior {
+    /// A Gaussian with independent elements
+    Normal,
+    /// An inverse autoregressive flow of one
+    Iaf,
+    /// Four planar layers on one
+    Planar,
 }
 
 impl Arguments {
@@ -94,12 +172,39 @@ impl Arguments {
     }
 
     pub fn samples(&self, kind: Kind) -> usize {
-        match kind {
-            Kind::Vae => 1,
-            Kind::Iwae => self
-                .samples
-                .unwrap_or(if self.common.quick { 5 } else { 50 }),
+        let own = match (kind, self.common.quick) {
+            (Kind::Vae | Kind::Beta, _) => 1,
+            (_, true) => 5,
+            (Kind::Iwae, false) => 50,
+            (Kind::Score, false) => 10,
+        };
+        self.samples.unwrap_or(own)
+    }
+
+    pub fn beta(&self, kind: Kind) -> f64 {
+        if kind == Kind::Beta { self.beta } else { 1. }
+    }
+
+    pub fn pixels(&self) -> Pixels {
+        self.pixels.unwrap_or(match self.likelihood {
+            Likelihood::Bernoulli => Pixels::Binary,
+            _ => Pixels::Grey,
+        })
+    }
+
+    /// Refuses what does not go together.
+    pub fn check(&self) -> Result<()> {
+        let score = self.kinds().contains(&Kind::Score);
+        if score && self.samples(Kind::Score) < 2 {
+            let expected = "at least 2 for score: the other latents are the baseline";
+            return Err(file_error(Path::new("--samples"), expected, 1));
         }
+        if (score || self.gradients.is_some()) && self.posterior != Posterior::Normal {
+            let expected = "normal for score and --gradients";
+            let found = value_name(self.posterior);
+            return Err(file_error(Path::new("--posterior"), expected, found));
+        }
+        Ok(())
     }
 
     pub fn nll_samples(&self) -> usize {
@@ -123,6 +228,11 @@ impl Arguments {
             ("hidden", hidden.join("-")),
             ("latent", self.latent().to_string()),
             ("samples", self.samples(kind).to_string()),
+            ("beta", format!("{:?}", self.beta(kind))),
+            ("likelihood", value_name(self.likelihood)),
+            ("pixels", value_name(self.pixels())),
+            ("prior", value_name(self.prior)),
+            ("posterior", value_name(self.posterior)),
             ("batch", self.batch.to_string()),
             ("lr", format!("{:?}", self.lr)),
             ("seed", self.common.seed.to_string()),
@@ -153,7 +263,7 @@ impl Arguments {
             lr: self.lr,
             warm_up: 100,
             max_norm: 200.,
-            shown: ("bound", "bound"),
+            shown: ("loss", "loss"),
         }
     }
 

@@ -1,12 +1,10 @@
 //! How well a model does on images it has not seen.
 
-use crate::common::images::Split;
 use crate::config::Arguments;
+use crate::data::{Batch, Data};
 use crate::model::Model;
-use crate::train::images;
 use candle_core::{DType, Tensor};
 use candle_prob::distribution::Distribution;
-use candle_prob::objective::sample_latents;
 use candle_prob::special::logsumexp;
 use candle_prob::{Result, Rng};
 
@@ -19,13 +17,13 @@ pub struct Score {
 }
 
 /// The objective's parts.
-pub fn score(model: &Model, data: &Split, batch: usize, rng: &Rng) -> Result<Score> {
+pub fn score(model: &Model, data: &Data, batch: usize, rng: &Rng) -> Result<Score> {
     let mut score = Score::default();
-    let count = data.test.len() as f64;
-    for (k, indices) in data.test.chunks(batch).enumerate() {
+    let count = data.split.test.len() as f64;
+    for (k, indices) in data.split.test.chunks(batch).enumerate() {
         let mut rng = rng.fork(&k.to_string());
-        let x = images(data, indices, &mut rng)?;
-        let parts = model.objective(&x, &mut rng)?;
+        let batch = data.batch(indices, &mut rng)?;
+        let parts = model.objective(&batch, &mut rng)?;
         score.total += sum(&parts.total)? / count;
         score.distortion += sum(&parts.distortion)? / count;
         score.rate += sum(&parts.rate)? / count;
@@ -46,15 +44,15 @@ pub struct Estimate {
 /// Latents that are scored at once.
 const CHUNK: usize = 5000;
 
-pub fn estimate(model: &Model, arguments: &Arguments, data: &Split, rng: &Rng) -> Result<Estimate> {
+pub fn estimate(model: &Model, arguments: &Arguments, data: &Data, rng: &Rng) -> Result<Estimate> {
     let most = arguments.nll_images.unwrap_or(usize::MAX);
-    let test = &data.test[..most.min(data.test.len())];
+    let test = &data.split.test[..most.min(data.split.test.len())];
     let (mut nll, mut means) = (vec![], vec![]);
     for (k, indices) in test.chunks(arguments.batch).enumerate() {
         let mut rng = rng.fork(&k.to_string());
-        let x = images(data, indices, &mut rng)?;
-        means.push(model.posterior(&x)?.loc().detach());
-        let bound = log_likelihood(model, &x, arguments.nll_samples(), &mut rng)?;
+        let batch = data.batch(indices, &mut rng)?;
+        means.push(model.code(&batch.input)?.detach());
+        let bound = log_likelihood(model, &batch, arguments.nll_samples(), &mut rng)?;
         nll.extend(bound.to_vec1::<f64>()?.into_iter().map(|bound| -bound));
     }
     let count = nll.len() as f64;
@@ -71,14 +69,13 @@ pub fn estimate(model: &Model, arguments: &Arguments, data: &Split, rng: &Rng) -
 }
 
 /// `ln mean_k p(x, z_k) / q(z_k | x)` of each image in f64, the latents in chunks that memory holds.
-fn log_likelihood(model: &Model, x: &Tensor, samples: usize, rng: &mut Rng) -> Result<Tensor> {
-    let posterior = model.posterior(x)?;
-    let chunk = (CHUNK / x.dim(0)?).max(1);
+fn log_likelihood(model: &Model, batch: &Batch, samples: usize, rng: &mut Rng) -> Result<Tensor> {
+    let chunk = (CHUNK / batch.input.dim(0)?).max(1);
     let mut sums = vec![];
     for start in (0..samples).step_by(chunk) {
         let draws = chunk.min(samples - start);
-        let latents = sample_latents(&posterior, &model.prior, &[draws], rng)?;
-        let log_likelihood = model.likelihood(&latents.value)?.log_prob(x)?;
+        let latents = model.latents(&batch.input, draws, rng)?;
+        let log_likelihood = model.decode(&latents.value)?.log_prob(&batch.target)?;
         let log_weights = (log_likelihood - latents.log_ratio()?)?.detach();
         sums.push(logsumexp(&log_weights.to_dtype(DType::F64)?, 0)?);
     }

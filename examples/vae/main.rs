@@ -1,9 +1,12 @@
 //! Variational autoencoders on images: `cargo run --release --example vae -- --help`.
 
+mod any;
 #[path = "../common/mod.rs"]
 mod common;
 mod config;
+mod data;
 mod evaluate;
+mod gradients;
 mod model;
 mod report;
 mod train;
@@ -13,6 +16,7 @@ use common::images::Split;
 use common::report::Failures;
 use common::train::{Training, begin};
 use config::Arguments;
+use data::Data;
 use report::Report;
 use std::process::ExitCode;
 
@@ -27,26 +31,30 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result<()> {
     let common = &arguments.common;
     let output = common.output("vae")?;
-    let data = Split::load(
-        arguments.data.as_deref(),
-        common.seed,
-        arguments.most_images,
-    )?;
-    arguments.check_memory(&data)?;
+    arguments.check()?;
+    let folder = arguments.data.as_deref();
+    let split = Split::load(folder, common.seed, arguments.most_images)?;
+    arguments.check_memory(&split)?;
+    let data = Data {
+        split,
+        likelihood: arguments.likelihood,
+        pixels: arguments.pixels(),
+    };
+    data.check()?;
     let trainings: Vec<Training> = arguments
         .kinds()
         .into_iter()
-        .map(|kind| arguments.training(kind, &data))
+        .map(|kind| arguments.training(kind, &data.split))
         .collect();
     let figures = report::figures(&arguments.kinds());
     begin(&trainings, &figures, common.resume, &output)?;
     let mut failures = Failures::default();
     failures.keep(common::report::print(&format!(
         "{} training and {} test images of {} x {}",
-        data.train.len(),
-        data.test.len(),
-        data.images.height,
-        data.images.width
+        data.split.train.len(),
+        data.split.test.len(),
+        data.split.images.height,
+        data.split.images.width
     )));
     let mut runs = vec![];
     for (kind, training) in arguments.kinds().into_iter().zip(&trainings) {
@@ -60,8 +68,11 @@ fn run(arguments: Arguments) -> Result<()> {
             output: &output,
             runs: &runs,
         };
-        failures.keep(output.metrics(&report.metrics(), &arguments.all_settings(&data)));
+        failures.keep(output.metrics(&report.metrics(), &arguments.all_settings(&data.split)));
         report.draw(&mut failures);
+        if let Some(table) = report.gradients() {
+            failures.keep(common::report::print(&format!("\n{table}")));
+        }
         failures.keep(common::report::print(&format!(
             "\n{}\nwritten to {}",
             report.table(),

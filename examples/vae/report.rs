@@ -1,27 +1,33 @@
 //! Metrics, table and figures of a run.
 
-use crate::common::images::Split;
-use crate::common::plot::{self, Curve, Panel, Sample};
+use crate::common::images::CLASSES;
+use crate::common::plot::{self, Content, Curve, Map, Panel, Sample};
 use crate::common::report::{self, Failures, Output};
 use crate::common::train::{Metrics, by_epoch};
 use crate::config::{Arguments, Kind};
-use crate::train::{Run, images};
-use candle_core::Tensor;
-use candle_prob::distribution::{Distribution, Moments};
+use crate::data::Data;
+use crate::train::Run;
+use candle_core::{D, DType, Device, Tensor};
+use candle_prob::distribution::Distribution;
 use candle_prob::{Result, Rng};
+use std::path::PathBuf;
 
 const CURVES: &str = "curves.png";
+/// Of each model.
+const FIGURES: [&str; 4] = ["reconstructions", "samples", "traversals", "map"];
 const SAMPLES: usize = 40;
 const PER_ROW: usize = 10;
+/// Latents that are traversed, and how far.
+const TRAVERSED: usize = 8;
+const REACH: f64 = 3.;
+/// Points of a map.
+const MAPPED: usize = 5000;
 
 /// The files of all figures.
 pub fn figures(kinds: &[Kind]) -> Vec<String> {
     let own = |kind: &Kind| {
         let name = kind.name();
-        [
-            format!("{name}_reconstructions.png"),
-            format!("{name}_samples.png"),
-        ]
+        FIGURES.map(|figure| format!("{name}_{figure}.png"))
     };
     let own = kinds.iter().flat_map(own);
     own.chain([CURVES.into()]).collect()
@@ -30,7 +36,7 @@ pub fn figures(kinds: &[Kind]) -> Vec<String> {
 /// What came of all models.
 pub struct Report<'a> {
     pub arguments: &'a Arguments,
-    pub data: &'a Split,
+    pub data: &'a Data,
     pub output: &'a Output,
     pub runs: &'a [Run],
 }
@@ -51,6 +57,11 @@ impl Report<'_> {
             ] {
                 all.insert(format!("{name}.{metric}"), value);
             }
+            for (estimate, spread) in &run.gradients {
+                let name = format!("{name}.gradient.{estimate}");
+                all.insert(format!("{name}.mean_square"), spread.mean_square);
+                all.insert(format!("{name}.variance"), spread.variance);
+            }
         }
         all
     }
@@ -59,7 +70,7 @@ impl Report<'_> {
         let nll = format!("NLL ({})", self.arguments.nll_samples());
         let header = [
             "test",
-            "bound",
+            "loss",
             "ELBO",
             "rate",
             "distortion",
@@ -76,7 +87,7 @@ impl Report<'_> {
                 let nats = |metric: &str| format!("{:.2}", last[metric]);
                 vec![
                     run.kind.title().into(),
-                    nats("bound"),
+                    nats("loss"),
                     nats("elbo"),
                     nats("rate"),
                     nats("distortion"),
@@ -90,10 +101,28 @@ impl Report<'_> {
         report::table(&header, &rows)
     }
 
+    /// How far estimates of the encoder's gradient are from their mean, if that was asked for.
+    pub fn gradients(&self) -> Option<String> {
+        let header = ["encoder's gradient", "estimate", "|mean|^2", "variance"];
+        let mut rows = vec![];
+        for run in self.runs {
+            for (estimate, spread) in &run.gradients {
+                rows.push(vec![
+                    run.kind.title().into(),
+                    estimate.replace('_', " less "),
+                    format!("{:.4e}", spread.mean_square),
+                    format!("{:.4e}", spread.variance),
+                ]);
+            }
+        }
+        (!rows.is_empty()).then(|| report::table(&header, &rows))
+    }
+
     pub fn draw(&self, failures: &mut Failures) {
         for run in self.runs {
             failures.keep(self.reconstructions(run));
             failures.keep(self.samples(run));
+            failures.keep(self.codes(run));
         }
         // One epoch is no curve.
         if self.runs.iter().any(|run| run.history.len() > 1) {
@@ -103,10 +132,13 @@ impl Report<'_> {
 
     /// Rows of test images, each with what the mean of its posterior decodes to below it.
     fn reconstructions(&self, run: &Run) -> Result<()> {
-        let shown = &self.data.test[..(SAMPLES / 2).min(self.data.test.len())];
-        let x = images(self.data, shown, &mut self.rng("reconstructions"))?;
-        let model = &run.model;
-        let mean = model.likelihood(model.posterior(&x)?.loc())?.mean()?;
+        let test = &self.data.split.test;
+        let shown = &test[..(SAMPLES / 2).min(test.len())];
+        let x = self
+            .data
+            .batch(shown, &mut self.rng("reconstructions"))?
+            .input;
+        let mean = self.decode(run, &run.model.code(&x)?)?;
         let (mut images, size) = (vec![], x.dim(0)?);
         for start in (0..size).step_by(PER_ROW) {
             let count = PER_ROW.min(size - start);
@@ -119,12 +151,59 @@ impl Report<'_> {
 
     /// What latents of the prior decode to.
     fn samples(&self, run: &Run) -> Result<()> {
-        let z = run
-            .model
-            .prior
-            .sample(&[SAMPLES], &mut self.rng("samples"))?;
-        let mean = run.model.likelihood(&z)?.mean()?;
-        self.sheet(run, "samples", "samples (probabilities)", &mean)
+        let prior = run.model.prior()?;
+        let z = prior.sample(&[SAMPLES], &mut self.rng("samples"))?;
+        self.sheet(run, "samples", "means of samples", &self.decode(run, &z)?)
+    }
+
+    /// Traversals of the latents that vary most, and a map of the test images' latents.
+    fn codes(&self, run: &Run) -> Result<()> {
+        let test = &self.data.split.test;
+        let test = &test[..MAPPED.min(test.len())];
+        let x = self.data.batch(test, &mut self.rng("codes"))?.input;
+        let codes = run.model.code(&x)?.detach();
+        let variance = codes.to_dtype(DType::F64)?.var(0)?.to_vec1::<f64>()?;
+        let mut order: Vec<usize> = (0..variance.len()).collect();
+        order.sort_by(|a, b| variance[*b].total_cmp(&variance[*a]));
+        let first = codes.narrow(0, 0, 1)?;
+        let mut path = vec![];
+        for latent in order.into_iter().take(TRAVERSED) {
+            let unit: Vec<f32> = (0..variance.len())
+                .map(|k| f32::from(u8::from(k == latent)))
+                .collect();
+            let unit = Tensor::from_vec(unit, (1, variance.len()), &Device::Cpu)?;
+            let rest = (&first - (&first * &unit)?)?;
+            for k in 0..PER_ROW {
+                let at = REACH * (2. * k as f64 / (PER_ROW - 1) as f64 - 1.);
+                path.push((&rest + (&unit * at)?)?);
+            }
+        }
+        let pixels = self.decode(run, &Tensor::cat(&path, 0)?)?;
+        let title = format!("a latent in each row, from -{REACH} to {REACH}");
+        self.sheet(run, "traversals", &title, &pixels)?;
+
+        let plane = principal(&codes)?.to_vec2::<f64>()?;
+        let reach = plane.iter().flatten().fold(1e-9f64, |a, b| a.max(b.abs()));
+        let points = plane.iter().zip(test).map(|(point, index)| {
+            let class = f64::from(self.data.split.images.labels[*index]);
+            ((point[0], point[1]), Some(class / CLASSES as f64))
+        });
+        let map = Map {
+            caption: format!("coloured by class, {reach:.1} to each side"),
+            reach: 1.02 * reach,
+            content: Content::Points(points.collect()),
+        };
+        let title = format!("{}: latents", run.kind.title());
+        plot::maps(&self.path(run, "map"), &title, &[map])
+    }
+
+    fn decode(&self, run: &Run, z: &Tensor) -> Result<Tensor> {
+        self.data.picture(&run.model.means(z)?)
+    }
+
+    fn path(&self, run: &Run, figure: &str) -> PathBuf {
+        let name = run.kind.name();
+        self.output.path(&format!("{name}_{figure}.png"))
     }
 
     fn sheet(&self, run: &Run, figure: &str, title: &str, pixels: &Tensor) -> Result<()> {
@@ -133,11 +212,9 @@ impl Report<'_> {
             captions: vec![],
         };
         let images: Vec<Sample> = pixels.to_vec2()?.into_iter().map(sample).collect();
-        let set = &self.data.images;
+        let set = &self.data.split.images;
         plot::samples(
-            &self
-                .output
-                .path(&format!("{}_{figure}.png", run.kind.name())),
+            &self.path(run, figure),
             &format!("{}, {}: {title}", run.kind.title(), set.name),
             (set.height, set.width),
             PER_ROW,
@@ -171,19 +248,40 @@ impl Report<'_> {
         };
         let panels = [
             panel(
-                "bound (nats)",
-                &[
-                    ("bound", "test", false),
-                    ("training_bound", "training", true),
-                ],
+                "loss (nats)",
+                &[("loss", "test", false), ("training_loss", "training", true)],
             ),
             panel("rate (nats)", &[("rate", "test", false)]),
             panel("distortion (nats)", &[("distortion", "test", false)]),
         ];
-        plot::curves(&self.output.path(CURVES), &self.data.images.name, &panels)
+        plot::curves(
+            &self.output.path(CURVES),
+            &self.data.split.images.name,
+            &panels,
+        )
     }
 
     fn rng(&self, figure: &str) -> Rng {
         Rng::new(self.arguments.common.seed).fork(figure)
     }
+}
+
+/// The first two principal components of vectors [N, D], D at least 2, in f64.
+fn principal(x: &Tensor) -> Result<Tensor> {
+    let x = x.to_dtype(DType::F64)?;
+    let mut rest = x.broadcast_sub(&x.mean_keepdim(0)?)?;
+    let mut parts = vec![];
+    for _ in 0..2 {
+        // The power method, from the direction of the longest vector.
+        let longest = rest.sqr()?.sum(D::Minus1)?.argmax(0)?.to_scalar::<u32>()?;
+        let mut axis = rest.get(longest as usize)?.unsqueeze(1)?;
+        for _ in 0..100 {
+            axis = rest.t()?.matmul(&rest.matmul(&axis)?)?;
+            axis = axis.broadcast_div(&axis.sqr()?.sum_all()?.sqrt()?.maximum(1e-300)?)?;
+        }
+        let part = rest.matmul(&axis)?;
+        rest = (rest - part.matmul(&axis.t()?)?)?;
+        parts.push(part);
+    }
+    Ok(Tensor::cat(&parts, 1)?)
 }

@@ -586,3 +586,33 @@ fn a_vae_that_paused_becomes_what_it_would_have_become() {
         }
     }
 }
+
+#[test]
+fn a_vae_takes_pixels_that_its_likelihood_knows() {
+    let folder = scratch("likelihoods");
+    let few =
+        "--most-images 50 --epochs 1 --hidden 8 --latent 2 --nll-samples 5 --nll-images 20 --out o";
+    for choice in [
+        "--likelihood continuous-bernoulli",
+        "--likelihood optimal-normal",
+        "--likelihood categorical --pixels binary",
+        "--likelihood logistic-mixture",
+        "--prior vamp --model iwae --samples 3",
+        "--prior flow",
+        "--posterior iaf",
+        "--posterior planar --prior mixture",
+        "--model beta,score --gradients 2",
+    ] {
+        done("vae", &folder, &format!("{few} {choice}"));
+    }
+    let metrics = fs::read_to_string(folder.join("o/metrics.json")).unwrap();
+    assert!(metrics.contains("score.gradient.pathwise.variance"));
+    let names = ["data", "Bernoulli::soft", "ContinuousBernoulli"];
+    refused("vae", &folder, &format!("{few} --pixels grey"), &names);
+    for (choice, word) in [
+        ("--model score --samples 1", "at least 2"),
+        ("--model score --posterior iaf", "normal"),
+    ] {
+        refused("vae", &folder, &format!("{few} {choice}"), &[word]);
+    }
+}

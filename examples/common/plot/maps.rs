@@ -64,13 +64,15 @@ fn draw(canvas: &Canvas, panel: &Map, (left, top): Point) -> Drawn {
             }
         }
         Content::Points(points) => {
+            // Few points want to be seen one by one.
+            let size = if points.len() < 1000 { 3. } else { 1. };
             for ((x, y), turn) in points {
                 let place = |v: f64| (v / panel.reach + 1.) / 2.;
                 let (x, y) = (place(*x), 1. - place(*y));
                 if (0. ..=1.).contains(&x) && (0. ..=1.).contains(&y) {
                     let at = (left + SIDE * x, top + SIDE * y);
                     let colour = turn.map_or(HEAT[1], wheel);
-                    canvas.rectangle(at, (at.0 + 1., at.1 + 1.), colour)?;
+                    canvas.rectangle(at, (at.0 + size, at.1 + size), colour)?;
                 }
             }
         }
