@@ -3,6 +3,7 @@
 use super::kmeans::{kmeans, sums};
 use crate::bijector::Axis;
 use crate::check;
+use crate::detach::Detach;
 use crate::error::{Error, Result};
 use crate::init::{self, Buffer};
 use crate::kernels::reduce::range::{End, first_outside};
@@ -480,5 +481,19 @@ impl ModuleT for VectorQuantizer {
     /// The output of [`quantize_t`](VectorQuantizer::quantize_t).
     fn forward_t(&self, z: &Tensor, train: bool) -> candle_core::Result<Tensor> {
         Ok(self.quantize_t(z, train)?.output)
+    }
+}
+
+impl Detach for VectorQuantizer {
+    /// With the same state, which its training passes write.
+    fn detach(&self) -> Self {
+        let book = match &self.book {
+            Book::Learned(codebook) => Book::Learned(codebook.detach()),
+            averaged => averaged.clone(),
+        };
+        VectorQuantizer {
+            book,
+            ..self.clone()
+        }
     }
 }

@@ -3,6 +3,7 @@
 use super::quantizer::{Quantized, VectorQuantizer, VectorQuantizerConfig, commit, through};
 use super::vector_quantizer;
 use crate::check;
+use crate::detach::Detach;
 use crate::error::{Error, Result};
 use crate::rng::Rng;
 use candle_core::Tensor;
@@ -188,5 +189,13 @@ impl ModuleT for ResidualQuantizer {
     /// The output of [`quantize_t`](ResidualQuantizer::quantize_t).
     fn forward_t(&self, z: &Tensor, train: bool) -> candle_core::Result<Tensor> {
         Ok(self.quantize_t(z, train)?.output)
+    }
+}
+
+impl Detach for ResidualQuantizer {
+    fn detach(&self) -> Self {
+        ResidualQuantizer {
+            levels: self.levels.detach(),
+        }
     }
 }

@@ -9,7 +9,7 @@ use candle_prob::init::{self, named_vars};
 use candle_prob::net::{Codebook, VectorQuantizer, VectorQuantizerConfig, vector_quantizer};
 use candle_prob::objective::vq;
 use candle_prob::optim::{Adam, AdamConfig, Checkpoint, Optimizer};
-use candle_prob::{Error, Result, Rng};
+use candle_prob::{Detach, Error, Result, Rng};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -105,6 +105,11 @@ fn codes_losses_and_gradients_are_those_of_the_reference() -> Result<()> {
         case.check("grad_z_e", &floats(gradients.get(&z).unwrap())?);
         let codebook = &named_vars(&vars)?["codebook"];
         case.check("grad_codebook", &floats(gradients.get(codebook).unwrap())?);
+        // Detached, it says the same, and its codes have no gradient.
+        let same = quantizer.detach().quantize(&z)?;
+        assert_eq!(floats(&same.output)?, floats(&found.output)?);
+        let parts = vq(&same.rows, &same.codes, 0.25)?;
+        assert!(parts.total.sum_all()?.backward()?.get(codebook).is_none());
     }
     Ok(())
 }
