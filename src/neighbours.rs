@@ -4,6 +4,7 @@ use crate::check;
 use crate::error::{Error, Result};
 use crate::kernels::linear::neighbours::{Chebyshev, Manhattan, Neighbour, Points};
 use crate::kernels::linear::screen::Screen;
+use crate::kernels::machine::buffer::{self, CHUNK, View};
 use crate::shape;
 use candle_core::{DType, Device, Tensor};
 
@@ -137,6 +138,17 @@ impl NearestNeighbours {
 }
 
 fn numbers(x: &Tensor) -> Result<Vec<f64>> {
-    let x = x.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
-    Ok(x.flatten_all()?.to_vec1()?)
+    let x = x.detach().to_device(&Device::Cpu)?.contiguous()?;
+    match x.dtype() {
+        DType::F32 => {
+            let view = View::new(&x)?;
+            let x = view.f32()?;
+            Ok(buffer::build(x.len(), CHUNK, |from, out| {
+                for (out, x) in out.iter_mut().zip(&x[from..]) {
+                    *out = f64::from(*x);
+                }
+            }))
+        }
+        _ => Ok(x.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?),
+    }
 }

@@ -278,7 +278,8 @@ impl Nearest {
     fn new(k: usize) -> Self {
         Nearest {
             k,
-            kept: Vec::new(),
+            // Few are kept with one allocation, many as they come.
+            kept: Vec::with_capacity((k + k.max(LANES)).min(4 * LANES)),
             limit: f64::NAN,
         }
     }

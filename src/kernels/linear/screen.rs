@@ -150,12 +150,33 @@ impl Screen {
 
 /// Writes `x - centre` and returns its length, rounded up.
 fn centred(x: &[f64], centre: &[f64], out: &mut [f32]) -> f64 {
-    let mut sum = 0.;
-    for ((out, x), centre) in out.iter_mut().zip(x).zip(centre) {
-        *out = (x - centre) as f32;
-        sum += f64::from(*out) * f64::from(*out);
+    dispatch(Centred { x, centre, out }).sqrt() * (1. + 1e-6)
+}
+
+struct Centred<'a> {
+    x: &'a [f64],
+    centre: &'a [f64],
+    out: &'a mut [f32],
+}
+
+impl Loop for Centred<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) -> f64 {
+        for ((out, x), centre) in self.out.iter_mut().zip(self.x).zip(self.centre) {
+            *out = (x - centre) as f32;
+        }
+        let mut sums = [0.; 16];
+        let (groups, rest) = self.out.as_chunks::<16>();
+        for group in groups {
+            for l in 0..16 {
+                sums[l] += f64::from(group[l]) * f64::from(group[l]);
+            }
+        }
+        let rest = rest.iter().map(|x| f64::from(*x) * f64::from(*x));
+        sums.into_iter().chain(rest).sum()
     }
-    sum.sqrt() * (1. + 1e-6)
 }
 
 /// The least of `halves - products` of each block, for each query.
