@@ -5,6 +5,7 @@
 //! - [`Renyi`]: the Renyi divergence in closed form, with Bhattacharyya distance and Hellinger distance from it.
 //! - [`Wasserstein2`]: the optimal transport distance between Gaussians; [`gaussian_wasserstein2_squared`] from any roots of
 //!   covariances.
+//! - [`mmd_squared`]: the maximum mean discrepancy between samples, of laws that have no density.
 //! - [`estimate`]: Monte-Carlo estimates with their standard errors, for pairs without a closed form.
 //!
 //! | type | f(u) | activation(v) | conjugate: f*(activation(v)) |
@@ -32,6 +33,7 @@ pub mod estimate;
 mod hellinger;
 mod jensen_shannon;
 mod kullback_leibler;
+mod mmd;
 mod renyi;
 mod total_variation;
 mod wasserstein;
@@ -42,6 +44,7 @@ pub use discrete::{categorical, discrete};
 pub use hellinger::SquaredHellinger;
 pub use jensen_shannon::{Gan, JensenShannon, JensenShannonSum};
 pub use kullback_leibler::{Jeffreys, KullbackLeibler, ReverseKl};
+pub use mmd::{MmdKernel, MmdStatistic, median_distance, mmd_squared};
 pub use renyi::Renyi;
 pub use total_variation::TotalVariation;
 pub use wasserstein::{Wasserstein2, gaussian_wasserstein2_squared};

@@ -3,18 +3,48 @@
 //! - [`elbo`](elbo()): the evidence lower bound of variational autoencoders, beta-VAE included.
 //! - [`vib`], [`gmvib`]: the variational information bottleneck, with one code and with a mixture of codes.
 //! - [`DistortionRate`]: what every variational objective returns, and how its parts add up.
+//! - [`FreeBitsPerDimension`], [`FreeBitsPerGroup`], [`FreeBitsTotal`], [`Capacity`]: what stands in the place of the rate so that
+//!   codes are used. Weights that change in training are an `optim::Schedule`.
+//! - [`beta_tc`], [`decompose_rate`]: the rate in three parts, of which the total correlation is one. [`dip()`]: codes without
+//!   correlation. [`info_vae`], [`wae`]: codes that as a whole are distributed as the prior.
+//! - What a model has learned: [`log_likelihood()`] by importance sampling, [`rate_per_dimension`], [`active_units()`],
+//!   [`mutual_information()`], [`information_gap()`]; [`interpolate()`], [`interpolate_spherical`].
 //! - [`Rate`]: a prior with its divergence, in closed form; [`MonteCarlo`]: any prior for any posterior, such as a flow or a
 //!   mixture. [`sample_latents`]: the draws with both log-densities, for bounds that reduce them otherwise.
 //! - [`vq`](vq()): the losses of vector quantization.
 
+mod active_units;
 mod bottleneck;
+mod capacity;
+mod dip;
 mod distortion_rate;
 mod elbo;
+mod free_bits;
+mod info_vae;
+mod information_gap;
+mod interpolate;
+mod log_likelihood;
+mod mutual_information;
+mod per_dimension;
 mod rate;
+mod total_correlation;
 mod vq;
 
+pub use active_units::{ACTIVE_VARIANCE, ActiveUnits, active_units};
 pub use bottleneck::{BottleneckConfig, Gmvib, gmvib, vib};
+pub use capacity::Capacity;
+pub use dip::{Dip, DipConfig, DipCovariance, dip};
 pub use distortion_rate::DistortionRate;
 pub use elbo::{ElboConfig, elbo};
+pub use free_bits::{FreeBitsPerDimension, FreeBitsPerGroup, FreeBitsTotal};
+pub use info_vae::{InfoVae, InfoVaeConfig, Wae, WaeConfig, info_vae, wae};
+pub use information_gap::{InformationGap, information_gap};
+pub use interpolate::{interpolate, interpolate_spherical};
+pub use log_likelihood::{LogLikelihood, LogLikelihoodConfig, log_likelihood};
+pub use mutual_information::mutual_information;
+pub use per_dimension::rate_per_dimension;
 pub use rate::{Latents, MonteCarlo, Rate, sample_latents};
+pub use total_correlation::{
+    BetaTc, BetaTcConfig, MinibatchSampler, RateParts, beta_tc, decompose_rate,
+};
 pub use vq::{Vq, vq};

@@ -1,9 +1,10 @@
 //! What a code costs under a prior: in closed form, or from the draws themselves.
 
+use super::per_dimension::check_prior;
 use crate::distribution::{
     Distribution, Kl, Reparameterized, WeightedSum, check_weights, weighted_sum,
 };
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::rng::Rng;
 use crate::{check, shape};
 use candle_core::{DType, Tensor};
@@ -198,14 +199,8 @@ pub fn sample_latents<P: Reparameterized, R: Distribution>(
     rng: &mut Rng,
 ) -> Result<Latents> {
     const OP: &str = "sample_latents";
-    let (batch, event) = (posterior.batch_shape(), posterior.event_shape());
     // A batch of the prior that is longer would be taken for samples.
-    let fits = shape::broadcast(batch, prior.batch_shape()).is_some_and(|both| both == batch);
-    if !fits || prior.event_shape() != event {
-        let expected = format!("a batch that broadcasts to {batch:?}, and event {event:?}");
-        let found = [prior.batch_shape(), prior.event_shape()].concat();
-        return Err(Error::shape(OP, "prior", expected, &found));
-    }
+    check_prior(OP, posterior, prior)?;
     let (value, log_posterior) = posterior.sample_and_log_prob(shape, rng)?;
     let log_prior = prior.log_prob(&value)?;
     shape::same_kind(OP, "prior", &log_prior, &log_posterior)?;

@@ -1,11 +1,13 @@
 //! The evidence lower bound: reference values, and what it says about a model whose evidence is known.
 
 use crate::support::golden::{self, file, list};
-use candle_core::{DType, Device, Module, Tensor, Var};
+use candle_core::{D, DType, Device, Module, Tensor, Var};
+use candle_nn::VarMap;
 use candle_prob::distribution::*;
+use candle_prob::net::{NormalHead, ScaleForm};
 use candle_prob::objective::*;
 use candle_prob::optim::backward;
-use candle_prob::{Result, Rng};
+use candle_prob::{Conditional, Error, Result, Rng, init};
 use serde_json::Value;
 
 const CPU: &Device = &Device::Cpu;
@@ -178,5 +180,85 @@ fn likelihoods_meet_reference_values() -> Result<()> {
         );
         assert_eq!((&strict[..3], strict[3]), (&value[..3], f64::NEG_INFINITY));
     }
+    Ok(())
+}
+
+#[test]
+fn raw_log_variances_of_any_size_have_finite_losses_and_gradients() -> Result<()> {
+    for dtype in [DType::F32, DType::F64] {
+        for (loc, raw) in [(0., 1e4), (0., -1e4), (1e4, 1e4), (-1e4, -1e4)] {
+            let vars = VarMap::new();
+            let vb = init::seeded(&vars, 0, dtype, CPU);
+            let head = NormalHead::new(1, 2, ScaleForm::LogVar, vb)?;
+            let weight = Tensor::new(&[[loc], [loc], [raw], [raw]], CPU)?;
+            let named = init::named_vars(&vars)?;
+            named["weight"].set(&weight.to_dtype(dtype)?)?;
+            let x = Tensor::ones((3, 1), dtype, CPU)?;
+            let prior = MultivariateNormalDiag::standard(2, dtype, CPU)?;
+            let decoder = |z: &Tensor| Bernoulli::new(&z.sum_keepdim(D::Minus1)?)?.to_event(1);
+            let (config, rng) = (ElboConfig::default(), &mut Rng::new(1));
+            let parts = elbo(&head.given(&x)?, &prior, &decoder, &x, &config, rng)?;
+            let loss = parts.total.mean_all()?;
+            assert!(crate::support::floats(&loss)?[0].is_finite(), "{loc} {raw}");
+            let gradients = backward(&loss)?;
+            for var in named.values() {
+                let gradient = crate::support::floats(gradients.get(var).unwrap())?;
+                assert!(gradient.iter().all(|g| g.is_finite()), "{loc} {raw}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_setting_has_a_say_and_what_does_not_fit_is_refused() -> Result<()> {
+    let zero = Tensor::zeros((4, 2), DType::F64, CPU)?;
+    let posterior = MultivariateNormalDiag::from_log_var(&(&zero + 0.5)?, &zero)?;
+    let prior = MultivariateNormalDiag::standard(2, DType::F64, CPU)?;
+    let decoder = |z: &Tensor| Normal::new(z, &z.ones_like()?)?.to_event(1);
+    let run = |beta: f64, samples: usize, target: &Tensor| {
+        let config = ElboConfig { beta, samples };
+        elbo(
+            &posterior,
+            &prior,
+            &decoder,
+            target,
+            &config,
+            &mut Rng::new(2),
+        )
+    };
+    let loss = |beta: f64, samples: usize| -> Result<f64> {
+        let total = run(beta, samples, &zero)?.total.mean_all()?;
+        Ok(total.to_scalar()?)
+    };
+    let plain = loss(1., 1)?;
+    assert!(plain != loss(2., 1)? && plain != loss(1., 2)? && plain != loss(0., 1)?);
+    // Settings of the other kind, and data of another batch or event.
+    for (beta, samples) in [(1., 0), (-1., 1), (f64::NAN, 1), (f64::INFINITY, 1)] {
+        assert!(matches!(
+            run(beta, samples, &zero),
+            Err(Error::Value { .. })
+        ));
+    }
+    for dims in [&[3, 2][..], &[4, 3], &[4], &[2, 4, 2]] {
+        let target = Tensor::zeros(dims, DType::F64, CPU)?;
+        assert!(
+            matches!(run(1., 1, &target), Err(Error::Shape { .. })),
+            "{dims:?}"
+        );
+    }
+    // No examples are no error, and no parts.
+    let none = zero.narrow(0, 0, 0)?;
+    let posterior = MultivariateNormalDiag::from_log_var(&none, &none)?;
+    let config = ElboConfig::default();
+    let parts = elbo(
+        &posterior,
+        &prior,
+        &decoder,
+        &none,
+        &config,
+        &mut Rng::new(2),
+    )?;
+    assert_eq!(parts.total.dims(), &[0]);
     Ok(())
 }

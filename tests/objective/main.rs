@@ -3,7 +3,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod chapter;
+mod diagnostics;
 mod elbo;
+mod free_bits;
+mod linear_gaussian;
+mod mmd;
 mod priors;
 mod rate;
+mod total_correlation;
 mod vq;
