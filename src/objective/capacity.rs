@@ -2,6 +2,8 @@
 
 use crate::check;
 use crate::error::Result;
+use crate::kernels::elementwise::{Formula, named};
+use crate::kernels::number::Real;
 use crate::shape;
 use candle_core::Tensor;
 
@@ -43,6 +45,21 @@ impl Capacity {
         let op = "Capacity::of";
         check::non_negative(op, "nats", self.nats)?;
         shape::float(op, "rate", rate)?;
-        Ok((rate - self.nats)?.abs()?)
+        named(op, Distance(self.nats), [rate])
+    }
+}
+
+/// `|x - c|`, without a slope at its kink.
+#[derive(Clone, Copy)]
+struct Distance(f64);
+
+impl Formula<1> for Distance {
+    #[inline(always)]
+    fn at<R: Real>(self, [x]: [R; 1]) -> R {
+        if x.value() == self.0 {
+            R::constant(0.)
+        } else {
+            (x - self.0).abs()
+        }
     }
 }
