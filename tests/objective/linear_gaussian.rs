@@ -28,7 +28,7 @@ impl Model {
 
     /// Orthogonal columns: the posterior's elements are independent.
     pub fn orthogonal() -> Result<Self> {
-        Self::new(&[[1., 0.5], [1., -0.5], [-1., 0.5], [1., 1.5]])
+        Self::new(&[[1., 0.5], [1., -0.5], [-1., 1.5], [1., 1.5]])
     }
 
     fn new(w: &[[f64; 2]; 4]) -> Result<Self> {
