@@ -299,7 +299,7 @@ fn the_gap_is_that_of_the_definition() -> Result<()> {
         v.to_vec2::<u32>()?,
     );
     let mut gaps = 0.;
-    for k in 0..2 {
+    for (k, entropy) in found.entropies.iter().enumerate() {
         let mut information = [0.; 2];
         for d in 0..2 {
             for i in 0..n {
@@ -317,7 +317,7 @@ fn the_gap_is_that_of_the_definition() -> Result<()> {
                 "{got} {information:?}"
             );
         }
-        gaps += (information[0] - information[1]).abs() / found.entropies[k] / 2.;
+        gaps += (information[0] - information[1]).abs() / entropy / 2.;
     }
     assert!((found.mean - gaps).abs() < 1e-10);
     assert!((found.gaps.iter().sum::<f64>() / 2. - gaps).abs() < 1e-10);
