@@ -94,30 +94,42 @@ fn weighted_sums_over_all_data_are_exact_but_for_a_constant() -> Result<()> {
     Ok(())
 }
 
-/// Over all ordered draws of the rest of a batch without replacement, the mean of the estimate of q(z) is q(z).
+/// Both estimates of q(z) for the code of a row of the batch, of five examples in all.
+fn estimate(loc: &Tensor, scale: &Tensor, z: &Tensor, row: usize) -> Result<[f64; 2]> {
+    let (n, dims) = (5, loc.dim(1)?);
+    let posterior = MultivariateNormalDiag::new(loc, scale)?;
+    let of = |sampler| -> Result<f64> {
+        let parts = decompose_rate(&posterior, &standard(dims)?, z, n, sampler)?;
+        // A single dimension has no correlation with itself.
+        let correlation = floats(&parts.total_correlation)?;
+        assert!(dims > 1 || correlation.iter().all(|x| x.abs() < 1e-12));
+        let log = (posterior.log_prob(z)? - parts.index_code)?;
+        Ok(floats(&log)?[row].exp())
+    };
+    Ok([of(Stratified)?, of(Weighted)?])
+}
+
+/// Over all ordered draws of the rest of a batch without replacement, the mean of the estimate of q(z) is q(z), wherever in the
+/// batch the example is.
 #[test]
 fn the_stratified_estimate_is_unbiased() -> Result<()> {
-    let n = 5;
+    let (n, batch) = (5, 3);
     for dims in [1, 2] {
         let (loc, scale) = posteriors(n, dims)?;
         let all = MultivariateNormalDiag::new(&loc, &scale)?;
         let codes = all.sample(&[], &mut Rng::new(3))?;
         let (joint, _) = exact(&loc, &scale, &codes)?;
-        for own in 0..n as u32 {
+        for (own, row) in (0..n as u32).flat_map(|own| (0..batch).map(move |row| (own, row))) {
             let (mut sums, mut batches) = ([0.; 2], 0.);
             for a in (0..n as u32).filter(|a| *a != own) {
                 for b in (0..n as u32).filter(|b| *b != own && *b != a) {
-                    let chosen = Tensor::new(&[own, a, b], CPU)?;
+                    let mut chosen = vec![a, b];
+                    chosen.insert(row, own);
+                    let chosen = Tensor::new(chosen, CPU)?;
                     let of = |x: &Tensor| x.index_select(&chosen, 0);
-                    let posterior = MultivariateNormalDiag::new(&of(&loc)?, &of(&scale)?)?;
-                    let z = of(&codes)?;
-                    for (sum, sampler) in sums.iter_mut().zip([Stratified, Weighted]) {
-                        let parts = decompose_rate(&posterior, &standard(dims)?, &z, n, sampler)?;
-                        let log = (posterior.log_prob(&z)? - parts.index_code)?;
-                        *sum += floats(&log)?[0].exp();
-                        // A single dimension has no correlation with itself.
-                        let correlation = floats(&parts.total_correlation)?;
-                        assert!(dims > 1 || correlation.iter().all(|x| x.abs() < 1e-12));
+                    let found = estimate(&of(&loc)?, &of(&scale)?, &of(&codes)?, row)?;
+                    for (sum, found) in sums.iter_mut().zip(found) {
+                        *sum += found;
                     }
                     batches += 1.;
                 }
