@@ -7,7 +7,7 @@ use std::sync::Arc;
 ///
 /// Distributions, bijectors, networks and flows implement it, and pass it on to their parts. A detached distribution scores
 /// values with the same bits, and the gradient goes to the value alone: what gradient estimators of importance-weighted bounds
-/// ask for. Its draws have no gradient.
+/// ask for, `objective::ImportanceGradient`. Its draws have no gradient.
 ///
 /// Closures hold what they hold: they do not implement it, and so neither does a
 /// [`Coupling`](crate::bijector::Coupling) with a closure, or a [`Sequence`](crate::bijector::Sequence) of boxed bijectors. A

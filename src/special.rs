@@ -340,6 +340,35 @@ pub fn logsumexp(x: &Tensor, dim: impl Dim) -> Result<Tensor> {
     reduce::logsumexp(&last(x, dim)?)
 }
 
+/// `ln mean e^x` over dimension `dim`, which is removed.
+///
+/// Shapes: `[.., n, ..]` to `[.., ..]`, n of 1 or more. A mean of nothing but `e^-inf` is -inf.
+///
+/// Gradients: [`softmax`]; zero where the value is -inf; where it is +inf, shared among the elements that are.
+///
+/// Errors: a dtype that is not floating point, no such dimension, one without elements.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_prob::special;
+/// # fn main() -> candle_prob::Result<()> {
+/// let x = Tensor::new(&[[1000f64, 1000.], [0., f64::NEG_INFINITY]], &Device::Cpu)?;
+/// assert_eq!(special::logmeanexp(&x, 1)?.to_vec1::<f64>()?, [1000., -2f64.ln()]);
+/// # Ok(())
+/// # }
+/// ```
+pub fn logmeanexp(x: &Tensor, dim: impl Dim) -> Result<Tensor> {
+    let op = "special::logmeanexp";
+    shape::float(op, "x", x)?;
+    let dim = index(op, x, dim)?;
+    let count = x.dims()[dim];
+    if count == 0 {
+        let expected = format!("elements in dimension {dim}");
+        return Err(Error::shape(op, "x", expected, x.dims()));
+    }
+    Ok((reduce::logsumexp(&last(x, dim)?)? - (count as f64).ln())?)
+}
+
 /// `x - logsumexp(x)` over dimension `dim`.
 ///
 /// Where all elements are -inf the result is -inf; where some are +inf, these share the probability equally.

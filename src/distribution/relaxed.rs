@@ -73,6 +73,15 @@ impl RelaxedBernoulli {
             .sample("RelaxedBernoulli::sample_logits", LOGITS, shape, rng)
     }
 
+    /// Draws rounded to 0 or 1, with the gradient of the draws themselves: the straight-through estimator, which is biased.
+    ///
+    /// Source: Jang, Gu and Poole (2017), Categorical reparameterization with Gumbel-softmax, section 2.2.
+    pub fn sample_hard(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
+        let soft = self.sample(shape, rng)?;
+        let hard = soft.detach().gt(0.5)?.to_dtype(soft.dtype())?;
+        straight_through(&hard, &soft)
+    }
+
     /// Log-density at `x = sigmoid(value)`, with respect to dx as [`log_prob`](Distribution::log_prob) is.
     pub fn log_prob_of_logits(&self, value: &Tensor) -> Result<Tensor> {
         let op = "RelaxedBernoulli::log_prob_of_logits";
@@ -185,6 +194,11 @@ impl MixtureComponent for RelaxedBernoulli {
     }
 }
 
+/// `hard` with the gradient of `soft`: the difference that is added is exactly 0.
+fn straight_through(hard: &Tensor, soft: &Tensor) -> Result<Tensor> {
+    Ok((hard + (soft - soft.detach())?)?)
+}
+
 /// Relaxed one-hot categorical distribution (Gumbel-softmax, Concrete) on the simplex.
 ///
 /// Formula: `x = softmax((logits + g) / t)` with g standard Gumbel and t the temperature;
@@ -283,6 +297,21 @@ impl RelaxedOneHotCategorical {
         let gumbel = u.log()?.neg()?.log()?.neg()?;
         let scores = gumbel.broadcast_add(&self.given_logits)?;
         log_softmax(&scores.broadcast_div(&self.given_temperature)?, D::Minus1)
+    }
+
+    /// Draws rounded to the one-hot vector of their largest element, with the gradient of the draws themselves: straight-through
+    /// Gumbel-softmax, which is biased. Of equals the first is the largest.
+    ///
+    /// Source: Jang, Gu and Poole (2017), Categorical reparameterization with Gumbel-softmax, section 2.2.
+    pub fn sample_hard(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
+        let log = self.sample_log(shape, rng)?;
+        if log.elem_count() == 0 {
+            return Ok(log.exp()?);
+        }
+        let all = Tensor::arange(0, self.event[0] as u32, log.device())?;
+        let most = log.detach().argmax_keepdim(D::Minus1)?;
+        let hard = most.broadcast_eq(&all)?.to_dtype(log.dtype())?;
+        straight_through(&hard, &log.exp()?)
     }
 
     /// Log-density at `exp(log_value)`, with respect to the value as [`log_prob`](Distribution::log_prob) is. For the

@@ -3,6 +3,7 @@
 use super::conditioner::conditioner;
 use crate::bijector::{Bijector, Planar, Sequence};
 use crate::check;
+use crate::detach::Detach;
 use crate::error::Result;
 use crate::kernels::network::activation::Activation;
 use crate::kernels::reduce;
@@ -232,5 +233,30 @@ impl Bijector for PlanarFlow {
         self.check([op, "y"], y)?;
         let layers: Sequence = self.under(op)?.into_iter().collect();
         layers.inverse_and_log_det(y)
+    }
+}
+
+impl Detach for PlanarFlow {
+    fn detach(&self) -> Self {
+        PlanarFlow {
+            w: self.w.detach(),
+            source: self.source.detach(),
+            ..self.clone()
+        }
+    }
+}
+
+impl Detach for Source {
+    fn detach(&self) -> Self {
+        match self {
+            Source::Own { u, bias } => Source::Own {
+                u: u.detach(),
+                bias: bias.detach(),
+            },
+            Source::Context { net, given } => Source::Context {
+                net: net.detach(),
+                given: given.detach(),
+            },
+        }
     }
 }

@@ -153,6 +153,19 @@ pub(super) fn distortion<C: Conditional<Output: Distribution>>(
     samples: usize,
     batch: &[usize],
 ) -> Result<Tensor> {
+    let log_likelihood = log_likelihood(op, decoder, codes, target, samples, batch)?;
+    Ok(mean_of_draws(&log_likelihood)?.neg()?)
+}
+
+/// `ln p(target | code)` of the codes `[samples] ++ batch ++ event`, shape `[samples] ++ batch`.
+pub(super) fn log_likelihood<C: Conditional<Output: Distribution>>(
+    op: &'static str,
+    decoder: &C,
+    codes: &Tensor,
+    target: &Tensor,
+    samples: usize,
+    batch: &[usize],
+) -> Result<Tensor> {
     let log_likelihood = decoder.given(codes)?.log_prob(target)?;
     let expected = [&[samples], batch].concat();
     if log_likelihood.dims() != expected {
@@ -163,5 +176,5 @@ pub(super) fn distortion<C: Conditional<Output: Distribution>>(
             log_likelihood.dims(),
         ));
     }
-    Ok(mean_of_draws(&log_likelihood)?.neg()?)
+    Ok(log_likelihood)
 }

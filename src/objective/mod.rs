@@ -1,6 +1,9 @@
 //! Objectives: plain functions from distributions to named, unreduced parts in nats. The caller averages.
 //!
 //! - [`elbo`](elbo()): the evidence lower bound of variational autoencoders, beta-VAE included.
+//! - [`importance_weighted`]: the bound of importance-weighted autoencoders with three estimators of its gradient; [`iwae_bound`],
+//!   [`renyi_bound`], [`effective_sample_size`] of log-weights.
+//! - [`score_function`], [`vimco`]: gradients for posteriors whose draws have none.
 //! - [`vib`], [`gmvib`]: the variational information bottleneck, with one code and with a mixture of codes.
 //! - [`DistortionRate`]: what every variational objective returns, and how its parts add up.
 //! - [`FreeBitsPerDimension`], [`FreeBitsPerGroup`], [`FreeBitsTotal`], [`Capacity`]: what stands in the place of the rate so that
@@ -20,6 +23,7 @@ mod dip;
 mod distortion_rate;
 mod elbo;
 mod free_bits;
+mod importance;
 mod info_vae;
 mod information_gap;
 mod interpolate;
@@ -27,7 +31,9 @@ mod log_likelihood;
 mod mutual_information;
 mod per_dimension;
 mod rate;
+mod score;
 mod total_correlation;
+mod vimco;
 mod vq;
 
 pub use active_units::{ACTIVE_VARIANCE, ActiveUnits, active_units};
@@ -37,14 +43,20 @@ pub use dip::{Dip, DipConfig, DipCovariance, dip};
 pub use distortion_rate::DistortionRate;
 pub use elbo::{ElboConfig, elbo};
 pub use free_bits::{FreeBitsPerDimension, FreeBitsPerGroup, FreeBitsTotal};
+pub use importance::{
+    ImportanceConfig, ImportanceGradient, ImportanceWeighted, effective_sample_size,
+    importance_weighted, iwae_bound, renyi_bound,
+};
 pub use info_vae::{InfoVae, InfoVaeConfig, Wae, WaeConfig, info_vae, wae};
 pub use information_gap::{InformationGap, information_gap};
 pub use interpolate::{interpolate, interpolate_spherical};
 pub use log_likelihood::{LogLikelihood, LogLikelihoodConfig, log_likelihood};
 pub use mutual_information::mutual_information;
 pub use per_dimension::rate_per_dimension;
-pub use rate::{Latents, MonteCarlo, Rate, sample_latents};
+pub use rate::{Latents, MonteCarlo, Rate, sample_detached_latents, sample_latents};
+pub use score::{Baseline, MovingAverage, ScoreFunction, score_function};
 pub use total_correlation::{
     BetaTc, BetaTcConfig, MinibatchSampler, RateParts, beta_tc, decompose_rate,
 };
+pub use vimco::vimco;
 pub use vq::{Vq, vq};

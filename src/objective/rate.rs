@@ -156,9 +156,60 @@ pub struct Latents {
 }
 
 impl Latents {
+    /// Values `S ++ batch ++ event`, scored by both.
+    pub(super) fn new<P: Distribution, R: Distribution>(
+        op: &'static str,
+        value: Tensor,
+        posterior: &P,
+        prior: &R,
+    ) -> Result<Self> {
+        let log_posterior = posterior.log_prob(&value)?;
+        Self::scored(op, value, log_posterior, prior)
+    }
+
+    fn scored<R: Distribution>(
+        op: &'static str,
+        value: Tensor,
+        log_posterior: Tensor,
+        prior: &R,
+    ) -> Result<Self> {
+        let log_prior = prior.log_prob(&value)?;
+        shape::same_kind(op, "prior", &log_prior, &log_posterior)?;
+        Ok(Latents {
+            value,
+            log_posterior,
+            log_prior,
+        })
+    }
+
     /// `ln q(z | x) - ln p(z)`, shape `S ++ batch`: its mean over draws is the rate.
     pub fn log_ratio(&self) -> Result<Tensor> {
         Ok((&self.log_posterior - &self.log_prior)?)
+    }
+
+    /// `ln w = ln p(x | z) + ln p(z) - ln q(z | x)`, shape `S ++ batch`: the mean of `ln w` over draws is the evidence lower
+    /// bound, the logarithm of the mean of w the importance-weighted one.
+    ///
+    /// Errors: a log-likelihood of another shape, dtype or device than the log-densities.
+    pub fn log_weights(&self, log_likelihood: &Tensor) -> Result<Tensor> {
+        self.check("Latents::log_weights", log_likelihood)?;
+        Ok((log_likelihood - self.log_ratio()?)?)
+    }
+
+    /// [`log_weights`](Self::log_weights) without the gradient of `ln q(z | x)`, whose mean is 0: the rewards of
+    /// [`score_function`](super::score_function).
+    ///
+    /// Errors: as there.
+    pub fn rewards(&self, log_likelihood: &Tensor) -> Result<Tensor> {
+        self.check("Latents::rewards", log_likelihood)?;
+        let log_ratio = (self.log_posterior.detach() - &self.log_prior)?;
+        Ok((log_likelihood - log_ratio)?)
+    }
+
+    fn check(&self, op: &'static str, log_likelihood: &Tensor) -> Result<()> {
+        let arg = "log_likelihood";
+        shape::same_kind(op, arg, log_likelihood, &self.log_posterior)?;
+        shape::exactly(op, arg, log_likelihood.dims(), self.log_posterior.dims())
     }
 }
 
@@ -175,17 +226,15 @@ impl Latents {
 /// ```
 /// use candle_core::{D, DType, Device, Tensor};
 /// use candle_prob::distribution::{Distribution, MultivariateNormalDiag, Normal};
-/// use candle_prob::{Rng, objective::sample_latents, special::logsumexp};
+/// use candle_prob::{Rng, objective::{iwae_bound, sample_latents}};
 /// # fn main() -> candle_prob::Result<()> {
-/// // The importance-weighted bound on ln p(x) of Burda et al. (2016), eq. 8.
 /// let zero = Tensor::zeros((4, 2), DType::F64, &Device::Cpu)?;
 /// let posterior = MultivariateNormalDiag::from_log_var(&zero, &zero)?;
 /// let prior = MultivariateNormalDiag::standard(2, DType::F64, &Device::Cpu)?;
 /// let latents = sample_latents(&posterior, &prior, &[50], &mut Rng::new(0))?;
 /// let x = Tensor::ones(4, DType::F64, &Device::Cpu)?;
 /// let likelihood = Normal::new(&latents.value.sum(D::Minus1)?, &Tensor::new(1f64, &Device::Cpu)?)?;
-/// let log_weights = (likelihood.log_prob(&x)? - latents.log_ratio()?)?;
-/// let bound = (logsumexp(&log_weights, 0)? - 50f64.ln())?;
+/// let bound = iwae_bound(&latents.log_weights(&likelihood.log_prob(&x)?)?)?;
 /// // x is N(0, 3).
 /// let exact = -0.5 * ((2. * std::f64::consts::PI * 3.).ln() + 1. / 3.);
 /// assert!((bound.mean_all()?.to_scalar::<f64>()? - exact).abs() < 0.1);
@@ -199,14 +248,26 @@ pub fn sample_latents<P: Reparameterized, R: Distribution>(
     rng: &mut Rng,
 ) -> Result<Latents> {
     const OP: &str = "sample_latents";
-    // A batch of the prior that is longer would be taken for samples.
     check_prior(OP, posterior, prior)?;
     let (value, log_posterior) = posterior.sample_and_log_prob(shape, rng)?;
-    let log_prior = prior.log_prob(&value)?;
-    shape::same_kind(OP, "prior", &log_prior, &log_posterior)?;
-    Ok(Latents {
-        value,
-        log_posterior,
-        log_prior,
-    })
+    Latents::scored(OP, value, log_posterior, prior)
+}
+
+/// As [`sample_latents`], of any posterior, its draws without gradient: for [`score_function`](super::score_function) and
+/// [`vimco`](super::vimco).
+///
+/// Gradients: at fixed draws, to the parameters of both, which for the posterior is the score. Bounds of these latents alone
+/// have a gradient to the posterior that is wrong: the draws depend on it too.
+///
+/// Errors: those of [`sample_latents`].
+pub fn sample_detached_latents<P: Distribution, R: Distribution>(
+    posterior: &P,
+    prior: &R,
+    shape: &[usize],
+    rng: &mut Rng,
+) -> Result<Latents> {
+    const OP: &str = "sample_detached_latents";
+    check_prior(OP, posterior, prior)?;
+    let value = posterior.sample(shape, rng)?.detach();
+    Latents::new(OP, value, posterior, prior)
 }

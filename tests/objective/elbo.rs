@@ -12,12 +12,12 @@ use serde_json::Value;
 
 const CPU: &Device = &Device::Cpu;
 
-fn golden() -> Value {
+pub fn golden() -> Value {
     file(include_str!("../golden/vae.json"))
 }
 
 /// A reference tensor, of shape `shape` where it has one.
-fn tensor(case: &Value, name: &str, dtype: DType) -> Result<Tensor> {
+pub fn tensor(case: &Value, name: &str, dtype: DType) -> Result<Tensor> {
     let data: Vec<f64> = list(&case[name]).into_iter().flatten().collect();
     let dims = case[name].get("shape").and_then(Value::as_array);
     let dims = dims.map_or(vec![data.len()], |dims| {
@@ -29,7 +29,7 @@ fn tensor(case: &Value, name: &str, dtype: DType) -> Result<Tensor> {
     Ok(Tensor::from_vec(data, dims, CPU)?.to_dtype(dtype)?)
 }
 
-fn check(what: &str, got: &Tensor, case: &Value, name: &str) -> Result<()> {
+pub fn check(what: &str, got: &Tensor, case: &Value, name: &str) -> Result<()> {
     let dtype = got.dtype();
     let tolerance = golden()["tolerance"][dtype.as_str()].as_f64().unwrap();
     let (got, want) = (crate::support::floats(got)?, list(&case[name]));
