@@ -422,9 +422,8 @@ fn gumbel_softmax() -> Result<()> {
         let scores = gumbel.broadcast_add(&logits)?.broadcast_div(&temperature)?;
         special::softmax(&scores, D::Minus1)
     };
-    for (got, want) in [(draws(&tensor(case, "u", DType::F64)?)?, "sample")] {
-        check(want, &got, case, want)?;
-    }
+    let got = draws(&tensor(case, "u", DType::F64)?)?;
+    check("sample", &got, case, "sample")?;
     // And at those of the crate.
     let codes = RelaxedOneHotCategorical::new(&temperature, &logits)?;
     let u = Rng::new(1).uniform((6, 4), DType::F64, CPU)?;
