@@ -6,7 +6,7 @@ use crate::check;
 use crate::detach::Detach;
 use crate::error::{Error, Result};
 use crate::kernels::network::activation::Activation;
-use crate::kernels::network::conv2d::{self, Layer, Order, Settings};
+use crate::kernels::network::conv2d::{self, Kind, Layer, Order, Settings};
 use crate::kernels::network::max_positions::max_positions;
 use crate::shape;
 use candle_core::Tensor;
@@ -117,26 +117,26 @@ impl Conv2d {
         &self.config
     }
 
-    fn settings(&self, input: Order, output: Order) -> Settings {
-        Settings {
-            stride: self.config.stride,
-            padding: self.config.padding,
-            activation: self.config.activation,
-            input,
-            output,
+    /// For the kernel, with channels-first images on both sides.
+    fn parts(&self) -> Layer<'_> {
+        Layer {
+            weight: &self.weight,
+            bias: self.bias.as_ref(),
+            settings: Settings {
+                kind: Kind::Convolution,
+                stride: self.config.stride,
+                padding: self.config.padding,
+                activation: self.config.activation,
+                input: Order::ChannelsFirst,
+                output: Order::ChannelsFirst,
+            },
         }
     }
 }
 
 impl Module for Conv2d {
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        let settings = self.settings(Order::ChannelsFirst, Order::ChannelsFirst);
-        Ok(conv2d::conv2d(
-            x,
-            &self.weight,
-            self.bias.as_ref(),
-            settings,
-        )?)
+        Ok(self.parts().forward(x)?)
     }
 }
 
@@ -182,7 +182,7 @@ pub fn conv2d(
             vb.get_with_hints(
                 channels_out,
                 "bias",
-                initializer::bias(channels_in * kh * kw),
+                initializer::bias((channels_in * kh * kw) as f64),
             )
         })
         .transpose()?;
@@ -191,27 +191,10 @@ pub fn conv2d(
 
 /// Convolutions one after the other, with channels-last images between them, so that nothing is transposed there.
 pub(crate) fn in_turn(layers: &[Conv2d], x: &Tensor, last: Order) -> Result<Tensor> {
-    let count = layers.len();
-    let chain = layers.iter().enumerate().map(|(i, layer)| {
-        let input = match i {
-            0 => Order::ChannelsFirst,
-            _ => Order::ChannelsLast,
-        };
-        let output = if i + 1 == count {
-            last
-        } else {
-            Order::ChannelsLast
-        };
-        Layer {
-            weight: &layer.weight,
-            bias: layer.bias.as_ref(),
-            settings: layer.settings(input, output),
-        }
-    });
-    conv2d::chain(x, &chain.collect::<Vec<_>>())
+    conv2d::in_turn(layers.iter().map(Conv2d::parts).collect(), x, last)
 }
 
-fn check_stride(op: &'static str, stride: (usize, usize)) -> Result<()> {
+pub(super) fn check_stride(op: &'static str, stride: (usize, usize)) -> Result<()> {
     check::at_least_one(op, &[("stride", stride.0.min(stride.1))])
 }
 
@@ -328,11 +311,8 @@ pub fn conv_encoder(
             &options,
             vb.pp(format!("conv{i}")),
         )?);
-        let after = |size: usize| {
-            let padded = config.padding.checked_mul(2)?.checked_add(size)?;
-            Some(padded.checked_sub(config.kernel)? / config.stride + 1)
-        };
-        let (Some(rows), Some(columns)) = (after(shape.1), after(shape.2)) else {
+        let after = |size| after(size, config.padding, config.kernel, config.stride);
+        let (Some((rows, _)), Some((columns, _))) = (after(shape.1), after(shape.2)) else {
             return Err(Error::value(
                 OP,
                 "image",
@@ -412,4 +392,16 @@ impl Detach for ConvEncoder {
             ..self.clone()
         }
     }
+}
+
+/// Rows of a convolution's result for `size` rows, and the rows that it leaves unread. The stride is at least 1.
+pub(super) fn after(
+    size: usize,
+    padding: usize,
+    kernel: usize,
+    stride: usize,
+) -> Option<(usize, usize)> {
+    let padded = padding.checked_mul(2)?.checked_add(size)?;
+    let left = padded.checked_sub(kernel)?;
+    Some((left / stride + 1, left % stride))
 }

@@ -59,7 +59,7 @@ pub fn dense(
 ) -> Result<Dense> {
     check::at_least_one("net::dense", &[("inputs", inputs), ("outputs", outputs)])?;
     let weight = vb.get_with_hints((outputs, inputs), "weight", initializer::weight(activation))?;
-    let bias = vb.get_with_hints(outputs, "bias", initializer::bias(inputs))?;
+    let bias = vb.get_with_hints(outputs, "bias", initializer::bias(inputs as f64))?;
     Dense::new(weight, Some(bias), activation)
 }
 

@@ -106,7 +106,7 @@ pub fn masked_mlp(config: &MaskedMlpConfig, vb: VarBuilder) -> Result<MaskedMlp>
         };
         let after: Vec<usize> = (0..*width).map(unit).collect();
         let weight = initializer::weight(config.activation);
-        let bias = initializer::bias(before.len());
+        let bias = initializer::bias(before.len() as f64);
         let used = |to: usize, from: usize| to >= from;
         layers.push(layer(
             [&before, &after],

@@ -1,12 +1,15 @@
-//! Networks: dense layers and chains of them, convolutions, image encoders and residual networks, an input layer that
-//! selects features, autoencoders, vector quantizers. Heads that turn features into a distribution, likelihoods that turn a
-//! decoder's raw output into one over data, and priors that learn.
+//! Networks: dense layers and chains of them, convolutions and transposed ones, image encoders and decoders, residual
+//! networks, autoregressive ones over grids of classes, an input layer that selects features, autoencoders, vector
+//! quantizers. Heads that turn features into a distribution, likelihoods that turn a decoder's raw output into one over
+//! data, and priors that learn.
 //!
 //! Each is built by a function that takes its sizes and, last, a `VarBuilder`; each is a candle `Module` (and with it a
 //! `ModuleT`), a head is a [`Conditional`](crate::Conditional).
 
 mod autoencoder;
 mod conv;
+mod conv_decoder;
+mod conv_transpose;
 mod dense;
 mod head;
 mod initializer;
@@ -14,8 +17,10 @@ mod kmeans;
 mod likelihood;
 mod logits_head;
 mod masked;
+mod masked_conv;
 mod mixture_prior;
 mod mlp;
+mod pixel_cnn;
 mod quantizer;
 mod residual;
 mod residual_quantizer;
@@ -27,6 +32,8 @@ pub(crate) use conv::in_turn;
 pub use conv::{
     Conv2d, Conv2dConfig, ConvEncoder, ConvEncoderConfig, Positions, conv_encoder, conv2d,
 };
+pub use conv_decoder::{ConvDecoder, ConvDecoderConfig, conv_decoder};
+pub use conv_transpose::{ConvTranspose2d, ConvTranspose2dConfig, conv_transpose2d};
 pub use dense::{Dense, dense};
 pub use head::{DirichletHead, LogisticNormalHead, NormalComponentsHead, NormalHead, ScaleForm};
 pub use likelihood::{
@@ -36,8 +43,10 @@ pub use likelihood::{
 };
 pub use logits_head::{BernoulliHead, CategoricalHead};
 pub use masked::{MaskedMlp, MaskedMlpConfig, masked_mlp};
+pub use masked_conv::{ConvMask, MaskedConv2d, MaskedConv2dConfig, masked_conv2d};
 pub use mixture_prior::{MixturePrior, MixturePriorConfig};
 pub use mlp::{Mlp, mlp};
+pub use pixel_cnn::{PixelCnn, PixelCnnConfig, PixelDistribution, pixel_cnn};
 pub use quantizer::{
     Codebook, Quantized, VectorQuantizer, VectorQuantizerConfig, vector_quantizer,
 };

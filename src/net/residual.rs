@@ -5,7 +5,7 @@ use crate::check;
 use crate::detach::Detach;
 use crate::error::Result;
 use crate::kernels::network::activation::Activation;
-use crate::kernels::network::conv2d::{self, Layer, Order, Settings};
+use crate::kernels::network::conv2d::{self, Kind, Layer, Order, Settings};
 use candle_core::{D, Tensor};
 use candle_nn::init::{FanInOut, NonLinearity, NormalOrUniform};
 use candle_nn::{Init, Module, VarBuilder};
@@ -169,6 +169,7 @@ impl ResidualNet {
         let f = self.config.activation;
         let (inside, between) = (Order::ChannelsLast, Activation::Identity);
         let settings = |activation, input, output| Settings {
+            kind: Kind::Convolution,
             stride: (1, 1),
             padding: (1, 1),
             activation,

@@ -190,6 +190,25 @@ fn networks_and_heads() -> Result<()> {
     };
     let (residual, vars) = made(DType::F32, |vb| residual_net(&config, vb))?;
     check(&residual, &vars, &image, |net, x| Ok(net.forward(x)?))?;
+    let config = ConvDecoderConfig {
+        channels: vec![3, 2],
+        ..Default::default()
+    };
+    let (decoder, vars) = made(DType::F32, |vb| conv_decoder(&config, 6, (1, 8, 8), vb))?;
+    check(&decoder, &vars, &x, |net, x| Ok(net.forward(x)?))?;
+    let config = MaskedConv2dConfig::default();
+    let (masked, vars) = made(DType::F32, |vb| masked_conv2d(1, 2, &config, vb))?;
+    check(&masked, &vars, &image, |net, x| Ok(net.forward(x)?))?;
+    let config = PixelCnnConfig {
+        size: (8, 8),
+        blocks: 1,
+        context: 1,
+        ..Default::default()
+    };
+    let (pixels, vars) = made(DType::F32, |vb| pixel_cnn(&config, vb))?;
+    check(&pixels, &vars, &image, |net, context| {
+        net.given(context)?.log_prob(&image.gt(0f64)?.squeeze(1)?)
+    })?;
     let at = |shape: &[usize]| Tensor::full(0.5f32, shape, CPU);
     let form = ScaleForm::LogVar;
     let (head, vars) = made(DType::F32, |vb| NormalHead::new(6, 2, form, vb))?;

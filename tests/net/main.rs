@@ -2,10 +2,13 @@
 
 mod autoencoder;
 mod conv;
+mod decoder;
 mod heads;
 mod layers;
 mod likelihoods;
+mod pixel_cnn;
 mod quantizer;
 mod residual_quantizer;
+
 #[path = "../support/mod.rs"]
 mod support;

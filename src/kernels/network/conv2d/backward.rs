@@ -1,12 +1,12 @@
-//! The gradients of a convolution.
+//! The gradients of a convolution and of its transpose.
 
-use super::classes::{Frame, class_plans};
 use super::geometry::Geometry;
+use super::maps::{self, Classes, Map, Packed, Patches};
 use super::tile::{Product, Run, Start};
-use super::{Order, SERIAL_WORK, Settings, workspace};
+use super::{SERIAL_WORK, Settings, workspace};
 use crate::kernels::graph::node::{Reached, asked};
 use crate::kernels::machine::buffer::View;
-use crate::kernels::network::transpose::transpose;
+use crate::kernels::network::activation::Activation;
 use candle_core::{Device, Result, Tensor};
 use rayon::prelude::*;
 
@@ -37,15 +37,22 @@ pub(super) fn run(
     let x = asked(x, gradient, g.n);
     let x = &*x;
 
-    let (pixels, wide_o, depth) = (g.pixels(), g.wide_o(), g.taps() * g.c);
-    let in_last = settings.input == Order::ChannelsLast || g.c == 1;
-    let out_last = settings.output == Order::ChannelsLast || g.o == 1 || pixels == 1;
-    let frame = Frame::new(g, need_x);
-    let batch = BATCH.div_ceil(pixels);
-    let count = groups(g);
-    let per_group = g.n.div_ceil(count).max(1);
+    let (wide_o, depth) = (g.wide_o(), g.depth());
+    let per_group = g.n.div_ceil(groups(g)).max(1);
     let count = g.n.div_ceil(per_group).max(1);
-    let batch = batch.min(per_group);
+    let batch = BATCH.div_ceil(g.pixels()).min(per_group);
+    let patches = Patches::new(g, batch, settings.input);
+    let classes = Classes::new(
+        g,
+        batch,
+        (need_x && !g.transposed).then_some(settings.input),
+    );
+    // The map that the layer is, and the one that its gradient goes back through.
+    let (layer, back): (&dyn Map, &dyn Map) = match g.transposed {
+        false => (&patches, &classes),
+        true => (&classes, &patches),
+    };
+    let (side_x, side_y) = (back.to(), back.from());
 
     // The weight's gradient: rows are (tap, channel), the summation index is the pixel.
     let mut rows = Vec::with_capacity(depth);
@@ -55,6 +62,7 @@ pub(super) fn run(
         }
     }
     let out_rows: Vec<usize> = (0..depth).map(|k| k * wide_o).collect();
+    let frame = &classes.frame;
     let runs: Vec<Run> = (0..batch * g.out.0)
         .map(|line| (line / g.out.0, line % g.out.0))
         .map(|(image, y)| Run {
@@ -63,74 +71,58 @@ pub(super) fn run(
             len: g.out.1,
         })
         .collect();
-    let stride_x = if in_last { g.c } else { g.wide_c() };
-    let plans = if need_x {
-        class_plans(g, &frame, batch, stride_x)
+    let scratch = if need_x {
+        maps::scratch(back, settings.input, batch)
     } else {
-        vec![]
+        0
     };
-    let plane = g.h * g.w;
-    let scratch_x = if in_last { 0 } else { batch * plane * stride_x };
 
     // One group of images: sums into `sums` (rows of the weight's gradient, then one of the bias's) and gradients into `gx`.
     let group = |first: usize, sums: &mut [f32], gx: &mut [f32], packed: &[f32]| -> Result<()> {
         let images = per_group.min(g.n.saturating_sub(first));
         sums.fill(0.);
         let (sums_w, sums_b) = sums.split_at_mut(if need_w { depth * wide_o } else { 0 });
-        let padded = if need_w { g.padded() } else { 0 };
-        let frames = batch * frame.pixels * wide_o;
-        let image_out = pixels * g.o;
-        let len = batch * padded + g.image() + frames + 2 * image_out + scratch_x;
+        let laid_x = if need_w { batch * layer.laid() } else { 0 };
+        let laid_y = batch * back.laid();
+        let len = laid_x + laid_y + 2 * side_y.image() + side_x.image() + scratch;
         workspace(len, |space| {
-            let (padded_x, rest) = space.split_at_mut(batch * padded);
-            let (spare, rest) = rest.split_at_mut(g.image());
-            let (frames, rest) = rest.split_at_mut(frames);
-            let (slopes, rest) = rest.split_at_mut(image_out);
-            let (turned, scratch_x) = rest.split_at_mut(image_out);
-            // The frame itself stays zero; its inside is overwritten.
-            frames.fill(0.);
+            let (laid_x, rest) = space.split_at_mut(laid_x);
+            let (laid_y, rest) = rest.split_at_mut(laid_y);
+            let (slopes, rest) = rest.split_at_mut(side_y.image());
+            let (turned, rest) = rest.split_at_mut(side_y.image());
+            let (spare, scratch) = rest.split_at_mut(side_x.image());
+            layer.clear(laid_x);
+            back.clear(laid_y);
             let mut at = 0;
             while at < images {
                 let live = batch.min(images - at);
                 for i in 0..live {
                     let image = first + at + i;
-                    let span = image * image_out..(image + 1) * image_out;
+                    let span = image * side_y.image()..(image + 1) * side_y.image();
                     slopes.copy_from_slice(&gradient[span.clone()]);
                     settings.activation.backprop(&value[span], slopes);
-                    let slopes = if out_last {
-                        &*slopes
-                    } else {
-                        transpose(slopes, pixels, g.o, pixels, turned, g.o);
-                        &*turned
-                    };
-                    let to = &mut frames[i * frame.pixels * wide_o..][..frame.pixels * wide_o];
-                    for y in 0..g.out.0 {
-                        let line = &slopes[y * g.out.1 * g.o..][..g.out.1 * g.o];
-                        let to = &mut to[frame.at(y, 0) * wide_o..][..g.out.1 * wide_o];
-                        if g.o == wide_o {
-                            to.copy_from_slice(line);
-                        } else {
-                            let to = to.chunks_exact_mut(wide_o);
-                            for (to, from) in to.zip(line.chunks_exact(g.o)) {
-                                to[..g.o].copy_from_slice(from);
-                            }
-                        }
-                    }
+                    let slopes = maps::rows(slopes, side_y, settings.output, turned);
+                    back.lay(slopes, &mut laid_y[i * back.laid()..][..back.laid()]);
                     if need_b {
-                        for pixel in slopes.chunks_exact(g.o) {
+                        for pixel in slopes.chunks_exact(side_y.channels) {
                             for (sum, x) in sums_b.iter_mut().zip(pixel) {
                                 *sum += x;
                             }
                         }
                     }
-                    if need_w && padded > 0 {
-                        let image = &x[image * g.image()..][..g.image()];
-                        g.pad_image(image, in_last, &mut padded_x[i * padded..][..padded], spare);
+                    if need_w {
+                        let image = &x[image * side_x.image()..][..side_x.image()];
+                        let image = maps::rows(image, side_x, settings.input, spare);
+                        layer.lay(image, &mut laid_x[i * layer.laid()..][..layer.laid()]);
                     }
                 }
                 if need_w {
+                    let (padded, frames) = match g.transposed {
+                        false => (&*laid_x, &*laid_y),
+                        true => (&*laid_y, &*laid_x),
+                    };
                     Product {
-                        a: padded_x,
+                        a: padded,
                         a_step: g.stride.1 * g.c,
                         rows: &rows,
                         runs: &runs[..live * g.out.0],
@@ -143,30 +135,14 @@ pub(super) fn run(
                     .run(sums_w, &out_rows, wide_o)?;
                 }
                 if need_x {
-                    let to = &mut gx[at * g.image()..][..live * g.image()];
-                    let target = if in_last { &mut *to } else { &mut *scratch_x };
-                    for plan in &plans {
-                        let (start, len) = plan.packed;
-                        let rows = plan.rows.len() / batch * live;
-                        Product {
-                            a: frames,
-                            a_step: 1,
-                            rows: &plan.rows[..rows],
-                            runs: &plan.runs,
-                            b: &packed[start..start + len],
-                            depth: plan.depth,
-                            columns: g.wide_c(),
-                            panels: true,
-                            start: Start::Zero,
-                        }
-                        .run(target, &plan.out_rows[..rows], g.c)?;
-                    }
-                    if !in_last {
-                        let images = scratch_x.chunks_exact(plane * stride_x);
-                        for (to, from) in to.chunks_exact_mut(g.image()).zip(images) {
-                            transpose(from, stride_x, plane, g.c, to, plane);
-                        }
-                    }
+                    let to = &mut gx[at * side_x.image()..][..live * side_x.image()];
+                    let packed = Packed {
+                        laid: laid_y,
+                        weight: packed,
+                        start: Start::Zero,
+                    };
+                    let order = (Activation::Identity, settings.input);
+                    maps::emit(back, &packed, live, order, to, scratch)?;
                 }
                 at += live;
             }
@@ -174,29 +150,24 @@ pub(super) fn run(
         })
     };
 
-    let len_x = if need_x { g.n * g.image() } else { 0 };
+    let len_x = if need_x { g.n * side_x.image() } else { 0 };
     let mut gx: Vec<f32> = Vec::with_capacity(len_x);
-    // SAFETY: plain numbers; every input pixel is in one class, and its product writes it (zero if no tap reaches it).
+    // SAFETY: plain numbers; the products write every input pixel (where a pixel has no tap, zero).
     #[allow(clippy::uninit_vec)]
     unsafe {
         gx.set_len(len_x)
     };
     let len_w = if need_w { depth * wide_o } else { 0 };
-    let len_sums = len_w + wide_o;
-    let len_packed = if need_x {
-        g.taps() * wide_o * g.wide_c()
-    } else {
-        0
-    };
-    let serial = g.n * pixels * g.o * depth < SERIAL_WORK;
-    workspace(count * len_sums + len_packed + depth, |space| {
-        let (sums, rest) = space.split_at_mut(count * len_sums);
-        let (packed, spare) = rest.split_at_mut(len_packed);
+    let len_sums = len_w + side_y.wide();
+    let len_packed = if need_x { back.packed() } else { 0 };
+    let serial = g.work() < SERIAL_WORK;
+    workspace(count * len_sums + len_packed, |space| {
+        let (sums, packed) = space.split_at_mut(count * len_sums);
         if need_x {
-            g.pack_backward(weight, packed, spare);
+            back.pack(weight, packed);
         }
         let packed = &*packed;
-        let mut parts_x = gx.chunks_mut((per_group * g.image()).max(1));
+        let mut parts_x = gx.chunks_mut((per_group * side_x.image()).max(1));
         let tasks: Vec<(usize, &mut [f32], &mut [f32])> = sums
             .chunks_exact_mut(len_sums)
             .enumerate()
@@ -218,13 +189,13 @@ pub(super) fn run(
             gradients[1] = Some(Tensor::from_vec(gw, inputs[1].shape(), &Device::Cpu)?);
         }
         if need_b {
-            let mut gb = vec![0.; g.o];
+            let mut gb = vec![0.; side_y.channels];
             for sums in sums.chunks_exact(len_sums) {
                 for (total, x) in gb.iter_mut().zip(&sums[len_w..]) {
                     *total += x;
                 }
             }
-            gradients[2] = Some(Tensor::from_vec(gb, g.o, &Device::Cpu)?);
+            gradients[2] = Some(Tensor::from_vec(gb, side_y.channels, &Device::Cpu)?);
         }
         if need_x {
             let gx = std::mem::take(&mut gx);
@@ -237,7 +208,7 @@ pub(super) fn run(
 /// The groups' sums, added in order and turned from rows (tap, channel) to `[O, C, tap]`.
 fn collect_weight(g: &Geometry, sums: &[f32], len_sums: usize, serial: bool) -> Vec<f32> {
     const BLOCK: usize = 16;
-    let (wide_o, depth) = (g.wide_o(), g.taps() * g.c);
+    let (wide_o, depth) = (g.wide_o(), g.depth());
     let mut gw = vec![0.; g.o * depth];
     let block = |first: usize, out: &mut [f32]| {
         for row in 0..depth {

@@ -2,7 +2,7 @@
 //! every edge costs a fill with zeros and an addition.
 
 use super::step::Step;
-use super::{Layer, conv2d};
+use super::{Layer, Order, conv2d};
 use crate::error::Result;
 use crate::kernels::graph::node::{Fresh, Op, Reached};
 use crate::kernels::network::activation::Activation;
@@ -19,6 +19,23 @@ pub(crate) fn chain(x: &Tensor, layers: &[Layer]) -> Result<Tensor> {
     }
 }
 
+/// [`chain`] from channels-first images to those of order `last`, with channels-last ones in between, so that nothing is
+/// transposed there.
+pub(crate) fn in_turn(mut layers: Vec<Layer>, x: &Tensor, last: Order) -> Result<Tensor> {
+    let mut order = Order::ChannelsFirst;
+    let count = layers.len();
+    for (i, layer) in layers.iter_mut().enumerate() {
+        layer.settings.input = order;
+        order = if i + 1 == count {
+            last
+        } else {
+            Order::ChannelsLast
+        };
+        layer.settings.output = order;
+    }
+    chain(x, &layers)
+}
+
 /// As one node; `None` where there is none.
 pub(super) fn fused(x: &Tensor, layers: &[Layer]) -> Result<Option<Tensor>> {
     let mut inputs = Inputs::new(x);
@@ -29,10 +46,18 @@ pub(super) fn fused(x: &Tensor, layers: &[Layer]) -> Result<Option<Tensor>> {
         return Ok(None);
     }
     let between = vec![];
-    inputs.apply1(Chain { steps, between }).map(Some)
+    let name = layers[0].settings.kind.name();
+    inputs
+        .apply1(Chain {
+            steps,
+            between,
+            name,
+        })
+        .map(Some)
 }
 
 struct Chain {
+    name: &'static str,
     steps: Vec<Step>,
     /// The results of all convolutions but the last.
     between: Vec<Tensor>,
@@ -40,6 +65,10 @@ struct Chain {
 
 impl Op for Chain {
     const NAME: &'static str = "conv2d";
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
 
     fn forward(&mut self, inputs: &[Tensor], keep: bool) -> candle_core::Result<Vec<Fresh>> {
         let mut x = inputs[0].clone();

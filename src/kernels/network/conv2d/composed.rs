@@ -5,7 +5,7 @@
 //! that none is left over, and strides that differ between rows and columns are composed from slices.
 
 use super::geometry::Geometry;
-use super::{Order, Settings};
+use super::{Kind, Order, Settings};
 use crate::error::Result;
 use candle_core::Tensor;
 
@@ -20,6 +20,16 @@ pub(super) fn conv2d(
         Order::ChannelsFirst => x.clone(),
         Order::ChannelsLast => x.permute((0, 3, 1, 2))?,
     };
+    if g.transposed {
+        let settings = Settings {
+            kind: Kind::Convolution,
+            stride: (1, 1),
+            padding: (0, 0),
+            input: Order::ChannelsFirst,
+            ..settings
+        };
+        return conv2d(&spread(&x, g)?, &turned(weight)?, bias, settings);
+    }
     let mut y = if g.n == 0 {
         // Candle has no matrix product of nothing.
         empty(&x, weight, g)?
@@ -52,6 +62,50 @@ pub(super) fn conv2d(
         Order::ChannelsFirst => y,
         Order::ChannelsLast => y.permute((0, 2, 3, 1))?.contiguous()?,
     })
+}
+
+/// The argument of a transposed convolution with zeros between and around its pixels, so that it is a convolution of stride
+/// one. Candle's own transposed convolution has one stride and one padding for both directions.
+fn spread(x: &Tensor, g: &Geometry) -> Result<Tensor> {
+    let (sh, sw) = g.stride;
+    let mut x = x.contiguous()?;
+    if sh > 1 || sw > 1 {
+        let (h, w) = g.out;
+        x = x
+            .reshape(&[g.n, g.o, h, 1, w, 1])?
+            .pad_with_zeros(3, 0, sh - 1)?
+            .pad_with_zeros(5, 0, sw - 1)?
+            .reshape((g.n, g.o, h * sh, w * sw))?;
+    }
+    let sides = [
+        (2, g.out.0, sh, g.kernel.0, g.padding.0, g.h),
+        (3, g.out.1, sw, g.kernel.1, g.padding.1, g.w),
+    ];
+    for (dim, out, stride, kernel, padding, size) in sides {
+        // In these coordinates pixel `i` of the result reads `i .. i + kernel`, after `kernel - 1 - padding` zeros.
+        let (before, cut) = (
+            (kernel - 1).saturating_sub(padding),
+            (padding + 1).saturating_sub(kernel),
+        );
+        let wide = before + out * stride;
+        let read = cut + size + kernel - 1;
+        x = x
+            .pad_with_zeros(dim, before, read.saturating_sub(wide))?
+            .narrow(dim, cut, size + kernel - 1)?;
+    }
+    Ok(x)
+}
+
+/// `[C, O, kh, kw]` with both directions reversed as `[O, C, kh, kw]`.
+fn turned(weight: &Tensor) -> Result<Tensor> {
+    let mut weight = weight.transpose(0, 1)?.contiguous()?;
+    for dim in [2, 3] {
+        let last = weight.dim(dim)? as u32;
+        let order: Vec<u32> = (0..last).rev().collect();
+        let order = Tensor::new(order, weight.device())?;
+        weight = weight.index_select(&order, dim)?;
+    }
+    Ok(weight)
 }
 
 /// No images out of none; still connected to every argument.

@@ -1,13 +1,36 @@
-//! The sizes of a convolution.
+//! The sizes of a convolution or of its transpose.
 
 use super::tile::LANES;
-use super::{Order, Settings};
+use super::{Kind, Order, Settings};
 use crate::check;
 use crate::error::{Error, Result};
 use crate::shape;
 use candle_core::Tensor;
 
-/// The sizes of one convolution.
+/// The size of images on one side of a map.
+#[derive(Clone, Copy)]
+pub(super) struct Side {
+    pub(super) channels: usize,
+    pub(super) pixels: usize,
+}
+
+impl Side {
+    pub(super) fn image(self) -> usize {
+        self.channels * self.pixels
+    }
+
+    /// Channels, rounded up to whole lanes.
+    pub(super) fn wide(self) -> usize {
+        self.channels.next_multiple_of(LANES)
+    }
+
+    /// Whether images of this order are rows of channels.
+    pub(super) fn rows(self, order: Order) -> bool {
+        order == Order::ChannelsLast || self.channels == 1 || self.pixels == 1
+    }
+}
+
+/// The sizes of one convolution, and of the transposed convolution that leads from its results back to its arguments.
 #[derive(Debug, Clone)]
 pub(super) struct Geometry {
     pub(super) n: usize,
@@ -19,6 +42,8 @@ pub(super) struct Geometry {
     pub(super) out: (usize, usize),
     pub(super) stride: (usize, usize),
     pub(super) padding: (usize, usize),
+    /// Whether arguments are images of `o` channels and `out` pixels, results those of `c` channels and `h x w` pixels.
+    pub(super) transposed: bool,
 }
 
 impl Geometry {
@@ -30,72 +55,106 @@ impl Geometry {
         bias: Option<&Tensor>,
         settings: Settings,
     ) -> Result<Self> {
-        const OP: &str = "conv2d";
-        shape::float(OP, "x", x)?;
-        shape::parameter(OP, "weight", weight)?;
-        shape::same_kind(OP, "weight", weight, x)?;
+        let op = settings.kind.name();
+        shape::float(op, "x", x)?;
+        shape::parameter(op, "weight", weight)?;
+        shape::same_kind(op, "weight", weight, x)?;
         let order = match settings.input {
             Order::ChannelsFirst => "[N, C, H, W]",
             Order::ChannelsLast => "[N, H, W, C]",
         };
-        let (n, c, h, w) = match (settings.input, dims) {
+        let (n, channels, h, w) = match (settings.input, dims) {
             (Order::ChannelsFirst, &[n, c, h, w]) => (n, c, h, w),
             (Order::ChannelsLast, &[n, h, w, c]) => (n, c, h, w),
-            _ => return Err(Error::shape(OP, "x", order, dims)),
+            _ => return Err(Error::shape(op, "x", order, dims)),
         };
-        let [o, wc, kh, kw] = shape::dims(OP, "weight", weight.dims(), "[O, C, kh, kw]")?;
+        let layout = match settings.kind {
+            Kind::Convolution => "[O, C, kh, kw]",
+            Kind::Transposed { .. } => "[C, O, kh, kw]",
+        };
+        let [o, c, kh, kw] = shape::dims(op, "weight", weight.dims(), layout)?;
         if h == 0 || w == 0 {
             let expected = format!("{order} with at least one row and column");
-            return Err(Error::shape(OP, "x", expected, dims));
+            return Err(Error::shape(op, "x", expected, dims));
         }
-        if wc != c {
-            return Err(Error::shape(
-                OP,
-                "weight",
-                format!("[O, {c}, kh, kw] for x {:?}", dims),
-                weight.dims(),
-            ));
+        let (takes, gives) = match settings.kind {
+            Kind::Convolution => (c, o),
+            Kind::Transposed { .. } => (o, c),
+        };
+        if takes != channels {
+            let layout = layout.replace('C', &channels.to_string());
+            let expected = format!("{layout} for x {dims:?}");
+            return Err(Error::shape(op, "weight", expected, weight.dims()));
         }
         if let Some(bias) = bias {
-            shape::same_kind(OP, "bias", bias, x)?;
-            shape::exactly(OP, "bias", bias.dims(), &[o])?;
+            shape::same_kind(op, "bias", bias, x)?;
+            shape::exactly(op, "bias", bias.dims(), &[gives])?;
         }
         let (stride, padding) = (settings.stride, settings.padding);
-        check::at_least_one(OP, &[("stride", stride.0), ("stride", stride.1)])?;
-        let out = |size: usize, padding: usize, kernel: usize, stride: usize| {
-            let padded = padding.checked_mul(2)?.checked_add(size)?;
-            // Sizes that a tensor can have at all.
-            (padded <= u32::MAX as usize).then_some(())?;
-            Some(padded.checked_sub(kernel)? / stride + 1)
-        };
-        let small = || {
-            Error::shape(
-                OP,
-                "x",
-                format!(
-                    "padded by {padding:?} at least as large as the kernel {:?}",
-                    (kh, kw)
-                ),
-                dims,
-            )
-        };
-        let oh = out(h, padding.0, kh, stride.0).ok_or_else(small)?;
-        let ow = out(w, padding.1, kw, stride.1).ok_or_else(small)?;
-        Ok(Geometry {
+        check::at_least_one(op, &[("stride", stride.0), ("stride", stride.1)])?;
+        let kernel = (kh, kw);
+        let g = Geometry {
             n,
             c,
             h,
             w,
             o,
-            kernel: (kh, kw),
-            out: (oh, ow),
+            kernel,
+            out: (h, w),
             stride,
             padding,
-        })
+            transposed: settings.kind != Kind::Convolution,
+        };
+        match settings.kind {
+            Kind::Convolution => {
+                let small = || {
+                    let expected =
+                        format!("padded by {padding:?} at least as large as the kernel {kernel:?}");
+                    Error::shape(op, "x", expected, dims)
+                };
+                let oh = after(h, padding.0, kh, stride.0).ok_or_else(small)?;
+                let ow = after(w, padding.1, kw, stride.1).ok_or_else(small)?;
+                let out = (oh, ow);
+                Ok(Geometry { out, ..g })
+            }
+            Kind::Transposed { output_padding } => {
+                check_output_padding(op, output_padding, stride)?;
+                let small = || {
+                    let expected = format!(
+                        "a result of at least one row and column without the padding {padding:?}, \
+                         and no larger than memory"
+                    );
+                    Error::shape(op, "x", expected, dims)
+                };
+                let more = output_padding;
+                let h = before(h, padding.0, kh, stride.0, more.0).ok_or_else(small)?;
+                let w = before(w, padding.1, kw, stride.1, more.1).ok_or_else(small)?;
+                shape::draws(op, &[n, gives, h, w], &[]).map_err(|_| small())?;
+                Ok(Geometry { h, w, ..g })
+            }
+        }
     }
 
     pub(super) fn taps(&self) -> usize {
         self.kernel.0 * self.kernel.1
+    }
+
+    /// Terms of one sum of the convolution.
+    pub(super) fn depth(&self) -> usize {
+        self.taps() * self.c
+    }
+
+    /// Multiply-adds.
+    pub(super) fn work(&self) -> usize {
+        self.n * self.pixels() * self.o * self.depth()
+    }
+
+    /// Arguments and results of the convolution.
+    pub(super) fn sides(&self) -> (Side, Side) {
+        let (channels, pixels) = (self.c, self.h * self.w);
+        let from = Side { channels, pixels };
+        let (channels, pixels) = (self.o, self.pixels());
+        (from, Side { channels, pixels })
     }
 
     /// Output pixels of one image.
@@ -125,10 +184,15 @@ impl Geometry {
         self.c.next_multiple_of(LANES)
     }
 
+    /// The shape of the results.
     pub(super) fn out_dims(&self, order: Order) -> [usize; 4] {
+        let (channels, (h, w)) = match self.transposed {
+            false => (self.o, self.out),
+            true => (self.c, (self.h, self.w)),
+        };
         match order {
-            Order::ChannelsFirst => [self.n, self.o, self.out.0, self.out.1],
-            Order::ChannelsLast => [self.n, self.out.0, self.out.1, self.o],
+            Order::ChannelsFirst => [self.n, channels, h, w],
+            Order::ChannelsLast => [self.n, h, w, channels],
         }
     }
 
@@ -145,4 +209,39 @@ impl Geometry {
         }
         offsets
     }
+}
+
+/// Rows of a convolution's result for `size` rows.
+fn after(size: usize, padding: usize, kernel: usize, stride: usize) -> Option<usize> {
+    let padded = padding.checked_mul(2)?.checked_add(size)?;
+    // Sizes that a tensor can have at all.
+    (padded <= u32::MAX as usize).then_some(())?;
+    Some(padded.checked_sub(kernel)? / stride + 1)
+}
+
+/// Rows of a transposed convolution's result for `size` rows, `more` of them beyond the last that a convolution reads.
+fn before(size: usize, padding: usize, kernel: usize, stride: usize, more: usize) -> Option<usize> {
+    let reached = (size - 1).checked_mul(stride)?.checked_add(kernel)?;
+    let rows = reached
+        .checked_add(more)?
+        .checked_sub(padding.checked_mul(2)?)?;
+    (rows > 0).then_some(rows)
+}
+
+/// A convolution with this stride leaves fewer rows and columns unread than its stride.
+pub(crate) fn check_output_padding(
+    op: &'static str,
+    found: (usize, usize),
+    stride: (usize, usize),
+) -> Result<()> {
+    if found.0 < stride.0 && found.1 < stride.1 {
+        return Ok(());
+    }
+    let expected = format!("less than the stride {stride:?}");
+    Err(Error::value(
+        op,
+        "output_padding",
+        expected,
+        format!("{found:?}"),
+    ))
 }

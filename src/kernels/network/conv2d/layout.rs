@@ -5,16 +5,10 @@ use super::tile;
 use crate::kernels::network::transpose::transpose;
 
 impl Geometry {
-    /// One image (channels first or last) into a zero-padded channels-last one.
-    pub(super) fn pad_image(&self, image: &[f32], last: bool, to: &mut [f32], spare: &mut [f32]) {
+    /// One channels-last image into a zero-padded one.
+    pub(super) fn pad_image(&self, image: &[f32], to: &mut [f32]) {
         let g = self;
         let line = g.w * g.c;
-        let image = if last || g.c == 1 {
-            image
-        } else {
-            transpose(image, g.h * g.w, g.c, g.h * g.w, spare, g.c);
-            &*spare
-        };
         // Only the frame is cleared: zeros everywhere would write every element twice.
         let (top, side) = (g.padding.0 * g.padded_w() * g.c, g.padding.1 * g.c);
         let (above, rest) = to.split_at_mut(top);

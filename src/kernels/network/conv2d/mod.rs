@@ -1,9 +1,10 @@
-//! Two-dimensional convolution with bias and activation as one node.
+//! Two-dimensional convolution, and its transpose, with bias and activation as one node.
 //!
 //! Inside, images lie channels-last and padded, so that a patch is a few contiguous stretches of its image. The forward
 //! product reads patches where they lie; the weight's gradient reads the same patches with the pixels as summation index;
 //! the input's gradient is, for each class of input pixels modulo the stride, a convolution of stride one over the
-//! output's gradient. Nothing is scattered, so all sums have a fixed order.
+//! output's gradient. Nothing is scattered, so all sums have a fixed order. A transposed convolution is the same products with
+//! the roles changed: its result is that input's gradient, its input's gradient is the convolution.
 
 mod backward;
 mod chain;
@@ -12,13 +13,17 @@ mod composed;
 mod forward;
 mod geometry;
 mod layout;
+mod maps;
 mod residual;
 mod step;
 #[cfg(test)]
 mod tests;
 mod tile;
 
-pub(crate) use chain::chain;
+#[cfg(test)]
+use chain::chain;
+pub(crate) use chain::in_turn;
+pub(crate) use geometry::check_output_padding;
 pub(crate) use residual::residual;
 
 use crate::error::Result;
@@ -35,9 +40,29 @@ pub(crate) enum Order {
     ChannelsLast,
 }
 
+/// A convolution or its transpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Convolution,
+    /// The output padding is what the result has beyond the last row and column that the convolution reads.
+    Transposed {
+        output_padding: (usize, usize),
+    },
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Convolution => "conv2d",
+            Kind::Transposed { .. } => "conv_transpose2d",
+        }
+    }
+}
+
 /// Everything about a convolution but its tensors.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Settings {
+    pub(crate) kind: Kind,
     /// Rows, columns.
     pub(crate) stride: (usize, usize),
     /// Zeros before and after, rows and columns.
@@ -50,7 +75,8 @@ pub(crate) struct Settings {
 }
 
 /// `activation(bias[o] + sum over c, i, j of weight[o, c, i, j] x[n, c, y stride - padding + i, ..])`, where `x` is zero
-/// outside its borders.
+/// outside its borders; a transposed convolution has `weight[c, o, i, j]`, and each `x[n, c, y, ..]` goes to `y stride -
+/// padding + i`.
 pub(crate) fn conv2d(
     x: &Tensor,
     weight: &Tensor,
@@ -81,6 +107,12 @@ pub(crate) struct Layer<'a> {
     pub(crate) weight: &'a Tensor,
     pub(crate) bias: Option<&'a Tensor>,
     pub(crate) settings: Settings,
+}
+
+impl Layer<'_> {
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        conv2d(x, self.weight, self.bias, self.settings)
+    }
 }
 
 /// Below this many multiply-adds a parallel region costs more than it saves.

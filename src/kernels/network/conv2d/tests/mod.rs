@@ -1,4 +1,5 @@
 mod same_bits;
+mod transposed;
 
 use super::*;
 use crate::kernels::machine::buffer::View;
@@ -73,6 +74,7 @@ const CASES: [Case; 17] = [
 impl Case {
     fn settings(&self, activation: Activation, input: Order, output: Order) -> Settings {
         Settings {
+            kind: Kind::Convolution,
             stride: self.stride,
             padding: self.padding,
             activation,
@@ -142,22 +144,21 @@ fn value_and_gradients(
     activation: Activation,
     (input, output): (Order, Order),
 ) -> Result<(Tensor, [Tensor; 3])> {
+    results(case.settings(activation, input, output), tensors)
+}
+
+fn results(settings: Settings, tensors: &[Tensor; 3]) -> Result<(Tensor, [Tensor; 3])> {
     let vars = [
         Var::from_tensor(&tensors[0])?,
         Var::from_tensor(&tensors[1])?,
         Var::from_tensor(&tensors[2])?,
     ];
-    let x = match input {
+    let x = match settings.input {
         Order::ChannelsFirst => vars[0].as_tensor().clone(),
         Order::ChannelsLast => vars[0].permute((0, 2, 3, 1))?,
     };
-    let y = conv2d(
-        &x,
-        &vars[1],
-        Some(&vars[2]),
-        case.settings(activation, input, output),
-    )?;
-    let y = match output {
+    let y = conv2d(&x, &vars[1], Some(&vars[2]), settings)?;
+    let y = match settings.output {
         Order::ChannelsFirst => y,
         Order::ChannelsLast => y.permute((0, 3, 1, 2))?,
     };
@@ -219,24 +220,35 @@ fn composed_gradients_meet_central_differences() -> Result<()> {
             let y = activation.forward(&direct(*case, tensors)?)?;
             Ok((y * &w)?.sum_all()?.to_scalar::<f64>()?)
         };
-        for i in 0..3 {
-            let shape = tensors[i].shape();
-            let gradient = gradients[i].flatten_all()?.to_vec1::<f64>()?;
-            for j in (0..shape.elem_count()).step_by(1 + shape.elem_count() / 9) {
-                let moved = |by: f64| -> Result<f64> {
-                    let mut data = tensors[i].flatten_all()?.to_vec1::<f64>()?;
-                    data[j] += by;
-                    let mut tensors = tensors.clone();
-                    tensors[i] = Tensor::from_vec(data, shape, &Device::Cpu)?;
-                    loss(&tensors)
-                };
-                let want = (moved(1e-5)? - moved(-1e-5)?) / 2e-5;
-                let got = gradient[j];
-                assert!(
-                    (got - want).abs() < 1e-8 * (1. + want.abs()),
-                    "{case:?}: argument {i} at {j}: {got}, central difference {want}"
-                );
-            }
+        differences(&tensors, &gradients, loss, &format!("{case:?}"))?;
+    }
+    Ok(())
+}
+
+/// Gradients against central differences of the loss.
+fn differences(
+    tensors: &[Tensor; 3],
+    gradients: &[Tensor; 3],
+    loss: impl Fn(&[Tensor; 3]) -> Result<f64>,
+    what: &str,
+) -> Result<()> {
+    for i in 0..3 {
+        let shape = tensors[i].shape();
+        let gradient = gradients[i].flatten_all()?.to_vec1::<f64>()?;
+        for j in (0..shape.elem_count()).step_by(1 + shape.elem_count() / 9) {
+            let moved = |by: f64| -> Result<f64> {
+                let mut data = tensors[i].flatten_all()?.to_vec1::<f64>()?;
+                data[j] += by;
+                let mut tensors = tensors.clone();
+                tensors[i] = Tensor::from_vec(data, shape, &Device::Cpu)?;
+                loss(&tensors)
+            };
+            let want = (moved(1e-5)? - moved(-1e-5)?) / 2e-5;
+            let got = gradient[j];
+            assert!(
+                (got - want).abs() < 1e-8 * (1. + want.abs()),
+                "{what}: argument {i} at {j}: {got}, central difference {want}"
+            );
         }
     }
     Ok(())
