@@ -1,12 +1,15 @@
-//! Convolutions: the fused layer beside candle's, alone and in an image encoder with its Adam step.
-//! `benches/peers/peers.py torch encoder` is the same work in PyTorch.
+//! Convolutions and transposed ones: the fused layer beside candle's, alone, in an image encoder with its Adam step and in a
+//! variational autoencoder with it. `benches/peers/peers.py torch encoder convvae` is the same work in PyTorch.
 
 mod common;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::{Module, VarBuilder, VarMap};
+use candle_prob::distribution::{Bernoulli, Distribution, Kl, MultivariateNormalDiag};
 use candle_prob::net::{
-    Conv2dConfig, ConvEncoderConfig, ResidualNetConfig, conv_encoder, conv2d, residual_net,
+    Conv2dConfig, ConvDecoder, ConvDecoderConfig, ConvEncoder, ConvEncoderConfig,
+    ConvTranspose2dConfig, Dense, ResidualNetConfig, conv_decoder, conv_encoder, conv_transpose2d,
+    conv2d, dense, residual_net,
 };
 use candle_prob::optim::{Adam, AdamConfig, Optimizer};
 use candle_prob::{Activation, Rng, init};
@@ -112,6 +115,84 @@ fn encoder(c: &mut Criterion) {
     });
 }
 
+fn transposed(c: &mut Criterion) {
+    for (channels, size, to) in [(64, 7, 32), (32, 14, 1)] {
+        let x = Var::from_tensor(&normal((64, channels, size, size)).unwrap()).unwrap();
+        let name = format!("conv_transpose2d/64x{channels}x{size}x{size} to {to} k4s2");
+        let vars = VarMap::new();
+        let config = ConvTranspose2dConfig {
+            activation: Activation::Relu,
+            ..Default::default()
+        };
+        let layer = conv_transpose2d(channels, to, &config, builder(&vars)).unwrap();
+        both(c, &name, &x, "fused", |x| layer.forward(x));
+        let config = candle_nn::ConvTranspose2dConfig {
+            stride: 2,
+            padding: 1,
+            ..Default::default()
+        };
+        let vars = VarMap::new();
+        let layer = candle_nn::conv_transpose2d(channels, to, 4, config, builder(&vars)).unwrap();
+        both(c, &name, &x, "candle", |x| layer.forward(x)?.relu());
+    }
+}
+
+struct Vae {
+    encoder: ConvEncoder,
+    head: Dense,
+    decoder: ConvDecoder,
+    rng: Rng,
+    x: Tensor,
+}
+
+impl Vae {
+    fn new(vb: VarBuilder) -> candle_prob::Result<Self> {
+        let encoder = ConvEncoderConfig {
+            channels: vec![32, 64],
+            ..Default::default()
+        };
+        let decoder = ConvDecoderConfig {
+            channels: vec![64, 32],
+            ..Default::default()
+        };
+        let encoder = conv_encoder(&encoder, (1, 28, 28), vb.pp("encoder"))?;
+        let features = encoder.features();
+        let gray = Rng::new(0).uniform((64, 1, 28, 28), DType::F32, &DEVICE)?;
+        Ok(Vae {
+            head: dense(features, 40, Activation::Identity, vb.pp("head"))?,
+            encoder,
+            decoder: conv_decoder(&decoder, 20, (1, 28, 28), vb.pp("decoder"))?,
+            rng: Rng::new(2),
+            x: gray.gt(0.5)?.to_dtype(DType::F32)?,
+        })
+    }
+
+    fn loss(&mut self) -> candle_prob::Result<Tensor> {
+        let code = self.head.forward(&self.encoder.forward(&self.x)?)?;
+        let (loc, log_var) = (code.narrow(1, 0, 20)?, code.narrow(1, 20, 20)?);
+        let posterior = MultivariateNormalDiag::from_log_var(&loc, &log_var)?;
+        let prior = MultivariateNormalDiag::standard(20, DType::F32, &DEVICE)?;
+        let (z, rate) = posterior.sample_and_kl(&prior, &[], &mut self.rng)?;
+        let decoder = Bernoulli::new(&self.decoder.forward(&z)?)?.to_event(3)?;
+        let evidence = (decoder.log_prob(&self.x)? - rate)?;
+        Ok(evidence.mean_all()?.neg()?)
+    }
+}
+
+fn autoencoder(c: &mut Criterion) {
+    let name = "vae/64 images 28x28, conv 32-64, 20 latents";
+    let vars = VarMap::new();
+    let mut vae = Vae::new(builder(&vars)).unwrap();
+    c.timed(format!("{name}/loss"), || vae.loss().unwrap());
+    c.timed(format!("{name}/gradient"), || {
+        vae.loss().unwrap().backward().unwrap()
+    });
+    let mut adam = Adam::new(&vars, &AdamConfig::default()).unwrap();
+    c.timed(format!("{name}/step"), || {
+        adam.backward_step(&vae.loss().unwrap()).unwrap()
+    });
+}
+
 /// The conditioner of image flows, beside the same from layers that are nodes of their own.
 fn residual(c: &mut Criterion) {
     let x = Var::from_tensor(&normal((64, 32, 28, 28)).unwrap()).unwrap();
@@ -152,6 +233,6 @@ criterion_group! {
         .sample_size(20)
         .warm_up_time(std::time::Duration::from_millis(500))
         .measurement_time(std::time::Duration::from_secs(3));
-    targets = layer, encoder, residual
+    targets = layer, transposed, encoder, autoencoder, residual
 }
 criterion_main!(benches);

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The workloads of `cargo bench` in PyTorch (eager) and JAX (jit), float32, for a comparison in one sitting.
 
-    python benches/peers/peers.py torch gaussian samplers distributions mixture flows couplings splines vae encoder
+    python benches/peers/peers.py torch gaussian samplers distributions mixture flows couplings splines vae encoder convvae
     python benches/peers/peers.py jax gaussian mixture couplings splines vae
     python benches/peers/peers.py numpy select
     python benches/peers/peers.py abess
@@ -295,6 +295,46 @@ def torch_peer(workloads):
         layer = lambda: F.relu(F.conv2d(a, w, b, stride=2, padding=1))
         bench("conv2d 64x64x14x14 k4s2 forward", forward(layer))
         bench("conv2d 64x64x14x14 k4s2 forward+backward", backward(lambda: layer().square().mean(), (a, w, b)))
+    if "convvae" in workloads:
+        for channels, size, to in ((64, 7, 32), (32, 14, 1)):
+            a = torch.randn(64, channels, size, size, requires_grad=True)
+            w = torch.randn(channels, to, 4, 4, requires_grad=True)
+            b = torch.zeros(to, requires_grad=True)
+            layer = lambda: F.relu(F.conv_transpose2d(a, w, b, stride=2, padding=1))
+            name = f"conv_transpose2d 64x{channels}x{size}x{size} to {to}"
+            bench(f"{name} forward", forward(layer))
+            bench(f"{name} forward+backward", backward(lambda: layer().square().mean(), (a, w, b)))
+
+        def convvae(name, order, compiled):
+            encoder = nn.Sequential(
+                nn.Conv2d(1, 32, 4, 2, 1), nn.ReLU(), nn.Conv2d(32, 64, 4, 2, 1), nn.ReLU(), nn.Flatten(),
+                nn.Linear(64 * 7 * 7, 40))
+            decoder = nn.Sequential(
+                nn.Linear(20, 64 * 7 * 7), nn.ReLU(), nn.Unflatten(1, (64, 7, 7)),
+                nn.ConvTranspose2d(64, 32, 4, 2, 1), nn.ReLU(), nn.ConvTranspose2d(32, 1, 4, 2, 1))
+            encoder, decoder = encoder.to(memory_format=order), decoder.to(memory_format=order)
+            x = (torch.rand(64, 1, 28, 28) > 0.5).float().to(memory_format=order)
+            adam = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], 1e-3)
+
+            def loss():
+                m, log_var = encoder(x).chunk(2, -1)
+                z = m + (0.5 * log_var).exp() * torch.randn(64, 20)
+                nll = F.binary_cross_entropy_with_logits(decoder(z), x, reduction="sum")
+                return (nll + 0.5 * (m * m + log_var.exp() - 1 - log_var).sum()) / 64
+
+            loss = torch.compile(loss) if compiled else loss
+
+            def step():
+                adam.zero_grad()
+                loss().backward()
+                adam.step()
+
+            bench(f"conv vae 64 x 28x28 Adam step, {name}", step)
+
+        convvae("channels first", torch.contiguous_format, False)
+        convvae("channels last", torch.channels_last, False)
+        if hasattr(torch, "compile") and os.environ.get("COMPILE", "1") == "1":
+            convvae("compiled", torch.contiguous_format, True)
 
 
 def jax_peer(workloads):
