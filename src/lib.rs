@@ -81,12 +81,13 @@
 //! - [`dynamics`]: ordinary differential equations as layers.
 //! - [`divergence`]: f-divergences, Renyi and Wasserstein distances, Monte-Carlo estimates.
 //! - [`select`]: feature selection by the l2,0 norm and its rivals.
-//! - [`net`]: dense networks, convolutions and image encoders, and heads that turn features into a distribution.
+//! - [`net`]: dense networks, convolutions and image encoders; heads that turn features into a distribution, likelihoods of
+//!   data, priors of latents.
 //! - [`objective`]: variational bounds and bottlenecks, returned as named parts; rates in closed form or from draws; what a
 //!   latent-variable model has learned.
 //! - [`optim`]: fused Adam and SGD, clipping, schedules, checkpoints of the whole training state.
 //! - [`conditional`]: from a context to a distribution.
-//! - [`detach`](detach): the same value with constants in the place of parameters.
+//! - [`detach`]: the same value with constants in the place of parameters.
 //! - [`dual`]: forward-mode derivatives of tensor expressions.
 //! - [`rng`], [`init`]: seeded randomness and seeded parameters.
 //! - `testing` (feature `testing`): the conformance harness for distributions and gradients.

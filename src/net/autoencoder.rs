@@ -1,5 +1,6 @@
 //! Autoencoders: an encoder, a decoder, and what is lost between them.
 
+use crate::detach::Detach;
 use crate::error::{Error, Result};
 use crate::kernels::reduce;
 use crate::shape;
@@ -47,6 +48,15 @@ use candle_core::{Module, Tensor};
 pub struct Autoencoder<E, D> {
     encoder: E,
     decoder: D,
+}
+
+impl<E: Detach, D: Detach> Detach for Autoencoder<E, D> {
+    fn detach(&self) -> Self {
+        Autoencoder {
+            encoder: self.encoder.detach(),
+            decoder: self.decoder.detach(),
+        }
+    }
 }
 
 impl<E: Module, D: Module> Autoencoder<E, D> {

@@ -2,6 +2,7 @@
 
 use super::head::soft_clamp;
 use crate::check;
+use crate::detach::Detach;
 use crate::distribution::{Categorical, MixtureSameFamily, MultivariateNormalDiag};
 use crate::error::Result;
 use candle_core::Tensor;
@@ -64,6 +65,16 @@ pub struct MixturePrior {
     loc: Tensor,
     log_var: Tensor,
     logits: Tensor,
+}
+
+impl Detach for MixturePrior {
+    fn detach(&self) -> Self {
+        MixturePrior {
+            loc: self.loc.detach(),
+            log_var: self.log_var.detach(),
+            logits: self.logits.detach(),
+        }
+    }
 }
 
 impl MixturePrior {

@@ -2,6 +2,7 @@
 
 use crate::check;
 use crate::conditional::Conditional;
+use crate::detach::Detach;
 use crate::distribution::{Categorical, MixtureComponent, MixtureSameFamily};
 use crate::error::{Error, Result};
 use crate::kernels::network::activation::Activation;
@@ -77,6 +78,15 @@ impl Default for VampPriorConfig {
 pub struct VampPrior {
     raw: Tensor,
     activation: Activation,
+}
+
+impl Detach for VampPrior {
+    fn detach(&self) -> Self {
+        VampPrior {
+            raw: self.raw.detach(),
+            ..self.clone()
+        }
+    }
 }
 
 impl VampPrior {

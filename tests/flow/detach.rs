@@ -237,3 +237,64 @@ fn networks_and_heads() -> Result<()> {
     let index = Tensor::zeros(5, DType::U32, CPU)?;
     check(&head, &vars, &x, |head, x| head.given(x)?.log_prob(&index))
 }
+
+#[test]
+fn planar_flows() -> Result<()> {
+    for dtype in [DType::F32, DType::F64] {
+        let x = Rng::new(2).normal((5, 3), dtype, CPU)?;
+        let given = Var::from_tensor(&Rng::new(3).normal((5, 2), dtype, CPU)?)?;
+        for context in [0, 2] {
+            let config = PlanarConfig {
+                features: 3,
+                layers: 2,
+                context,
+                ..Default::default()
+            };
+            let (itself, mut vars) = made(dtype, |vb| planar(&config, vb))?;
+            let itself = if context > 0 {
+                vars.push(given.clone());
+                itself.given(&given)?
+            } else {
+                itself
+            };
+            flow(&itself, &vars, &x)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn likelihoods_and_priors() -> Result<()> {
+    let x = Rng::new(2).normal((5, 3), DType::F64, CPU)?;
+    let target = Rng::new(3).normal((5, 3), DType::F64, CPU)?;
+    let (itself, vars) = made(DType::F64, |vb| NormalLikelihood::shared(&[3], vb))?;
+    check(&itself, &vars, &x, |l, x| l.given(x)?.log_prob(&target))?;
+    let (itself, vars) = made(DType::F64, |vb| LaplaceLikelihood::shared(&[3], vb))?;
+    check(&itself, &vars, &x, |l, x| l.given(x)?.log_prob(&target))?;
+    let config = MixturePriorConfig {
+        dims: 3,
+        ..Default::default()
+    };
+    let (itself, vars) = made(DType::F64, |vb| MixturePrior::new(&config, vb))?;
+    check(&itself, &vars, &x, |p, x| p.distribution()?.log_prob(x))?;
+    let config = VampPriorConfig {
+        event: vec![3],
+        components: 4,
+        ..Default::default()
+    };
+    let (itself, vars) = made(DType::F64, |vb| VampPrior::new(&config, vb))?;
+    let encoder = |u: &Tensor| Normal::new(u, &u.ones_like()?)?.to_event(1);
+    check(&itself, &vars, &x, |p, x| p.given(&encoder)?.log_prob(x))?;
+    let (itself, vars) = made(DType::F64, |vb| {
+        let net = |widths: [usize; 2], name| mlp(&widths, Activation::Tanh, vb.pp(name));
+        Ok(Autoencoder::new(
+            net([3, 2], "encoder")?,
+            net([2, 3], "decoder")?,
+        ))
+    })?;
+    check(&itself, &vars, &x, |a, x| a.score(x))?;
+    // The optimal normal is a distribution of its location.
+    let loc = Var::from_tensor(&x)?;
+    let itself = OptimalNormal::new(&loc, 1, 0.1, SharedBy::Batch)?;
+    check(&itself, &[loc], &target, |p, x| p.log_prob(x))
+}

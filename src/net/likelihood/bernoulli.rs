@@ -3,6 +3,7 @@
 use super::Likelihood;
 use super::layout::{Layout, refuse_others, unit};
 use crate::conditional::Conditional;
+use crate::detach::Detach;
 use crate::distribution::{Bernoulli, Distribution, Independent, Moments};
 use crate::error::Result;
 use candle_core::Tensor;
@@ -50,6 +51,13 @@ impl BernoulliLikelihood {
     fn of(op: &'static str, event: &[usize], grey: bool) -> Result<Self> {
         let layout = Layout::new(op, event, 1)?;
         Ok(BernoulliLikelihood { layout, grey })
+    }
+}
+
+/// It has no variables.
+impl Detach for BernoulliLikelihood {
+    fn detach(&self) -> Self {
+        self.clone()
     }
 }
 

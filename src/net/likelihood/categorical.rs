@@ -4,6 +4,7 @@ use super::Likelihood;
 use super::layout::{Layout, refuse};
 use crate::check;
 use crate::conditional::Conditional;
+use crate::detach::Detach;
 use crate::distribution::{Categorical, Distribution, Independent};
 use crate::error::{Error, Result};
 use crate::kernels::reduce::range::End;
@@ -56,6 +57,13 @@ impl CategoricalLikelihood {
 
     fn classes(&self, op: &'static str, raw: &Tensor) -> Result<Categorical> {
         Categorical::new_unchecked(&self.0.last(op, raw, 0, self.levels())?)
+    }
+}
+
+/// It has no variables.
+impl Detach for CategoricalLikelihood {
+    fn detach(&self) -> Self {
+        self.clone()
     }
 }
 

@@ -3,6 +3,7 @@
 use super::Likelihood;
 use super::layout::{Layout, unit};
 use crate::conditional::Conditional;
+use crate::detach::Detach;
 use crate::distribution::{ContinuousBernoulli, Distribution, Independent, Moments};
 use crate::error::Result;
 use candle_core::Tensor;
@@ -41,6 +42,13 @@ impl ContinuousBernoulliLikelihood {
     pub fn new(event: &[usize]) -> Result<Self> {
         Layout::new("ContinuousBernoulliLikelihood::new", event, 1)
             .map(ContinuousBernoulliLikelihood)
+    }
+}
+
+/// It has no variables.
+impl Detach for ContinuousBernoulliLikelihood {
+    fn detach(&self) -> Self {
+        self.clone()
     }
 }
 

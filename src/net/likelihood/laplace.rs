@@ -4,6 +4,7 @@ use super::Likelihood;
 use super::layout::finite;
 use super::spread::Located;
 use crate::conditional::Conditional;
+use crate::detach::Detach;
 use crate::distribution::{Distribution, Independent, Laplace};
 use crate::error::Result;
 use crate::net::head::{Build, ScaleForm};
@@ -53,6 +54,12 @@ impl LaplaceLikelihood {
     /// With a scale of each element, in this form.
     pub fn per_element(event: &[usize], scale: ScaleForm) -> Result<Self> {
         Located::per_element("LaplaceLikelihood::per_element", event, scale).map(LaplaceLikelihood)
+    }
+}
+
+impl Detach for LaplaceLikelihood {
+    fn detach(&self) -> Self {
+        LaplaceLikelihood(self.0.detach())
     }
 }
 

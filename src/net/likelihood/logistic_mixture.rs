@@ -4,6 +4,7 @@ use super::Likelihood;
 use super::layout::{Layout, finite, refuse_others};
 use crate::check;
 use crate::conditional::Conditional;
+use crate::detach::Detach;
 use crate::distribution::{
     Categorical, DiscretizedLogistic, Distribution, Independent, MixtureSameFamily, Moments,
 };
@@ -95,6 +96,13 @@ impl LogisticMixtureLikelihood {
         let scale = soft_clamp(&numbers(2)?)?.exp()?;
         let components = DiscretizedLogistic::new_unchecked(&numbers(1)?, &scale, levels)?;
         MixtureSameFamily::new(Categorical::new_unchecked(&numbers(0)?)?, components)
+    }
+}
+
+/// It has no variables.
+impl Detach for LogisticMixtureLikelihood {
+    fn detach(&self) -> Self {
+        self.clone()
     }
 }
 

@@ -4,6 +4,7 @@ use super::Likelihood;
 use super::layout::finite;
 use super::spread::Located;
 use crate::conditional::Conditional;
+use crate::detach::Detach;
 use crate::distribution::{Distribution, Independent, Normal};
 use crate::error::Result;
 use crate::net::head::{Build, ScaleForm};
@@ -69,6 +70,12 @@ impl NormalLikelihood {
     /// With a standard deviation of each element, in this form.
     pub fn per_element(event: &[usize], scale: ScaleForm) -> Result<Self> {
         Located::per_element("NormalLikelihood::per_element", event, scale).map(NormalLikelihood)
+    }
+}
+
+impl Detach for NormalLikelihood {
+    fn detach(&self) -> Self {
+        NormalLikelihood(self.0.detach())
     }
 }
 

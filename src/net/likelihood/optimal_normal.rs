@@ -3,6 +3,7 @@
 use super::Likelihood;
 use super::layout::{Layout, finite};
 use crate::conditional::Conditional;
+use crate::detach::Detach;
 use crate::distribution::{Distribution, Independent, Mode, Normal};
 use crate::error::{Error, Result};
 use crate::kernels::reduce;
@@ -116,6 +117,15 @@ impl OptimalNormal {
     }
 }
 
+impl Detach for OptimalNormal {
+    fn detach(&self) -> Self {
+        OptimalNormal {
+            loc: self.loc.detach(),
+            ..self.clone()
+        }
+    }
+}
+
 impl Distribution for OptimalNormal {
     fn batch_shape(&self) -> &[usize] {
         &self.loc.dims()[..self.loc.rank() - self.rank]
@@ -188,6 +198,13 @@ impl OptimalNormalLikelihood {
             floor,
             shared,
         })
+    }
+}
+
+/// It has no variables.
+impl Detach for OptimalNormalLikelihood {
+    fn detach(&self) -> Self {
+        self.clone()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::layout::Layout;
 use crate::check;
+use crate::detach::Detach;
 use crate::error::Result;
 use crate::net::head::{Build, ScaleForm};
 use candle_core::Tensor;
@@ -23,6 +24,17 @@ enum Spread {
 pub(super) struct Located {
     layout: Layout,
     spread: Spread,
+}
+
+impl Detach for Located {
+    fn detach(&self) -> Self {
+        let spread = match &self.spread {
+            Spread::Shared(raw, form) => Spread::Shared(raw.detach(), *form),
+            spread => spread.clone(),
+        };
+        let layout = self.layout.clone();
+        Located { layout, spread }
+    }
 }
 
 impl Located {
