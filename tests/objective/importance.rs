@@ -52,7 +52,11 @@ fn renyi_bounds() -> Result<()> {
                 assert!((got - want).abs() < 1e-11, "{alpha}: {got}, {want}");
             }
         }
-        check_gradient(&|x| renyi_bound(&x[0], alpha), std::slice::from_ref(&x), 1e-6)?;
+        check_gradient(
+            &|x| renyi_bound(&x[0], alpha),
+            std::slice::from_ref(&x),
+            1e-6,
+        )?;
         if let Some(last) = last {
             assert!(last.iter().zip(&bound).all(|(l, b)| l > b), "{alpha}");
         }
