@@ -26,6 +26,7 @@ mod residual;
 mod residual_quantizer;
 mod selective;
 mod vamp_prior;
+mod vq_vae2;
 
 pub use autoencoder::Autoencoder;
 pub(crate) use conv::in_turn;
@@ -57,3 +58,4 @@ pub use residual_quantizer::{
 };
 pub use selective::{SelectiveInput, selective_input};
 pub use vamp_prior::{VampPrior, VampPriorConfig};
+pub use vq_vae2::{TwoLevels, VqVae2, VqVae2Config, vq_vae2};

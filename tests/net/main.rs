@@ -9,6 +9,7 @@ mod likelihoods;
 mod pixel_cnn;
 mod quantizer;
 mod residual_quantizer;
+mod vq_vae2;
 
 #[path = "../support/mod.rs"]
 mod support;
