@@ -216,25 +216,6 @@ fn part(x: &Tensor, dim: usize, start: usize, length: usize) -> Result<Tensor> {
     Ok(x.narrow(dim, start, length)?)
 }
 
-impl Detach for PlanarFlow {
-    fn detach(&self) -> Self {
-        PlanarFlow {
-            config: self.config.clone(),
-            w: self.w.detach(),
-            source: match &self.source {
-                Source::Own { u, bias } => Source::Own {
-                    u: u.detach(),
-                    bias: bias.detach(),
-                },
-                Source::Context { net, given } => Source::Context {
-                    net: net.detach(),
-                    given: given.detach(),
-                },
-            },
-        }
-    }
-}
-
 impl Bijector for PlanarFlow {
     fn event_rank(&self) -> usize {
         1
