@@ -3,6 +3,7 @@
 // Every example uses its own part.
 #![allow(dead_code)]
 
+pub mod agreement;
 pub mod classify;
 pub mod cli;
 pub mod fit;
@@ -15,6 +16,7 @@ pub mod planar;
 #[allow(unused_imports)]
 pub mod plot;
 pub mod report;
+pub mod roc;
 pub mod train;
 
 use candle_prob::{Error, Result};

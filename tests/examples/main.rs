@@ -4,5 +4,6 @@
 mod common;
 mod data;
 mod programs;
+mod scores;
 #[path = "../support/mod.rs"]
 mod support;

@@ -6,6 +6,7 @@ mod curves;
 mod densities;
 mod frame;
 mod maps;
+mod numerals;
 mod plane;
 mod samples;
 
@@ -13,6 +14,7 @@ pub use bars::bars;
 pub use curves::{Curve, Panel, curves};
 pub use densities::{Cell, densities, histogram};
 pub use maps::{Content, Map, maps};
+pub use numerals::numerals;
 pub use plane::{Path, information_plane};
 pub use samples::{Caption, Sample, samples};
 
