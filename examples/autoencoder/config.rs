@@ -154,11 +154,15 @@ impl Arguments {
         Split::load(Some(folder), self.common.seed, None).map(Some)
     }
 
-    /// Which training images a model learns from.
+    /// Those of the images that a model is for.
+    pub fn known(&self, kind: Kind, data: &Split, indices: &[usize]) -> Vec<usize> {
+        let known = |i: &&usize| kind != Kind::Without || data.images.labels[**i] != self.held_out;
+        indices.iter().filter(known).copied().collect()
+    }
+
+    /// Those that it learns from.
     pub fn chosen(&self, kind: Kind, data: &Split) -> Vec<usize> {
-        let learned =
-            |i: &&usize| kind != Kind::Without || data.images.labels[**i] != self.held_out;
-        data.train.iter().filter(learned).copied().collect()
+        self.known(kind, data, &data.train)
     }
 
     /// Everything that decides what a model becomes.

@@ -308,13 +308,7 @@ impl<'a> Report<'a> {
         let components = self.components(kind)?;
         let held_out = self.arguments.held_out;
         let unknown = |i: &usize| kind == Kind::Without && self.data.images.labels[*i] == held_out;
-        let inliers: Vec<usize> = self
-            .data
-            .test
-            .iter()
-            .filter(|i| !unknown(i))
-            .copied()
-            .collect();
+        let inliers = self.arguments.known(kind, self.data, &self.data.test);
         let (source, outliers) = match self.outliers {
             Some(other) => (other, other.test.clone()),
             None => (

@@ -43,6 +43,7 @@ pub fn train(
     let pixels = data.image().iter().product::<usize>();
     let model = build(arguments, pixels, vb)?;
     let chosen = arguments.chosen(kind, data);
+    let unseen = arguments.known(kind, data, &data.test);
     // What goes in, for what should come out.
     let input = |x: &Tensor, rng: &mut Rng| match kind {
         Kind::Denoising => noisy(x, arguments.noise, rng),
@@ -64,7 +65,7 @@ pub fn train(
             }
         }
         let (mut test, noise) = (0., rng.fork("test"));
-        for (k, indices) in data.test.chunks(arguments.batch).enumerate() {
+        for (k, indices) in unseen.chunks(arguments.batch).enumerate() {
             let x = images(data, indices)?;
             let spoiled = input(&x, &mut noise.fork(&k.to_string()))?;
             test += sum(&model.error(&spoiled, &x)?)?;
@@ -73,7 +74,7 @@ pub fn train(
         let mean = |sum: f64, count: f64| sum / count / pixels as f64;
         let metrics = [
             ("training_error", mean(total, count)),
-            ("test_error", mean(test, data.test.len() as f64)),
+            ("test_error", mean(test, unseen.len() as f64)),
         ];
         Ok(metrics.map(|(name, value)| (name.into(), value)).into())
     })?;

@@ -6,16 +6,18 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-const ALL: [&str; 6] = [
+const ALL: [&str; 7] = [
     "gmvib",
     "realnvp",
     "ffjord",
     "flow_1d",
     "vae",
+    "autoencoder",
     "feature_selection",
 ];
 const FFJORD: &str = "--set rings --steps 1 --hidden 4 --batch 8";
 const VAE: &str = "--quick --hidden 8,8 --latent 3 --batch 200 --nll-samples 20";
+const AUTOENCODER: &str = "--quick --hidden 8 --code 2 --batch 200";
 const GMVIB: &str = "--images 40 --epochs 2 --batch 8 --latent 4 --samples 1 --channels 4";
 
 /// A fresh folder under the build's own scratch space.
@@ -272,7 +274,7 @@ fn resume_wants_a_checkpoint() {
     let folder = scratch("resume");
     fs::create_dir_all(folder.join("empty")).unwrap();
     fs::write(folder.join("file"), "").unwrap();
-    for name in &ALL[..5] {
+    for name in &ALL[..6] {
         refused(
             name,
             &folder,
@@ -290,7 +292,7 @@ fn resume_wants_a_checkpoint() {
     for name in ALL {
         refused(name, &folder, "--out file/below", &["file/below", "folder"]);
     }
-    for name in ["gmvib", "realnvp", "vae"] {
+    for name in ["gmvib", "realnvp", "vae", "autoencoder"] {
         refused(
             name,
             &folder,
@@ -327,6 +329,8 @@ fn sizes_have_upper_bounds() {
         ("vae", "--hidden 1000000000000"),
         ("vae", "--latent 1000000000000"),
         ("vae", "--samples 1000000000000 --model iwae"),
+        ("autoencoder", "--hidden 1000000000000"),
+        ("autoencoder", "--code 1000000000000"),
         ("feature_selection", "--trials 1000000000000"),
     ] {
         let flag = sizes.split_whitespace().next().unwrap();
@@ -615,4 +619,55 @@ fn a_vae_takes_pixels_that_its_likelihood_knows() {
     ] {
         refused("vae", &folder, &format!("{few} {choice}"), &[word]);
     }
+}
+
+#[test]
+fn an_autoencoder_that_paused_becomes_what_it_would_have_become() {
+    let folder = scratch("autoencoder");
+    let whole = done(
+        "autoencoder",
+        &folder,
+        &format!("{AUTOENCODER} --out whole"),
+    );
+    for word in [
+        "Denoising",
+        "bits / image",
+        "k-means on",
+        "tells class 0 by",
+    ] {
+        assert!(
+            whole.out.contains(word),
+            "`{word}` is not in: {}",
+            whole.out
+        );
+    }
+    assert!(whole.out.lines().all(|line| line.chars().count() <= 80));
+    let parts = format!("{AUTOENCODER} --out parts");
+    done("autoencoder", &folder, &format!("{parts} --pause-after 1"));
+    let other = format!("{parts} --resume --held-out 3");
+    refused("autoencoder", &folder, &other, &["held_out built from"]);
+    done("autoencoder", &folder, &format!("{parts} --resume"));
+    let read = |file: &str| fs::read(folder.join(file)).unwrap();
+    for file in [
+        "metrics.json",
+        "curves.png",
+        "reconstructions.png",
+        "denoised.png",
+        "map.png",
+        "roc.png",
+    ] {
+        let same = read(&format!("whole/{file}")) == read(&format!("parts/{file}"));
+        assert!(same, "{file}");
+    }
+    // Images of a folder, and outliers of another.
+    images(&folder.join("m"), 1);
+    images(&folder.join("n"), 9);
+    let small = format!("{AUTOENCODER} --data m --outliers n --out small");
+    let end = done("autoencoder", &folder, &small);
+    assert!(end.out.contains("tells n by"), "{}", end.out);
+    let text = String::from_utf8(read("small/metrics.json")).unwrap();
+    let metrics: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert!(metrics["anomalies.autoencoder.auc"].as_f64().unwrap() <= 1.);
+    let words = ["n: ", "images of 8 x 8 up to 16", "6 x 5"];
+    refused("autoencoder", &folder, "--outliers n --out o", &words);
 }
