@@ -36,9 +36,10 @@ pub struct Arguments {
     /// Latents for each image in training [default: 1, of iwae 50, of score 10, with --quick 5]
     #[arg(long, value_parser = cli::count)]
     samples: Option<usize>,
-    /// Weight of the rate, for beta
-    #[arg(long, default_value_t = 4., value_parser = cli::not_negative)]
-    beta: f64,
+    /// Weight of the rate for beta [default: 2], of the total correlation for tc [6], of the penalty of covariances for dip
+    /// [10], of the discrepancy from the prior for wae [100]
+    #[arg(long, value_parser = cli::not_negative)]
+    weight: Option<f64>,
     /// What the decoder says about pixels
     #[arg(long, value_enum, default_value_t = Likelihood::Bernoulli)]
     pub likelihood: Likelihood,
@@ -51,6 +52,9 @@ pub struct Arguments {
     /// The distribution of an image's latents
     #[arg(long, value_enum, default_value_t = Posterior::Normal)]
     pub posterior: Posterior,
+    /// Codes of vq, and of each grid of vq2 [default: 64, with --data 512]
+    #[arg(long, value_parser = cli::count)]
+    codes: Option<usize>,
     /// Images of a step
     #[arg(long, default_value_t = 100, value_parser = cli::count)]
     pub batch: usize,
@@ -79,12 +83,22 @@ pub struct Arguments {
 pub enum Kind {
     /// By the evidence lower bound
     Vae,
-    /// With --beta as the weight of the rate
+    /// With --weight as the weight of the rate
     Beta,
     /// By the importance-weighted bound of --samples latents
     Iwae,
+    /// With a weight of the total correlation of latents alone
+    Tc,
+    /// With a penalty on how far latents are from uncorrelated
+    Dip,
+    /// With one on how far all latents are from the prior, and no rate
+    Wae,
     /// As vae, but the encoder by the score function instead of through the latents
     Score,
+    /// With a grid of codes for latents, and a prior of the codes that is trained after it
+    Vq,
+    /// With a coarse grid and a fine one
+    Vq2,
 }
 
 impl Kind {
@@ -93,8 +107,23 @@ impl Kind {
             Kind::Vae => "vae",
             Kind::Beta => "beta",
             Kind::Iwae => "iwae",
+            Kind::Tc => "tc",
+            Kind::Dip => "dip",
+            Kind::Wae => "wae",
             Kind::Score => "score",
+            Kind::Vq => "vq",
+            Kind::Vq2 => "vq2",
         }
+    }
+
+    /// Whether its latents are grids of codes.
+    pub fn has_codes(self) -> bool {
+        matches!(self, Kind::Vq | Kind::Vq2)
+    }
+
+    /// Whether its objective is for a Gaussian posterior and N(0, I) alone.
+    fn plain(self) -> bool {
+        !matches!(self, Kind::Vae | Kind::Beta | Kind::Iwae)
     }
 
     pub fn title(self) -> &'static str {
@@ -102,7 +131,12 @@ impl Kind {
             Kind::Vae => "VAE",
             Kind::Beta => "beta-VAE",
             Kind::Iwae => "IWAE",
+            Kind::Tc => "beta-TCVAE",
+            Kind::Dip => "DIP-VAE",
+            Kind::Wae => "WAE",
             Kind::Score => "score function",
+            Kind::Vq => "VQ-VAE",
+            Kind::Vq2 => "VQ-VAE-2",
         }
     }
 }
@@ -173,6 +207,8 @@ impl Arguments {
 
     pub fn samples(&self, kind: Kind) -> usize {
         let own = match (kind, self.common.quick) {
+            // Its bounds are of one latent for each image.
+            (Kind::Tc | Kind::Dip | Kind::Wae | Kind::Vq | Kind::Vq2, _) => return 1,
             (Kind::Vae | Kind::Beta, _) => 1,
             (_, true) => 5,
             (Kind::Iwae, false) => 50,
@@ -181,8 +217,15 @@ impl Arguments {
         self.samples.unwrap_or(own)
     }
 
-    pub fn beta(&self, kind: Kind) -> f64 {
-        if kind == Kind::Beta { self.beta } else { 1. }
+    pub fn weight(&self, kind: Kind) -> f64 {
+        let own = match kind {
+            Kind::Beta => 2.,
+            Kind::Tc => 6.,
+            Kind::Dip => 10.,
+            Kind::Wae => 100.,
+            _ => return 1.,
+        };
+        self.weight.unwrap_or(own)
     }
 
     pub fn pixels(&self) -> Pixels {
@@ -199,12 +242,30 @@ impl Arguments {
             let expected = "at least 2 for score: the other latents are the baseline";
             return Err(file_error(Path::new("--samples"), expected, 1));
         }
-        if (score || self.gradients.is_some()) && self.posterior != Posterior::Normal {
-            let expected = "normal for score and --gradients";
-            let found = value_name(self.posterior);
-            return Err(file_error(Path::new("--posterior"), expected, found));
+        let codes = self.kinds().into_iter().any(Kind::has_codes);
+        if codes && self.codes() < 2 {
+            return Err(file_error(Path::new("--codes"), "at least 2", 1));
+        }
+        // The others' objectives know both in closed form.
+        let plain = self.kinds().into_iter().find(|kind| kind.plain());
+        let plain = plain.map(|kind| format!("--model {}", kind.name()));
+        let plain = plain.or(self.gradients.map(|_| "--gradients".into()));
+        let Some(plain) = plain else { return Ok(()) };
+        for (flag, own, other) in [
+            ("--posterior", value_name(self.posterior), "normal"),
+            ("--prior", value_name(self.prior), "standard"),
+        ] {
+            if own != other {
+                let expected = format!("{other} for {plain}");
+                return Err(file_error(Path::new(flag), expected, own));
+            }
         }
         Ok(())
+    }
+
+    pub fn codes(&self) -> usize {
+        let own = if self.data.is_some() { 512 } else { 64 };
+        self.codes.unwrap_or(own)
     }
 
     pub fn nll_samples(&self) -> usize {
@@ -228,11 +289,12 @@ impl Arguments {
             ("hidden", hidden.join("-")),
             ("latent", self.latent().to_string()),
             ("samples", self.samples(kind).to_string()),
-            ("beta", format!("{:?}", self.beta(kind))),
+            ("weight", format!("{:?}", self.weight(kind))),
             ("likelihood", value_name(self.likelihood)),
             ("pixels", value_name(self.pixels())),
             ("prior", value_name(self.prior)),
             ("posterior", value_name(self.posterior)),
+            ("codes", self.codes().to_string()),
             ("batch", self.batch.to_string()),
             ("lr", format!("{:?}", self.lr)),
             ("seed", self.common.seed.to_string()),
@@ -252,10 +314,11 @@ impl Arguments {
         all
     }
 
-    pub fn training(&self, kind: Kind, data: &Split) -> Training<'static> {
-        Training {
-            name: kind.name(),
-            title: kind.title(),
+    /// Of this model, and for grids of codes of their prior after it.
+    pub fn trainings(&self, kind: Kind, data: &Split) -> Vec<Training<'static>> {
+        let training = |name, title| Training {
+            name,
+            title,
             settings: self.settings(kind, data),
             epochs: self.epochs(),
             pause_after: self.pause_after,
@@ -264,7 +327,14 @@ impl Arguments {
             warm_up: 100,
             max_norm: 200.,
             shown: ("loss", "loss"),
-        }
+        };
+        let prior = match kind {
+            Kind::Vq => Some(training("vq_prior", "VQ-VAE's prior")),
+            Kind::Vq2 => Some(training("vq2_prior", "VQ-VAE-2's prior")),
+            _ => None,
+        };
+        let own = training(kind.name(), kind.title());
+        [own].into_iter().chain(prior).collect()
     }
 
     /// Refuses sizes that memory cannot hold, before anything is allocated.
@@ -280,6 +350,7 @@ impl Arguments {
             .collect();
         let samples = self.kinds().into_iter().map(|kind| self.samples(kind));
         let samples = Size("--samples", samples.max().unwrap_or(1), 50);
+        let grids = [Size("--codes", self.codes(), 512)];
         let (first, last) = ([hidden[0]], [hidden[hidden.len() - 1], latent]);
         let (images, codes) = ([batch, samples], [batch, samples, latent]);
         let units: Vec<[Size; 3]> = hidden.iter().map(|n| [batch, samples, *n]).collect();
@@ -290,6 +361,7 @@ impl Arguments {
             (24., &codes),
             (32. * pixels, &first),
             (48., &last),
+            (4096., &grids),
         ];
         checks.extend(units.iter().map(|sizes| (24., &sizes[..])));
         checks.extend(hidden.windows(2).map(|pair| (32., pair)));

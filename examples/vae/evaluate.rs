@@ -1,11 +1,11 @@
 //! How well a model does on images it has not seen.
 
 use crate::config::Arguments;
-use crate::data::{Batch, Data};
-use crate::model::Model;
+use crate::data::Data;
+use crate::model::{Model, Objective};
 use candle_core::{DType, Tensor};
 use candle_prob::distribution::Distribution;
-use candle_prob::special::logsumexp;
+use candle_prob::objective::{ACTIVE_VARIANCE, LogLikelihoodConfig, active_units, information_gap};
 use candle_prob::{Result, Rng};
 
 /// Means over the test images, in nats.
@@ -17,13 +17,13 @@ pub struct Score {
 }
 
 /// The objective's parts.
-pub fn score(model: &Model, data: &Data, batch: usize, rng: &Rng) -> Result<Score> {
+pub fn score(model: &dyn Objective, data: &Data, batch: usize, rng: &Rng) -> Result<Score> {
     let mut score = Score::default();
     let count = data.split.test.len() as f64;
     for (k, indices) in data.split.test.chunks(batch).enumerate() {
         let mut rng = rng.fork(&k.to_string());
         let batch = data.batch(indices, &mut rng)?;
-        let parts = model.objective(&batch, &mut rng)?;
+        let parts = model.objective(&batch, false, &mut rng)?;
         score.total += sum(&parts.total)? / count;
         score.distortion += sum(&parts.distortion)? / count;
         score.rate += sum(&parts.rate)? / count;
@@ -37,49 +37,67 @@ pub struct Estimate {
     pub nll: f64,
     pub standard_error: f64,
     pub images: usize,
-    /// Latents whose posterior mean varies over the images: Burda et al. (2016), section 5.2.
+    /// Latents whose posterior mean varies over the images.
     pub active_units: usize,
+    /// How much more one latent says about the class than any other.
+    pub information_gap: Option<f64>,
 }
 
 /// Latents that are scored at once.
 const CHUNK: usize = 5000;
+/// Test images whose latents are compared with each other.
+const PAIRS: usize = 1000;
 
 pub fn estimate(model: &Model, arguments: &Arguments, data: &Data, rng: &Rng) -> Result<Estimate> {
+    let split = &data.split;
     let most = arguments.nll_images.unwrap_or(usize::MAX);
-    let test = &data.split.test[..most.min(data.split.test.len())];
-    let (mut nll, mut means) = (vec![], vec![]);
+    let test = &split.test[..most.min(split.test.len())];
+    let config = LogLikelihoodConfig {
+        samples: arguments.nll_samples(),
+        chunk: (CHUNK / arguments.batch).max(1),
+    };
+    let mut nll = vec![];
     for (k, indices) in test.chunks(arguments.batch).enumerate() {
         let mut rng = rng.fork(&k.to_string());
         let batch = data.batch(indices, &mut rng)?;
-        means.push(model.code(&batch.input)?.detach());
-        let bound = log_likelihood(model, &batch, arguments.nll_samples(), &mut rng)?;
-        nll.extend(bound.to_vec1::<f64>()?.into_iter().map(|bound| -bound));
+        let log_likelihood = model.log_likelihood(&batch, &config, &mut rng)?;
+        let values = log_likelihood.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+        nll.extend(values.into_iter().map(|value| -value));
     }
     let count = nll.len() as f64;
     let mean = nll.iter().sum::<f64>() / count;
     let square = nll.iter().map(|nll| (nll - mean).powi(2)).sum::<f64>();
-    let variance = Tensor::cat(&means, 0)?.to_dtype(DType::F64)?.var(0)?;
-    let active = variance.to_vec1::<f64>()?;
+
+    let mut rng = rng.fork("codes");
+    let codes = split.test.chunks(1000).map(|indices| {
+        let input = data.batch(indices, &mut rng)?.input;
+        Ok(model.code(&input)?.detach())
+    });
+    let codes = Tensor::cat(&codes.collect::<Result<Vec<_>>>()?, 0)?;
     Ok(Estimate {
         nll: mean,
         standard_error: (square / count).sqrt() / count.sqrt(),
         images: nll.len(),
-        active_units: active.into_iter().filter(|&v| v > 0.01).count(),
+        active_units: active_units(&codes, ACTIVE_VARIANCE)?.count,
+        information_gap: gap(model, data, &mut rng)?,
     })
 }
 
-/// `ln mean_k p(x, z_k) / q(z_k | x)` of each image in f64, the latents in chunks that memory holds.
-fn log_likelihood(model: &Model, batch: &Batch, samples: usize, rng: &mut Rng) -> Result<Tensor> {
-    let chunk = (CHUNK / batch.input.dim(0)?).max(1);
-    let mut sums = vec![];
-    for start in (0..samples).step_by(chunk) {
-        let draws = chunk.min(samples - start);
-        let latents = model.latents(&batch.input, draws, rng)?;
-        let log_likelihood = model.decode(&latents.value)?.log_prob(&batch.target)?;
-        let log_weights = (log_likelihood - latents.log_ratio()?)?.detach();
-        sums.push(logsumexp(&log_weights.to_dtype(DType::F64)?, 0)?);
+/// Of the first test images; none of one latent or one class.
+fn gap(model: &Model, data: &Data, rng: &mut Rng) -> Result<Option<f64>> {
+    let split = &data.split;
+    let shown = &split.test[..PAIRS.min(split.test.len())];
+    let labels = shown
+        .iter()
+        .map(|&index| u32::from(split.images.labels[index]));
+    let labels: Vec<u32> = labels.collect();
+    let posterior = model.encode(&data.batch(shown, rng)?.input)?;
+    if posterior.event_shape() == [1] || labels.iter().all(|label| *label == labels[0]) {
+        return Ok(None);
     }
-    Ok((logsumexp(&Tensor::stack(&sums, 0)?, 0)? - (samples as f64).ln())?)
+    let z = posterior.sample(&[], rng)?;
+    let labels = Tensor::new(labels, z.device())?.unsqueeze(1)?;
+    Ok(Some(information_gap(&posterior, &z, &labels)?.mean))
 }
 
 /// The sum in f64: exact enough for any number of batches.

@@ -1,10 +1,10 @@
 //! How much estimates of the encoder's gradient vary.
 
 use crate::data::Data;
-use crate::model::{Baseline, Model};
+use crate::model::Model;
 use candle_core::{DType, Tensor};
 use candle_nn::VarMap;
-use candle_prob::objective::ElboConfig;
+use candle_prob::objective::{Baseline, ElboConfig};
 use candle_prob::optim::backward;
 use candle_prob::{Result, Rng, init};
 
@@ -60,7 +60,7 @@ pub fn gradients(
             variance: squares / draws as f64 - mean_square,
         })
     };
-    let score = |baseline| {
+    let score = |baseline: Baseline<'static>| {
         let batch = &batch;
         move |rng: &mut Rng| Ok(model.score_function(batch, SAMPLES, baseline, rng)?.total)
     };
@@ -72,7 +72,7 @@ pub fn gradients(
     Ok(vec![
         ("pathwise", spread(&through)?),
         ("score", spread(&score(Baseline::None))?),
-        ("score_others", spread(&score(Baseline::Others))?),
+        ("score_others", spread(&score(Baseline::LeaveOneOut))?),
     ])
 }
 

@@ -7,6 +7,7 @@ mod config;
 mod data;
 mod evaluate;
 mod gradients;
+mod grid;
 mod model;
 mod report;
 mod train;
@@ -19,6 +20,7 @@ use config::Arguments;
 use data::Data;
 use report::Report;
 use std::process::ExitCode;
+use train::Setting;
 
 // Training makes and drops large tensors all the time; this allocator keeps their pages.
 #[global_allocator]
@@ -41,13 +43,13 @@ fn run(arguments: Arguments) -> Result<()> {
         pixels: arguments.pixels(),
     };
     data.check()?;
-    let trainings: Vec<Training> = arguments
-        .kinds()
-        .into_iter()
-        .map(|kind| arguments.training(kind, &data.split))
-        .collect();
-    let figures = report::figures(&arguments.kinds());
-    begin(&trainings, &figures, common.resume, &output)?;
+    let kinds = arguments.kinds();
+    let trainings = kinds
+        .iter()
+        .map(|kind| arguments.trainings(*kind, &data.split));
+    let trainings: Vec<Vec<Training>> = trainings.collect();
+    let figures = report::figures(&kinds);
+    begin(&trainings.concat(), &figures, common.resume, &output)?;
     let mut failures = Failures::default();
     failures.keep(common::report::print(&format!(
         "{} training and {} test images of {} x {}",
@@ -56,10 +58,14 @@ fn run(arguments: Arguments) -> Result<()> {
         data.split.images.height,
         data.split.images.width
     )));
+    let setting = Setting {
+        arguments: &arguments,
+        data: &data,
+        output: &output,
+    };
     let mut runs = vec![];
-    for (kind, training) in arguments.kinds().into_iter().zip(&trainings) {
-        let run = train::train(kind, &arguments, &data, training, &output);
-        runs.extend(failures.keep(run));
+    for (kind, trainings) in kinds.into_iter().zip(&trainings) {
+        runs.extend(failures.keep(train::train(kind, trainings, &setting)));
     }
     if !runs.is_empty() {
         let report = Report {

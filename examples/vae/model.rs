@@ -5,17 +5,21 @@ use crate::any::{Any, AnyLikelihood};
 use crate::config::{Arguments, Kind, Posterior, Prior};
 use crate::data::{Batch, Data};
 use candle_core::{DType, Device, Module, Tensor};
-use candle_nn::{Init, VarBuilder};
-use candle_prob::bijector::{Bijector, Planar, Sequence};
-use candle_prob::distribution::{
-    Categorical, Distribution, MixtureSameFamily, MultivariateNormalDiag,
+use candle_nn::VarBuilder;
+use candle_prob::bijector::Bijector;
+use candle_prob::distribution::{Distribution, Kl, MultivariateNormalDiag, Transformed};
+use candle_prob::flow::{
+    MafConfig, PlanarConfig, PlanarFlow, RealNvpConfig, VectorFlow, iaf, planar, real_nvp,
 };
-use candle_prob::flow::{MafConfig, RealNvpConfig, VectorFlow, iaf, real_nvp};
-use candle_prob::net::{Mlp, NormalHead, ScaleForm, dense, mlp};
+use candle_prob::net::{
+    MixturePrior, MixturePriorConfig, Mlp, NormalHead, ScaleForm, VampPrior, VampPriorConfig,
+    dense, mlp,
+};
 use candle_prob::objective::{
-    DistortionRate, ElboConfig, Latents, MonteCarlo, elbo, sample_latents,
+    Baseline, BetaTcConfig, DipConfig, DistortionRate, ElboConfig, LogLikelihoodConfig, MonteCarlo,
+    WaeConfig, beta_tc, dip, elbo, iwae_bound, log_likelihood, sample_detached_latents,
+    sample_latents, score_function, wae,
 };
-use candle_prob::special::logsumexp;
 use candle_prob::{Activation, Conditional, Result, Rng};
 
 pub struct Model {
@@ -28,30 +32,26 @@ pub struct Model {
     decoder: Mlp,
     likelihood: Box<dyn AnyLikelihood>,
     samples: usize,
-    beta: f64,
+    weight: f64,
+    images: usize,
 }
 
-/// What is taken off the log-weights of the score function.
-#[derive(Clone, Copy)]
-pub enum Baseline {
-    None,
-    /// The mean over the other draws for the same image.
-    Others,
-}
-
-/// What transforms the draws of the encoder's Gaussian.
+/// What transforms the draws of the encoder's Gaussian, given the features of the image.
 enum Flow {
     Iaf(VectorFlow),
-    /// w, u and bias of each layer.
-    Planar(Vec<[Tensor; 3]>),
+    Planar(PlanarFlow),
+}
+
+/// What the encoder says about the latents of each image.
+enum Encoded {
+    Normal(MultivariateNormalDiag),
+    Flow(Transformed<MultivariateNormalDiag, Box<dyn Bijector>>),
 }
 
 enum LatentPrior {
     Standard,
-    /// Logits, means and log-variances of the components.
-    Mixture([Tensor; 3]),
-    /// Logits, and images of which the encoder makes the components, before a sigmoid.
-    Vamp([Tensor; 2]),
+    Mixture(MixturePrior),
+    Vamp(VampPrior),
     Flow(VectorFlow),
 }
 
@@ -73,6 +73,16 @@ impl From<DistortionRate> for Parts {
     }
 }
 
+/// What is trained.
+pub trait Objective {
+    fn objective(&self, batch: &Batch, train: bool, rng: &mut Rng) -> Result<Parts>;
+
+    /// Before the steps of an epoch, whose images come in this order.
+    fn begin_epoch(&self, _order: &[usize], _data: &Data, _rng: &mut Rng) -> Result<()> {
+        Ok(())
+    }
+}
+
 /// Components of the priors that are mixtures.
 const COMPONENTS: usize = 50;
 
@@ -80,6 +90,7 @@ impl Model {
     pub fn new(kind: Kind, arguments: &Arguments, data: &Data, vb: VarBuilder) -> Result<Self> {
         let (hidden, latent) = (&arguments.hidden, arguments.latent());
         let widths = [&[data.size()], hidden.as_slice()].concat();
+        let features = widths[widths.len() - 1];
         let layers = widths.windows(2).enumerate().map(|(k, pair)| {
             let vb = vb.pp("features").pp(k);
             dense(pair[0], pair[1], Activation::Tanh, vb)
@@ -91,19 +102,15 @@ impl Model {
         Ok(Model {
             kind,
             features: Mlp::new(layers.collect::<Result<_>>()?)?,
-            head: NormalHead::new(
-                widths[widths.len() - 1],
-                latent,
-                ScaleForm::LogVar,
-                vb.pp("head"),
-            )?,
-            flow: Flow::new(arguments.posterior, latent, vb.pp("flow"))?,
+            head: NormalHead::new(features, latent, ScaleForm::LogVar, vb.pp("head"))?,
+            flow: Flow::new(arguments.posterior, features, latent, vb.pp("flow"))?,
             standard: MultivariateNormalDiag::standard(latent, DType::F32, &Device::Cpu)?,
             prior: LatentPrior::new(arguments.prior, latent, data.size(), vb.pp("prior"))?,
             decoder: mlp(&back, Activation::Tanh, vb.pp("decoder"))?,
             likelihood,
             samples: arguments.samples(kind),
-            beta: arguments.beta(kind),
+            weight: arguments.weight(kind),
+            images: data.split.train.len(),
         })
     }
 
@@ -125,56 +132,28 @@ impl Model {
     pub fn prior(&self) -> Result<Any<'_>> {
         Ok(match &self.prior {
             LatentPrior::Standard => Any::of(self.standard.clone()),
-            LatentPrior::Mixture([logits, loc, log_var]) => {
-                let components = MultivariateNormalDiag::from_log_var(loc, log_var)?;
-                Any::of(MixtureSameFamily::new(
-                    Categorical::new(logits)?,
-                    components,
-                )?)
-            }
-            LatentPrior::Vamp([logits, images]) => {
-                let components = self.encode(&candle_nn::ops::sigmoid(images)?)?;
-                Any::of(MixtureSameFamily::new(
-                    Categorical::new(logits)?,
-                    components,
-                )?)
-            }
+            LatentPrior::Mixture(mixture) => Any::of(mixture.distribution()?),
+            LatentPrior::Vamp(vamp) => Any::of(vamp.given(&|x: &Tensor| self.encode(x))?),
             LatentPrior::Flow(flow) => Any::of(self.standard.clone().transformed_by(flow)?),
+        })
+    }
+
+    fn posterior(&self, input: &Tensor) -> Result<Encoded> {
+        let features = self.features.forward(input)?;
+        let normal = self.head.given(&features)?;
+        Ok(match &self.flow {
+            None => Encoded::Normal(normal),
+            Some(flow) => Encoded::Flow(normal.transformed_by(flow.given(&features)?)?),
         })
     }
 
     /// Where the mean of the encoder's Gaussian leads to.
     pub fn code(&self, input: &Tensor) -> Result<Tensor> {
-        let loc = self.encode(input)?.loc().clone();
+        let features = self.features.forward(input)?;
+        let loc = self.head.given(&features)?.loc().clone();
         match &self.flow {
             None => Ok(loc),
-            Some(flow) => flow.bijector()?.transform(&loc),
-        }
-    }
-
-    pub fn objective(&self, batch: &Batch, rng: &mut Rng) -> Result<Parts> {
-        let Batch { input, target } = batch;
-        match self.kind {
-            Kind::Vae | Kind::Beta => {
-                let config = ElboConfig {
-                    beta: self.beta,
-                    samples: self.samples,
-                };
-                Ok(self.elbo(batch, &config, rng)?.into())
-            }
-            Kind::Iwae => {
-                let latents = self.latents(input, self.samples, rng)?;
-                let log_likelihood = self.decode(&latents.value)?.log_prob(target)?;
-                let log_ratio = latents.log_ratio()?;
-                let log_weights = (&log_likelihood - &log_ratio)?;
-                let bound = (logsumexp(&log_weights, 0)? - (self.samples as f64).ln())?;
-                Ok(Parts {
-                    total: bound.neg()?,
-                    distortion: log_likelihood.mean(0)?.neg()?,
-                    rate: log_ratio.mean(0)?,
-                })
-            }
-            Kind::Score => self.score_function(batch, self.samples, Baseline::Others, rng),
+            Some(flow) => flow.given(&features)?.transform(&loc),
         }
     }
 
@@ -186,34 +165,51 @@ impl Model {
         rng: &mut Rng,
     ) -> Result<DistortionRate> {
         let Batch { input, target } = batch;
-        let (posterior, prior) = (self.encode(input)?, self.prior()?);
-        let (estimated, decoder) = (MonteCarlo(&prior), |z: &Tensor| self.decode(z));
-        match (&self.flow, &self.prior) {
-            (None, LatentPrior::Standard) => {
+        let (prior, decoder) = (self.prior()?, |z: &Tensor| self.decode(z));
+        let any = MonteCarlo(&prior);
+        match (self.posterior(input)?, &self.prior) {
+            (Encoded::Normal(posterior), LatentPrior::Standard) => {
                 elbo(&posterior, &self.standard, &decoder, target, config, rng)
             }
-            (None, _) => elbo(&posterior, &estimated, &decoder, target, config, rng),
-            (Some(flow), _) => {
-                let posterior = posterior.transformed_by(flow.bijector()?)?;
-                elbo(&posterior, &estimated, &decoder, target, config, rng)
+            (Encoded::Normal(posterior), _) => {
+                elbo(&posterior, &any, &decoder, target, config, rng)
             }
+            (Encoded::Flow(posterior), _) => elbo(&posterior, &any, &decoder, target, config, rng),
         }
     }
 
-    /// Draws of the posterior, with both log-densities.
-    pub fn latents(&self, input: &Tensor, samples: usize, rng: &mut Rng) -> Result<Latents> {
-        let (posterior, prior) = (self.encode(input)?, self.prior()?);
-        match &self.flow {
-            None => sample_latents(&posterior, &prior, &[samples], rng),
-            Some(flow) => {
-                let posterior = posterior.transformed_by(flow.bijector()?)?;
-                sample_latents(&posterior, &prior, &[samples], rng)
-            }
-        }
+    /// The importance-weighted bound.
+    fn importance_weighted(&self, batch: &Batch, rng: &mut Rng) -> Result<Parts> {
+        let (prior, samples) = (self.prior()?, &[self.samples]);
+        let latents = match self.posterior(&batch.input)? {
+            Encoded::Normal(posterior) => sample_latents(&posterior, &prior, samples, rng)?,
+            Encoded::Flow(posterior) => sample_latents(&posterior, &prior, samples, rng)?,
+        };
+        let log_likelihood = self.decode(&latents.value)?.log_prob(&batch.target)?;
+        Ok(Parts {
+            total: iwae_bound(&latents.log_weights(&log_likelihood)?)?.neg()?,
+            distortion: log_likelihood.mean(0)?.neg()?,
+            rate: latents.log_ratio()?.mean(0)?,
+        })
     }
 
-    /// The bound with gradients by `f grad ln q(z | x)`, `f` the log-weight of each draw less a baseline: for latents without a
-    /// path back, and here to see what that costs. The value is that of the bound.
+    /// `ln p(x)` of each image by importance sampling.
+    pub fn log_likelihood(
+        &self,
+        batch: &Batch,
+        config: &LogLikelihoodConfig,
+        rng: &mut Rng,
+    ) -> Result<Tensor> {
+        let posterior = match self.posterior(&batch.input)? {
+            Encoded::Normal(posterior) => Any::of(posterior),
+            Encoded::Flow(posterior) => Any::of(posterior),
+        };
+        let (prior, decoder) = (self.prior()?, |z: &Tensor| self.decode(z));
+        let target = &batch.target;
+        Ok(log_likelihood(&posterior, &prior, &decoder, target, config, rng)?.value)
+    }
+
+    /// The bound, with the encoder's gradient by the score function.
     pub fn score_function(
         &self,
         batch: &Batch,
@@ -221,29 +217,67 @@ impl Model {
         baseline: Baseline,
         rng: &mut Rng,
     ) -> Result<Parts> {
-        let posterior = self.encode(&batch.input)?;
-        let z = posterior.sample(&[samples], rng)?.detach();
-        let log_posterior = posterior.log_prob(&z)?;
-        let log_likelihood = self.decode(&z)?.log_prob(&batch.target)?;
-        let log_prior = self.prior()?.log_prob(&z)?;
-        let joint = (&log_likelihood + &log_prior)?;
-        let signal = (&joint - &log_posterior)?.detach();
-        let centred = match baseline {
-            Baseline::None => signal.clone(),
-            // The mean of the other draws: f_k - (sum f - f_k) / (K - 1) = (f_k - mean f) K / (K - 1).
-            Baseline::Others => {
-                let ratio = samples as f64 / (samples - 1) as f64;
-                (signal.broadcast_sub(&signal.mean_keepdim(0)?)? * ratio)?
-            }
-        };
-        let slope = (joint + (centred * log_posterior)?)?.mean(0)?;
-        let total = ((&slope - slope.detach())? + signal.mean(0)?)?.neg()?;
-        let distortion = log_likelihood.mean(0)?.neg()?;
+        let (posterior, prior) = (self.encode(&batch.input)?, self.prior()?);
+        let latents = sample_detached_latents(&posterior, &prior, &[samples], rng)?;
+        let log_likelihood = self.decode(&latents.value)?.log_prob(&batch.target)?;
+        let rewards = latents.rewards(&log_likelihood)?;
         Ok(Parts {
-            rate: (&total - &distortion)?.detach(),
-            total,
-            distortion,
+            total: score_function(&rewards, &latents.log_posterior, baseline)?.loss,
+            distortion: log_likelihood.mean(0)?.neg()?,
+            rate: latents.log_ratio()?.mean(0)?,
         })
+    }
+}
+
+impl Objective for Model {
+    fn objective(&self, batch: &Batch, _: bool, rng: &mut Rng) -> Result<Parts> {
+        let Batch { input, target } = batch;
+        let (standard, decoder) = (&self.standard, |z: &Tensor| self.decode(z));
+        match self.kind {
+            Kind::Vae | Kind::Beta => {
+                let config = ElboConfig {
+                    beta: self.weight,
+                    samples: self.samples,
+                };
+                Ok(self.elbo(batch, &config, rng)?.into())
+            }
+            Kind::Iwae => self.importance_weighted(batch, rng),
+            Kind::Tc => {
+                let config = BetaTcConfig {
+                    beta: self.weight,
+                    ..BetaTcConfig::new(self.images)
+                };
+                let posterior = self.encode(input)?;
+                let tc = beta_tc(&posterior, standard, &decoder, target, &config, rng)?;
+                Ok(Parts {
+                    total: tc.total,
+                    distortion: tc.distortion,
+                    rate: posterior.kl(standard)?,
+                })
+            }
+            Kind::Dip => {
+                let penalty = dip(&self.encode(input)?, &DipConfig::means(self.weight))?;
+                let bound = self.elbo(batch, &ElboConfig::default(), rng)?;
+                Ok(Parts {
+                    total: bound.total.broadcast_add(&penalty.total)?,
+                    ..bound.into()
+                })
+            }
+            Kind::Wae => {
+                let config = WaeConfig::new(self.weight, standard.event_shape()[0]);
+                let posterior = self.encode(input)?;
+                let wae = wae(&posterior, standard, &decoder, target, &config, rng)?;
+                Ok(Parts {
+                    total: wae.total,
+                    distortion: wae.distortion,
+                    rate: posterior.kl(standard)?,
+                })
+            }
+            // The last are not made of a model like this one.
+            Kind::Score | Kind::Vq | Kind::Vq2 => {
+                self.score_function(batch, self.samples, Baseline::LeaveOneOut, rng)
+            }
+        }
     }
 }
 
@@ -253,32 +287,29 @@ const LAYERS: usize = 4;
 const UNITS: usize = 64;
 
 impl Flow {
-    fn new(kind: Posterior, features: usize, vb: VarBuilder) -> Result<Option<Self>> {
-        let planar = |k: usize| -> Result<[Tensor; 3]> {
-            let (vb, small) = (
-                vb.pp(k),
-                Init::Randn {
-                    mean: 0.,
-                    stdev: 0.1,
-                },
-            );
-            Ok([
-                vb.get_with_hints(features, "w", small)?,
-                vb.get_with_hints(features, "u", small)?,
-                vb.get_with_hints((), "bias", Init::Const(0.))?,
-            ])
-        };
+    fn new(
+        kind: Posterior,
+        context: usize,
+        features: usize,
+        vb: VarBuilder,
+    ) -> Result<Option<Self>> {
         Ok(match kind {
             Posterior::Normal => None,
             Posterior::Planar => {
-                let layers = (0..LAYERS).map(planar).collect::<Result<_>>()?;
-                Some(Flow::Planar(layers))
+                let config = PlanarConfig {
+                    features,
+                    layers: LAYERS,
+                    context,
+                    ..PlanarConfig::default()
+                };
+                Some(Flow::Planar(planar(&config, vb)?))
             }
             Posterior::Iaf => {
                 let config = MafConfig {
                     features,
                     layers: LAYERS,
                     hidden: vec![UNITS],
+                    context,
                     ..MafConfig::default()
                 };
                 Some(Flow::Iaf(iaf(&config, vb)?))
@@ -286,41 +317,37 @@ impl Flow {
         })
     }
 
-    fn bijector(&self) -> Result<Box<dyn Bijector + '_>> {
+    fn given(&self, features: &Tensor) -> Result<Box<dyn Bijector>> {
         Ok(match self {
-            Flow::Iaf(flow) => Box::new(flow),
-            Flow::Planar(layers) => {
-                let mut all: Vec<Box<dyn Bijector + Send + Sync>> = vec![];
-                for [w, u, bias] in layers {
-                    all.push(Box::new(Planar::new(w, u, bias)?));
-                }
-                Box::new(Sequence::new(all))
-            }
+            Flow::Iaf(flow) => Box::new(flow.given(features)?),
+            Flow::Planar(flow) => Box::new(flow.given(features)?),
         })
     }
 }
 
 impl LatentPrior {
-    fn new(kind: Prior, features: usize, pixels: usize, vb: VarBuilder) -> Result<Self> {
-        let normal = Init::Randn {
-            mean: 0.,
-            stdev: 1.,
-        };
-        let zero = Init::Const(0.);
+    fn new(kind: Prior, dims: usize, pixels: usize, vb: VarBuilder) -> Result<Self> {
         Ok(match kind {
             Prior::Standard => LatentPrior::Standard,
-            Prior::Mixture => LatentPrior::Mixture([
-                vb.get_with_hints(COMPONENTS, "logits", zero)?,
-                vb.get_with_hints((COMPONENTS, features), "loc", normal)?,
-                vb.get_with_hints((COMPONENTS, features), "log_var", zero)?,
-            ]),
-            Prior::Vamp => LatentPrior::Vamp([
-                vb.get_with_hints(COMPONENTS, "logits", zero)?,
-                vb.get_with_hints((COMPONENTS, pixels), "images", normal)?,
-            ]),
+            Prior::Mixture => {
+                let config = MixturePriorConfig {
+                    components: COMPONENTS,
+                    dims,
+                    ..MixturePriorConfig::default()
+                };
+                LatentPrior::Mixture(MixturePrior::new(&config, vb)?)
+            }
+            Prior::Vamp => {
+                let config = VampPriorConfig {
+                    components: COMPONENTS,
+                    event: vec![pixels],
+                    ..VampPriorConfig::default()
+                };
+                LatentPrior::Vamp(VampPrior::new(&config, vb)?)
+            }
             Prior::Flow => {
                 let config = RealNvpConfig {
-                    features,
+                    features: dims,
                     layers: LAYERS,
                     hidden: vec![UNITS],
                     ..RealNvpConfig::default()

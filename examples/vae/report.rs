@@ -6,9 +6,10 @@ use crate::common::report::{self, Failures, Output};
 use crate::common::train::{Metrics, by_epoch};
 use crate::config::{Arguments, Kind};
 use crate::data::Data;
-use crate::train::Run;
+use crate::evaluate::Estimate;
+use crate::model::Model;
+use crate::train::{Run, Trained};
 use candle_core::{D, DType, Device, Tensor};
-use candle_prob::distribution::Distribution;
 use candle_prob::{Result, Rng};
 use std::path::PathBuf;
 
@@ -27,7 +28,9 @@ const MAPPED: usize = 5000;
 pub fn figures(kinds: &[Kind]) -> Vec<String> {
     let own = |kind: &Kind| {
         let name = kind.name();
-        FIGURES.map(|figure| format!("{name}_{figure}.png"))
+        let count = if kind.has_codes() { 2 } else { 4 };
+        let names = FIGURES[..count].iter();
+        names.map(move |figure| format!("{name}_{figure}.png"))
     };
     let own = kinds.iter().flat_map(own);
     own.chain([CURVES.into()]).collect()
@@ -48,14 +51,20 @@ impl Report<'_> {
         let mut all = Metrics::new();
         for run in self.runs {
             let name = run.kind.name();
-            all.extend(by_epoch(name, &run.history));
-            for (metric, value) in [
-                ("nll", run.estimate.nll),
-                ("nll_standard_error", run.estimate.standard_error),
-                ("nll_images", run.estimate.images as f64),
-                ("active_units", run.estimate.active_units as f64),
-            ] {
-                all.insert(format!("{name}.{metric}"), value);
+            for (part, history) in ["", "_prior"].into_iter().zip(&run.histories) {
+                all.extend(by_epoch(&format!("{name}{part}"), history));
+            }
+            if let Some(estimate) = &run.estimate {
+                for (metric, value) in [
+                    ("nll", estimate.nll),
+                    ("nll_standard_error", estimate.standard_error),
+                    ("nll_images", estimate.images as f64),
+                    ("active_units", estimate.active_units as f64),
+                ] {
+                    all.insert(format!("{name}.{metric}"), value);
+                }
+                let gap = estimate.information_gap;
+                all.extend(gap.map(|gap| (format!("{name}.information_gap"), gap)));
             }
             for (estimate, spread) in &run.gradients {
                 let name = format!("{name}.gradient.{estimate}");
@@ -77,27 +86,32 @@ impl Report<'_> {
             &nll,
             "s.e.",
             "active",
+            "MIG",
             "training, s",
         ];
-        let rows: Vec<Vec<String>> = self
-            .runs
-            .iter()
-            .filter_map(|run| Some((run, run.history.last()?)))
-            .map(|(run, last)| {
-                let nats = |metric: &str| format!("{:.2}", last[metric]);
-                vec![
-                    run.kind.title().into(),
-                    nats("loss"),
-                    nats("elbo"),
-                    nats("rate"),
-                    nats("distortion"),
-                    format!("{:.2}", run.estimate.nll),
-                    format!("{:.2}", run.estimate.standard_error),
-                    run.estimate.active_units.to_string(),
-                    format!("{:.0}", run.seconds),
-                ]
-            })
-            .collect();
+        let mut rows = vec![];
+        for run in self.runs {
+            let mut ends = run.histories.iter().filter_map(|history| history.last());
+            let Some(first) = ends.next() else { continue };
+            let last = ends.next().unwrap_or(first);
+            let estimated =
+                |value: fn(&Estimate) -> String| run.estimate.as_ref().map_or("-".into(), value);
+            rows.push(vec![
+                run.kind.title().into(),
+                format!("{:.2}", first["loss"]),
+                format!("{:.2}", last["elbo"]),
+                format!("{:.2}", last["rate"]),
+                format!("{:.2}", last["distortion"]),
+                estimated(|all| format!("{:.2}", all.nll)),
+                estimated(|all| format!("{:.2}", all.standard_error)),
+                estimated(|all| all.active_units.to_string()),
+                estimated(|all| {
+                    let gap = all.information_gap;
+                    gap.map_or("-".into(), |gap| format!("{gap:.3}"))
+                }),
+                format!("{:.0}", run.seconds),
+            ]);
+        }
         report::table(&header, &rows)
     }
 
@@ -122,15 +136,17 @@ impl Report<'_> {
         for run in self.runs {
             failures.keep(self.reconstructions(run));
             failures.keep(self.samples(run));
-            failures.keep(self.codes(run));
+            if let Trained::Latents(model) = &run.model {
+                failures.keep(self.latents(run, model));
+            }
         }
         // One epoch is no curve.
-        if self.runs.iter().any(|run| run.history.len() > 1) {
+        if self.runs.iter().any(|run| run.histories[0].len() > 1) {
             failures.keep(self.curves());
         }
     }
 
-    /// Rows of test images, each with what the mean of its posterior decodes to below it.
+    /// Rows of test images, each with what is left of it below it.
     fn reconstructions(&self, run: &Run) -> Result<()> {
         let test = &self.data.split.test;
         let shown = &test[..(SAMPLES / 2).min(test.len())];
@@ -138,7 +154,7 @@ impl Report<'_> {
             .data
             .batch(shown, &mut self.rng("reconstructions"))?
             .input;
-        let mean = self.decode(run, &run.model.code(&x)?)?;
+        let mean = self.data.picture(&run.model.reconstruct(&x)?)?;
         let (mut images, size) = (vec![], x.dim(0)?);
         for start in (0..size).step_by(PER_ROW) {
             let count = PER_ROW.min(size - start);
@@ -149,19 +165,19 @@ impl Report<'_> {
         self.sheet(run, "reconstructions", title, &Tensor::cat(&images, 0)?)
     }
 
-    /// What latents of the prior decode to.
+    /// What draws of the prior decode to.
     fn samples(&self, run: &Run) -> Result<()> {
-        let prior = run.model.prior()?;
-        let z = prior.sample(&[SAMPLES], &mut self.rng("samples"))?;
-        self.sheet(run, "samples", "means of samples", &self.decode(run, &z)?)
+        let means = run.model.sample(SAMPLES, &mut self.rng("samples"))?;
+        let title = "means of samples";
+        self.sheet(run, "samples", title, &self.data.picture(&means)?)
     }
 
     /// Traversals of the latents that vary most, and a map of the test images' latents.
-    fn codes(&self, run: &Run) -> Result<()> {
+    fn latents(&self, run: &Run, model: &Model) -> Result<()> {
         let test = &self.data.split.test;
         let test = &test[..MAPPED.min(test.len())];
         let x = self.data.batch(test, &mut self.rng("codes"))?.input;
-        let codes = run.model.code(&x)?.detach();
+        let codes = model.code(&x)?.detach();
         let variance = codes.to_dtype(DType::F64)?.var(0)?.to_vec1::<f64>()?;
         let mut order: Vec<usize> = (0..variance.len()).collect();
         order.sort_by(|a, b| variance[*b].total_cmp(&variance[*a]));
@@ -178,7 +194,8 @@ impl Report<'_> {
                 path.push((&rest + (&unit * at)?)?);
             }
         }
-        let pixels = self.decode(run, &Tensor::cat(&path, 0)?)?;
+        let means = model.means(&Tensor::cat(&path, 0)?)?;
+        let pixels = self.data.picture(&means)?;
         let title = format!("a latent in each row, from -{REACH} to {REACH}");
         self.sheet(run, "traversals", &title, &pixels)?;
 
@@ -195,10 +212,6 @@ impl Report<'_> {
         };
         let title = format!("{}: latents", run.kind.title());
         plot::maps(&self.path(run, "map"), &title, &[map])
-    }
-
-    fn decode(&self, run: &Run, z: &Tensor) -> Result<Tensor> {
-        self.data.picture(&run.model.means(z)?)
     }
 
     fn path(&self, run: &Run, figure: &str) -> PathBuf {
@@ -228,7 +241,7 @@ impl Report<'_> {
             colour: run.kind as usize,
             dashed,
             points: (1..)
-                .zip(&run.history)
+                .zip(&run.histories[0])
                 .map(|(k, epoch)| (f64::from(k), epoch[metric]))
                 .collect(),
         };

@@ -329,6 +329,7 @@ fn sizes_have_upper_bounds() {
         ("vae", "--hidden 1000000000000"),
         ("vae", "--latent 1000000000000"),
         ("vae", "--samples 1000000000000 --model iwae"),
+        ("vae", "--codes 1000000000000 --model vq"),
         ("autoencoder", "--hidden 1000000000000"),
         ("autoencoder", "--code 1000000000000"),
         ("feature_selection", "--trials 1000000000000"),
@@ -566,7 +567,7 @@ fn a_method_that_fails_does_not_take_the_others_with_it() {
 #[test]
 fn a_vae_that_paused_becomes_what_it_would_have_become() {
     let folder = scratch("vae");
-    let both = format!("{VAE} --model vae,iwae");
+    let both = format!("{VAE} --model vae,iwae,vq2 --codes 8 --most-images 200");
     let whole = done("vae", &folder, &format!("{both} --out whole")).out;
     assert!(
         whole.contains("NLL (20)") && whole.contains("IWAE"),
@@ -580,7 +581,7 @@ fn a_vae_that_paused_becomes_what_it_would_have_become() {
     done("vae", &folder, &format!("{both} --out parts --resume"));
     let read = |file: &str| fs::read(folder.join(file)).unwrap();
     assert_eq!(read("whole/metrics.json"), read("parts/metrics.json"));
-    for model in ["vae", "iwae"] {
+    for model in ["vae", "iwae", "vq2"] {
         for figure in ["reconstructions", "samples"] {
             let file = format!("{model}_{figure}.png");
             assert!(
@@ -605,7 +606,8 @@ fn a_vae_takes_pixels_that_its_likelihood_knows() {
         "--prior flow",
         "--posterior iaf",
         "--posterior planar --prior mixture",
-        "--model beta,score --gradients 2",
+        "--model beta,tc,dip,wae,score --gradients 2",
+        "--model vq --codes 4 --likelihood categorical",
     ] {
         done("vae", &folder, &format!("{few} {choice}"));
     }
@@ -616,6 +618,8 @@ fn a_vae_takes_pixels_that_its_likelihood_knows() {
     for (choice, word) in [
         ("--model score --samples 1", "at least 2"),
         ("--model score --posterior iaf", "normal"),
+        ("--model tc --prior flow", "standard"),
+        ("--model vq --codes 1", "--codes"),
     ] {
         refused("vae", &folder, &format!("{few} {choice}"), &[word]);
     }
