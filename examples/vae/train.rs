@@ -26,8 +26,11 @@ pub struct Run {
 }
 
 pub enum Trained {
-    Latents(Model),
-    Codes { grid: Grid, prior: GridPrior },
+    Latents(Box<Model>),
+    Codes {
+        grid: Box<Grid>,
+        prior: Box<GridPrior>,
+    },
 }
 
 impl Trained {
@@ -75,7 +78,10 @@ pub fn train(kind: Kind, trainings: &[Training], setting: &Setting) -> Result<Ru
         };
         return Ok(Run {
             kind,
-            model: Trained::Codes { grid, prior },
+            model: Trained::Codes {
+                grid: Box::new(grid),
+                prior: Box::new(prior),
+            },
             histories: vec![first, second],
             seconds: clock.elapsed().as_secs_f64(),
             estimate: None,
@@ -92,7 +98,7 @@ pub fn train(kind: Kind, trainings: &[Training], setting: &Setting) -> Result<Ru
             None => vec![],
         },
         estimate: Some(estimate(&model, arguments, data, &rng.fork("estimate"))?),
-        model: Trained::Latents(model),
+        model: Trained::Latents(Box::new(model)),
         histories: vec![history],
         seconds,
     })
