@@ -27,10 +27,27 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// The most bytes that were in use beyond what was there before; tests that ask run one at a time.
-pub fn peak<R>(f: impl FnOnce() -> Result<R>) -> Result<usize> {
+/// Bytes in use beyond what was there before.
+pub struct Growth {
+    pub at_most: usize,
+    /// When what was asked for is dropped.
+    #[allow(dead_code)]
+    pub at_the_end: usize,
+}
+
+/// Tests that ask run one at a time.
+pub fn growth<R>(f: impl FnOnce() -> Result<R>) -> Result<Growth> {
     let before = USED.load(Relaxed);
     MOST.store(before, Relaxed);
     drop(f()?);
-    Ok(MOST.load(Relaxed) - before)
+    Ok(Growth {
+        at_most: MOST.load(Relaxed) - before,
+        at_the_end: USED.load(Relaxed).saturating_sub(before),
+    })
+}
+
+/// The most bytes that were in use beyond what was there before.
+#[allow(dead_code)]
+pub fn peak<R>(f: impl FnOnce() -> Result<R>) -> Result<usize> {
+    Ok(growth(f)?.at_most)
 }
