@@ -12,6 +12,9 @@ pub fn config() -> Criterion {
     let delay = std::env::var("MIMALLOC_PURGE_DELAY");
     let delay = delay.as_deref().unwrap_or("unset");
     println!("allocator: mimalloc, MIMALLOC_PURGE_DELAY {delay}");
+    // This thread works in the pool, where it would otherwise wake another for every parallel loop, and be woken.
+    let pool = rayon::ThreadPoolBuilder::new().use_current_thread();
+    let _ = pool.build_global();
     Criterion::default().without_plots()
 }
 
