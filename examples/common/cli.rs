@@ -55,6 +55,10 @@ pub fn output_folder(asked: &Option<PathBuf>, name: &str) -> PathBuf {
 
 /// Runs an example: parses its arguments, and turns an error into one line and exit code 1.
 pub fn main<A: Parser>(run: impl FnOnce(A) -> Result<()>) -> ExitCode {
+    // This thread works in the pool, where it would otherwise wake another for every parallel loop, and be woken.
+    let _ = rayon::ThreadPoolBuilder::new()
+        .use_current_thread()
+        .build_global();
     let command = A::command().version(env!("CARGO_PKG_VERSION"));
     let resumes = command.get_arguments().any(|arg| arg.get_id() == "resume");
     // Without a handler Ctrl-C leaves the bar's line unfinished; nothing else depends on it.
