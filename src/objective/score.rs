@@ -110,9 +110,10 @@ pub struct ScoreFunction {
 /// Shapes: `rewards` f and `log_prob`, `ln q` of the draws, are `[K] ++ batch`, the parts `batch`. Units: those of the rewards.
 ///
 /// Gradients: of `loss`, through `log_prob` to the distribution of the draws, and through the rewards to what they depend on
-/// otherwise, as the decoder. Unbiased for any baseline; on the linear-Gaussian model of the tests, whose draws could have a
-/// gradient, its variance is hundreds of times that of the pathwise one. A reward whose difference from the baseline is not
-/// finite gives nothing to the distribution of the draws: there is no number for it.
+/// otherwise, as the decoder. Unbiased for any baseline. Where draws could have a gradient, prefer that: on the linear-Gaussian
+/// model of the tests, of two dims, four draws have 12 times the variance of the pathwise gradient without a baseline and 3.5
+/// times with [`Baseline::LeaveOneOut`]. A reward whose difference from the baseline is not finite gives nothing to the
+/// distribution of the draws: there is no number for it.
 ///
 /// Errors: no draw, with [`Baseline::LeaveOneOut`] fewer than two; rewards and log-probabilities of two shapes, dtypes or
 /// devices; a baseline that does not broadcast to `batch`.
