@@ -243,9 +243,11 @@ impl Objective for Model {
             }
             Kind::Iwae => self.importance_weighted(batch, rng),
             Kind::Tc => {
+                // A batch of test images may be longer than all training.
+                let images = self.images.max(input.dim(0)?);
                 let config = BetaTcConfig {
                     beta: self.weight,
-                    ..BetaTcConfig::new(self.images)
+                    ..BetaTcConfig::new(images)
                 };
                 let posterior = self.encode(input)?;
                 let tc = beta_tc(&posterior, standard, &decoder, target, &config, rng)?;
