@@ -606,8 +606,8 @@ fn a_vae_takes_pixels_that_its_likelihood_knows() {
         "--prior flow",
         "--posterior iaf",
         "--posterior planar --prior mixture",
-        "--model beta,tc,dip,wae,score --gradients 2",
         "--model vq --codes 4 --likelihood categorical",
+        "--model beta,tc,dip,wae,score --gradients 2",
     ] {
         done("vae", &folder, &format!("{few} {choice}"));
     }
