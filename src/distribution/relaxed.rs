@@ -75,7 +75,10 @@ impl RelaxedBernoulli {
 
     /// Draws rounded to 0 or 1, with the gradient of the draws themselves: the straight-through estimator, which is biased.
     ///
+    /// Shapes and errors: those of [`sample`](Distribution::sample).
+    ///
     /// Source: Jang, Gu and Poole (2017), Categorical reparameterization with Gumbel-softmax, section 2.2.
+    #[doc(alias = "RelaxedBernoulliStraightThrough")]
     pub fn sample_hard(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
         let soft = self.sample(shape, rng)?;
         let hard = soft.detach().gt(0.5)?.to_dtype(soft.dtype())?;
@@ -300,9 +303,26 @@ impl RelaxedOneHotCategorical {
     }
 
     /// Draws rounded to the one-hot vector of their largest element, with the gradient of the draws themselves: straight-through
-    /// Gumbel-softmax, which is biased. Of equals the first is the largest.
+    /// Gumbel-softmax, which is biased; PyTorch's `gumbel_softmax(hard=True)`. Of equals the first is the largest.
+    ///
+    /// Shapes and errors: those of [`sample`](Distribution::sample).
+    ///
+    /// ```
+    /// use candle_core::{Device, Tensor, Var};
+    /// use candle_prob::{Rng, distribution::RelaxedOneHotCategorical};
+    /// # fn main() -> candle_prob::Result<()> {
+    /// let logits = Var::new(&[0f64, 1., 2.], &Device::Cpu)?;
+    /// let relaxed = RelaxedOneHotCategorical::new(&Tensor::new(0.5, &Device::Cpu)?, &logits)?;
+    /// let x = relaxed.sample_hard(&[], &mut Rng::new(0))?;
+    /// assert_eq!((x.max_all()?.to_scalar::<f64>()?, x.sum_all()?.to_scalar::<f64>()?), (1., 1.));
+    /// assert!(x.get(0)?.backward()?.get(&logits).is_some());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// Source: Jang, Gu and Poole (2017), Categorical reparameterization with Gumbel-softmax, section 2.2.
+    #[doc(alias = "gumbel_softmax")]
+    #[doc(alias = "RelaxedOneHotCategoricalStraightThrough")]
     pub fn sample_hard(&self, shape: &[usize], rng: &mut Rng) -> Result<Tensor> {
         let log = self.sample_log(shape, rng)?;
         if log.elem_count() == 0 {

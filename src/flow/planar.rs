@@ -52,7 +52,7 @@ impl Default for PlanarConfig {
 /// Shapes: arguments are [.., features], log-dets [..]; the context is [.., context], to which the argument's leading dims
 /// broadcast.
 ///
-/// Variables: `w` [layers, features], which starts at N(0, 1); without a context `u` [layers, features] and `bias` [layers], with
+/// Variables: `w` [layers, features], which starts at N(0, 1); without a context `u` `[layers, features]` and `bias` `[layers]`, with
 /// one a network under `net`. A fresh flow is the identity.
 ///
 /// Errors: no features or layers, a hidden layer without units, and what `vb` refuses; later, arguments of another width,

@@ -13,7 +13,7 @@ use candle_core::{Module, Tensor};
 /// ([`score`](Autoencoder::score)): what is unlike the training data is not restored. With linear E and D and a code of r
 /// numbers the best `D(E(x))` is the projection onto the first r principal components of centred data.
 ///
-/// Shapes: x is [N, ..], codes and scores are [N, ..] as the encoder gives them and [N]. Gradients: to both networks and x.
+/// Shapes: x is `[N, ..]`, codes and scores are `[N, ..]` as the encoder gives them and `[N]`. Gradients: to both networks and x.
 ///
 /// Errors: what the networks refuse; a decoder that does not give the shape of its target.
 ///
@@ -96,14 +96,14 @@ impl<E: Module, D: Module> Autoencoder<E, D> {
         self.decode(&self.encode(x)?)
     }
 
-    /// `|target - D(E(x))|^2` of each example, [N]: with a spoiled `x` the loss of a denoising autoencoder.
+    /// `|target - D(E(x))|^2` of each example, `[N]`: with a spoiled `x` the loss of a denoising autoencoder.
     ///
     /// Errors: those of both networks; a target of no dims, or of another shape, dtype or device than they give.
     pub fn error(&self, x: &Tensor, target: &Tensor) -> Result<Tensor> {
         self.loss("Autoencoder::error", x, target)
     }
 
-    /// `s(x) = |x - D(E(x))|^2` of each example, [N]: the loss in training, and afterwards the score of outliers.
+    /// `s(x) = |x - D(E(x))|^2` of each example, `[N]`: the loss in training, and afterwards the score of outliers.
     ///
     /// Errors: as [`error`](Autoencoder::error).
     pub fn score(&self, x: &Tensor) -> Result<Tensor> {

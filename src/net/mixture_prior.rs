@@ -34,7 +34,7 @@ impl Default for MixturePriorConfig {
 ///
 /// Formula: `p(z) = sum_k w_k N(z; loc_k, diag(e^(15 tanh(r_k / 15))))`, `w = softmax(logits)` or 1 / K.
 ///
-/// Shapes: latents are [.., dims]. The variables are `loc` and `log_var` [K, dims] and, if trained, `logits` [K].
+/// Shapes: latents are [.., dims]. The variables are `loc` and `log_var` `[K, dims]` and, if trained, `logits` `[K]`.
 ///
 /// A fresh one has means drawn from N(0, 1), variances 1 and equal weights. The rate of a posterior is that of
 /// [`MonteCarlo`](crate::objective::MonteCarlo), as mixtures have no KL divergence in closed form. The same distribution fitted to

@@ -37,7 +37,7 @@ impl Default for VampPriorConfig {
 /// Formula: `p(z) = 1 / K sum_k q(z | u_k)`. The best prior is the mean of all posteriors, which as many components as there are
 /// examples would be; this is a short form of it.
 ///
-/// Shapes: pseudo-inputs are `[K] ++ event`; the encoder gives them posteriors of batch [K], so the prior has no batch.
+/// Shapes: pseudo-inputs are `[K] ++ event`; the encoder gives them posteriors of batch `[K]`, so the prior has no batch.
 ///
 /// Gradients: to the pseudo-inputs and, through them and the posteriors, to the encoder: prior and posterior are trained together.
 ///
@@ -118,7 +118,7 @@ impl VampPrior {
 
     /// The prior under this encoder, as both are now.
     ///
-    /// Errors: what the encoder refuses; posteriors of another batch than [K].
+    /// Errors: what the encoder refuses; posteriors of another batch than `[K]`.
     pub fn given<C>(&self, encoder: &C) -> Result<MixtureSameFamily<C::Output>>
     where
         C: Conditional<Output: MixtureComponent>,

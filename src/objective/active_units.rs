@@ -23,7 +23,8 @@ pub const ACTIVE_VARIANCE: f64 = 0.01;
 ///
 /// Shapes: posterior means `[N, D]` of N examples, of all batches one below the other. Gradients: none.
 ///
-/// Errors: fewer than two examples; a threshold that is negative or not finite; means that are not floating point.
+/// Errors: fewer than two examples; a threshold that is negative or not finite; means that are not floating point, or whose
+/// variance is not finite.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -51,6 +52,15 @@ pub fn active_units(means: &Tensor, threshold: f64) -> Result<ActiveUnits> {
     let spread = means.broadcast_sub(&means.mean_keepdim(0)?)?.sqr()?;
     let variance = (spread.sum(0)? / (n - 1) as f64)?;
     let above = variance.to_vec1::<f64>()?;
+    if let Some(found) = above.iter().find(|v| !v.is_finite()) {
+        let expected = "numbers of a finite variance";
+        return Err(Error::value(
+            op,
+            "means",
+            expected,
+            format!("variance {found}"),
+        ));
+    }
     Ok(ActiveUnits {
         variance,
         count: above.iter().filter(|v| **v > threshold).count(),

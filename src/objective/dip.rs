@@ -1,7 +1,7 @@
 //! The penalties of the DIP-VAE: codes whose covariance is the identity.
 
 use crate::check;
-use crate::distribution::{Factorized, Moments};
+use crate::distribution::{Distribution, Factorized, Moments};
 use crate::error::{Error, Result};
 use candle_core::{D, Tensor};
 
@@ -89,6 +89,12 @@ pub fn dip<P: Factorized + Moments>(posterior: &P, config: &DipConfig) -> Result
     let op = "objective::dip";
     check::non_negative(op, "off_diagonal", config.off_diagonal)?;
     check::non_negative(op, "diagonal", config.diagonal)?;
+    // Of parts that are vectors the variances are not all of the covariance.
+    let part = posterior.factors();
+    if !part.event_shape().is_empty() {
+        let (expected, found) = ("parts that are numbers", part.event_shape());
+        return Err(Error::shape(op, "posterior", expected, found));
+    }
     let batch = posterior.batch_shape();
     let (rows, dims) = (batch.iter().product::<usize>(), posterior.event_shape());
     let dims: usize = dims.iter().product();

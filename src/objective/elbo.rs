@@ -2,11 +2,11 @@
 
 use super::rate::mean_of_draws;
 use super::{DistortionRate, Rate};
-use crate::check;
 use crate::conditional::Conditional;
 use crate::distribution::{Distribution, Reparameterized};
 use crate::error::{Error, Result};
 use crate::rng::Rng;
+use crate::{check, shape};
 use candle_core::Tensor;
 
 /// Settings of [`elbo`].
@@ -42,8 +42,8 @@ impl Default for ElboConfig {
 /// The prior's type chooses the rate: a distribution to which the posterior has a KL in closed form, or
 /// [`MonteCarlo`](super::MonteCarlo) of any other, such as a flow or a mixture, from the same samples.
 ///
-/// Errors: zero samples, a negative or non-finite `beta`, a prior whose batch does not broadcast to `B`, a decoder whose
-/// log-likelihood has another shape than `[samples] ++ B`, and what the posterior, the prior and the decoder refuse. Data
+/// Errors: zero samples, a negative or non-finite `beta`, a prior whose batch does not broadcast to `B`, a target that does not
+/// broadcast to `B ++ data event`, a decoder whose log-likelihood has another shape than `[samples] ++ B`, and what the posterior, the prior and the decoder refuse. Data
 /// outside of the likelihood's support are no error: the distortion is infinite.
 ///
 /// ```
@@ -166,7 +166,11 @@ pub(super) fn log_likelihood<C: Conditional<Output: Distribution>>(
     samples: usize,
     batch: &[usize],
 ) -> Result<Tensor> {
-    let log_likelihood = decoder.given(codes)?.log_prob(target)?;
+    let decoded = decoder.given(codes)?;
+    // More copies of the target would be taken for samples.
+    let full = [batch, decoded.event_shape()].concat();
+    shape::broadcast_to(op, "target", target.dims(), &full)?;
+    let log_likelihood = decoded.log_prob(target)?;
     let expected = [&[samples], batch].concat();
     if log_likelihood.dims() != expected {
         return Err(Error::shape(

@@ -9,17 +9,16 @@ use crate::distribution::{Distribution, Reparameterized};
 use crate::error::{Error, Result};
 use crate::rng::Rng;
 use crate::{check, shape, special};
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 /// How [`importance_weighted`] estimates the gradient of its bound. The value is the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImportanceGradient {
     /// Through the draws and through both densities: unbiased. As draws are added, the signal for the posterior's parameters
     /// falls faster than the noise.
     ///
     /// Source: Burda, Grosse and Salakhutdinov (2016), eq. 13; Rainforth et al. (2018), Tighter variational bounds are not
     /// necessarily better, theorem 1, for the signal.
-    #[default]
     Pathwise,
     /// As [`Pathwise`](Self::Pathwise), without the score `d ln q / d parameters` of the posterior. For one draw its mean is 0:
     /// the gradient is unbiased, and has variance 0 where the posterior is exact. For more draws what is left out has another
@@ -28,7 +27,7 @@ pub enum ImportanceGradient {
     /// Source: Roeder, Wu and Duvenaud (2017), Sticking the landing, section 3; Tucker et al. (2018), section 4, for the bias.
     StickTheLanding,
     /// For the posterior through the draws alone, by the squares of the normalized weights; for prior and decoder by the
-    /// weights: unbiased for any number of draws, with a signal that does not fall, and variance 0 where the posterior is exact.
+    /// weights: unbiased for any number of draws; for the posterior with a signal that does not fall, and variance 0 where it is exact.
     /// The model is evaluated twice, first for the weights.
     ///
     /// Source: Tucker, Lawson, Gu and Maddison (2018), Doubly reparameterized gradient estimators for Monte Carlo objectives,
@@ -58,7 +57,7 @@ impl Default for ImportanceConfig {
 /// An importance-weighted bound on the evidence and what it is made of, in nats; `batch` is the shape of the posterior's batch.
 #[derive(Debug, Clone)]
 pub struct ImportanceWeighted {
-    /// `ln (w_1 + .. + w_K) / K`, shape `batch`: at most `ln p(x)` in expectation.
+    /// `ln((w_1 + .. + w_K) / K)`, shape `batch`: at most `ln p(x)` in expectation.
     pub bound: Tensor,
     /// `ln w_k = ln p(x | z_k) + ln p(z_k) - ln q(z_k | x)`, shape `[K] ++ batch`.
     pub log_weights: Tensor,
@@ -68,7 +67,7 @@ pub struct ImportanceWeighted {
 
 /// The importance-weighted bound of a variational autoencoder.
 ///
-/// Formula: `bound = ln (w_1 + .. + w_K) / K` with `w_k = p(x | z_k) p(z_k) / q(z_k | x)` for K draws `z_k` of the posterior q.
+/// Formula: `bound = ln((w_1 + .. + w_K) / K)` with `w_k = p(x | z_k) p(z_k) / q(z_k | x)` for K draws `z_k` of the posterior q.
 /// In expectation it rises with K from the evidence lower bound, K = 1, towards `ln p(x)`.
 ///
 /// Shapes: `posterior` has batch `B` and event `E`; latents of shape `[K] ++ B ++ E` go through `decoder`, whose distribution
@@ -184,7 +183,7 @@ pub(super) fn check_weights(
 
 /// The importance-weighted bound of log-weights: the logarithm of the mean weight.
 ///
-/// Formula: `ln (e^l_1 + .. + e^l_K) / K`. Shapes: `[K] ++ batch` to `batch`. Units: nats.
+/// Formula: `ln((e^l_1 + .. + e^l_K) / K)`. Shapes: `[K] ++ batch` to `batch`. Units: nats.
 ///
 /// Gradients: the normalized weights, [`softmax`](special::softmax) over K; zero where all weights are 0. Through the log-weights
 /// of [`Latents`] it is the pathwise estimator.
@@ -215,7 +214,8 @@ pub fn iwae_bound(log_weights: &Tensor) -> Result<Tensor> {
 ///
 /// Shapes: `[K] ++ batch` to `batch`. Units: nats.
 ///
-/// Gradients: `w^(1 - alpha)`, normalized over K; zero where the bound is infinite.
+/// Gradients: `w^(1 - alpha)`, normalized over K; where the bound is infinite zero, but for alpha 1, the mean's, and for alpha 0,
+/// those of [`iwae_bound`].
 ///
 /// Errors: an alpha that is not finite; no draw; a dtype that is not floating point.
 ///
@@ -286,8 +286,13 @@ pub fn effective_sample_size(log_weights: &Tensor) -> Result<Tensor> {
         "log_weights",
         log_weights,
     )?;
-    let squares = special::softmax(&log_weights.detach(), 0)?.sqr()?.sum(0)?;
+    // The squares of a thousand weights are too small for half precision.
+    let known = match log_weights.dtype() {
+        DType::F16 | DType::BF16 => log_weights.detach().to_dtype(DType::F32)?,
+        _ => log_weights.detach(),
+    };
+    let squares = special::softmax(&known, 0)?.sqr()?.sum(0)?;
     let none = squares.eq(0f64)?;
-    none.where_cond(&squares, &squares.recip()?)
-        .map_err(Error::from)
+    let size = none.where_cond(&squares, &squares.recip()?)?;
+    Ok(size.to_dtype(log_weights.dtype())?)
 }

@@ -100,8 +100,7 @@ where
     let against = (&config.kernel, config.statistic);
     let discrepancy = discrepancy(op, posterior, prior, &codes, against, rng)?;
     let distortion = distortion(op, decoder, &codes, target, 1, posterior.batch_shape())?;
-    let mut total = distortion.broadcast_add(&(&discrepancy * weight)?)?;
-    // 0 times infinity is NaN.
+    let mut total = weighted(&distortion, &discrepancy, weight)?;
     if rest > 0. {
         total = (total + (&rate * rest)?)?;
     }
@@ -191,7 +190,7 @@ where
     let against = (&config.kernel, config.statistic);
     let discrepancy = discrepancy(op, posterior, prior, &codes, against, rng)?;
     let distortion = distortion(op, decoder, &codes, target, 1, posterior.batch_shape())?;
-    let total = distortion.broadcast_add(&(&discrepancy * config.lambda)?)?;
+    let total = weighted(&distortion, &discrepancy, config.lambda)?;
     Ok(Wae {
         distortion,
         discrepancy,
@@ -200,6 +199,15 @@ where
 }
 
 /// The squared discrepancy of codes `[1] ++ batch ++ event` and as many draws of the prior.
+/// The distortion with the discrepancy's part.
+fn weighted(distortion: &Tensor, discrepancy: &Tensor, weight: f64) -> Result<Tensor> {
+    match weight {
+        // 0 times infinity is NaN.
+        0. => Ok(distortion.clone()),
+        _ => Ok(distortion.broadcast_add(&(discrepancy * weight)?)?),
+    }
+}
+
 fn discrepancy<P: Distribution, R: Distribution>(
     op: &'static str,
     posterior: &P,

@@ -1,6 +1,8 @@
 //! The log-likelihood of a latent-variable model, by importance sampling.
 
+use super::elbo::log_likelihood as scored;
 use super::per_dimension::check_prior;
+use super::rate::Latents;
 use crate::check;
 use crate::conditional::Conditional;
 use crate::distribution::Distribution;
@@ -28,13 +30,13 @@ impl Default for LogLikelihoodConfig {
     }
 }
 
-/// An estimate of `ln p(x)`, without gradients.
+/// An estimate of `ln p(x)`, in f64 and without gradients.
 #[derive(Debug, Clone)]
 pub struct LogLikelihood {
     /// The estimate for each example, in nats, shape `batch`.
     pub value: Tensor,
     /// The effective number of samples `(sum w)^2 / sum w^2`, shape `batch`: where it is a few, the estimate is a guess that is
-    /// too low.
+    /// too low. 0 where all weights are 0.
     pub effective_samples: Tensor,
 }
 
@@ -95,23 +97,21 @@ where
         let draws = config.chunk.min(config.samples - start);
         let (codes, log_posterior) = posterior.sample_and_log_prob(&[draws], rng)?;
         let codes = codes.detach();
-        let log_joint = decoder.given(&codes)?.log_prob(target)?.detach();
-        let expected = [&[draws], batch].concat();
-        if log_joint.dims() != expected {
-            let expected = format!("a log-likelihood of shape {expected:?} (samples, then batch)");
-            return Err(Error::shape(op, "decoder", expected, log_joint.dims()));
-        }
-        let log_ratio = (log_posterior - prior.log_prob(&codes)?)?.detach();
-        let log_weights = (log_joint - log_ratio)?.to_dtype(DType::F64)?;
+        let log_likelihood = scored(op, decoder, &codes, target, draws, batch)?;
+        let latents = Latents::scored(op, codes, log_posterior, prior)?;
+        let log_weights = latents.log_weights(&log_likelihood)?.detach();
+        let log_weights = log_weights.to_dtype(DType::F64)?;
         squares.add(&(&log_weights * 2.)?)?;
         sum.add(&log_weights)?;
     }
     let (LogSum(Some(sum)), LogSum(Some(squares))) = (sum, squares) else {
         return Err(Error::value(op, "samples", "at least 1", config.samples));
     };
+    let effective = ((&sum * 2.)? - &squares)?.exp()?;
+    let none = sum.eq(f64::NEG_INFINITY)?;
     Ok(LogLikelihood {
-        value: (&sum - (config.samples as f64).ln())?,
-        effective_samples: ((sum * 2.)? - squares)?.exp()?,
+        value: (sum - (config.samples as f64).ln())?,
+        effective_samples: none.where_cond(&effective.zeros_like()?, &effective)?,
     })
 }
 

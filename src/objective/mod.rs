@@ -15,6 +15,10 @@
 //! - [`Rate`]: a prior with its divergence, in closed form; [`MonteCarlo`]: any prior for any posterior, such as a flow or a
 //!   mixture. [`sample_latents`]: the draws with both log-densities, for bounds that reduce them otherwise.
 //! - [`vq`](vq()): the losses of vector quantization.
+//!
+//! Parts of each example are there for an empty batch too, and have no elements; numbers of a batch, as a covariance or a
+//! discrepancy, are refused where there is no example. A reconstruction is `decoder.given(&posterior.mean()?)?.mean()?`, a drawn
+//! example `decoder.given(&prior.sample(&[n], rng)?)?.sample(&[], rng)?`.
 
 mod active_units;
 mod bottleneck;

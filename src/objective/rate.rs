@@ -167,7 +167,7 @@ impl Latents {
         Self::scored(op, value, log_posterior, prior)
     }
 
-    fn scored<R: Distribution>(
+    pub(super) fn scored<R: Distribution>(
         op: &'static str,
         value: Tensor,
         log_posterior: Tensor,

@@ -12,6 +12,7 @@ pub enum Baseline<'a> {
     /// Nothing.
     None,
     /// The mean reward of the other draws of the same example: at least two draws.
+    /// It takes K^2 numbers for each example.
     ///
     /// Source: Mnih and Rezende (2016), Variational inference for Monte Carlo objectives, section 2.4; Kool, van Hoof and
     /// Welling (2019), Buy 4 REINFORCE samples, get a baseline for free, eq. 5.
@@ -98,7 +99,8 @@ pub struct ScoreFunction {
     pub mean: Tensor,
     /// What to minimise, shape `batch`: of the value `-mean`, with the gradient of the estimator.
     pub loss: Tensor,
-    /// `mean_k (f_k - b)^2`, shape `batch`, with a gradient to the baseline alone: what a learned one minimises. 0 without one.
+    /// `mean_k (f_k - b)^2`, shape `batch`, with a gradient to the baseline alone: what a learned one minimises. A difference that
+    /// is not finite counts as 0. 0 without a given one.
     pub baseline_loss: Tensor,
 }
 
@@ -167,7 +169,7 @@ pub fn score_function(
             shape::same_kind(OP, "baseline", baseline, rewards)?;
             shape::broadcast_to(OP, "baseline", baseline.dims(), batch)?;
             let off = known.broadcast_sub(baseline)?;
-            (off.detach(), mean_of_draws(&off.sqr()?)?)
+            (off.detach(), mean_of_draws(&finite(&off)?.sqr()?)?)
         }
     };
     let loss = (&mean + mean_of_draws(&scored(&signal, log_prob)?)?)?.neg()?;
@@ -180,9 +182,13 @@ pub fn score_function(
 
 /// Zeros with the gradient of `signal * log_prob`.
 pub(super) fn scored(signal: &Tensor, log_prob: &Tensor) -> Result<Tensor> {
-    let finite = signal.abs()?.lt(f64::INFINITY)?;
-    let signal = finite.where_cond(signal, &signal.zeros_like()?)?;
-    Ok(((log_prob - log_prob.detach())? * signal)?)
+    Ok(((log_prob - log_prob.detach())? * finite(signal)?)?)
+}
+
+/// 0 in the place of what is not finite: it must not spoil what examples share.
+fn finite(x: &Tensor) -> Result<Tensor> {
+    let ordinary = x.detach().abs()?.lt(f64::INFINITY)?;
+    Ok(ordinary.where_cond(x, &x.detach().zeros_like()?)?)
 }
 
 pub(super) fn check_scores(op: &'static str, like: &Tensor, log_prob: &Tensor) -> Result<()> {
@@ -202,7 +208,12 @@ pub(super) fn others(
     let all = x.unsqueeze(0)?.broadcast_as(own.shape())?;
     // 0 times infinity is NaN.
     let rest = own.where_cond(&all.zeros_like()?, &all)?;
-    Ok((rest.sum(1)? / (count as f64 - 1.))?)
+    // In half precision a sum of many rewards is soon infinite.
+    let wide = match rest.dtype() {
+        DType::F16 | DType::BF16 => rest.to_dtype(DType::F32)?,
+        _ => rest,
+    };
+    Ok((wide.sum(1)? / (count as f64 - 1.))?.to_dtype(x.dtype())?)
 }
 
 /// 1 where both first dims are at the same draw, [K, K] ++ batch.

@@ -9,7 +9,7 @@ use candle_core::Tensor;
 /// The importance-weighted bound of a posterior whose draws have no gradient, by the log-derivative trick with a baseline for
 /// each draw from the others (VIMCO).
 ///
-/// Formula: with `L = ln (w_1 + .. + w_K) / K`, and `L_k` the same with `w_k` replaced by the geometric mean of the other
+/// Formula: with `L = ln((w_1 + .. + w_K) / K)`, and `L_k` the same with `w_k` replaced by the geometric mean of the other
 /// weights, the gradient is `sum_k (L - L_k) d ln q(z_k | x) + sum_k w_k / (w_1 + .. + w_K) d ln w_k`.
 ///
 /// Shapes: `log_weights` and `log_posterior`, `ln q` of the draws, are `[K] ++ batch`, as

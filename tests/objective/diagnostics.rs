@@ -143,6 +143,7 @@ fn log_likelihoods_have_no_gradient_and_refuse_what_does_not_fit() -> Result<()>
         &mut Rng::new(0),
     )?;
     assert_eq!(floats(&found.value)?, [f64::NEG_INFINITY; 2]);
+    assert_eq!(floats(&found.effective_samples)?, [0.; 2]);
     // No examples.
     let none = Tensor::zeros((0, 2), DType::F64, CPU)?;
     let q = MultivariateNormalDiag::from_log_var(&none, &none)?;

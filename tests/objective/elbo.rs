@@ -247,6 +247,32 @@ fn every_setting_has_a_say_and_what_does_not_fit_is_refused() -> Result<()> {
             "{dims:?}"
         );
     }
+    // As many examples as samples: each draw would be scored against another of them.
+    let one = MultivariateNormalDiag::standard(2, DType::F64, CPU)?;
+    let config = ElboConfig {
+        samples: 4,
+        ..Default::default()
+    };
+    let target = Tensor::zeros((4, 3), DType::F64, CPU)?;
+    let wide = |z: &Tensor| {
+        let loc = Tensor::cat(&[z, &z.narrow(D::Minus1, 0, 1)?], D::Minus1)?;
+        Normal::new(&loc, &loc.ones_like()?)?.to_event(1)
+    };
+    for target in [&target, &target.narrow(0, 0, 1)?] {
+        let found = elbo(&one, &prior, &wide, target, &config, &mut Rng::new(2));
+        assert!(matches!(found, Err(Error::Shape { .. })));
+    }
+    assert!(
+        elbo(
+            &one,
+            &prior,
+            &wide,
+            &target.get(0)?,
+            &config,
+            &mut Rng::new(2)
+        )
+        .is_ok()
+    );
     // No examples are no error, and no parts.
     let none = zero.narrow(0, 0, 0)?;
     let posterior = MultivariateNormalDiag::from_log_var(&none, &none)?;

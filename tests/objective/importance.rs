@@ -294,9 +294,19 @@ fn gradients_are_unbiased() -> Result<()> {
             meet(&format!("{samples} draws, {i}"), got, want)?;
         }
         // Decoders have the same estimator in all three.
-        let same = model.gradients(samples, ImportanceGradient::DoublyReparameterized, 2)?;
-        let off = (&same[2] - &pathwise[2])?.abs()?.max_all()?;
-        assert!(scalar(&off)? < 1e-12);
+        for gradient in GRADIENTS {
+            let same = model.gradients(samples, gradient, 2)?;
+            let off = (&same[2] - &pathwise[2])?.abs()?.max_all()?;
+            assert!(scalar(&off)? < 1e-12);
+        }
+        // What sticking the landing leaves out has another mean: by more than chance, draw for draw.
+        let stuck = model.gradients(samples, ImportanceGradient::StickTheLanding, 2)?;
+        let bias = (&stuck[1] - &pathwise[1])?;
+        let rows = bias.dim(0)? as f64;
+        let error = bias.broadcast_sub(&bias.mean(0)?)?.sqr()?.mean(0)?;
+        let error = ((error / rows)?.sqrt()? * 5.)?;
+        let sure = bias.mean(0)?.abs()?.gt(&error)?.to_vec1::<u8>()?;
+        assert_eq!(sure, [1, 1], "{bias} {samples}");
         // And the noise is less.
         let [p, d] = [&pathwise, &doubly].map(|all| variance(&all[0]));
         assert!(d? < 0.8 * p?);
@@ -331,11 +341,10 @@ fn pathwise_gradients_meet_differences() -> Result<()> {
     check_gradient(&bound, &inputs, 1e-6)
 }
 
-/// Squares of the normalized weights for the posterior, the weights themselves for the decoder.
+/// For the posterior the squares of the normalized weights, without the score alone the weights; for the decoder the weights.
 #[test]
-fn doubly_reparameterized_gradients_have_their_weights() -> Result<()> {
+fn gradients_through_the_draws_have_their_weights() -> Result<()> {
     let (model, samples, seed) = (Model::off(1)?, 3, 5);
-    let found = model.gradients(samples, ImportanceGradient::DoublyReparameterized, seed)?;
     let z = model
         .posterior()?
         .sample(&[samples], &mut Rng::new(seed))?
@@ -349,22 +358,25 @@ fn doubly_reparameterized_gradients_have_their_weights() -> Result<()> {
     let slopes = log_weights.sum_all()?.backward()?;
     let slopes = slopes.get(&leaf).unwrap();
     // z = loc + e^log_scale noise
-    let squares = weights.sqr()?.unsqueeze(2)?;
-    let by_loc = slopes.broadcast_mul(&squares)?;
-    let by_scale = (&by_loc * z.broadcast_sub(&model.loc.detach())?)?;
     let by_w = (model.likelihood(&z)?.log_prob(&model.x)? * &weights)?
         .sum_all()?
         .backward()?;
-    let wants = [
-        by_loc.sum(0)?,
-        by_scale.sum(0)?,
-        by_w.get(&model.w).unwrap().flatten_from(1)?,
-    ];
-    for (got, want) in found.iter().zip(&wants) {
-        assert!(
-            scalar(&(got - want)?.abs()?.max_all()?)? < 1e-12,
-            "{got} {want}"
-        );
+    for (gradient, factor) in [
+        (ImportanceGradient::StickTheLanding, weights.clone()),
+        (ImportanceGradient::DoublyReparameterized, weights.sqr()?),
+    ] {
+        let found = model.gradients(samples, gradient, seed)?;
+        let by_loc = slopes.broadcast_mul(&factor.unsqueeze(2)?)?;
+        let by_scale = (&by_loc * z.broadcast_sub(&model.loc.detach())?)?;
+        let wants = [
+            by_loc.sum(0)?,
+            by_scale.sum(0)?,
+            by_w.get(&model.w).unwrap().flatten_from(1)?,
+        ];
+        for (got, want) in found.iter().zip(&wants) {
+            let off = scalar(&(got - want)?.abs()?.max_all()?)?;
+            assert!(off < 1e-12, "{gradient:?}: {got} {want}");
+        }
     }
     // Weights that differ, or nothing would show.
     assert!(scalar(&weights.max_all()?)? > 0.4);

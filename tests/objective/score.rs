@@ -341,7 +341,7 @@ fn extreme_rewards_have_finite_gradients() -> Result<()> {
     for dtype in [DType::F64, DType::F32] {
         let rewards = Var::from_tensor(&rewards.to_dtype(dtype)?)?;
         let log_prob = Var::from_tensor(&rewards.as_tensor().zeros_like()?)?;
-        let zero = Tensor::zeros((), dtype, CPU)?;
+        let zero = Var::zeros((), dtype, CPU)?;
         let finite = |what: &str, loss: &Tensor| -> Result<()> {
             let gradients = loss.sum_all()?.backward()?;
             for leaf in [&rewards, &log_prob] {
@@ -359,6 +359,11 @@ fn extreme_rewards_have_finite_gradients() -> Result<()> {
             assert_eq!(floats(&parts.loss.neg()?)?, floats(&parts.mean)?);
             finite(&format!("{baseline:?}"), &parts.loss)?;
         }
+        // What examples share learns from the others.
+        let parts = score_function(&rewards, &log_prob, Baseline::Given(&zero))?;
+        let gradients = parts.baseline_loss.sum_all()?.backward()?;
+        let slope = floats(gradients.get(&zero).expect("of the baseline"))?;
+        assert!(slope[0].is_finite() && slope[0] != 0., "{slope:?}");
         let parts = vimco(&rewards, &log_prob)?;
         assert_eq!(floats(&parts.loss.neg()?)?, floats(&parts.bound)?);
         assert!(
@@ -494,5 +499,30 @@ fn relaxed_codes_have_a_rate() -> Result<()> {
             .iter()
             .all(|g| g.is_finite())
     );
+    Ok(())
+}
+
+/// Sums of rewards that half precision has no number for.
+#[test]
+fn half_precision_has_its_baselines() -> Result<()> {
+    let rewards: Vec<f32> = (0..32).map(|k| -6000. + 8. * k as f32).collect();
+    let exact = Tensor::from_vec(rewards, (32, 1), CPU)?;
+    let slopes = |dtype| -> Result<Vec<f64>> {
+        let rewards = exact.to_dtype(dtype)?;
+        let log_prob = Var::from_tensor(&rewards.zeros_like()?)?;
+        let parts = score_function(&rewards, &log_prob, Baseline::LeaveOneOut)?;
+        let gradients = parts.loss.sum_all()?.backward()?;
+        floats(gradients.get(&log_prob).expect("a gradient"))
+    };
+    for (half, whole) in slopes(DType::F16)?.iter().zip(slopes(DType::F32)?) {
+        // A spacing of the rewards is 4, and there are 32 of them.
+        assert!(
+            (half - whole).abs() <= 4. / 32. + 1e-2 * whole.abs(),
+            "{half} {whole}"
+        );
+    }
+    let log_weights = Tensor::zeros((10_000, 1), DType::F16, CPU)?;
+    let size = floats(&effective_sample_size(&log_weights)?)?;
+    assert!((size[0] - 10_000.).abs() < 100., "{size:?}");
     Ok(())
 }

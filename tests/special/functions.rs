@@ -284,8 +284,9 @@ fn gradients_meet_central_differences() -> Result<()> {
 /// Functions of a dimension.
 type Rows = fn(&Tensor, usize) -> Result<Tensor>;
 
-const ROWS: [(&str, Rows); 3] = [
+const ROWS: [(&str, Rows); 4] = [
     ("logsumexp", special::logsumexp),
+    ("logmeanexp", special::logmeanexp),
     ("log_softmax", special::log_softmax),
     ("softmax", special::softmax),
 ];
