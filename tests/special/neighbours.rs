@@ -24,12 +24,19 @@ fn plain(points: &[Vec<f64>], query: &[f64], metric: Metric, skip: usize) -> Vec
 fn neighbours_are_those_of_a_plain_loop() -> Result<()> {
     let mut rng = Rng::new(0);
     // Whole numbers have ties: of those the first comes first.
-    for (dtype, parts) in [(DType::F64, 1e3), (DType::F32, 1e3), (DType::F64, 1.)] {
+    // The last are so many that not all of them are looked at.
+    for (dtype, parts, count, dims) in [
+        (DType::F64, 1e3, 40, 3),
+        (DType::F32, 1e3, 40, 3),
+        (DType::F64, 1., 40, 3),
+        (DType::F64, 1e3, 600, 16),
+        (DType::F32, 1., 600, 16),
+    ] {
         let mut normal = |n| -> Result<Tensor> {
-            let x = rng.normal((n, 3), DType::F64, &Device::Cpu)?;
+            let x = rng.normal((n, dims), DType::F64, &Device::Cpu)?;
             Ok(((x * parts)?.round()? / parts)?.to_dtype(dtype)?)
         };
-        let (points, queries) = (normal(40)?, normal(9)?);
+        let (points, queries) = (normal(count)?, normal(9)?);
         let rows = |x: &Tensor| x.to_dtype(DType::F64)?.to_vec2::<f64>();
         let (own, asked) = (rows(&points)?, rows(&queries)?);
         for metric in [Metric::Euclidean, Metric::Manhattan, Metric::Chebyshev] {

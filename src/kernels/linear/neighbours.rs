@@ -459,6 +459,34 @@ mod tests {
         }
     }
 
+    /// Two points nearly as near, one of them twice as far from the centre: what is added to all lengths alike would part them.
+    #[test]
+    fn a_screen_keeps_the_nearer_of_two() {
+        let dims = 8;
+        for (set, drawn) in numbers(1200, 16, 1e15).chunks_exact(3).enumerate() {
+            let uniform = |i: usize, lo: f64, up: f64| lo + (up - lo) * (drawn[i] + 2.) / 4.;
+            let (t, scale) = (uniform(0, 0.26, 0.38), uniform(1, 1., 2.));
+            let eps = 10f64.powf(uniform(2, -12., -8.6));
+            let on = |axis: usize, x: f64| {
+                let mut row = vec![0.; dims];
+                row[axis] = x * scale;
+                row
+            };
+            // Pairs about the origin, which stays the centre.
+            let mut rows: Vec<Vec<f64>> = (0..124)
+                .map(|n| on(1 + n / 2 % 7, if n % 2 == 0 { 0.9 } else { -0.9 }))
+                .collect();
+            rows.insert(0, on(0, 1. - eps));
+            rows.insert(2 * LANES, on(0, 2. * t - 1.));
+            rows.insert(4 * LANES, on(0, eps - 2. * t));
+            let (rows, query) = (rows.concat(), on(0, t));
+            let rows: Vec<&[f64]> = rows.chunks_exact(dims).collect();
+            let (points, screen) = (Points::new(dims, &rows), Screen::new(dims, &rows));
+            let found = points.screened(screen.as_ref(), &[&query], 1, |_| None);
+            assert_eq!(found[0][0].index, 0, "{set}");
+        }
+    }
+
     /// Equal points are taken in their order, and what is not a number is farther than infinity.
     #[test]
     fn ties_and_what_is_not_finite() {

@@ -18,6 +18,9 @@ const BLOCKS: usize = 64;
 /// Fewer points or coordinates are looked at faster than they are screened.
 const FEWEST: [usize; 2] = [64, 8];
 
+/// The rounding error of a sum of d products is at most `d u / (1 - d u)`: up to so many coordinates that is under `1.1 d u`.
+const MOST: usize = 1 << 20;
+
 #[derive(Debug)]
 pub(crate) struct Screen {
     dims: usize,
@@ -32,10 +35,10 @@ pub(crate) struct Screen {
 }
 
 impl Screen {
-    /// Of rows of `dims` coordinates; none where they are few, or not finite.
+    /// Of rows of `dims` coordinates; none where they are few, too long for a bound, or not finite.
     pub(crate) fn new(dims: usize, points: &[&[f64]]) -> Option<Self> {
         let [fewest, coordinates] = FEWEST;
-        if points.len() < fewest || dims < coordinates {
+        if points.len() < fewest || !(coordinates..=MOST).contains(&dims) {
             return None;
         }
         let mut centre = vec![0.; dims];
@@ -56,8 +59,10 @@ impl Screen {
         let mut radius = 0f64;
         for (n, point) in points.iter().enumerate() {
             let row = &mut rows[place(n) * dims..][..dims];
-            let length = centred(point, &centre, row);
-            halves[place(n)] = (0.5 * length * length) as f32;
+            let square = centred(point, &centre, row);
+            // As it is: what the radius is rounded up by would be an error of its own here.
+            halves[place(n)] = (0.5 * square) as f32;
+            let length = rounded_up(square);
             // NaN stays.
             if !(length <= radius || radius.is_nan()) {
                 radius = length;
@@ -85,7 +90,7 @@ impl Screen {
         let lengths: Vec<f64> = queries
             .iter()
             .zip(rows.chunks_exact_mut(dims))
-            .map(|(query, row)| centred(query, &self.centre, row))
+            .map(|(query, row)| rounded_up(centred(query, &self.centre, row)))
             .collect();
         let mut minima = vec![f32::NAN; count * self.blocks];
         let mut products = vec![0.; count * BLOCKS.min(self.blocks) * LANES];
@@ -148,9 +153,14 @@ impl Screen {
     }
 }
 
-/// Writes `x - centre` and returns its length, rounded up.
+/// Writes `x - centre` and returns its squared length.
 fn centred(x: &[f64], centre: &[f64], out: &mut [f32]) -> f64 {
-    dispatch(Centred { x, centre, out }).sqrt() * (1. + 1e-6)
+    dispatch(Centred { x, centre, out })
+}
+
+/// The length for a bound: before its coordinates were rounded to single precision, the row was no longer.
+fn rounded_up(square: f64) -> f64 {
+    square.sqrt() * (1. + 1e-6)
 }
 
 struct Centred<'a> {
