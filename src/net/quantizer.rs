@@ -177,13 +177,22 @@ impl Quantized {
 ///
 /// Initializers: codes uniform in `+- 1 / K`, until [`initialize`](VectorQuantizer::initialize) is called.
 ///
-/// Errors: fewer than two codes, codes without numbers, a decay outside [0, 1), a negative smoothing; those of `vb`.
+/// Errors: fewer than two codes, codes without numbers, a decay outside [0, 1), a negative smoothing; a dtype that is not f32
+/// or f64, since running counts have too many digits for half precision; those of `vb`.
 pub fn vector_quantizer(config: &VectorQuantizerConfig, vb: VarBuilder) -> Result<VectorQuantizer> {
     let op = "net::vector_quantizer";
     // One code is chosen whatever the batch, and has nothing to tell.
     check::at_least(op, "codes", config.codes, 2)?;
     check::at_least_one(op, &[("dims", config.dims)])?;
     check::in_interval(op, "decay", config.decay, 0. ..1.)?;
+    if !matches!(vb.dtype(), DType::F32 | DType::F64) {
+        return Err(Error::DType {
+            op,
+            arg: "vb",
+            expected: "f32 or f64".into(),
+            found: vb.dtype(),
+        });
+    }
     let (book, bound) = ((config.codes, config.dims), 1. / config.codes as f64);
     let codes = Init::Uniform {
         lo: -bound,
@@ -224,7 +233,8 @@ impl VectorQuantizer {
         &self.config
     }
 
-    /// The codes, `[K, d]`, as they are now.
+    /// The codes, `[K, d]`: with [`Codebook::Gradient`] the variable itself, which training moves, with
+    /// [`Codebook::MovingAverage`] a copy of what they are now.
     pub fn codebook(&self) -> Result<Tensor> {
         match &self.book {
             Book::Learned(codebook) => Ok(codebook.clone()),
@@ -278,7 +288,8 @@ impl VectorQuantizer {
     /// of Lloyd's steps. Counts and sums become those of the data. That it has been done is a [`Buffer`] and so saved with the
     /// weights: a second call, or one after loading, changes nothing and returns false.
     ///
-    /// Of data with fewer different rows than codes some codes are the same, and [`revive`](Self::revive) finds them.
+    /// Of data with fewer different rows than codes some codes are the same and have no rows. Their sums and counts are 0, so
+    /// that the first training pass with a smoothing takes them to the origin; [`revive`](Self::revive) finds them.
     ///
     /// Errors: those of a batch, fewer rows than codes; a quantizer built on constants. Then nothing is written.
     pub fn initialize(&self, data: &Tensor, rng: &mut Rng) -> Result<bool> {
@@ -293,7 +304,7 @@ impl VectorQuantizer {
             return Err(Error::shape(op, "data", expected, data.dims()));
         }
         let [centres, counts] = kmeans(&rows, self.config.codes, rng)?;
-        let mut writes = self.placing(&centres, &counts)?;
+        let mut writes = self.placing(&centres, &counts, vec![1; self.config.codes])?;
         writes.push((self.initialized.variable(), done.ones_like()?));
         commit(op, &writes)?;
         Ok(true)
@@ -314,19 +325,21 @@ impl VectorQuantizer {
             Ok(x.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64)?)
         };
         let mut counts = cpu(self.counts()?)?.to_vec1::<f64>()?;
-        let mut codes = cpu(self.codebook()?)?.to_vec2::<f64>()?;
+        let mut codes = vec![vec![0.; self.config.dims]; counts.len()];
+        let mut moved = vec![0; counts.len()];
         let chosen = rng.permutation(rows.dim(0)?);
         let dead = (0..counts.len()).filter(|k| !(counts[*k] >= threshold));
         let pairs: Vec<(usize, usize)> = dead.zip(chosen).collect();
         for (k, row) in &pairs {
             counts[*k] = threshold;
+            moved[*k] = 1;
             codes[*k] = rows.get(*row)?.to_vec1()?;
         }
         if !pairs.is_empty() {
             let (codes, counts) = (codes.concat(), Tensor::new(counts, &Device::Cpu)?);
             let shape = (self.config.codes, self.config.dims);
             let codes = Tensor::from_vec(codes, shape, &Device::Cpu)?;
-            commit(op, &self.placing(&codes, &counts)?)?;
+            commit(op, &self.placing(&codes, &counts, moved)?)?;
         }
         Ok(pairs.len())
     }
@@ -400,9 +413,14 @@ impl VectorQuantizer {
         if rows.dim(0)? == 0 {
             return Ok(vec![]);
         }
-        let [sums, counts] = sums(&rows, &found.index.flatten_all()?, self.config.codes)?;
+        // Many rows do not add up in f32; not every device has f64.
+        let rows = rows.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
+        let index = found.index.flatten_all()?.to_device(&Device::Cpu)?;
+        let [sums, counts] = sums(&rows, &index, self.config.codes)?;
         let blend = |running: Tensor, batch: Tensor| -> Result<Tensor> {
             let decay = self.config.decay;
+            let batch = batch.to_dtype(running.dtype())?;
+            let batch = batch.to_device(running.device())?;
             Ok(((running * decay)? + (batch * (1. - decay))?)?)
         };
         let counts = blend(self.counts()?, counts)?;
@@ -434,17 +452,29 @@ impl VectorQuantizer {
         Ok(writes)
     }
 
-    /// Codes with counts, as what the state is to be.
-    fn placing(&self, codes: &Tensor, counts: &Tensor) -> Result<Vec<(&Tensor, Tensor)>> {
-        let like = self.counts.variable();
-        let cast = |x: &Tensor| x.to_device(like.device())?.to_dtype(like.dtype());
-        let mut writes = vec![(like, cast(counts)?)];
+    /// Codes with counts, as what the state is to be where `moved` is 1. The others keep their bits: a smoothed code is not its
+    /// sum by its count.
+    fn placing(
+        &self,
+        codes: &Tensor,
+        counts: &Tensor,
+        moved: Vec<u8>,
+    ) -> Result<Vec<(&Tensor, Tensor)>> {
+        let counted = self.counts.variable();
+        let moved = Tensor::new(moved, counted.device())?;
+        let rows = moved.unsqueeze(1)?.broadcast_as(codes.shape())?;
+        let put = |moved: &Tensor, new: &Tensor, old: &Tensor| -> Result<Tensor> {
+            let new = new.to_dtype(old.dtype())?.to_device(old.device())?;
+            Ok(moved.where_cond(&new, &old.detach())?)
+        };
+        let mut writes = vec![(counted, put(&moved, counts, counted)?)];
         match &self.book {
-            Book::Learned(codebook) => writes.push((codebook, cast(codes)?)),
+            Book::Learned(codebook) => writes.push((codebook, put(&rows, codes, codebook)?)),
             Book::Averaged { codebook, sums, .. } => {
+                let (codebook, sums) = (codebook.variable(), sums.variable());
                 let total = codes.broadcast_mul(&counts.unsqueeze(1)?)?;
-                writes.push((codebook.variable(), cast(codes)?));
-                writes.push((sums.variable(), cast(&total)?));
+                writes.push((codebook, put(&rows, codes, codebook)?));
+                writes.push((sums, put(&rows, &total, sums)?));
             }
         }
         Ok(writes)

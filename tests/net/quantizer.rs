@@ -292,6 +292,59 @@ fn data_initialize_the_codes() -> Result<()> {
     Ok(())
 }
 
+/// So many codes that the search does not look at all of them.
+#[test]
+fn the_code_is_the_nearest_of_many() -> Result<()> {
+    for dtype in [DType::F64, DType::F32] {
+        let (quantizer, _) = made(&config(128, 16, LEARNED), dtype)?;
+        let rows = (Rng::new(12).uniform((300, 16), dtype, CPU)? / 64.)?;
+        let found = quantizer.quantize(&rows)?;
+        let [codes, rows] = [quantizer.codebook()?, rows].map(|x| floats(&x));
+        let (codes, rows) = (codes?, rows?);
+        for (row, got) in rows.chunks(16).zip(found.index.to_vec1::<u32>()?) {
+            let square = |k: usize| -> f64 {
+                let gaps = row.iter().zip(&codes[16 * k..]);
+                gaps.map(|(x, e)| (x - e) * (x - e)).sum()
+            };
+            let want = (0..128).min_by(|a, b| square(*a).total_cmp(&square(*b)));
+            assert_eq!(Some(got as usize), want);
+        }
+    }
+    Ok(())
+}
+
+/// A smoothed code is not its sum by its count, and must not be made so.
+#[test]
+fn reviving_leaves_the_living_as_they_are() -> Result<()> {
+    for codebook in [
+        LEARNED,
+        AVERAGED,
+        Codebook::MovingAverage { smoothing: 0.3 },
+    ] {
+        let (quantizer, vars) = made(&config(6, 2, codebook), DType::F32)?;
+        let rows = Rng::new(13).normal((40, 2), DType::F32, CPU)?;
+        quantizer.initialize(&rows, &mut Rng::new(1))?;
+        let some = rows.narrow(0, 0, 3)?;
+        for _ in 0..60 {
+            quantizer.quantize_t(&some, true)?;
+        }
+        let (before, counts) = (bits(&vars)?, floats(&quantizer.counts()?)?);
+        let living: Vec<usize> = (0..6).filter(|k| counts[*k] >= 0.5).collect();
+        let revived = quantizer.revive(&rows, 0.5, &mut Rng::new(2))?;
+        assert!(revived > 0 && !living.is_empty());
+        assert_eq!(revived + living.len(), 6);
+        for (name, after) in bits(&vars)? {
+            let width = after.len() / 6;
+            for k in 0..if name == "initialized" { 0 } else { 6 } {
+                let row = k * width..(k + 1) * width;
+                let stays = after[row.clone()] == before[&name][row];
+                assert_eq!(stays, living.contains(&k), "{name} {k}");
+            }
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn what_nothing_chooses_is_revived() -> Result<()> {
     for codebook in [LEARNED, AVERAGED, SMOOTHED] {
@@ -455,6 +508,9 @@ fn what_does_not_fit_is_refused() -> Result<()> {
             matches!(made(&bad, DType::F32), Err(Error::Value { .. })),
             "{bad:?}"
         );
+    }
+    for half in [DType::F16, DType::BF16] {
+        assert!(matches!(made(&good, half), Err(Error::DType { .. })));
     }
     let images = VectorQuantizerConfig {
         axis: Axis::Channel,
