@@ -35,6 +35,15 @@ pub(crate) fn at_most<N: PartialOrd + Display>(
     require(op, arg, holds, || format!("at most {most}"), found)
 }
 
+/// A product of counts that is a count itself.
+pub(crate) fn product(op: &'static str, arg: &'static str, counts: &[usize]) -> Result<usize> {
+    let product = counts.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
+    product.ok_or_else(|| {
+        let expected = "fewer numbers than memory could hold";
+        Error::value(op, arg, expected, format!("a product of {counts:?}"))
+    })
+}
+
 /// A count of `things` from the first to the last of `range`.
 pub(crate) fn count_in(
     op: &'static str,

@@ -83,9 +83,13 @@ impl Default for PlanarConfig {
 ///
 /// Source: Rezende and Mohamed (2015), Variational inference with normalizing flows, section 4.1 and algorithm 1.
 pub fn planar(config: &PlanarConfig, vb: VarBuilder) -> Result<PlanarFlow> {
+    let op = "flow::planar";
     let (features, layers) = (config.features, config.layers);
     let sizes = [("features", features), ("layers", layers)];
-    check::at_least_one("flow::planar", &sizes)?;
+    check::at_least_one(op, &sizes)?;
+    // Twice anything is even, and has a successor.
+    let numbers = check::product(op, "features", &[2, features])? + 1;
+    let outputs = check::product(op, "layers", &[layers, numbers])?;
     let (zero, normal) = (
         Init::Const(0.),
         Init::Randn {
@@ -101,7 +105,6 @@ pub fn planar(config: &PlanarConfig, vb: VarBuilder) -> Result<PlanarFlow> {
         },
         context => {
             let widths = [&[context], &config.hidden[..]].concat();
-            let outputs = layers * (2 * features + 1);
             let net = conditioner(&widths, outputs, config.activation, vb.pp("net"))?;
             Source::Context { net, given: None }
         }

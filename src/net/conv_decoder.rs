@@ -132,7 +132,7 @@ pub fn conv_decoder(
     let map = (*first, size.0, size.1);
     let mut widths = vec![features];
     widths.extend(config.hidden);
-    widths.push(map.0 * map.1 * map.2);
+    widths.push(check::product(OP, "channels", &[map.0, map.1, map.2])?);
     let count = widths.len() - 1;
     let names = &["hidden", "map"][2 - count..];
     let steps = widths.windows(2).zip(names);

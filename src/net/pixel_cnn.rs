@@ -157,6 +157,7 @@ pub fn pixel_cnn(config: &PixelCnnConfig, vb: VarBuilder) -> Result<PixelCnn> {
     check::at_least(OP, "first_kernel", config.first_kernel, 3)?;
     check::at_least(OP, "kernel", config.kernel, 3)?;
     odd(OP, (config.first_kernel, config.kernel))?;
+    let gates = check::product(OP, "channels", &[2, channels])?;
     let plain = |from, to, vb| dense(from, to, Activation::Identity, vb);
     let conv = |from, to, kernel, vb| {
         let config = Conv2dConfig {
@@ -168,7 +169,6 @@ pub fn pixel_cnn(config: &PixelCnnConfig, vb: VarBuilder) -> Result<PixelCnn> {
     let (first, reach) = (config.first_kernel / 2, config.kernel / 2);
     let block = |i: usize| -> Result<Block> {
         let vb = vb.pp("blocks").pp(i);
-        let gates = 2 * channels;
         let pair = |width: usize, name: &str| -> Result<Option<[Dense; 2]>> {
             if width == 0 {
                 return Ok(None);
@@ -326,10 +326,13 @@ impl PixelCnn {
     fn vertical(&self, x: &Tensor, terms: &Terms) -> Result<Vec<Tensor>> {
         let mut v = above(&self.above, x, false)?.contiguous()?;
         let mut links = vec![self.link.apply(&v)?];
-        for (block, [down, across]) in self.blocks.iter().zip(terms) {
+        for (i, (block, [down, across])) in self.blocks.iter().zip(terms).enumerate() {
             let z = add(above(&block.vertical, &v, true)?, down.as_ref())?;
             links.push(add(block.link.apply(&z)?, across.as_ref())?);
-            v = gate(&z)?;
+            // The last block hands nothing down.
+            if i + 1 < self.blocks.len() {
+                v = gate(&z)?;
+            }
         }
         Ok(links)
     }

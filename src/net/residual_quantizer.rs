@@ -153,7 +153,7 @@ impl ResidualQuantizer {
     /// initialized.
     pub fn initialize(&self, data: &Tensor, rng: &mut Rng) -> Result<bool> {
         let mut any = false;
-        self.each(data, |level, left| {
+        self.each("ResidualQuantizer::initialize", data, |level, left| {
             any |= level.initialize(left, rng)?;
             Ok(())
         })?;
@@ -163,7 +163,7 @@ impl ResidualQuantizer {
     /// [`VectorQuantizer::revive`] for each level, with what the levels before it leave of this batch: how many codes.
     pub fn revive(&self, z: &Tensor, threshold: f64, rng: &mut Rng) -> Result<usize> {
         let mut count = 0;
-        self.each(z, |level, left| {
+        self.each("ResidualQuantizer::revive", z, |level, left| {
             count += level.revive(left, threshold, rng)?;
             Ok(())
         })?;
@@ -173,13 +173,14 @@ impl ResidualQuantizer {
     /// Calls `f` with each level and what those before it leave, as they are after the call for them.
     fn each(
         &self,
+        op: &'static str,
         z: &Tensor,
         mut f: impl FnMut(&VectorQuantizer, &Tensor) -> Result<()>,
     ) -> Result<()> {
         let mut left = z.detach();
         for level in &self.levels {
-            f(level, &left)?;
-            left = (&left - level.quantize(&left)?.output)?;
+            let found = f(level, &left).and_then(|()| level.quantize(&left));
+            left = (&left - found.map_err(|e| e.of(op))?.output)?;
         }
         Ok(())
     }

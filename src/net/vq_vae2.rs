@@ -166,6 +166,8 @@ pub fn vq_vae2(config: &VqVae2Config, vb: VarBuilder) -> Result<VqVae2> {
         return Err(Error::value(op, "quantizer.axis", "Channel", found));
     }
     let dims = quantizer.dims;
+    let joined = check::product(op, "channels", &[2, width])?;
+    let mixed = check::product(op, "quantizer.dims", &[2, dims])?;
     let conv = |inputs, outputs, kernel, stride, activation, name: &str| {
         let config = Conv2dConfig {
             kernel: (kernel, kernel),
@@ -214,10 +216,10 @@ pub fn vq_vae2(config: &VqVae2Config, vb: VarBuilder) -> Result<VqVae2> {
         bottom_encoder: halving(c, "bottom_encoder")?,
         top_encoder: halving(width, "top_encoder")?,
         to_top: conv(width, dims, 1, 1, none, "to_top")?,
-        to_bottom: conv(2 * width, dims, 1, 1, none, "to_bottom")?,
+        to_bottom: conv(joined, dims, 1, 1, none, "to_bottom")?,
         top_decoder: doubling(dims, width, relu, "top_decoder")?,
         upsample: doubling(dims, dims, none, "upsample")?,
-        mix: conv(2 * dims, width, 3, 1, relu, "mix")?,
+        mix: conv(mixed, width, 3, 1, relu, "mix")?,
         refine: refine("refine")?,
         to_raw: doubling(width, config.outputs, none, "to_raw")?,
         config: *config,
@@ -310,9 +312,9 @@ impl VqVae2 {
         mut f: impl FnMut(&VectorQuantizer, &Tensor) -> Result<()>,
     ) -> Result<()> {
         let [h, z] = self.encode(op, images)?;
-        f(&self.top, &z)?;
-        let top = self.top.quantize(&z)?;
-        f(&self.bottom, &self.join(&h, &top.output)?)
+        let top = f(&self.top, &z).and_then(|()| self.top.quantize(&z));
+        let z = self.join(&h, &top.map_err(|e| e.of(op))?.output)?;
+        f(&self.bottom, &z).map_err(|e| e.of(op))
     }
 
     /// Features of both levels, those of the top as they are quantized.

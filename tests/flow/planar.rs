@@ -148,6 +148,10 @@ fn what_does_not_fit_is_refused() -> Result<()> {
             ..config(2, &[])
         },
         config(2, &[0]),
+        PlanarConfig {
+            layers: usize::MAX,
+            ..config(2, &[])
+        },
     ] {
         assert!(build(&wrong).is_some(), "{wrong:?}");
     }

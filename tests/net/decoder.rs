@@ -239,6 +239,7 @@ fn wrong_sizes_are_errors() -> Result<()> {
     };
     refused(set(|c| c.channels = vec![]), 4, (1, 8, 8));
     refused(set(|c| c.channels = vec![0]), 4, (1, 8, 8));
+    refused(set(|c| c.channels = vec![usize::MAX]), 4, (1, 16, 16));
     refused(set(|c| c.stride = 0), 4, (1, 8, 8));
     refused(set(|c| c.kernel = 0), 4, (1, 8, 8));
     refused(set(|c| c.hidden = Some(0)), 4, (1, 8, 8));

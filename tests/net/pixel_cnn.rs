@@ -260,7 +260,7 @@ fn gradients_of_contexts_and_parameters() -> Result<()> {
     close(&got, &want, "log-probability")?;
     let (want, got) = (want.sum_all()?.backward()?, got.sum_all()?.backward()?);
     for (name, var) in &vars {
-        // What the vertical stack of the last block becomes, nobody reads.
+        // Those of the vertical stack of the last block by its link alone.
         match (want.get(var), got.get(&single[name])) {
             (Some(want), Some(got)) => close(got, want, name)?,
             _ => panic!("{name} has no gradient"),
@@ -342,6 +342,10 @@ fn what_does_not_fit_is_refused() -> Result<()> {
             ..good
         },
         PixelCnnConfig { kernel: 1, ..good },
+        PixelCnnConfig {
+            channels: usize::MAX,
+            ..good
+        },
     ] {
         assert!(
             matches!(build(&wrong), Err(Error::Value { .. })),
@@ -428,6 +432,31 @@ fn a_masked_convolution_sees_what_comes_before() -> Result<()> {
                 let before = i < here || own && i == here;
                 assert_eq!(*slope != 0., near && before, "{mask:?} {kh} {kw} at {i}");
             }
+        }
+    }
+    // A with B sees nothing at and after a position, and of what is before not all.
+    let mut layer = |mask| -> Result<MaskedConv2d> {
+        let weight = rng.normal((1, 1, 3, 3), DType::F64, &DEVICE)?;
+        let config = MaskedConv2dConfig {
+            mask,
+            ..Default::default()
+        };
+        MaskedConv2d::new(weight, None, &config)
+    };
+    let (first, second) = (layer(ConvMask::A)?, layer(ConvMask::B)?);
+    let x = Var::ones((1, 1, h, w), DType::F64, &DEVICE)?;
+    let y = second.forward(&first.forward(&x)?)?.flatten_all()?;
+    for at in 0..h * w {
+        let store = y.get(at)?.backward()?;
+        let Some(slopes) = store.get(&x) else {
+            panic!("x has no gradient");
+        };
+        let slopes = slopes.flatten_all()?.to_vec1::<f64>()?;
+        assert!(slopes[at..].iter().all(|slope| *slope == 0.), "{at}");
+        // Two to the right in the row above: a layer goes one to the right only where it goes a row up.
+        if at >= w && at % w + 2 < w {
+            assert_eq!(slopes[at - w + 2], 0., "{at}");
+            assert_ne!(slopes[at - w + 1], 0., "{at}");
         }
     }
     let vb = || init::seeded(&VarMap::new(), 0, DType::F32, &DEVICE);

@@ -152,6 +152,19 @@ fn what_does_not_fit_is_refused_and_writes_no_level() -> Result<()> {
             .decode(&[index.clone(), index.narrow(0, 0, 2)?])
             .is_err()
     );
+    for (refused, op) in [
+        (
+            quantizer.initialize(&index, &mut Rng::new(0)).err(),
+            "ResidualQuantizer::initialize: ",
+        ),
+        (
+            quantizer.revive(&z, -1., &mut Rng::new(0)).err(),
+            "ResidualQuantizer::revive: ",
+        ),
+    ] {
+        let text = refused.map_or("nothing".into(), |e| e.to_string());
+        assert!(text.starts_with(op), "{text}");
+    }
     // The second level has lost a code to something that is no number.
     let odd = &named_vars(&vars)?["1.codebook"];
     odd.set(&(odd.ones_like()? * f64::NAN)?)?;

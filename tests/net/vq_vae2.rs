@@ -190,6 +190,10 @@ fn what_does_not_fit_is_refused() -> Result<()> {
             ..good
         },
         VqVae2Config {
+            channels: usize::MAX,
+            ..good
+        },
+        VqVae2Config {
             quantizer: features,
             ..good
         },
@@ -209,6 +213,10 @@ fn what_does_not_fit_is_refused() -> Result<()> {
         );
         assert!(model.initialize(&images, &mut Rng::new(0)).is_err());
     }
+    let images = Tensor::zeros((1, 1, 8, 8), DType::F32, CPU)?;
+    let refused = model.revive(&images, -1., &mut Rng::new(0)).err();
+    let text = refused.map_or("nothing".into(), |e| e.to_string());
+    assert!(text.starts_with("VqVae2::revive: "), "{text}");
     let index = |dims: &[usize]| Tensor::zeros(dims, DType::U32, CPU);
     model.decode(&index(&[3, 2, 2])?, &index(&[3, 4, 4])?)?;
     for (top, bottom) in [
