@@ -4,8 +4,11 @@ use crate::common::cli::{self, Common, Size, check_all, value_name};
 use crate::common::file_error;
 use crate::common::images::Split;
 use crate::common::train::{Settings, Training};
+use crate::data::{Data, batches};
+use crate::grid;
 use candle_prob::Result;
 use clap::{Parser, ValueEnum};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Variational autoencoders on images, the digits shipped here or those of --data
@@ -40,7 +43,7 @@ pub struct Arguments {
     /// [10], of the discrepancy from the prior for wae [100]
     #[arg(long, value_parser = cli::not_negative)]
     weight: Option<f64>,
-    /// What the decoder says about pixels
+    /// What the decoder says about pixels; without a density (soft-bernoulli, optimal-normal) there is no log-likelihood
     #[arg(long, value_enum, default_value_t = Likelihood::Bernoulli)]
     pub likelihood: Likelihood,
     /// The pixels that it says it about [default: binary for bernoulli, grey for the others]
@@ -151,7 +154,7 @@ pub enum Likelihood {
     ContinuousBernoulli,
     /// With one learned scale
     Normal,
-    /// With the scale that is best for each image
+    /// With the scale that is best for each image, which is no density
     OptimalNormal,
     /// With one learned scale
     Laplace,
@@ -159,6 +162,13 @@ pub enum Likelihood {
     Categorical,
     /// A mixture of five logistic distributions on the levels of grey
     LogisticMixture,
+}
+
+impl Likelihood {
+    /// Whether it sums or integrates to 1 over all images, so that it can be compared.
+    pub fn is_density(self) -> bool {
+        !matches!(self, Likelihood::SoftBernoulli | Likelihood::OptimalNormal)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -246,6 +256,21 @@ impl Arguments {
         if codes && self.codes() < 2 {
             return Err(file_error(Path::new("--codes"), "at least 2", 1));
         }
+        let sizes = [
+            ("--batch", Some(self.batch)),
+            ("--most-images", self.most_images),
+        ];
+        let single = sizes.into_iter().find(|(_, size)| *size == Some(1));
+        let compares = |kind: &Kind| matches!(kind, Kind::Dip | Kind::Wae);
+        let compares = self.kinds().into_iter().find(compares);
+        if let (Some((flag, _)), Some(kind)) = (single, compares) {
+            let expected = format!("at least 2 for {}: it compares images", kind.name());
+            return Err(file_error(Path::new(flag), expected, 1));
+        }
+        if self.gradients == Some(1) {
+            let expected = "at least 2: one draw has no variance";
+            return Err(file_error(Path::new("--gradients"), expected, 1));
+        }
         // The others' objectives know both in closed form.
         let plain = self.kinds().into_iter().find(|kind| kind.plain());
         let plain = plain.map(|kind| format!("--model {}", kind.name()));
@@ -281,36 +306,62 @@ impl Arguments {
     /// Everything that decides what a model becomes.
     fn settings(&self, kind: Kind, data: &Split) -> Settings {
         let hidden: Vec<String> = self.hidden.iter().map(usize::to_string).collect();
-        Settings::from([
+        let mut settings = Settings::from([
             ("model", kind.name().into()),
             ("data", data.images.id()),
             ("images", data.train.len().to_string()),
             ("epochs", self.epochs().to_string()),
-            ("hidden", hidden.join("-")),
-            ("latent", self.latent().to_string()),
-            ("samples", self.samples(kind).to_string()),
-            ("weight", format!("{:?}", self.weight(kind))),
             ("likelihood", value_name(self.likelihood)),
             ("pixels", value_name(self.pixels())),
-            ("prior", value_name(self.prior)),
-            ("posterior", value_name(self.posterior)),
-            ("codes", self.codes().to_string()),
             ("batch", self.batch.to_string()),
             ("lr", format!("{:?}", self.lr)),
             ("seed", self.common.seed.to_string()),
-        ])
+        ]);
+        match kind.has_codes() {
+            true => settings.extend([("codes", self.codes().to_string())]),
+            false => settings.extend([
+                ("hidden", hidden.join("-")),
+                ("latent", self.latent().to_string()),
+                ("samples", self.samples(kind).to_string()),
+                ("weight", format!("{:?}", self.weight(kind))),
+                ("prior", value_name(self.prior)),
+                ("posterior", value_name(self.posterior)),
+            ]),
+        }
+        settings
     }
 
-    /// Of the metrics: of all models, and what decides the estimates.
+    /// Of the metrics: of all models, each with its name where they differ, and what decides the estimates.
     pub fn all_settings(&self, data: &Split) -> Settings {
-        let mut all = Settings::new();
         let names: Vec<&str> = self.kinds().into_iter().map(Kind::name).collect();
+        let mut values: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for kind in self.kinds() {
-            all.extend(self.settings(kind, data));
+            for (setting, value) in self.settings(kind, data) {
+                values
+                    .entry(setting)
+                    .or_default()
+                    .push((kind.name(), value));
+            }
         }
+        let text = |values: Vec<(&str, String)>| {
+            let first = &values[0].1;
+            if values.iter().all(|(_, value)| value == first) {
+                return first.clone();
+            }
+            let named = values.iter().map(|(name, value)| format!("{name} {value}"));
+            named.collect::<Vec<_>>().join(", ")
+        };
+        let values = values.into_iter();
+        let mut all: Settings = values.map(|(setting, own)| (setting, text(own))).collect();
         all.insert("model", names.join(","));
         all.insert("data_name", data.images.name.clone());
         all.insert("nll_samples", self.nll_samples().to_string());
+        if let Some(images) = self.nll_images {
+            all.insert("nll_images", images.to_string());
+        }
+        if let Some(draws) = self.gradients {
+            all.insert("gradients", draws.to_string());
+        }
         all
     }
 
@@ -322,7 +373,7 @@ impl Arguments {
             settings: self.settings(kind, data),
             epochs: self.epochs(),
             pause_after: self.pause_after,
-            steps: data.train.len().div_ceil(self.batch),
+            steps: batches(&data.train, self.batch).len(),
             lr: self.lr,
             warm_up: 100,
             max_norm: 200.,
@@ -338,9 +389,10 @@ impl Arguments {
     }
 
     /// Refuses sizes that memory cannot hold, before anything is allocated.
-    pub fn check_memory(&self, data: &Split) -> Result<()> {
-        let pixels = data.image().iter().product::<usize>() as f64;
-        let batch = self.batch.min(data.train.len());
+    pub fn check_memory(&self, data: &Data) -> Result<()> {
+        let (pixels, numbers) = (data.size() as f64, data.numbers()? as f64);
+        let cells = grid::cells(data.split.image()) as f64;
+        let batch = self.batch.min(data.split.train.len());
         let batch = Size("--batch", batch, 100);
         let latent = Size("--latent", self.latent(), 50);
         let hidden: Vec<Size> = self
@@ -350,19 +402,22 @@ impl Arguments {
             .collect();
         let samples = self.kinds().into_iter().map(|kind| self.samples(kind));
         let samples = Size("--samples", samples.max().unwrap_or(1), 50);
-        let grids = [Size("--codes", self.codes(), 512)];
+        let grids = Size("--codes", self.codes(), 512);
+        let (book, logits) = ([grids], [batch, grids]);
         let (first, last) = ([hidden[0]], [hidden[hidden.len() - 1], latent]);
         let (images, codes) = ([batch, samples], [batch, samples, latent]);
         let units: Vec<[Size; 3]> = hidden.iter().map(|n| [batch, samples, *n]).collect();
         // Four bytes of each value, its gradient, and as much again and half of it on the way; of each weight, its gradient
         // and two moments.
         let mut checks: Vec<(f64, &[Size])> = vec![
-            (24. * pixels, &images),
+            (24. * pixels * numbers, &images),
             (24., &codes),
-            (32. * pixels, &first),
+            (16. * pixels * (1. + numbers), &first),
             (48., &last),
-            (4096., &grids),
         ];
+        if self.kinds().into_iter().any(Kind::has_codes) {
+            checks.extend([(4096., &book[..]), (24. * cells, &logits)]);
+        }
         checks.extend(units.iter().map(|sizes| (24., &sizes[..])));
         checks.extend(hidden.windows(2).map(|pair| (32., pair)));
         check_all(&checks)

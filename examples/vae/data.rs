@@ -18,6 +18,17 @@ pub struct Data {
     pub pixels: Pixels,
 }
 
+/// Indices of so many images for each batch. One image that is left joins the batch before it: a single one has no covariance.
+pub fn batches(order: &[usize], size: usize) -> Vec<&[usize]> {
+    let mut batches: Vec<&[usize]> = order.chunks(size).collect();
+    let count = batches.len();
+    if size > 1 && count > 1 && batches[count - 1].len() == 1 {
+        batches.truncate(count - 2);
+        batches.push(&order[(count - 2) * size..]);
+    }
+    batches
+}
+
 /// Images [N, pixels].
 pub struct Batch {
     /// From 0 to 1, for the encoder.
@@ -84,6 +95,13 @@ impl Data {
                 Box::new(LogisticMixtureLikelihood::new(event, &config)?)
             }
         })
+    }
+
+    /// Of the decoder for each pixel.
+    pub fn numbers(&self) -> Result<usize> {
+        let vars = VarMap::new();
+        let likelihood = self.likelihood(init::seeded(&vars, 0, DType::F32, &Device::Cpu))?;
+        Ok(likelihood.numbers())
     }
 
     /// Refuses pixels that the likelihood has no density for, before anything is trained on them.

@@ -1,7 +1,7 @@
 //! How well a model does on images it has not seen.
 
-use crate::config::Arguments;
-use crate::data::Data;
+use crate::config::{Arguments, Posterior};
+use crate::data::{Data, batches};
 use crate::model::{Model, Objective};
 use candle_core::{DType, Tensor};
 use candle_prob::distribution::Distribution;
@@ -20,7 +20,7 @@ pub struct Score {
 pub fn score(model: &dyn Objective, data: &Data, batch: usize, rng: &Rng) -> Result<Score> {
     let mut score = Score::default();
     let count = data.split.test.len() as f64;
-    for (k, indices) in data.split.test.chunks(batch).enumerate() {
+    for (k, indices) in batches(&data.split.test, batch).into_iter().enumerate() {
         let mut rng = rng.fork(&k.to_string());
         let batch = data.batch(indices, &mut rng)?;
         let parts = model.objective(&batch, false, &mut rng)?;
@@ -33,28 +33,56 @@ pub fn score(model: &dyn Objective, data: &Data, batch: usize, rng: &Rng) -> Res
 
 /// What is measured once, after training.
 pub struct Estimate {
-    /// Negative log-likelihood in nats, and its standard error over the images.
-    pub nll: f64,
-    pub standard_error: f64,
-    pub images: usize,
-    /// Latents whose posterior mean varies over the images.
-    pub active_units: usize,
-    /// How much more one latent says about the class than any other.
+    /// None of a likelihood that is no density.
+    pub nll: Option<Nll>,
+    /// Latents whose posterior mean varies over the images; it is not known of a flow.
+    pub active_units: Option<usize>,
+    /// How much more one latent says about the class than any other; likewise.
     pub information_gap: Option<f64>,
 }
 
-/// Latents that are scored at once.
+/// Negative log-likelihood in nats, and its standard error over the images.
+pub struct Nll {
+    pub mean: f64,
+    pub standard_error: f64,
+    pub images: usize,
+}
+
+/// Latents that are scored at once, of one number for each pixel.
 const CHUNK: usize = 5000;
 /// Test images whose latents are compared with each other.
 const PAIRS: usize = 1000;
 
 pub fn estimate(model: &Model, arguments: &Arguments, data: &Data, rng: &Rng) -> Result<Estimate> {
+    let nll = match arguments.likelihood.is_density() {
+        true => Some(nll(model, arguments, data, rng)?),
+        false => None,
+    };
+    let mut rng = rng.fork("codes");
+    let (mut active, mut information_gap) = (None, None);
+    if arguments.posterior == Posterior::Normal {
+        let codes = data.split.test.chunks(1000).map(|indices| {
+            let input = data.batch(indices, &mut rng)?.input;
+            Ok(model.code(&input)?.detach())
+        });
+        let codes = Tensor::cat(&codes.collect::<Result<Vec<_>>>()?, 0)?;
+        active = Some(active_units(&codes, ACTIVE_VARIANCE)?.count);
+        information_gap = gap(model, data, &mut rng)?;
+    }
+    Ok(Estimate {
+        nll,
+        active_units: active,
+        information_gap,
+    })
+}
+
+fn nll(model: &Model, arguments: &Arguments, data: &Data, rng: &Rng) -> Result<Nll> {
     let split = &data.split;
     let most = arguments.nll_images.unwrap_or(usize::MAX);
     let test = &split.test[..most.min(split.test.len())];
     let config = LogLikelihoodConfig {
         samples: arguments.nll_samples(),
-        chunk: (CHUNK / arguments.batch).max(1),
+        chunk: (CHUNK / arguments.batch / data.numbers()?).max(1),
     };
     let mut nll = vec![];
     for (k, indices) in test.chunks(arguments.batch).enumerate() {
@@ -67,19 +95,10 @@ pub fn estimate(model: &Model, arguments: &Arguments, data: &Data, rng: &Rng) ->
     let count = nll.len() as f64;
     let mean = nll.iter().sum::<f64>() / count;
     let square = nll.iter().map(|nll| (nll - mean).powi(2)).sum::<f64>();
-
-    let mut rng = rng.fork("codes");
-    let codes = split.test.chunks(1000).map(|indices| {
-        let input = data.batch(indices, &mut rng)?.input;
-        Ok(model.code(&input)?.detach())
-    });
-    let codes = Tensor::cat(&codes.collect::<Result<Vec<_>>>()?, 0)?;
-    Ok(Estimate {
-        nll: mean,
+    Ok(Nll {
+        mean,
         standard_error: (square / count).sqrt() / count.sqrt(),
         images: nll.len(),
-        active_units: active_units(&codes, ACTIVE_VARIANCE)?.count,
-        information_gap: gap(model, data, &mut rng)?,
     })
 }
 

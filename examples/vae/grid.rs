@@ -25,6 +25,17 @@ const BEGIN: usize = 256;
 /// Weight of the commitment.
 const COMMITMENT: f64 = 0.25;
 
+/// Halvings of an image on the way to its grid: down to a few pixels.
+fn halvings([_, height, width]: [usize; 3]) -> usize {
+    if height.min(width) < 16 { 1 } else { 2 }
+}
+
+/// Codes of an image in the fine grid.
+pub fn cells(image: [usize; 3]) -> usize {
+    let shift = halvings(image);
+    (image[1] >> shift) * (image[2] >> shift)
+}
+
 pub struct Grid {
     encoder: Vec<Conv2d>,
     /// From the features of the fine grid to its vectors; of two grids, beside what the coarse one decodes to.
@@ -53,9 +64,9 @@ pub struct Codes {
 impl Grid {
     pub fn new(kind: Kind, arguments: &Arguments, data: &Data, vb: VarBuilder) -> Result<Self> {
         let image = data.split.image();
-        // Down to a few pixels: of each size the next is half, rounded down.
+        // Of each size the next is half, rounded down.
         let mut sizes = vec![[image[1], image[2]]];
-        for _ in 0..if image[1].min(image[2]) < 16 { 1 } else { 2 } {
+        for _ in 0..halvings(image) {
             sizes.push(sizes[sizes.len() - 1].map(|n| n / 2));
         }
         let half = Conv2dConfig {
@@ -193,6 +204,17 @@ impl Grid {
         self.likelihood.means(&self.raw(&codes)?)
     }
 
+    /// The fine grid's codes, and the coarse one's, with what found them.
+    fn levels<'a>(
+        &'a self,
+        codes: &'a Codes,
+    ) -> impl Iterator<Item = (&'a VectorQuantizer, &'a Quantized)> {
+        let coarse = self.coarse.iter().map(|coarse| &coarse.quantizer);
+        [(&self.quantizer, &codes.fine)]
+            .into_iter()
+            .chain(coarse.zip(&codes.coarse))
+    }
+
     fn distortion(&self, codes: &Codes, target: &Tensor) -> Result<Tensor> {
         let pixels = self.likelihood.pixels(&self.raw(codes)?)?;
         Ok(pixels.log_prob(target)?.neg()?)
@@ -202,17 +224,19 @@ impl Grid {
 impl Objective for Grid {
     /// `-ln p(x | codes)` and what pulls vectors and codes together. The rate is that of codes that are equally likely.
     fn objective(&self, batch: &Batch, train: bool, _: &mut Rng) -> Result<Parts> {
-        let codes = self.codes(&batch.input, &mut |q, z| q.quantize_t(z, train))?;
+        let codes = self.codes(&batch.input, &mut |q, z| q.quantize(z))?;
         let distortion = self.distortion(&codes, &batch.target)?;
         let (mut total, mut count) = (distortion.clone(), 0);
-        for grid in [Some(&codes.fine), codes.coarse.as_ref()]
-            .into_iter()
-            .flatten()
-        {
+        for (_, grid) in self.levels(&codes) {
             let pull = vq(&grid.rows, &grid.codes, COMMITMENT)?.total;
             let pull = pull.flatten_from(1)?;
             count += pull.dim(1)?;
             total = (total + pull.sum(D::Minus1)?)?;
+        }
+        // Codes move once the whole pass has succeeded.
+        for (quantizer, grid) in self.levels(&codes).filter(|_| train) {
+            let z = grid.rows.detach().permute((0, 3, 1, 2))?;
+            quantizer.quantize_t(&z, train)?;
         }
         let rate = count as f64 * (self.quantizer.config().codes as f64).ln();
         Ok(Parts {

@@ -36,12 +36,12 @@ fn run(arguments: Arguments) -> Result<()> {
     arguments.check()?;
     let folder = arguments.data.as_deref();
     let split = Split::load(folder, common.seed, arguments.most_images)?;
-    arguments.check_memory(&split)?;
     let data = Data {
         split,
         likelihood: arguments.likelihood,
         pixels: arguments.pixels(),
     };
+    arguments.check_memory(&data)?;
     data.check()?;
     let kinds = arguments.kinds();
     let trainings = kinds

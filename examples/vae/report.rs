@@ -1,12 +1,11 @@
 //! Metrics, table and figures of a run.
 
-use crate::common::images::CLASSES;
-use crate::common::plot::{self, Content, Curve, Map, Panel, Sample};
+use crate::common::plot::{self, Curve, Panel, Sample};
 use crate::common::report::{self, Failures, Output};
 use crate::common::train::{Metrics, by_epoch};
 use crate::config::{Arguments, Kind};
 use crate::data::Data;
-use crate::evaluate::Estimate;
+use crate::evaluate::{Estimate, Nll};
 use crate::model::Model;
 use crate::train::{Run, Trained};
 use candle_core::{D, DType, Device, Tensor};
@@ -21,8 +20,9 @@ const PER_ROW: usize = 10;
 /// Latents that are traversed, and how far.
 const TRAVERSED: usize = 8;
 const REACH: f64 = 3.;
-/// Points of a map.
-const MAPPED: usize = 5000;
+/// Images whose latents tell how they vary, and points of a map.
+const CODES: usize = 5000;
+const MAPPED: usize = 1000;
 
 /// The files of all figures.
 pub fn figures(kinds: &[Kind]) -> Vec<String> {
@@ -55,16 +55,16 @@ impl Report<'_> {
                 all.extend(by_epoch(&format!("{name}{part}"), history));
             }
             if let Some(estimate) = &run.estimate {
+                let nll = estimate.nll.as_ref();
                 for (metric, value) in [
-                    ("nll", estimate.nll),
-                    ("nll_standard_error", estimate.standard_error),
-                    ("nll_images", estimate.images as f64),
-                    ("active_units", estimate.active_units as f64),
+                    ("nll", nll.map(|nll| nll.mean)),
+                    ("nll_standard_error", nll.map(|nll| nll.standard_error)),
+                    ("nll_images", nll.map(|nll| nll.images as f64)),
+                    ("active_units", estimate.active_units.map(|n| n as f64)),
+                    ("information_gap", estimate.information_gap),
                 ] {
-                    all.insert(format!("{name}.{metric}"), value);
+                    all.extend(value.map(|value| (format!("{name}.{metric}"), value)));
                 }
-                let gap = estimate.information_gap;
-                all.extend(gap.map(|gap| (format!("{name}.information_gap"), gap)));
             }
             for (estimate, spread) in &run.gradients {
                 let name = format!("{name}.gradient.{estimate}");
@@ -94,21 +94,26 @@ impl Report<'_> {
             let mut ends = run.histories.iter().filter_map(|history| history.last());
             let Some(first) = ends.next() else { continue };
             let last = ends.next().unwrap_or(first);
-            let estimated =
-                |value: fn(&Estimate) -> String| run.estimate.as_ref().map_or("-".into(), value);
+            let estimated = |value: fn(&Estimate) -> Option<String>| {
+                run.estimate
+                    .as_ref()
+                    .and_then(value)
+                    .unwrap_or_else(|| "-".into())
+            };
+            let nll = |value: fn(&Nll) -> f64| {
+                let nll = run.estimate.as_ref().and_then(|all| all.nll.as_ref());
+                nll.map_or("-".into(), |nll| format!("{:.2}", value(nll)))
+            };
             rows.push(vec![
                 run.kind.title().into(),
                 format!("{:.2}", first["loss"]),
                 format!("{:.2}", last["elbo"]),
                 format!("{:.2}", last["rate"]),
                 format!("{:.2}", last["distortion"]),
-                estimated(|all| format!("{:.2}", all.nll)),
-                estimated(|all| format!("{:.2}", all.standard_error)),
-                estimated(|all| all.active_units.to_string()),
-                estimated(|all| {
-                    let gap = all.information_gap;
-                    gap.map_or("-".into(), |gap| format!("{gap:.3}"))
-                }),
+                nll(|nll| nll.mean),
+                nll(|nll| nll.standard_error),
+                estimated(|all| all.active_units.map(|count| count.to_string())),
+                estimated(|all| all.information_gap.map(|gap| format!("{gap:.3}"))),
                 format!("{:.0}", run.seconds),
             ]);
         }
@@ -175,7 +180,7 @@ impl Report<'_> {
     /// Traversals of the latents that vary most, and a map of the test images' latents.
     fn latents(&self, run: &Run, model: &Model) -> Result<()> {
         let test = &self.data.split.test;
-        let test = &test[..MAPPED.min(test.len())];
+        let test = &test[..CODES.min(test.len())];
         let x = self.data.batch(test, &mut self.rng("codes"))?.input;
         let codes = model.code(&x)?.detach();
         let variance = codes.to_dtype(DType::F64)?.var(0)?.to_vec1::<f64>()?;
@@ -200,18 +205,17 @@ impl Report<'_> {
         self.sheet(run, "traversals", &title, &pixels)?;
 
         let plane = principal(&codes)?.to_vec2::<f64>()?;
-        let reach = plane.iter().flatten().fold(1e-9f64, |a, b| a.max(b.abs()));
         let points = plane.iter().zip(test).map(|(point, index)| {
-            let class = f64::from(self.data.split.images.labels[*index]);
-            ((point[0], point[1]), Some(class / CLASSES as f64))
+            let class = self.data.split.images.labels[*index];
+            ((point[0], point[1]), class)
         });
-        let map = Map {
-            caption: format!("coloured by class, {reach:.1} to each side"),
-            reach: 1.02 * reach,
-            content: Content::Points(points.collect()),
-        };
-        let title = format!("{}: latents", run.kind.title());
-        plot::maps(&self.path(run, "map"), &title, &[map])
+        let points: Vec<_> = points.take(MAPPED).collect();
+        plot::numerals(
+            &self.path(run, "map"),
+            &format!("{}: latents of test images by class", run.kind.title()),
+            ["first principal component", "second principal component"],
+            &points,
+        )
     }
 
     fn path(&self, run: &Run, figure: &str) -> PathBuf {

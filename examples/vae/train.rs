@@ -3,7 +3,7 @@
 use crate::common::report::Output;
 use crate::common::train::{History, Training};
 use crate::config::{Arguments, Kind};
-use crate::data::Data;
+use crate::data::{Data, batches};
 use crate::evaluate::{Estimate, estimate, score, sum};
 use crate::gradients::{Spread, gradients};
 use crate::grid::{Grid, GridPrior};
@@ -123,7 +123,7 @@ fn epochs(
         let order: Vec<usize> = order.into_iter().map(|i| train[i]).collect();
         model.begin_epoch(&order, data, &mut rng.fork("begin"))?;
         let (mut total, mut count) = (0., 0.);
-        for (k, indices) in order.chunks(arguments.batch).enumerate() {
+        for (k, indices) in batches(&order, arguments.batch).into_iter().enumerate() {
             let mut noise = rng.fork(&format!("step {k}"));
             let batch = data.batch(indices, &mut noise)?;
             let parts = model.objective(&batch, true, &mut noise)?;
