@@ -1,5 +1,5 @@
 //! Probability on the [`candle`](candle_core) tensor library: distributions whose draws have gradients, divergences,
-//! normalizing flows, information bottlenecks, feature selection.
+//! normalizing flows, variational and vector-quantized autoencoders, information bottlenecks, feature selection.
 //!
 //! A distribution:
 //!
