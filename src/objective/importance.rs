@@ -7,6 +7,7 @@ use crate::conditional::Conditional;
 use crate::detach::Detach;
 use crate::distribution::{Distribution, Reparameterized};
 use crate::error::{Error, Result};
+use crate::kernels::graph::late;
 use crate::rng::Rng;
 use crate::{check, shape, special};
 use candle_core::{DType, Tensor};
@@ -28,7 +29,7 @@ pub enum ImportanceGradient {
     StickTheLanding,
     /// For the posterior through the draws alone, by the squares of the normalized weights; for prior and decoder by the
     /// weights: unbiased for any number of draws; for the posterior with a signal that does not fall, and variance 0 where it is exact.
-    /// The model is evaluated twice, first for the weights.
+    /// On devices other than the CPU and with candle's second derivatives the model is evaluated twice, first for the weights.
     ///
     /// Source: Tucker, Lawson, Gu and Maddison (2018), Doubly reparameterized gradient estimators for Monte Carlo objectives,
     /// eq. 8.
@@ -142,8 +143,20 @@ where
         ImportanceGradient::StickTheLanding => weigh(known(posterior.sample(&shape, rng)?)?)?,
         ImportanceGradient::DoublyReparameterized => {
             let z = posterior.sample(&shape, rng)?;
-            let weights = special::softmax(&weigh(known(z.detach())?)?.detach(), 0)?;
-            weigh(known(slowed(&z, &weights)?)?)?
+            let normalized = |log_weights: &Tensor| special::softmax(&log_weights.detach(), 0);
+            match late::scaled(OP, &z)? {
+                Some((z, factor)) => {
+                    let log_weights = weigh(known(z.clone())?)?;
+                    factor.set(&aligned(&normalized(&log_weights)?, z.rank())?);
+                    log_weights
+                }
+                None => {
+                    let weights = normalized(&weigh(known(z.detach())?)?)?;
+                    let moved = (&z - z.detach())?;
+                    let moved = moved.broadcast_mul(&aligned(&weights, z.rank())?)?;
+                    weigh(known((z.detach() + moved)?)?)?
+                }
+            }
         }
     };
     let bound = iwae_bound(&log_weights)?;
@@ -154,13 +167,11 @@ where
     })
 }
 
-/// The draws, with gradients multiplied by the weights, whose dims lead those of the draws.
-fn slowed(z: &Tensor, weights: &Tensor) -> Result<Tensor> {
-    let mut aligned = weights.dims().to_vec();
-    aligned.resize(z.rank(), 1);
-    let known = z.detach();
-    let moved = (z - &known)?.broadcast_mul(&weights.reshape(aligned)?)?;
-    Ok((known + moved)?)
+/// Weights of draws of this rank, whose dims they lead.
+fn aligned(weights: &Tensor, rank: usize) -> Result<Tensor> {
+    let mut dims = weights.dims().to_vec();
+    dims.resize(rank, 1);
+    Ok(weights.reshape(dims)?)
 }
 
 /// Log-weights `[K] ++ batch`, K of 1 or more.

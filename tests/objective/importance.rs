@@ -608,3 +608,25 @@ fn an_empty_batch_has_empty_parts() -> Result<()> {
     }
     Ok(())
 }
+
+/// The weights of the gradient are those of the one evaluation of the model.
+#[test]
+fn the_model_is_evaluated_once() -> Result<()> {
+    let model = Model::off(3)?;
+    for gradient in GRADIENTS {
+        let calls = std::cell::Cell::new(0);
+        let decoder = |z: &Tensor| {
+            calls.set(calls.get() + 1);
+            model.likelihood(z)
+        };
+        let config = ImportanceConfig {
+            samples: 4,
+            gradient,
+        };
+        let (posterior, prior) = (model.posterior()?, model.prior()?);
+        let rng = &mut Rng::new(1);
+        importance_weighted(&posterior, &prior, &decoder, &model.x, &config, rng)?;
+        assert_eq!(calls.get(), 1, "{gradient:?}");
+    }
+    Ok(())
+}

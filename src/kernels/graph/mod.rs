@@ -3,9 +3,11 @@
 //! - `node`: a fused operation with any number of inputs and outputs as one place in the graph.
 //!   `op`: what such an operation is; `passing`: how gradients pass through it.
 //! - `first_only`: gradients that refuse a second backward pass by name.
+//! - `late`: gradients multiplied by what is known only later.
 //! - `reversible`: a chain of invertible steps that keeps no activation.
 
 pub(crate) mod first_only;
+pub(crate) mod late;
 pub(crate) mod node;
 mod op;
 mod passing;
