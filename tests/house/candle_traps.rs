@@ -113,6 +113,15 @@ fn the_slope_of_relu_at_zero_is_one() -> Result<()> {
 }
 
 #[test]
+fn the_slope_of_abs_at_zero_is_one() -> Result<()> {
+    let x = var(&[0.])?;
+    assert_eq!(gradient(&x.abs()?, &x)?, Some(vec![1.]));
+    let ours = candle_prob::objective::Capacity { nats: 0. }.of(&x)?;
+    assert_eq!(gradient(&ours, &x)?, Some(vec![0.]));
+    Ok(())
+}
+
+#[test]
 fn a_path_used_twice_shares_its_weights() -> Result<()> {
     let vars = VarMap::new();
     let vb = candle_nn::VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
