@@ -61,7 +61,7 @@ const COMBINATORS: &[&str] = &[
 ];
 
 /// Public names of the room that are no families.
-const OTHERS: &[&str] = &["MixtureComponent", "select_component"];
+const OTHERS: &[&str] = &["Factorized", "MixtureComponent", "select_component"];
 
 /// The columns of the docs, and whether it is a component of mixtures.
 fn table() -> Vec<(&'static str, [bool; 7])> {
