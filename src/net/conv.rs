@@ -84,16 +84,11 @@ impl Conv2d {
     /// Errors: a weight that is not `[O, C, kh, kw]`, a bias that is not `[O]`, a zero stride.
     pub fn new(weight: Tensor, bias: Option<Tensor>, config: &Conv2dConfig) -> Result<Self> {
         const OP: &str = "Conv2d::new";
-        shape::parameter(OP, "weight", &weight)?;
-        let [o, _, kh, kw] = shape::dims(OP, "weight", weight.dims(), "[O, C, kh, kw]")?;
-        if let Some(bias) = &bias {
-            shape::same_kind(OP, "bias", bias, &weight)?;
-            shape::exactly(OP, "bias", bias.dims(), &[o])?;
-        }
+        let kernel = kernel_of(OP, &weight, bias.as_ref(), 0)?;
         check_stride(OP, config.stride)?;
         Ok(Conv2d {
             config: Conv2dConfig {
-                kernel: (kh, kw),
+                kernel,
                 bias: bias.is_some(),
                 ..*config
             },
@@ -192,6 +187,26 @@ pub fn conv2d(
 /// Convolutions one after the other, with channels-last images between them, so that nothing is transposed there.
 pub(crate) fn in_turn(layers: &[Conv2d], x: &Tensor, last: Order) -> Result<Tensor> {
     conv2d::in_turn(layers.iter().map(Conv2d::parts).collect(), x, last)
+}
+
+/// Checks a layer's parameters, with its outputs along dim `outputs` of the weight; the rows and columns of its kernel.
+pub(super) fn kernel_of(
+    op: &'static str,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    outputs: usize,
+) -> Result<(usize, usize)> {
+    let layout = match outputs {
+        0 => "[O, C, kh, kw]",
+        _ => "[C, O, kh, kw]",
+    };
+    shape::parameter(op, "weight", weight)?;
+    let dims: [usize; 4] = shape::dims(op, "weight", weight.dims(), layout)?;
+    if let Some(bias) = bias {
+        shape::same_kind(op, "bias", bias, weight)?;
+        shape::exactly(op, "bias", bias.dims(), &[dims[outputs]])?;
+    }
+    Ok((dims[2], dims[3]))
 }
 
 pub(super) fn check_stride(op: &'static str, stride: (usize, usize)) -> Result<()> {

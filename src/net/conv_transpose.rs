@@ -1,13 +1,12 @@
 //! The transposed convolutional layer.
 
-use super::conv::check_stride;
+use super::conv::{check_stride, kernel_of};
 use super::initializer;
 use crate::check;
 use crate::detach::Detach;
 use crate::error::Result;
 use crate::kernels::network::activation::Activation;
 use crate::kernels::network::conv2d::{Kind, Layer, Order, Settings, check_output_padding};
-use crate::shape;
 use candle_core::Tensor;
 use candle_nn::{Module, VarBuilder};
 
@@ -97,17 +96,12 @@ impl ConvTranspose2d {
         config: &ConvTranspose2dConfig,
     ) -> Result<Self> {
         const OP: &str = "ConvTranspose2d::new";
-        shape::parameter(OP, "weight", &weight)?;
-        let [_, o, kh, kw] = shape::dims(OP, "weight", weight.dims(), "[C, O, kh, kw]")?;
-        if let Some(bias) = &bias {
-            shape::same_kind(OP, "bias", bias, &weight)?;
-            shape::exactly(OP, "bias", bias.dims(), &[o])?;
-        }
+        let kernel = kernel_of(OP, &weight, bias.as_ref(), 1)?;
         check_stride(OP, config.stride)?;
         check_output_padding(OP, config.output_padding, config.stride)?;
         Ok(ConvTranspose2d {
             config: ConvTranspose2dConfig {
-                kernel: (kh, kw),
+                kernel,
                 bias: bias.is_some(),
                 ..*config
             },

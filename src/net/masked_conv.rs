@@ -1,12 +1,12 @@
 //! The masked convolutional layer.
 
+use super::conv::kernel_of;
 use super::initializer;
 use crate::check;
 use crate::detach::Detach;
 use crate::error::{Error, Result};
 use crate::kernels::network::activation::Activation;
 use crate::kernels::network::conv2d::{Kind, Layer, Order, Settings};
-use crate::shape;
 use candle_core::Tensor;
 use candle_nn::{Module, VarBuilder};
 
@@ -92,13 +92,8 @@ impl MaskedConv2d {
     /// Errors: a weight that is not `[O, C, kh, kw]` with odd kh and kw, a bias that is not `[O]`.
     pub fn new(weight: Tensor, bias: Option<Tensor>, config: &MaskedConv2dConfig) -> Result<Self> {
         const OP: &str = "MaskedConv2d::new";
-        shape::parameter(OP, "weight", &weight)?;
-        let [o, _, kh, kw] = shape::dims(OP, "weight", weight.dims(), "[O, C, kh, kw]")?;
+        let (kh, kw) = kernel_of(OP, &weight, bias.as_ref(), 0)?;
         odd(OP, (kh, kw))?;
-        if let Some(bias) = &bias {
-            shape::same_kind(OP, "bias", bias, &weight)?;
-            shape::exactly(OP, "bias", bias.dims(), &[o])?;
-        }
         let (rows, centre) = (kh / 2 + 1, kh / 2 * kw + kw / 2);
         let seen = match config.mask {
             ConvMask::A => centre,

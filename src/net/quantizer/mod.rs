@@ -13,46 +13,12 @@ use crate::shape;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{Init, ModuleT, VarBuilder};
 
-/// What [`vector_quantizer`] builds.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct VectorQuantizerConfig {
-    /// Codes of the codebook, K: at least 2, since one code says nothing.
-    pub codes: usize,
-    /// Numbers of a code, d.
-    pub dims: usize,
-    /// Where the vectors lie: the last dim of `[.., d]`, or the channels of images `[.., d, H, W]`, a code for each pixel.
-    pub axis: Axis,
-    /// What moves the codes.
-    pub codebook: Codebook,
-    /// Of the running counts, and of the running sums of [`Codebook::MovingAverage`]: what is kept of them in a training
-    /// pass, in [0, 1).
-    pub decay: f64,
-}
+mod config;
+mod quantized;
 
-/// What moves the codes of a codebook.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Codebook {
-    /// The gradient of the codebook loss: the codes are a variable.
-    Gradient,
-    /// Training passes: each code is a moving average of the rows that chose it, and has no gradient.
-    MovingAverage {
-        /// Added to all counts, epsilon of the Laplace smoothing; 0 for none.
-        smoothing: f64,
-    },
-}
-
-impl Default for VectorQuantizerConfig {
-    /// 512 codes of 64 numbers for the pixels of images, moving averages of decay 0.99 with a smoothing of 1e-5.
-    fn default() -> Self {
-        VectorQuantizerConfig {
-            codes: 512,
-            dims: 64,
-            axis: Axis::Channel,
-            codebook: Codebook::MovingAverage { smoothing: 1e-5 },
-            decay: 0.99,
-        }
-    }
-}
+pub use config::{Codebook, VectorQuantizerConfig};
+pub use quantized::Quantized;
+pub(super) use quantized::through;
 
 /// A count under this says nothing any more: the code keeps its vector, before sums and counts lose their digits.
 const FORGOTTEN: f64 = 1e-30;
@@ -127,49 +93,6 @@ enum Book {
         sums: Buffer,
         smoothing: f64,
     },
-}
-
-/// What a [`VectorQuantizer`] makes of a batch.
-#[derive(Debug, Clone)]
-pub struct Quantized {
-    /// The code in the place of each vector, shaped as the batch; its gradient goes to the batch as it is.
-    pub output: Tensor,
-    /// The number of each code, u32.
-    pub index: Tensor,
-    /// The vectors of the batch, `index ++ [d]`.
-    pub rows: Tensor,
-    /// Their codes, `index ++ [d]`, with a gradient to the codebook if that is a variable and none to the batch.
-    pub codes: Tensor,
-    /// How many codes the codebook has.
-    count: usize,
-}
-
-impl Quantized {
-    /// How many rows have chosen each code, `[K]`, f64 on the CPU: they add up over batches.
-    pub fn usage(&self) -> Result<Tensor> {
-        let mut usage = vec![0.; self.count];
-        for index in self.index.flatten_all()?.to_vec1::<u32>()? {
-            if let Some(n) = usage.get_mut(index as usize) {
-                *n += 1.;
-            }
-        }
-        Ok(Tensor::new(usage, &Device::Cpu)?)
-    }
-
-    /// The perplexity of the code usage, `exp(-sum_k p_k ln p_k)` with p the share of rows that chose code k: as many codes
-    /// as that, used equally often, would carry as much. K where all are used equally often, 1 where one is.
-    ///
-    /// Errors: a batch without a row.
-    pub fn perplexity(&self) -> Result<f64> {
-        let rows = self.index.elem_count();
-        if rows == 0 {
-            let (op, expected) = ("Quantized::perplexity", "at least one row");
-            return Err(Error::shape(op, "index", expected, self.index.dims()));
-        }
-        let usage = self.usage()?.to_vec1::<f64>()?;
-        let shares = usage.iter().filter(|n| **n > 0.).map(|n| n / rows as f64);
-        Ok(shares.map(|p| -p * p.ln()).sum::<f64>().exp())
-    }
 }
 
 /// A [`VectorQuantizer`] with `codebook` `[K, d]`, a variable of that name or a buffer, and the buffers `counts` `[K]`,
@@ -490,12 +413,6 @@ impl VectorQuantizer {
             Some(found) => Err(Error::value(op, arg, "finite numbers", found)),
         }
     }
-}
-
-/// The codes, with the gradient of the rows.
-pub(super) fn through(rows: &Tensor, codes: &Tensor) -> Result<Tensor> {
-    // What is added is 0.
-    Ok((codes.detach() + (rows - rows.detach())?)?)
 }
 
 /// Writes the state.
