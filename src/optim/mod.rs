@@ -6,6 +6,7 @@
 //! - [`Adam`], [`Sgd`]: one pass over parameter, gradient and state, in place; half precision is updated in f32 master
 //!   weights. Both are an [`Optimizer`].
 //! - [`fn@backward`]: a loss's gradients. [`fn@under`]: part of a map, for players that train against each other.
+//! - [`Minimax`]: two players in turn or at once, on a [`Game`] of two losses.
 //! - [`clip`]: global norm and value clipping. [`check`]: what is wrong with a set of gradients, by name.
 //! - [`schedule`]: learning rates and KL weights as functions of the step.
 //! - [`checkpoint`]: weights, optimizer state, random number generators and notes in one file.
@@ -15,6 +16,8 @@ pub mod backward;
 pub mod check;
 pub mod checkpoint;
 pub mod clip;
+pub mod extrapolate;
+pub mod minimax;
 pub mod schedule;
 pub mod sgd;
 pub mod under;
@@ -24,6 +27,8 @@ pub use backward::backward;
 pub use check::{GradReport, check_grads};
 pub use checkpoint::Checkpoint;
 pub use clip::{Clipped, clip_grad_norm, clip_grad_norm_or_skip, clip_grad_value, grad_norm};
+pub use extrapolate::Origin;
+pub use minimax::{Game, Minimax, MinimaxConfig, Round, Scheme, Turn};
 pub use schedule::Schedule;
 pub use sgd::{Sgd, SgdConfig};
 pub use under::under;
@@ -56,6 +61,15 @@ impl Update {
     /// Whether the step was not taken because of gradients that are not finite.
     pub fn skipped(&self) -> bool {
         !self.non_finite.is_empty()
+    }
+
+    /// What is said of a step that was not taken.
+    fn refused(report: GradReport) -> Update {
+        Update {
+            missing: report.missing,
+            non_finite: report.non_finite,
+            ..Update::default()
+        }
     }
 }
 
@@ -114,11 +128,37 @@ pub trait Optimizer {
         if report.non_finite.is_empty() {
             return self.step(gradients);
         }
-        Ok(Update {
-            missing: report.missing,
-            non_finite: report.non_finite,
-            ..Update::default()
-        })
+        Ok(Update::refused(report))
+    }
+
+    /// Moves the variables to where [`step`](Optimizer::step) would lead and keeps nothing of it in the state: the first
+    /// half of an extragradient step. The next step goes from where the variables are then, so put them back before it.
+    ///
+    /// Errors: as [`step`](Optimizer::step).
+    ///
+    /// ```
+    /// use candle_core::{DType, Device};
+    /// use candle_nn::{Init, VarMap};
+    /// use candle_prob::optim::{Optimizer, Sgd, SgdConfig, backward};
+    /// # fn main() -> candle_prob::Result<()> {
+    /// let vars = VarMap::new();
+    /// let p = vars.get(1, "p", Init::Const(1.), DType::F64, &Device::Cpu)?;
+    /// let mut sgd = Sgd::new(&vars, &SgdConfig { lr: 0.25, ..SgdConfig::default() })?;
+    /// let (_update, origin) = sgd.extrapolate(&backward(&p.sqr()?)?)?;
+    /// assert_eq!(p.to_vec1::<f64>()?, [0.5]);
+    /// let ahead = backward(&p.sqr()?)?;
+    /// origin.restore()?;
+    /// sgd.step(&ahead)?; // 1 - 0.25 * 2 * 0.5
+    /// assert_eq!(p.to_vec1::<f64>()?, [0.75]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn extrapolate(&mut self, gradients: &GradStore) -> Result<(Update, Origin)> {
+        let state = self.state()?;
+        let origin = Origin::of(self.variables(), gradients)?;
+        let update = self.step(gradients)?;
+        self.set_state(&state)?;
+        Ok((update, origin))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Optimizers and checkpoints.
 
 mod checkpoint;
+mod minimax;
 mod optimizers;
 #[path = "../support/mod.rs"]
 mod support;
