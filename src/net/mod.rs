@@ -1,15 +1,17 @@
 //! Networks: dense layers and chains of them, convolutions and transposed ones, image encoders and decoders, residual
-//! networks, autoregressive ones over grids of classes, an input layer that selects features, autoencoders, vector
-//! quantizers. Heads that turn features into a distribution, likelihoods that turn a decoder's raw output into one over
-//! data, and priors that learn.
+//! networks, autoregressive ones over grids of classes, an input layer that selects features, batch normalization, the
+//! networks of DCGAN, autoencoders, vector quantizers. Heads that turn features into a distribution, likelihoods that turn a
+//! decoder's raw output into one over data, and priors that learn.
 //!
 //! Each is built by a function that takes its sizes and, last, a `VarBuilder`; each is a candle `Module` (and with it a
-//! `ModuleT`), a head is a [`Conditional`](crate::Conditional).
+//! `ModuleT`; what has state is that alone), a head is a [`Conditional`](crate::Conditional).
 
 mod autoencoder;
+mod batch_norm;
 mod conv;
 mod conv_decoder;
 mod conv_transpose;
+mod dcgan;
 mod dense;
 mod head;
 mod initializer;
@@ -29,12 +31,17 @@ mod vamp_prior;
 mod vq_vae2;
 
 pub use autoencoder::Autoencoder;
+pub use batch_norm::{BatchNorm, BatchNormConfig, batch_norm};
 pub(crate) use conv::in_turn;
 pub use conv::{
     Conv2d, Conv2dConfig, ConvEncoder, ConvEncoderConfig, Positions, conv_encoder, conv2d,
 };
 pub use conv_decoder::{ConvDecoder, ConvDecoderConfig, conv_decoder};
 pub use conv_transpose::{ConvTranspose2d, ConvTranspose2dConfig, conv_transpose2d};
+pub use dcgan::{
+    DcganConfig, DcganDiscriminator, DcganGenerator, DiscriminatorNorm, dcgan_discriminator,
+    dcgan_generator,
+};
 pub use dense::{Dense, dense};
 pub use head::{DirichletHead, LogisticNormalHead, NormalComponentsHead, NormalHead, ScaleForm};
 pub use likelihood::{

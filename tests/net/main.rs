@@ -1,7 +1,9 @@
 //! Networks, their layers and heads.
 
 mod autoencoder;
+mod batch_norm;
 mod conv;
+mod dcgan;
 mod decoder;
 mod heads;
 mod layers;

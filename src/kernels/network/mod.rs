@@ -5,9 +5,11 @@
 //! - `activation`: activation functions. `dense`: dense layers, one after the other.
 //! - `flow`: what the nodes of flows share. `coupling`: coupling and autoregressive flows with their conditioners.
 //!   `continuous`: flows along an ODE.
+//! - `batch_norm`: batch normalization.
 //! - `conv2d`: convolutions, chains of them, residual blocks. `max_positions`: the largest value of each channel over an image.
 
 pub(crate) mod activation;
+pub(crate) mod batch_norm;
 pub(crate) mod continuous;
 pub(crate) mod conv2d;
 pub(crate) mod coupling;

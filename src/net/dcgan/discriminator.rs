@@ -1,0 +1,157 @@
+//! From images to scores.
+
+use super::{DcganConfig, DiscriminatorNorm, KERNEL, PADDING, SLOPE, STRIDE, gains, weights};
+use crate::check;
+use crate::detach::Detach;
+use crate::error::Result;
+use crate::kernels::network::activation::Activation;
+use crate::net::batch_norm::{BatchNorm, BatchNormConfig, initialized};
+use crate::net::conv::{Conv2d, Conv2dConfig};
+use crate::net::dense::Dense;
+use crate::shape;
+use candle_core::{Module, ModuleT, Tensor};
+use candle_nn::{Init, VarBuilder};
+
+/// DCGAN's discriminator, or a critic: convolutions that halve the image, with batch normalization in all but the first and
+/// LeakyReLU of slope 0.2, then a dense layer to one score.
+///
+/// Shapes: images `[N, C, H, W]` -> scores `[N]`. Scores are raw, any number: there is no sigmoid, which the losses
+/// of [`objective`](crate::objective) have in them.
+///
+/// Gradients: for images and parameters; in training through the moments of the batch. The generator's step needs none for the
+/// discriminator's parameters: with `discriminator.detach()` they are not computed.
+///
+/// Errors: images of another shape, dtype or device; in training those of [`BatchNorm`].
+///
+/// Training: score real and generated images each in a batch of its own, `forward_t(x, true)`, which normalizes by the batch and
+/// writes the running moments.
+///
+/// Example: that of [`DcganGenerator`](super::DcganGenerator).
+///
+/// Numerics: the dense layer reads the last map in the order (row, column, channel), as the convolutions write it.
+///
+/// Source: Radford, Metz and Chintala (2016), Unsupervised representation learning with deep convolutional generative adversarial
+/// networks, section 3.
+#[derive(Debug, Clone)]
+pub struct DcganDiscriminator {
+    layers: Vec<Conv2d>,
+    /// After the convolutions behind the first, if there are any.
+    norms: Vec<BatchNorm>,
+    score: Dense,
+    image: (usize, usize, usize),
+}
+
+/// A [`DcganDiscriminator`] with parameters `conv0.weight`, `conv0.bias`, `conv1.weight`, `norm1.*`, ..., `score.weight` and
+/// `score.bias` from `vb`; without batch normalization every convolution has a bias.
+///
+/// Initializers: weights normal with mean 0 and standard deviation 0.02, gains with mean 1, biases 0.
+///
+/// Errors: no channels, a zero size, rows or columns of the image that cannot be halved that often; those of `vb`.
+pub fn dcgan_discriminator(config: &DcganConfig, vb: VarBuilder) -> Result<DcganDiscriminator> {
+    const OP: &str = "dcgan_discriminator";
+    let (rows, columns) = config.smallest(OP)?;
+    let width = check::product(OP, "channels", &[config.channels[0], rows, columns])?;
+    let leaky = Activation::LeakyRelu(SLOPE);
+    let (mut layers, mut norms) = (vec![], vec![]);
+    let mut from = config.image.0;
+    for (i, &to) in config.channels.iter().rev().enumerate() {
+        let normalized = i > 0 && config.norm == DiscriminatorNorm::Batch;
+        let part = vb.pp(format!("conv{i}"));
+        let (kh, kw) = KERNEL;
+        let weight = part.get_with_hints((to, from, kh, kw), "weight", weights())?;
+        let (bias, activation) = match normalized {
+            true => (None, Activation::Identity),
+            false => {
+                let bias = part.get_with_hints(to, "bias", Init::Const(0.))?;
+                (Some(bias), leaky)
+            }
+        };
+        let options = Conv2dConfig {
+            kernel: KERNEL,
+            stride: STRIDE,
+            padding: PADDING,
+            activation,
+            bias: bias.is_some(),
+        };
+        layers.push(Conv2d::new(weight, bias, &options)?);
+        if normalized {
+            let options = BatchNormConfig {
+                activation: leaky,
+                ..Default::default()
+            };
+            norms.push(initialized(
+                to,
+                &options,
+                gains(),
+                vb.pp(format!("norm{i}")),
+            )?);
+        }
+        from = to;
+    }
+    let part = vb.pp("score");
+    let weight = part.get_with_hints((1, width), "weight", weights())?;
+    let bias = part.get_with_hints(1, "bias", Init::Const(0.))?;
+    Ok(DcganDiscriminator {
+        layers,
+        norms,
+        score: Dense::new(weight, Some(bias), Activation::Identity)?,
+        image: config.image,
+    })
+}
+
+impl DcganDiscriminator {
+    /// Channels, rows and columns of the images.
+    pub fn image(&self) -> (usize, usize, usize) {
+        self.image
+    }
+
+    /// The convolutions.
+    pub fn layers(&self) -> &[Conv2d] {
+        &self.layers
+    }
+
+    /// The batch normalizations, one behind each convolution but the first, or none.
+    pub fn norms(&self) -> &[BatchNorm] {
+        &self.norms
+    }
+
+    /// The dense layer at the end.
+    pub fn score(&self) -> &Dense {
+        &self.score
+    }
+
+    fn scores(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+        const OP: &str = "DcganDiscriminator::forward_t";
+        shape::same_kind(OP, "x", x, self.score.weight())?;
+        let (c, h, w) = self.image;
+        let [n, ..] = shape::dims::<4>(OP, "x", x.dims(), &format!("[N, {c}, {h}, {w}]"))?;
+        shape::exactly(OP, "x", x.dims(), &[n, c, h, w])?;
+        let mut y = x.clone();
+        for (i, layer) in self.layers.iter().enumerate() {
+            y = layer.forward(&y)?;
+            if let Some(norm) = i.checked_sub(1).and_then(|i| self.norms.get(i)) {
+                y = norm.forward_t(&y, train)?;
+            }
+        }
+        let y = y.permute((0, 2, 3, 1))?.reshape((n, self.score.inputs()))?;
+        Ok(self.score.apply(&y)?.reshape(n)?)
+    }
+}
+
+impl ModuleT for DcganDiscriminator {
+    fn forward_t(&self, x: &Tensor, train: bool) -> candle_core::Result<Tensor> {
+        Ok(self.scores(x, train)?)
+    }
+}
+
+impl Detach for DcganDiscriminator {
+    /// Without gradients to the parameters. The running moments are the same buffers.
+    fn detach(&self) -> Self {
+        DcganDiscriminator {
+            layers: self.layers.detach(),
+            norms: self.norms.detach(),
+            score: self.score.detach(),
+            ..self.clone()
+        }
+    }
+}
