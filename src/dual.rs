@@ -4,6 +4,7 @@
 use crate::check;
 use crate::error::{Error, Result};
 use crate::kernels::network::activation::Activation;
+use crate::kernels::network::conv2d::{self, Kind, Order, Settings};
 use crate::shape;
 use crate::special;
 use candle_core::{D, DType, Tensor};
@@ -252,6 +253,37 @@ impl Dual {
         self.chain(y.clone(), slope)
     }
 
+    /// `f(A x + b)`: `layer(x, f)` is it on values, `linear` is A, on tensors with any dims before those of the value.
+    pub(crate) fn layer(
+        &self,
+        activation: Activation,
+        layer: impl Fn(&Tensor, Activation) -> Result<Tensor>,
+        linear: impl Fn(&Tensor) -> Result<Tensor>,
+    ) -> Result<Self> {
+        let inside = match activation.slope_from_output() {
+            true => activation,
+            false => Activation::Identity,
+        };
+        let value = layer(&self.value, inside)?;
+        let Some(t) = &self.tangent else {
+            return Dual::constant(&value).activation_after(inside, activation);
+        };
+        let mut tangent = linear(t)?;
+        if let Some(slope) = slope_from_output(inside, &value)? {
+            tangent = tangent.broadcast_mul(&slope)?;
+        }
+        let tangent = Some(tangent);
+        Dual { value, tangent }.activation_after(inside, activation)
+    }
+
+    /// An activation that is not applied yet.
+    fn activation_after(&self, applied: Activation, activation: Activation) -> Result<Self> {
+        match applied == activation {
+            true => Ok(self.clone()),
+            false => self.activation(activation),
+        }
+    }
+
     /// `x W^T + b` for `W` of shape `[out, in]` and `b` of shape `[out]`, constants of the directions: a dense layer without
     /// its activation.
     ///
@@ -287,7 +319,7 @@ impl Dual {
             if dims.len() < 3 {
                 return Err(Error::shape(op, "x", "[.., C, H, W]", dims));
             }
-            let (batch, image) = dims.split_at(dims.len() - 3);
+            let image = &dims[dims.len() - 3..];
             let fits = match *kernel.dims() {
                 [_, c, h, w] => {
                     let most = [image[1], image[2]].map(|n| n.saturating_add(2 * padding));
@@ -299,9 +331,15 @@ impl Dual {
                 let expected = format!("[out, {}, h, w] within images {image:?}", image[0]);
                 return Err(Error::shape(op, "kernel", expected, kernel.dims()));
             }
-            let images = t.reshape(((), image[0], image[1], image[2]))?;
-            let out = images.contiguous()?.conv2d(kernel, padding, stride, 1, 1)?;
-            Ok(out.reshape([batch, &out.dims()[1..]].concat())?)
+            let settings = Settings {
+                kind: Kind::Convolution,
+                stride: (stride, stride),
+                padding: (padding, padding),
+                activation: Activation::Identity,
+                input: Order::ChannelsFirst,
+                output: Order::ChannelsFirst,
+            };
+            images(t, |x| conv2d::conv2d(x, kernel, None, settings))
         })
     }
 
@@ -335,6 +373,55 @@ impl Dual {
         };
         Ok(Dual { value, tangent })
     }
+}
+
+/// What can be evaluated on dual numbers: networks whose derivatives along directions of their argument are wanted.
+///
+/// ```
+/// use candle_core::{DType, Device, Module, Tensor};
+/// use candle_nn::VarMap;
+/// use candle_prob::dual::{Dual, DualModule};
+/// use candle_prob::{Activation, init, net};
+/// # fn main() -> candle_prob::Result<()> {
+/// let vb = init::seeded(&VarMap::new(), 1, DType::F64, &Device::Cpu);
+/// let network = net::mlp(&[2, 8, 1], Activation::Tanh, vb)?;
+/// let (x, v) = (Tensor::new(&[[0.1, 0.2]], &Device::Cpu)?, Tensor::new(&[[1e-6, 0.]], &Device::Cpu)?);
+/// let y = network.forward_dual(&Dual::new(&x, &v)?)?;
+/// let moved = (network.forward(&(x + v)?)? - y.value())?;
+/// let error = (moved - y.tangent().unwrap())?.abs()?.max_all()?.to_scalar::<f64>()?;
+/// assert!(error < 1e-11);
+/// # Ok(())
+/// # }
+/// ```
+pub trait DualModule {
+    /// What `forward` gives, and its derivatives. Both have gradients to the parameters. Layers with state read it and write
+    /// nothing.
+    ///
+    /// Errors: those of `forward`.
+    fn forward_dual(&self, x: &Dual) -> Result<Dual>;
+}
+
+/// The slope of an activation where it follows from the outputs `y`; none where it is 1.
+fn slope_from_output(activation: Activation, y: &Tensor) -> Result<Option<Tensor>> {
+    let steps = |elsewhere: Tensor| -> Result<Tensor> {
+        Ok(y.gt(0f64)?.where_cond(&y.ones_like()?, &elsewhere)?)
+    };
+    Ok(Some(match activation {
+        Activation::Relu => y.gt(0f64)?.to_dtype(y.dtype())?,
+        Activation::LeakyRelu(slope) => steps((y.ones_like()? * slope)?)?,
+        Activation::Elu => steps((y + 1.)?)?,
+        Activation::Tanh => (1. - y.sqr()?)?,
+        Activation::Sigmoid => (y * (1. - y)?)?,
+        Activation::Softplus => special::expm1(&y.neg()?)?.neg()?,
+        Activation::Identity | Activation::Silu | Activation::Gelu => return Ok(None),
+    }))
+}
+
+/// A function of images [N, C, H, W] on those of any dims before [C, H, W].
+pub(crate) fn images(x: &Tensor, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    let (batch, image) = x.dims().split_at(x.rank().saturating_sub(3));
+    let out = f(&x.reshape([&[batch.iter().product()], image].concat())?)?;
+    Ok(out.reshape([batch, &out.dims()[1..]].concat())?)
 }
 
 /// A function's value with numbers about its Jacobian over the last dim.

@@ -4,12 +4,13 @@ use super::dense::{Dense, dense};
 use super::initializer;
 use crate::check;
 use crate::detach::Detach;
+use crate::dual::{Dual, DualModule, images};
 use crate::error::{Error, Result};
 use crate::kernels::network::activation::Activation;
 use crate::kernels::network::conv2d::{self, Kind, Layer, Order, Settings};
 use crate::kernels::network::max_positions::max_positions;
 use crate::shape;
-use candle_core::Tensor;
+use candle_core::{D, Tensor};
 use candle_nn::{Module, VarBuilder};
 
 /// Options of a [`Conv2d`].
@@ -132,6 +133,21 @@ impl Conv2d {
 impl Module for Conv2d {
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         Ok(self.parts().forward(x)?)
+    }
+}
+
+impl DualModule for Conv2d {
+    fn forward_dual(&self, x: &Dual) -> Result<Dual> {
+        let with = |bias, activation| {
+            let mut layer = self.parts();
+            layer.bias = bias;
+            layer.settings.activation = activation;
+            layer
+        };
+        let layer = |x: &Tensor, activation| with(self.bias.as_ref(), activation).forward(x);
+        let linear = with(None, Activation::Identity);
+        let linear = |t: &Tensor| images(t, |x| linear.forward(x));
+        x.layer(self.config.activation, layer, linear)
     }
 }
 
@@ -365,12 +381,17 @@ impl ConvEncoder {
         &self.layers
     }
 
-    fn encode(&self, x: &Tensor) -> Result<Tensor> {
+    fn check(&self, x: &Tensor) -> Result<()> {
         let (c, h, w) = self.image;
         if x.rank() != 4 || x.dims()[1..] != [c, h, w] {
             let expected = format!("[N, {c}, {h}, {w}]");
             return Err(Error::shape("ConvEncoder", "x", expected, x.dims()));
         }
+        Ok(())
+    }
+
+    fn encode(&self, x: &Tensor) -> Result<Tensor> {
+        self.check(x)?;
         // The maximum reads channels-last maps, so then the last convolution leaves them so.
         let order = match self.positions {
             Positions::Flatten => Order::ChannelsFirst,
@@ -396,6 +417,31 @@ impl ConvEncoder {
 impl Module for ConvEncoder {
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         Ok(self.encode(x)?)
+    }
+}
+
+impl DualModule for ConvEncoder {
+    fn forward_dual(&self, x: &Dual) -> Result<Dual> {
+        self.check(x.value())?;
+        let mut layers = self.layers.iter();
+        let y = layers.try_fold(x.clone(), |x, layer| layer.forward_dual(&x))?;
+        let y = match self.positions {
+            Positions::Flatten => y.linear(|t| Ok(t.flatten_from(t.rank() - 3)?))?,
+            Positions::Max => {
+                let y = y.linear(|t| Ok(t.flatten_from(t.rank() - 2)?))?;
+                // Where the largest is, for every direction.
+                let at = y.value().detach().argmax_keepdim(D::Minus1)?;
+                y.linear(|t| {
+                    let dims = [&t.dims()[..t.rank() - 1], &[1]].concat();
+                    let at = at.broadcast_as(dims)?.contiguous()?;
+                    Ok(t.contiguous()?.gather(&at, D::Minus1)?.squeeze(D::Minus1)?)
+                })?
+            }
+        };
+        match &self.hidden {
+            None => Ok(y),
+            Some(layer) => layer.forward_dual(&y),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use super::conv::{check_stride, kernel_of};
 use super::initializer;
 use crate::check;
 use crate::detach::Detach;
+use crate::dual::{Dual, DualModule, images};
 use crate::error::Result;
 use crate::kernels::network::activation::Activation;
 use crate::kernels::network::conv2d::{Kind, Layer, Order, Settings, check_output_padding};
@@ -146,6 +147,21 @@ impl ConvTranspose2d {
 impl Module for ConvTranspose2d {
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         Ok(self.parts().forward(x)?)
+    }
+}
+
+impl DualModule for ConvTranspose2d {
+    fn forward_dual(&self, x: &Dual) -> Result<Dual> {
+        let with = |bias, activation| {
+            let mut layer = self.parts();
+            layer.bias = bias;
+            layer.settings.activation = activation;
+            layer
+        };
+        let layer = |x: &Tensor, activation| with(self.bias.as_ref(), activation).forward(x);
+        let linear = with(None, Activation::Identity);
+        let linear = |t: &Tensor| images(t, |x| linear.forward(x));
+        x.layer(self.config.activation, layer, linear)
     }
 }
 

@@ -3,12 +3,14 @@
 use super::initializer;
 use crate::check;
 use crate::detach::Detach;
+use crate::dual::{Dual, DualModule};
 use crate::error::Result;
 use crate::kernels;
 use crate::kernels::network::activation::Activation;
 use crate::shape;
 use candle_core::{Module, Tensor};
 use candle_nn::VarBuilder;
+use std::slice;
 
 /// A dense layer: an affine map and an activation, as one node of the graph.
 ///
@@ -131,6 +133,29 @@ impl Dense {
 impl Module for Dense {
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         Ok(self.apply(x)?)
+    }
+}
+
+impl DualModule for Dense {
+    fn forward_dual(&self, x: &Dual) -> Result<Dual> {
+        self.check(x.value())?;
+        let layer = |x: &Tensor, activation| {
+            let parts = self.parts();
+            kernels::network::dense::mlp(
+                x,
+                &[kernels::network::dense::Layer {
+                    activation,
+                    ..parts
+                }],
+            )
+        };
+        let linear = kernels::network::dense::Layer {
+            bias: None,
+            activation: Activation::Identity,
+            ..self.parts()
+        };
+        let linear = |t: &Tensor| kernels::network::dense::mlp(t, slice::from_ref(&linear));
+        x.layer(self.activation, layer, linear)
     }
 }
 

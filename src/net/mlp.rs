@@ -3,6 +3,7 @@
 use super::dense::{Dense, dense};
 use crate::check;
 use crate::detach::Detach;
+use crate::dual::{Dual, DualModule};
 use crate::error::{Error, Result};
 use crate::kernels;
 use crate::kernels::network::activation::Activation;
@@ -99,6 +100,13 @@ impl Module for Mlp {
         self.layers[0].check(x)?;
         let layers: Vec<_> = self.layers.iter().map(Dense::parts).collect();
         Ok(kernels::network::dense::mlp(x, &layers)?)
+    }
+}
+
+impl DualModule for Mlp {
+    fn forward_dual(&self, x: &Dual) -> Result<Dual> {
+        let mut layers = self.layers.iter();
+        layers.try_fold(x.clone(), |x, layer| layer.forward_dual(&x))
     }
 }
 

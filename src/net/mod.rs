@@ -1,7 +1,7 @@
 //! Networks: dense layers and chains of them, convolutions and transposed ones, image encoders and decoders, residual
-//! networks, autoregressive ones over grids of classes, an input layer that selects features, batch normalization, the
-//! networks of DCGAN, autoencoders, vector quantizers. Heads that turn features into a distribution, likelihoods that turn a
-//! decoder's raw output into one over data, and priors that learn.
+//! networks, autoregressive ones over grids of classes, an input layer that selects features, batch normalization, layers of
+//! spectral norm 1, the networks of DCGAN, autoencoders, vector quantizers. Heads that turn features into a distribution,
+//! likelihoods that turn a decoder's raw output into one over data, and priors that learn.
 //!
 //! Each is built by a function that takes its sizes and, last, a `VarBuilder`; each is a candle `Module` (and with it a
 //! `ModuleT`; what has state is that alone), a head is a [`Conditional`](crate::Conditional).
@@ -27,6 +27,7 @@ mod quantizer;
 mod residual;
 mod residual_quantizer;
 mod selective;
+mod spectral_norm;
 mod vamp_prior;
 mod vq_vae2;
 
@@ -64,5 +65,8 @@ pub use residual_quantizer::{
     ResidualQuantized, ResidualQuantizer, ResidualQuantizerConfig, residual_quantizer,
 };
 pub use selective::{SelectiveInput, selective_input};
+pub use spectral_norm::{
+    SpectralConstraint, SpectralLayer, SpectralNorm, SpectralNormConfig, spectral_norm,
+};
 pub use vamp_prior::{VampPrior, VampPriorConfig};
 pub use vq_vae2::{TwoLevels, VqVae2, VqVae2Config, vq_vae2};

@@ -1,10 +1,10 @@
-//! Gradient clipping.
+//! Clipping of gradients and of weights.
 
 use crate::check;
 use crate::error::{Error, Result};
 use crate::kernels::reduce::norm;
-use candle_core::Var;
 use candle_core::backprop::GradStore;
+use candle_core::{DType, Tensor, Var};
 use candle_nn::VarMap;
 use std::collections::BTreeMap;
 
@@ -115,15 +115,70 @@ pub fn clip_grad_value(gradients: &mut GradStore, vars: &VarMap, bound: f64) -> 
     for var in super::trainable(vars)?.values() {
         if let Some(gradient) = gradients.get(var) {
             let gradient = gradient.detach();
-            // Comparisons rather than minimum and maximum: those do not promise to keep NaN.
-            let high = gradient.ones_like()?.affine(bound, 0.)?;
-            let low = high.neg()?;
-            let clipped = gradient.gt(&high)?.where_cond(&high, &gradient)?;
-            let clipped = clipped.lt(&low)?.where_cond(&low, &clipped)?;
+            let clipped = within(&gradient, bound)?;
             gradients.insert(var, clipped);
         }
     }
     Ok(())
+}
+
+/// Moves every element of the weights into `[-limit, limit]`, in place: after each step of a critic that is to be Lipschitz.
+/// Returns how many elements were outside.
+///
+/// What it is: the weights are the variables whose name ends in `weight` or `bias`, those of layers, or is that. What
+/// training writes, as running statistics or the vectors of a [spectral norm](crate::net::SpectralNorm), stays as it is, and so do variables of
+/// other names. Give it the critic's variables alone, [`under`](crate::optim::under()) its path. The critic's
+/// Lipschitz constant is bounded then, by a number that depends on the architecture; where nearly all elements are at a limit, it is
+/// too small. NaN stays NaN.
+///
+/// Errors: a limit that is not a positive finite number; no weight.
+///
+/// ```
+/// use candle_core::{DType, Device};
+/// use candle_nn::VarMap;
+/// use candle_prob::optim::clip_weights;
+/// use candle_prob::{Activation, init, net};
+/// # fn main() -> candle_prob::Result<()> {
+/// let vars = VarMap::new();
+/// let critic = net::dense(3, 1, Activation::Identity, init::seeded(&vars, 1, DType::F32, &Device::Cpu))?;
+/// assert!(clip_weights(&vars, 0.01)? > 0);
+/// assert!(critic.weight().abs()?.max_all()?.to_scalar::<f32>()? <= 0.01);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Source: Arjovsky, Chintala and Bottou (2017), Wasserstein generative adversarial networks, algorithm 1, with 0.01.
+pub fn clip_weights(vars: &VarMap, limit: f64) -> Result<usize> {
+    const OP: &str = "clip_weights";
+    check::positive_finite(OP, "limit", limit)?;
+    let mut weights = super::trainable(vars)?;
+    weights.retain(|name, _| matches!(name.rsplit('.').next(), Some("weight" | "bias")));
+    if weights.is_empty() {
+        let expected = "variables whose name ends in weight or bias";
+        return Err(Error::value(OP, "vars", expected, "none"));
+    }
+    let mut outside = 0;
+    for var in weights.values() {
+        let value = var.as_detached_tensor();
+        let clipped = within(&value, limit)?;
+        // NaN is not equal to itself.
+        let moved = (value.eq(&value)? * value.ne(&clipped)?)?;
+        let moved = moved.to_dtype(DType::U32)?.sum_all()?.to_scalar::<u32>()?;
+        if moved > 0 {
+            var.set(&clipped)?;
+            outside += moved as usize;
+        }
+    }
+    Ok(outside)
+}
+
+/// Every element moved into `[-bound, bound]`; NaN stays NaN.
+fn within(x: &Tensor, bound: f64) -> Result<Tensor> {
+    // Comparisons rather than minimum and maximum: those do not promise to keep NaN.
+    let high = x.ones_like()?.affine(bound, 0.)?;
+    let low = high.neg()?;
+    let below = x.gt(&high)?.where_cond(&high, x)?;
+    Ok(below.lt(&low)?.where_cond(&low, &below)?)
 }
 
 fn norm_of(vars: &BTreeMap<String, Var>, gradients: &GradStore) -> Result<f64> {

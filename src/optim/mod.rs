@@ -7,7 +7,7 @@
 //!   weights. Both are an [`Optimizer`].
 //! - [`fn@backward`]: a loss's gradients. [`fn@under`]: part of a map, for players that train against each other.
 //! - [`Minimax`]: two players in turn or at once, on a [`Game`] of two losses.
-//! - [`clip`]: global norm and value clipping. [`check`]: what is wrong with a set of gradients, by name.
+//! - [`clip`]: global norm and value clipping; clipping of weights. [`check`]: what is wrong with a set of gradients, by name.
 //! - [`schedule`]: learning rates and KL weights as functions of the step.
 //! - [`checkpoint`]: weights, optimizer state, random number generators and notes in one file.
 
@@ -26,7 +26,9 @@ pub use adam::{Adam, AdamConfig};
 pub use backward::backward;
 pub use check::{GradReport, check_grads};
 pub use checkpoint::Checkpoint;
-pub use clip::{Clipped, clip_grad_norm, clip_grad_norm_or_skip, clip_grad_value, grad_norm};
+pub use clip::{
+    Clipped, clip_grad_norm, clip_grad_norm_or_skip, clip_grad_value, clip_weights, grad_norm,
+};
 pub use extrapolate::Origin;
 pub use minimax::{Game, Minimax, MinimaxConfig, Round, Scheme, Turn};
 pub use schedule::Schedule;

@@ -11,6 +11,7 @@ mod likelihoods;
 mod pixel_cnn;
 mod quantizer;
 mod residual_quantizer;
+mod spectral_norm;
 mod vq_vae2;
 
 #[path = "../support/mod.rs"]

@@ -81,6 +81,33 @@ impl Activation {
         }
     }
 
+    /// The steepest slope in absolute value: the least L with `|f(x) - f(y)| <= L |x - y|`.
+    ///
+    /// Formula: 1/4 for `Sigmoid`, 1.0998.. for `Silu`, 1.1289.. for `Gelu`, `max(1, |a|)` for `LeakyRelu(a)`, 1 for all others.
+    ///
+    /// ```
+    /// use candle_prob::Activation;
+    /// // A 1-Lipschitz critic has one of these.
+    /// let steep = [Activation::Silu, Activation::Gelu, Activation::LeakyRelu(-2.)];
+    /// assert!(steep.iter().all(|f| f.lipschitz() > 1.));
+    /// assert_eq!(Activation::LeakyRelu(0.2).lipschitz(), 1.);
+    /// ```
+    pub fn lipschitz(self) -> f64 {
+        match self {
+            Activation::LeakyRelu(a) => a.abs().max(1.),
+            Activation::Sigmoid => 0.25,
+            // Where x tanh(x / 2) is 2.
+            Activation::Silu => 1.0998393201288668,
+            // At the root of 2.
+            Activation::Gelu => 1.128904145185155,
+            Activation::Identity
+            | Activation::Relu
+            | Activation::Elu
+            | Activation::Tanh
+            | Activation::Softplus => 1.,
+        }
+    }
+
     /// Whether the slope follows from the output alone.
     pub(crate) fn slope_from_output(self) -> bool {
         match self {

@@ -1,0 +1,130 @@
+//! What a spectral norm can be taken of.
+
+use super::map::Map;
+use crate::detach::Detach;
+use crate::dual::DualModule;
+use crate::error::{Error, Result};
+use crate::kernels::network::activation::Activation;
+use crate::kernels::network::conv2d::{Kind, Order, Settings};
+use crate::net::conv::after;
+use crate::net::{Conv2d, ConvTranspose2d, Dense};
+use candle_core::{Module, Tensor};
+
+/// What a layer has that a spectral norm can be taken of. It is not implemented elsewhere: the trait's name is private.
+pub trait Parts: Module + DualModule + Detach + Clone {
+    fn kernel(&self) -> &Tensor;
+    fn with_kernel(&self, weight: Tensor) -> Result<Self>;
+    /// What the layer is without bias and activation.
+    fn map(&self, op: &'static str, weight: Tensor, image: Option<(usize, usize)>) -> Result<Map>;
+    /// How much larger than the norm of its matrix, squared, the map's can be.
+    fn overlap(&self) -> usize;
+    fn slope(&self) -> f64;
+}
+
+impl Parts for Dense {
+    fn kernel(&self) -> &Tensor {
+        self.weight()
+    }
+
+    fn with_kernel(&self, weight: Tensor) -> Result<Self> {
+        Dense::new(weight, self.bias().cloned(), self.activation())
+    }
+
+    fn map(&self, op: &'static str, weight: Tensor, image: Option<(usize, usize)>) -> Result<Map> {
+        match image {
+            None => Ok(Map::matrix(weight)),
+            Some(image) => {
+                let expected = "none for a dense layer, whose matrix is its map";
+                Err(Error::value(op, "image", expected, format!("{image:?}")))
+            }
+        }
+    }
+
+    fn overlap(&self) -> usize {
+        1
+    }
+
+    fn slope(&self) -> f64 {
+        self.activation().lipschitz()
+    }
+}
+
+impl Parts for Conv2d {
+    fn kernel(&self) -> &Tensor {
+        self.weight()
+    }
+
+    fn with_kernel(&self, weight: Tensor) -> Result<Self> {
+        Conv2d::new(weight, self.bias().cloned(), self.config())
+    }
+
+    fn map(&self, op: &'static str, weight: Tensor, image: Option<(usize, usize)>) -> Result<Map> {
+        let Some((h, w)) = image else {
+            return Ok(Map::matrix(weight.flatten_from(1)?));
+        };
+        let config = self.config();
+        let ((kh, kw), (sh, sw), (p, q)) = (config.kernel, config.stride, config.padding);
+        let unread = (after(h, p, kh, sh), after(w, q, kw, sw));
+        let (Some((_, below)), Some((_, right))) = unread else {
+            let expected = format!("at least the kernel's size {:?} after padding", (kh, kw));
+            return Err(Error::value(op, "image", expected, format!("{:?}", (h, w))));
+        };
+        let there = linear(Kind::Convolution, config.stride, config.padding);
+        let output_padding = (below, right);
+        let kind = Kind::Transposed { output_padding };
+        let (back, dims) = (Settings { kind, ..there }, [weight.dim(1)?, h, w]);
+        Ok(Map::images(weight, there, back, dims))
+    }
+
+    fn overlap(&self) -> usize {
+        let ((kh, kw), (sh, sw)) = (self.config().kernel, self.config().stride);
+        kh.div_ceil(sh) * kw.div_ceil(sw)
+    }
+
+    fn slope(&self) -> f64 {
+        self.config().activation.lipschitz()
+    }
+}
+
+impl Parts for ConvTranspose2d {
+    fn kernel(&self) -> &Tensor {
+        self.weight()
+    }
+
+    fn with_kernel(&self, weight: Tensor) -> Result<Self> {
+        ConvTranspose2d::new(weight, self.bias().cloned(), self.config())
+    }
+
+    fn map(&self, _: &'static str, weight: Tensor, image: Option<(usize, usize)>) -> Result<Map> {
+        let Some((h, w)) = image else {
+            // Its weight is [in, out, ..].
+            let rows = weight.transpose(0, 1)?.flatten_from(1)?;
+            return Ok(Map::matrix(rows));
+        };
+        let config = self.config();
+        let back = linear(Kind::Convolution, config.stride, config.padding);
+        let output_padding = config.output_padding;
+        let kind = Kind::Transposed { output_padding };
+        let (there, dims) = (Settings { kind, ..back }, [weight.dim(0)?, h, w]);
+        Ok(Map::images(weight, there, back, dims))
+    }
+
+    fn overlap(&self) -> usize {
+        self.config().kernel.0 * self.config().kernel.1
+    }
+
+    fn slope(&self) -> f64 {
+        self.config().activation.lipschitz()
+    }
+}
+
+fn linear(kind: Kind, stride: (usize, usize), padding: (usize, usize)) -> Settings {
+    Settings {
+        kind,
+        stride,
+        padding,
+        activation: Activation::Identity,
+        input: Order::ChannelsFirst,
+        output: Order::ChannelsFirst,
+    }
+}
