@@ -2,6 +2,7 @@
 
 use super::FDivergence;
 use crate::error::Result;
+use crate::kernels::elementwise::mean::{Scaled, with_mean};
 use crate::kernels::elementwise::{Formula, named};
 use crate::kernels::number::Real;
 use crate::shape;
@@ -108,5 +109,21 @@ impl<C: Curve> FDivergence for C {
         shape::float(op, "score", score)?;
         let (curve, ceiling) = (*self, ceiling(score.dtype()));
         named(op, Conjugate { curve, ceiling }, [score])
+    }
+
+    fn activation_with_mean(&self, score: &Tensor, factor: f64) -> Result<[Tensor; 2]> {
+        let op = "FDivergence::activation_with_mean";
+        shape::parameter(op, "score", score)?;
+        let (curve, ceiling) = (*self, ceiling(score.dtype()));
+        let f = Activation { curve, ceiling };
+        with_mean(op, Scaled { f, factor }, score)
+    }
+
+    fn conjugate_with_mean(&self, score: &Tensor, factor: f64) -> Result<[Tensor; 2]> {
+        let op = "FDivergence::conjugate_with_mean";
+        shape::parameter(op, "score", score)?;
+        let (curve, ceiling) = (*self, ceiling(score.dtype()));
+        let f = Conjugate { curve, ceiling };
+        with_mean(op, Scaled { f, factor }, score)
     }
 }

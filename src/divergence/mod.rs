@@ -1,6 +1,7 @@
 //! Divergences between distributions beyond the closed forms of KL, which are [`Kl`](crate::distribution::Kl).
 //!
 //! - [`FDivergence`]: the f-divergences as a critic needs them (generator, output activation, conjugate), one type each.
+//! - [`f_gan`]: their lower bound from a critic's scores.
 //! - [`discrete`] and [`categorical`]: any of them exactly, between distributions over K values.
 //! - [`Renyi`]: the Renyi divergence in closed form, with Bhattacharyya distance and Hellinger distance from it.
 //! - [`Wasserstein2`]: the optimal transport distance between Gaussians; [`gaussian_wasserstein2_squared`] from any roots of
@@ -23,6 +24,8 @@
 //! | [`Alpha`] | (u^a - 1 - a (u-1)) / (a (a-1)) | see there | ((1 + (a-1) t)^(a/(a-1)) - 1) / a |
 
 use crate::error::Result;
+use crate::kernels::elementwise::mean::{Identity, Scaled, with_mean};
+use crate::shape;
 use candle_core::Tensor;
 
 mod alpha;
@@ -36,6 +39,7 @@ mod kullback_leibler;
 mod mmd;
 mod renyi;
 mod total_variation;
+mod variational;
 mod wasserstein;
 
 pub use alpha::Alpha;
@@ -47,6 +51,7 @@ pub use kullback_leibler::{Jeffreys, KullbackLeibler, ReverseKl};
 pub use mmd::{MmdKernel, MmdStatistic, median_distance, mmd_squared};
 pub use renyi::Renyi;
 pub use total_variation::TotalVariation;
+pub use variational::{FGanBound, f_gan};
 pub use wasserstein::{Wasserstein2, gaussian_wasserstein2_squared};
 
 /// An f-divergence `D_f(P || Q) = E_Q[f(p/q)]`, f convex with f(1) = 0, and its variational form
@@ -84,4 +89,29 @@ pub trait FDivergence {
 
     /// `f*(rho(v))` as one expression.
     fn conjugate(&self, score: &Tensor) -> Result<Tensor>;
+
+    /// `factor * rho(v)` of each score, and the mean of all, a scalar; terms are added in double precision. The types of
+    /// this crate compute both at once.
+    ///
+    /// Errors: no scores.
+    fn activation_with_mean(&self, score: &Tensor, factor: f64) -> Result<[Tensor; 2]> {
+        averaged(&self.activation(score)?, factor)
+    }
+
+    /// As [`activation_with_mean`](FDivergence::activation_with_mean), of `factor * f*(rho(v))`.
+    fn conjugate_with_mean(&self, score: &Tensor, factor: f64) -> Result<[Tensor; 2]> {
+        averaged(&self.conjugate(score)?, factor)
+    }
+}
+
+fn averaged(terms: &Tensor, factor: f64) -> Result<[Tensor; 2]> {
+    shape::parameter("FDivergence", "score", terms)?;
+    with_mean(
+        "FDivergence",
+        Scaled {
+            f: Identity,
+            factor,
+        },
+        terms,
+    )
 }

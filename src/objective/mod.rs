@@ -15,12 +15,14 @@
 //! - [`Rate`]: a prior with its divergence, in closed form; [`MonteCarlo`]: any prior for any posterior, such as a flow or a
 //!   mixture. [`sample_latents`]: the draws with both log-densities, for bounds that reduce them otherwise.
 //! - [`vq`](vq()): the losses of vector quantization.
+//! - [`AdversarialLoss`]: games of a critic and a generator, from raw scores; [`f_gan`]: the bound behind [`FGan`].
 //!
 //! Parts of each example are there for an empty batch too, and have no elements; numbers of a batch, as a covariance or a
 //! discrepancy, are refused where there is no example. A reconstruction is `decoder.given(&posterior.mean()?)?.mean()?`, a drawn
 //! example `decoder.given(&prior.sample(&[n], rng)?)?.sample(&[], rng)?`.
 
 mod active_units;
+mod adversarial;
 mod bottleneck;
 mod capacity;
 mod dip;
@@ -40,7 +42,12 @@ mod total_correlation;
 mod vimco;
 mod vq;
 
+pub use crate::divergence::{FGanBound, f_gan};
 pub use active_units::{ACTIVE_VARIANCE, ActiveUnits, active_units};
+pub use adversarial::{
+    AdversarialLoss, CriticLoss, FGan, FGanGenerator, FGanOrder, GeneratorLoss, Hinge,
+    LeastSquares, Minimax, Negated, NonSaturating, Relativistic, RelativisticAverage, Wasserstein,
+};
 pub use bottleneck::{BottleneckConfig, Gmvib, gmvib, vib};
 pub use capacity::Capacity;
 pub use dip::{Dip, DipConfig, DipCovariance, dip};

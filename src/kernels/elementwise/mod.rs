@@ -8,6 +8,7 @@ pub(crate) mod composed;
 mod formula;
 pub(crate) mod log_gamma;
 pub(crate) mod map;
+pub(crate) mod mean;
 pub(crate) mod spline;
 #[cfg(test)]
 mod tests;
