@@ -26,7 +26,7 @@ pub struct Estimate {
 
 impl Estimate {
     /// From terms `[samples] ++ batch` of one mean, summed in double precision.
-    fn of(terms: &Tensor) -> Result<Self> {
+    pub(super) fn of(terms: &Tensor) -> Result<Self> {
         let (samples, dtype) = (terms.dim(0)?, terms.dtype());
         let terms = terms.to_dtype(DType::F64)?;
         let mean = terms.mean(0)?;

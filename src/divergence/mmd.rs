@@ -1,20 +1,25 @@
 //! The maximum mean discrepancy between samples.
 
+use super::points;
 use crate::check;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kernels::elementwise::{Formula, named};
 use crate::kernels::number::Real;
 use crate::kernels::reduce;
 use crate::shape;
-use candle_core::{DType, Device, Tensor};
+use candle_core::Tensor;
 
-/// A positive definite kernel of the squared distance, as a sum over several widths.
+/// A positive definite kernel: of the squared distance, as a sum over several widths, or of the inner product.
 #[derive(Debug, Clone, PartialEq)]
 pub enum MmdKernel {
     /// `sum_b e^(-|x - y|^2 / (2 b^2))` over bandwidths b.
     Rbf(Vec<f64>),
     /// `sum_c c / (c + |x - y|^2)` over scales c: heavier tails, so that far points still have a slope.
     InverseMultiquadratic(Vec<f64>),
+    /// `(1 + x.y / d)^degree` in d dimensions. The unbiased statistic of degree 3 is the kernel Inception distance, KID, of
+    /// features of an Inception network; features in double precision keep its digits. Source: Bińkowski, Sutherland, Arbel
+    /// and Gretton (2018), Demystifying MMD GANs, section 4.
+    Polynomial(u32),
 }
 
 impl MmdKernel {
@@ -27,29 +32,67 @@ impl MmdKernel {
         MmdKernel::InverseMultiquadratic(scales.map(|c| c * 2. * dims as f64).to_vec())
     }
 
-    fn widths(&self) -> &[f64] {
-        match self {
-            MmdKernel::Rbf(widths) | MmdKernel::InverseMultiquadratic(widths) => widths,
-        }
-    }
-
     fn check(&self, op: &'static str) -> Result<()> {
-        check::at_least_one(op, &[("kernel: widths", self.widths().len())])?;
-        let mut widths = self.widths().iter();
+        let widths = match self {
+            MmdKernel::Rbf(widths) | MmdKernel::InverseMultiquadratic(widths) => widths,
+            MmdKernel::Polynomial(degree) => {
+                return check::at_least(op, "kernel: degree", *degree, 1);
+            }
+        };
+        check::at_least_one(op, &[("kernel: widths", widths.len())])?;
+        let mut widths = widths.iter();
         widths.try_for_each(|width| check::positive_finite(op, "kernel: width", *width))
     }
 
-    /// The kernel at squared distances.
-    fn at(&self, op: &'static str, squared: &Tensor) -> Result<Tensor> {
-        let one = |width: f64| match self {
-            MmdKernel::Rbf(_) => named(op, Rbf(0.5 / (width * width)), [squared]),
-            MmdKernel::InverseMultiquadratic(_) => named(op, Imq(width), [squared]),
+    /// Whether moving all points together changes nothing.
+    fn is_of_distances(&self) -> bool {
+        !matches!(self, MmdKernel::Polynomial(_))
+    }
+
+    /// The kernel between points of d dimensions, of their squared norms `[N, 1]` and `[M]` and their products `[N, M]`.
+    fn at(
+        &self,
+        op: &'static str,
+        d: usize,
+        norms: [&Tensor; 2],
+        products: &Tensor,
+    ) -> Result<Tensor> {
+        let squared = || norms[0].broadcast_add(norms[1])? - (products * 2.)?;
+        let sum = |widths: &[f64], one: &dyn Fn(f64) -> Result<Tensor>| -> Result<Tensor> {
+            let mut sum = one(widths[0])?;
+            for width in &widths[1..] {
+                sum = (sum + one(*width)?)?;
+            }
+            Ok(sum)
         };
-        let mut sum = one(self.widths()[0])?;
-        for width in &self.widths()[1..] {
-            sum = (sum + one(*width)?)?;
+        match self {
+            MmdKernel::Rbf(widths) => {
+                let squared = squared()?;
+                let rate = |width: f64| 0.5 / (width * width);
+                sum(widths, &|width| named(op, Rbf(rate(width)), [&squared]))
+            }
+            MmdKernel::InverseMultiquadratic(widths) => {
+                let squared = squared()?;
+                sum(widths, &|width| named(op, Imq(width), [&squared]))
+            }
+            MmdKernel::Polynomial(degree) => named(op, Power(*degree, 1. / d as f64), [products]),
         }
-        Ok(sum)
+    }
+
+    /// The sum of the kernel of each point with itself.
+    fn of_selves(&self, op: &'static str, points: &Tensor) -> Result<Tensor> {
+        let (n, d) = points.dims2()?;
+        match self {
+            MmdKernel::Rbf(widths) | MmdKernel::InverseMultiquadratic(widths) => {
+                // Each width's is 1.
+                let sum = Tensor::new((n * widths.len()) as f64, points.device())?;
+                Ok(sum.to_dtype(points.dtype())?)
+            }
+            MmdKernel::Polynomial(degree) => {
+                let norms = points.sqr()?.sum(1)?;
+                reduce::sum(&named(op, Power(*degree, 1. / d as f64), [&norms])?)
+            }
+        }
     }
 }
 
@@ -70,8 +113,8 @@ pub enum MmdStatistic {
 ///
 /// Shapes: `x` of shape `[N, d]` and `y` of shape `[M, d]` to a scalar. Units: those of the kernel, none. Gradients: to both.
 ///
-/// Errors: fewer than two points (unbiased) or one (biased) on a side; points that do not fit; a kernel without widths or with
-/// one that is not positive and finite.
+/// Errors: fewer than two points (unbiased) or one (biased) on a side; points that do not fit; a kernel without widths, with
+/// one that is not positive and finite, or of degree 0.
 ///
 /// ```
 /// use candle_core::{DType, Device};
@@ -88,7 +131,8 @@ pub enum MmdStatistic {
 /// # }
 /// ```
 ///
-/// Numerics: squared distances are `|x|^2 + |y|^2 - 2 x.y` around the mean of x, by matrix products. Without gradients no more
+/// Numerics: squared distances are `|x|^2 + |y|^2 - 2 x.y` around the mean of x, by matrix products. (Inner products, of the
+/// polynomial kernel, are those of the points as they are.) Without gradients no more
 /// than about a million of them are in memory at once; gradients keep all.
 ///
 /// Source: Gretton, Borgwardt, Rasch, Schölkopf and Smola (2012), A kernel two-sample test, eq. 3 and 5; sums of kernels: Li,
@@ -115,26 +159,19 @@ fn squared(
         MmdStatistic::Unbiased => 2,
         MmdStatistic::Biased => 1,
     };
-    let count = |arg, points: &Tensor| -> Result<usize> {
-        shape::float(op, arg, points)?;
-        let expected = format!("[N, d], N at least {least}, d at least 1");
-        match *points.dims() {
-            [n, d] if n >= least && d > 0 => Ok(n),
-            _ => Err(Error::shape(op, arg, expected, points.dims())),
-        }
-    };
-    let (n, m) = (count("x", x)?, count("y", y)?);
+    let [n, m, _] = points::both(op, [("x", x), ("y", y)], least)?;
     shape::same_kind(op, "y", y, x)?;
-    shape::exactly(op, "y", &y.dims()[1..], &x.dims()[1..])?;
-    let centre = x.detach().mean_keepdim(0)?;
-    let (x, y) = (x.broadcast_sub(&centre)?, y.broadcast_sub(&centre)?);
+    let (mut x, mut y) = (x.clone(), y.clone());
+    if kernel.is_of_distances() {
+        let centre = x.detach().mean_keepdim(0)?;
+        (x, y) = (x.broadcast_sub(&centre)?, y.broadcast_sub(&centre)?);
+    }
     let within = |points: &Tensor, n: usize| -> Result<Tensor> {
         let others = pairs(op, kernel, points, points, true)?;
         let n = n as f64;
         Ok(match statistic {
             MmdStatistic::Unbiased => (others / (n * (n - 1.)))?,
-            // Each width's kernel of a point with itself is 1.
-            MmdStatistic::Biased => ((others + n * kernel.widths().len() as f64)? / (n * n))?,
+            MmdStatistic::Biased => ((others + kernel.of_selves(op, points)?)? / (n * n))?,
         })
     };
     let between = (pairs(op, kernel, &x, &y, false)? / (n as f64 * m as f64))?;
@@ -159,8 +196,9 @@ fn pairs(
     for start in (0..n).step_by(rows) {
         let rows = rows.min(n - start);
         let block = x.narrow(0, start, rows)?;
-        let norms = block.sqr()?.sum_keepdim(1)?.broadcast_add(&norms)?;
-        let mut values = kernel.at(op, &(norms - (block.matmul(&columns)? * 2.)?)?)?;
+        let of_block = block.sqr()?.sum_keepdim(1)?;
+        let products = block.matmul(&columns)?;
+        let mut values = kernel.at(op, block.dim(1)?, [&of_block, &norms], &products)?;
         if others {
             let mask = (0..rows * m).map(|at| f64::from(u8::from(at % m != start + at / m)));
             let mask = Tensor::from_iter(mask, x.device())?.reshape((rows, m))?;
@@ -211,6 +249,24 @@ impl Formula<1> for Imq {
     }
 }
 
+/// `(1 + scale p)^degree`.
+#[derive(Clone, Copy)]
+struct Power(u32, f64);
+
+impl Formula<1> for Power {
+    const QUICK: bool = true;
+
+    #[inline(always)]
+    fn at<R: Real>(self, [p]: [R; 1]) -> R {
+        let base = p * self.1 + 1.;
+        let mut power = base;
+        for _ in 1..self.0 {
+            power = power * base;
+        }
+        power
+    }
+}
+
 /// The median distance between different points: a bandwidth for [`MmdKernel::Rbf`].
 ///
 /// Shapes: points `[N, d]`, those of both samples together. The memory is that of `N (N - 1) / 2` numbers: a thousand points
@@ -230,19 +286,8 @@ impl Formula<1> for Imq {
 /// Source: Gretton et al. (2012), A kernel two-sample test, section 8.
 pub fn median_distance(points: &Tensor) -> Result<f64> {
     let op = "divergence::median_distance";
-    shape::float(op, "points", points)?;
-    let d = match *points.dims() {
-        [n, d] if n > 1 && d > 0 => d,
-        _ => {
-            let expected = "[N, d], N at least 2, d at least 1";
-            return Err(Error::shape(op, "points", expected, points.dims()));
-        }
-    };
-    let local = points.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
-    let numbers: Vec<f64> = local.flatten_all()?.to_vec1()?;
-    if let Some(bad) = numbers.iter().find(|x| !x.is_finite()) {
-        return Err(Error::value(op, "points", "finite numbers", bad));
-    }
+    let [_, d] = points::sizes(op, "points", points, 2)?;
+    let numbers = points::numbers(op, "points", points)?;
     let rows: Vec<&[f64]> = numbers.chunks_exact(d).collect();
     let squared = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum();
     let pairs = rows.iter().enumerate().flat_map(|(i, a)| {

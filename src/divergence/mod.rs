@@ -6,7 +6,9 @@
 //! - [`Renyi`]: the Renyi divergence in closed form, with Bhattacharyya distance and Hellinger distance from it.
 //! - [`Wasserstein2`]: the optimal transport distance between Gaussians; [`gaussian_wasserstein2_squared`] from any roots of
 //!   covariances.
-//! - [`mmd_squared`]: the maximum mean discrepancy between samples, of laws that have no density.
+//! - [`mmd_squared`]: the maximum mean discrepancy between samples, of laws that have no density. [`sliced_wasserstein`]: the
+//!   optimal transport distance between them, direction by direction. [`frechet_distance`]: between the Gaussians that fit them.
+//! - [`precision_recall`], with density and coverage, and [`mode_coverage`]: what of the data a generator's samples reach.
 //! - [`estimate`]: Monte-Carlo estimates with their standard errors, for pairs without a closed form.
 //!
 //! | type | f(u) | activation(v) | conjugate: f*(activation(v)) |
@@ -33,11 +35,16 @@ mod chi_squared;
 mod curve;
 mod discrete;
 pub mod estimate;
+mod frechet;
 mod hellinger;
 mod jensen_shannon;
 mod kullback_leibler;
 mod mmd;
+mod mode_coverage;
+mod points;
+mod precision_recall;
 mod renyi;
+mod sliced;
 mod total_variation;
 mod variational;
 mod wasserstein;
@@ -45,11 +52,15 @@ mod wasserstein;
 pub use alpha::Alpha;
 pub use chi_squared::{Neyman, Pearson};
 pub use discrete::{categorical, discrete};
+pub use frechet::frechet_distance;
 pub use hellinger::SquaredHellinger;
 pub use jensen_shannon::{Gan, JensenShannon, JensenShannonSum};
 pub use kullback_leibler::{Jeffreys, KullbackLeibler, ReverseKl};
 pub use mmd::{MmdKernel, MmdStatistic, median_distance, mmd_squared};
+pub use mode_coverage::{ModeCoverage, mode_coverage};
+pub use precision_recall::{PrecisionRecall, precision_recall};
 pub use renyi::Renyi;
+pub use sliced::{SlicedWasserstein, sliced_wasserstein};
 pub use total_variation::TotalVariation;
 pub use variational::{FGanBound, f_gan};
 pub use wasserstein::{Wasserstein2, gaussian_wasserstein2_squared};

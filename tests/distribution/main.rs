@@ -24,6 +24,7 @@ mod normal;
 mod observed;
 mod reference;
 mod rejects;
+mod sample_quality;
 #[path = "../support/mod.rs"]
 mod support;
 mod to_laplace;

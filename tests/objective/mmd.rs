@@ -12,11 +12,13 @@ use candle_prob::{Error, Result, Rng};
 
 const CPU: &Device = &Device::Cpu;
 
-fn kernels() -> [MmdKernel; 3] {
+fn kernels() -> [MmdKernel; 5] {
     [
         MmdKernel::Rbf(vec![0.8]),
         MmdKernel::Rbf(vec![0.5, 1., 3.]),
         MmdKernel::InverseMultiquadratic(vec![0.4, 2.]),
+        MmdKernel::Polynomial(1),
+        MmdKernel::Polynomial(3),
     ]
 }
 
@@ -33,6 +35,10 @@ fn direct(x: &Tensor, y: &Tensor, kernel: &MmdKernel, statistic: MmdStatistic) -
         match kernel {
             MmdKernel::Rbf(widths) => widths.iter().map(|b| (-s / (2. * b * b)).exp()).sum(),
             MmdKernel::InverseMultiquadratic(widths) => widths.iter().map(|c| c / (c + s)).sum(),
+            MmdKernel::Polynomial(degree) => {
+                let product: f64 = a.iter().zip(b).map(|(a, b)| a * b).sum();
+                (1. + product / d as f64).powi(*degree as i32)
+            }
         }
     };
     let mean = |x: &[f64], y: &[f64], own: bool| {
@@ -59,8 +65,10 @@ fn the_discrepancy_is_that_of_the_definition() -> Result<()> {
             let got = mmd_squared(&x, &y, &kernel, statistic)?;
             assert!((floats(&got)?[0] - want).abs() < 1e-13, "{kernel:?}");
             // Far from the origin, in single precision, and by strides.
-            let far = mmd_squared(&(&x + 1e5)?, &(&y + 1e5)?, &kernel, statistic)?;
-            assert!((floats(&far)?[0] - want).abs() < 1e-8, "{kernel:?}");
+            if !matches!(kernel, MmdKernel::Polynomial(_)) {
+                let far = mmd_squared(&(&x + 1e5)?, &(&y + 1e5)?, &kernel, statistic)?;
+                assert!((floats(&far)?[0] - want).abs() < 1e-8, "{kernel:?}");
+            }
             let [a, b] = [&x, &y].map(|x| x.to_dtype(DType::F32));
             let single = mmd_squared(&a?, &b?, &kernel, statistic)?;
             assert!((floats(&single)?[0] - want).abs() < 1e-5, "{kernel:?}");
@@ -155,6 +163,8 @@ fn samples_and_kernels_that_do_not_fit_are_refused() -> Result<()> {
     assert!(mmd_squared(&x, &points(&[1, 2], DType::F64)?, &kernel, Biased).is_ok());
     let refused = mmd_squared(&x, &points(&[4, 2], DType::F32)?, &kernel, Biased);
     assert!(matches!(refused, Err(Error::DType { .. })));
+    let refused = mmd_squared(&x, &x, &MmdKernel::Polynomial(0), Unbiased);
+    assert!(matches!(refused, Err(Error::Value { .. })));
     for widths in [
         vec![],
         vec![0.],
