@@ -85,7 +85,8 @@
 //!   data, priors of latents.
 //! - [`objective`]: variational bounds and bottlenecks, returned as named parts; rates in closed form or from draws; what a
 //!   latent-variable model has learned.
-//! - [`optim`]: fused Adam and SGD, clipping, schedules, checkpoints of the whole training state.
+//! - [`optim`]: fused Adam and SGD, games of two players, averages of weights, clipping, schedules, checkpoints of the whole
+//!   training state.
 //! - [`conditional`]: from a context to a distribution.
 //! - [`detach`]: the same value with constants in the place of parameters.
 //! - [`dual`]: forward-mode derivatives of tensor expressions.

@@ -1,12 +1,12 @@
 //! Adam and AdamW.
 
-use super::{Optimizer, State, Update, master_name};
+use super::slots::{Form, Slots};
+use super::{Optimizer, Origin, State, Update};
 use crate::check;
 use crate::error::Result;
-use crate::kernels::step::adam::{self, adam};
-use crate::kernels::step::master::Kept;
+use crate::kernels::step::adam;
+use candle_core::Var;
 use candle_core::backprop::GradStore;
-use candle_core::{Device, Tensor, Var};
 use candle_nn::VarMap;
 use std::collections::BTreeMap;
 
@@ -41,12 +41,44 @@ impl Default for AdamConfig {
 }
 
 impl AdamConfig {
-    fn check(&self, op: &'static str) -> Result<()> {
+    pub(super) fn check(&self, op: &'static str) -> Result<()> {
         check::non_negative(op, "lr", self.lr)?;
         check::in_interval(op, "beta1", self.beta1, 0. ..1.)?;
         check::in_interval(op, "beta2", self.beta2, 0. ..1.)?;
         check::non_negative(op, "eps", self.eps)?;
         check::non_negative(op, "weight_decay", self.weight_decay)
+    }
+
+    /// What a state says of it.
+    pub(super) fn numbers(&self) -> [(&'static str, f64); 5] {
+        [
+            ("lr", self.lr),
+            ("beta1", self.beta1),
+            ("beta2", self.beta2),
+            ("eps", self.eps),
+            ("weight_decay", self.weight_decay),
+        ]
+    }
+
+    /// The configuration of a state.
+    pub(super) fn read(op: &'static str, state: &State, master_weights: bool) -> Result<Self> {
+        let number = |name| super::number(op, state, name);
+        let config = AdamConfig {
+            lr: number("lr")?,
+            beta1: number("beta1")?,
+            beta2: number("beta2")?,
+            eps: number("eps")?,
+            weight_decay: number("weight_decay")?,
+            master_weights,
+        };
+        config.check(op)?;
+        Ok(config)
+    }
+
+    /// Step number `t`, counted from 1.
+    pub(super) fn rule(&self, t: u64) -> adam::Adam {
+        let betas = (self.beta1, self.beta2);
+        adam::Adam::new(t, self.lr, betas, self.eps, self.weight_decay)
     }
 }
 
@@ -105,37 +137,26 @@ impl AdamConfig {
 /// 2018, section 3.1.
 pub struct Adam {
     config: AdamConfig,
-    vars: BTreeMap<String, Var>,
-    slots: Vec<Slot>,
-}
-
-struct Slot {
-    steps: u64,
-    moments: Kept<2>,
+    slots: Slots<2>,
 }
 
 const NEW: &str = "Adam::new";
 const STEP: &str = "Adam::step";
+const AHEAD: &str = "Adam::extrapolate";
 const LOAD: &str = "Adam::set_state";
-const KIND: &str = "adam";
+const FORM: Form<2> = Form {
+    kind: "adam",
+    parts: ["m", "v"],
+    counted: true,
+};
 
 impl Adam {
     /// An optimizer of the floating-point variables in `vars`.
     pub fn new(vars: &VarMap, config: &AdamConfig) -> Result<Self> {
         config.check(NEW)?;
-        let vars = super::trainable(vars)?;
-        let slots = vars
-            .values()
-            .map(|var| {
-                Ok(Slot {
-                    steps: 0,
-                    moments: Kept::new(var, config.master_weights)?,
-                })
-            })
-            .collect::<Result<_>>()?;
+        let slots = Slots::new(super::trainable(vars)?, FORM, config.master_weights)?;
         Ok(Adam {
             config: config.clone(),
-            vars,
             slots,
         })
     }
@@ -148,25 +169,18 @@ impl Adam {
 
 impl Optimizer for Adam {
     fn variables(&self) -> &BTreeMap<String, Var> {
-        &self.vars
+        &self.slots.vars
     }
 
     fn step(&mut self, gradients: &GradStore) -> Result<Update> {
-        let c = &self.config;
-        c.check(STEP)?;
-        super::visit(
-            STEP,
-            &self.vars,
-            &mut self.slots,
-            gradients,
-            |var, g, slot| {
-                let t = slot.steps + 1;
-                let rule = adam::Adam::new(t, c.lr, (c.beta1, c.beta2), c.eps, c.weight_decay);
-                let moved = adam(rule, var, g, &mut slot.moments)?;
-                slot.steps = t;
-                Ok(moved)
-            },
-        )
+        self.config.check(STEP)?;
+        self.slots.step(STEP, gradients, |t| self.config.rule(t))
+    }
+
+    fn extrapolate(&mut self, gradients: &GradStore) -> Result<(Update, Origin)> {
+        self.config.check(AHEAD)?;
+        self.slots
+            .extrapolate(AHEAD, gradients, |t| self.config.rule(t))
     }
 
     fn learning_rate(&self) -> f64 {
@@ -178,72 +192,14 @@ impl Optimizer for Adam {
     }
 
     fn state(&self) -> Result<State> {
-        let c = &self.config;
-        let numbers = [
-            ("lr", c.lr),
-            ("beta1", c.beta1),
-            ("beta2", c.beta2),
-            ("eps", c.eps),
-            ("weight_decay", c.weight_decay),
-        ];
-        let mut tensors = BTreeMap::new();
-        for ((name, var), slot) in self.vars.iter().zip(&self.slots) {
-            for (part, tensor) in ["m", "v"].iter().zip(slot.moments.tensors(var)?) {
-                tensors.insert(format!("{part}.{name}"), tensor);
-            }
-            let steps = Tensor::new(slot.steps as i64, &Device::Cpu)?;
-            tensors.insert(format!("t.{name}"), steps);
-            if let Some(master) = slot.moments.master()? {
-                tensors.insert(master_name(name), master);
-            }
-        }
-        Ok(State {
-            kind: KIND.into(),
-            numbers: numbers.map(|(name, x)| (name.to_string(), x)).into(),
-            tensors,
-        })
+        self.slots.state(&self.config.numbers())
     }
 
     fn set_state(&mut self, state: &State) -> Result<()> {
-        let mine = self.state()?.tensors;
-        super::check_state(LOAD, KIND, &mine, state)?;
-        let number = |name| super::number(LOAD, state, name);
-        let config = AdamConfig {
-            lr: number("lr")?,
-            beta1: number("beta1")?,
-            beta2: number("beta2")?,
-            eps: number("eps")?,
-            weight_decay: number("weight_decay")?,
-            master_weights: self.config.master_weights,
-        };
-        config.check(LOAD)?;
-        let get = |part: &str, name: &str| {
-            let name = format!("{part}.{name}");
-            match mine.get(&name) {
-                Some(like) => super::tensor(LOAD, state, &name, like),
-                None => Err(crate::Error::value(LOAD, "state", "a known name", name)),
-            }
-        };
-        let slots = self
-            .vars
-            .iter()
-            .map(|(name, var)| {
-                let moments = [get("m", name)?, get("v", name)?];
-                let steps = get("t", name)?.to_scalar::<i64>()?;
-                Ok(Slot {
-                    steps: u64::try_from(steps)
-                        .map_err(|_| crate::Error::value(LOAD, "t", "at least 0", steps))?,
-                    moments: Kept::from_tensors(
-                        var,
-                        moments,
-                        config.master_weights,
-                        super::master(LOAD, state, name, &mine)?,
-                    )?,
-                })
-            })
-            .collect::<Result<_>>()?;
-        self.slots = slots;
-        self.config = config;
+        let masters = self.config.master_weights;
+        let slots = self.slots.read(LOAD, state, masters)?;
+        self.config = AdamConfig::read(LOAD, state, masters)?;
+        self.slots.set(slots);
         Ok(())
     }
 }

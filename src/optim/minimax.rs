@@ -112,7 +112,9 @@ impl Round {
 /// ```
 ///
 /// On L = theta phi simultaneous steps spiral outward, by a factor of `sqrt(1 + rate^2)` each, alternating ones stay on a
-/// closed curve, and extragradient ones reach the saddle.
+/// closed curve, extragradient ones and simultaneous [`OptimisticAdam`](super::OptimisticAdam) and
+/// [`OptimisticSgd`](super::OptimisticSgd) reach the saddle.
+///
 /// Two time scales are two learning rates; schedules go through [`critic`](Minimax::critic) and
 /// [`generator`](Minimax::generator).
 ///

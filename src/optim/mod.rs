@@ -5,21 +5,26 @@
 //!
 //! - [`Adam`], [`Sgd`]: one pass over parameter, gradient and state, in place; half precision is updated in f32 master
 //!   weights. Both are an [`Optimizer`].
+//! - [`OptimisticAdam`], [`OptimisticSgd`]: the same along the direction that the next step is expected to have, for games.
 //! - [`fn@backward`]: a loss's gradients. [`fn@under`]: part of a map, for players that train against each other.
-//! - [`Minimax`]: two players in turn or at once, on a [`Game`] of two losses.
+//! - [`Minimax`]: two players in turn, at once or by extragradient steps, on a [`Game`] of two losses.
+//! - [`Ema`]: moving averages of weights, in a map upon which the network is built a second time.
 //! - [`clip`]: global norm and value clipping; clipping of weights. [`check`]: what is wrong with a set of gradients, by name.
 //! - [`schedule`]: learning rates and KL weights as functions of the step.
-//! - [`checkpoint`]: weights, optimizer state, random number generators and notes in one file.
+//! - [`checkpoint`]: weights, optimizer state, averages, random number generators and notes in one file.
 
 pub mod adam;
 pub mod backward;
 pub mod check;
 pub mod checkpoint;
 pub mod clip;
+pub mod ema;
 pub mod extrapolate;
 pub mod minimax;
+pub mod optimistic;
 pub mod schedule;
 pub mod sgd;
+mod slots;
 pub mod under;
 
 pub use adam::{Adam, AdamConfig};
@@ -29,8 +34,10 @@ pub use checkpoint::Checkpoint;
 pub use clip::{
     Clipped, clip_grad_norm, clip_grad_norm_or_skip, clip_grad_value, clip_weights, grad_norm,
 };
+pub use ema::{Ema, EmaConfig};
 pub use extrapolate::Origin;
 pub use minimax::{Game, Minimax, MinimaxConfig, Round, Scheme, Turn};
+pub use optimistic::{OptimisticAdam, OptimisticSgd};
 pub use schedule::Schedule;
 pub use sgd::{Sgd, SgdConfig};
 pub use under::under;
@@ -161,6 +168,36 @@ pub trait Optimizer {
         let update = self.step(gradients)?;
         self.set_state(&state)?;
         Ok((update, origin))
+    }
+}
+
+impl<O: Optimizer + ?Sized> Optimizer for Box<O> {
+    fn variables(&self) -> &BTreeMap<String, Var> {
+        (**self).variables()
+    }
+
+    fn step(&mut self, gradients: &GradStore) -> Result<Update> {
+        (**self).step(gradients)
+    }
+
+    fn learning_rate(&self) -> f64 {
+        (**self).learning_rate()
+    }
+
+    fn set_learning_rate(&mut self, learning_rate: f64) {
+        (**self).set_learning_rate(learning_rate);
+    }
+
+    fn state(&self) -> Result<State> {
+        (**self).state()
+    }
+
+    fn set_state(&mut self, state: &State) -> Result<()> {
+        (**self).set_state(state)
+    }
+
+    fn extrapolate(&mut self, gradients: &GradStore) -> Result<(Update, Origin)> {
+        (**self).extrapolate(gradients)
     }
 }
 

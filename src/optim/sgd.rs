@@ -1,10 +1,10 @@
 //! Stochastic gradient descent.
 
-use super::{Optimizer, State, Update, master_name};
+use super::slots::{Form, Slots};
+use super::{Optimizer, Origin, State, Update};
 use crate::check;
 use crate::error::{Error, Result};
-use crate::kernels::step::master::Kept;
-use crate::kernels::step::sgd::{self, sgd};
+use crate::kernels::step::sgd;
 use candle_core::Var;
 use candle_core::backprop::GradStore;
 use candle_nn::VarMap;
@@ -38,7 +38,7 @@ impl Default for SgdConfig {
 }
 
 impl SgdConfig {
-    fn check(&self, op: &'static str) -> Result<()> {
+    pub(super) fn check(&self, op: &'static str) -> Result<()> {
         check::non_negative(op, "lr", self.lr)?;
         check::non_negative(op, "momentum", self.momentum)?;
         check::non_negative(op, "weight_decay", self.weight_decay)?;
@@ -51,6 +51,39 @@ impl SgdConfig {
             ));
         }
         Ok(())
+    }
+
+    /// What a state says of it.
+    pub(super) fn numbers(&self) -> [(&'static str, f64); 4] {
+        [
+            ("lr", self.lr),
+            ("momentum", self.momentum),
+            ("nesterov", f64::from(u8::from(self.nesterov))),
+            ("weight_decay", self.weight_decay),
+        ]
+    }
+
+    /// The configuration of a state.
+    pub(super) fn read(op: &'static str, state: &State, master_weights: bool) -> Result<Self> {
+        let number = |name| super::number(op, state, name);
+        let config = SgdConfig {
+            lr: number("lr")?,
+            momentum: number("momentum")?,
+            nesterov: number("nesterov")? != 0.,
+            weight_decay: number("weight_decay")?,
+            master_weights,
+        };
+        config.check(op)?;
+        Ok(config)
+    }
+
+    pub(super) fn rule(&self) -> sgd::Sgd {
+        sgd::Sgd {
+            lr: self.lr,
+            momentum: self.momentum,
+            nesterov: self.nesterov,
+            weight_decay: self.weight_decay,
+        }
     }
 }
 
@@ -87,27 +120,26 @@ impl SgdConfig {
 /// Source: Polyak 1964; Sutskever et al. 2013, with the learning rate outside the momentum as torch has it.
 pub struct Sgd {
     config: SgdConfig,
-    vars: BTreeMap<String, Var>,
-    slots: Vec<Kept<1>>,
+    slots: Slots<1>,
 }
 
 const NEW: &str = "Sgd::new";
 const STEP: &str = "Sgd::step";
+const AHEAD: &str = "Sgd::extrapolate";
 const LOAD: &str = "Sgd::set_state";
-const KIND: &str = "sgd";
+const FORM: Form<1> = Form {
+    kind: "sgd",
+    parts: ["b"],
+    counted: false,
+};
 
 impl Sgd {
     /// An optimizer of the floating-point variables in `vars`.
     pub fn new(vars: &VarMap, config: &SgdConfig) -> Result<Self> {
         config.check(NEW)?;
-        let vars = super::trainable(vars)?;
-        let slots = vars
-            .values()
-            .map(|var| Kept::new(var, config.master_weights))
-            .collect::<candle_core::Result<_>>()?;
+        let slots = Slots::new(super::trainable(vars)?, FORM, config.master_weights)?;
         Ok(Sgd {
             config: config.clone(),
-            vars,
             slots,
         })
     }
@@ -120,24 +152,19 @@ impl Sgd {
 
 impl Optimizer for Sgd {
     fn variables(&self) -> &BTreeMap<String, Var> {
-        &self.vars
+        &self.slots.vars
     }
 
     fn step(&mut self, gradients: &GradStore) -> Result<Update> {
         self.config.check(STEP)?;
-        let rule = sgd::Sgd {
-            lr: self.config.lr,
-            momentum: self.config.momentum,
-            nesterov: self.config.nesterov,
-            weight_decay: self.config.weight_decay,
-        };
-        super::visit(
-            STEP,
-            &self.vars,
-            &mut self.slots,
-            gradients,
-            |var, g, slot| sgd(rule, var, g, slot),
-        )
+        let rule = self.config.rule();
+        self.slots.step(STEP, gradients, |_| rule)
+    }
+
+    fn extrapolate(&mut self, gradients: &GradStore) -> Result<(Update, Origin)> {
+        self.config.check(AHEAD)?;
+        let rule = self.config.rule();
+        self.slots.extrapolate(AHEAD, gradients, |_| rule)
     }
 
     fn learning_rate(&self) -> f64 {
@@ -149,55 +176,14 @@ impl Optimizer for Sgd {
     }
 
     fn state(&self) -> Result<State> {
-        let c = &self.config;
-        let numbers = [
-            ("lr", c.lr),
-            ("momentum", c.momentum),
-            ("nesterov", f64::from(u8::from(c.nesterov))),
-            ("weight_decay", c.weight_decay),
-        ];
-        let mut tensors = BTreeMap::new();
-        for ((name, var), slot) in self.vars.iter().zip(&self.slots) {
-            for tensor in slot.tensors(var)? {
-                tensors.insert(format!("b.{name}"), tensor);
-            }
-            if let Some(master) = slot.master()? {
-                tensors.insert(master_name(name), master);
-            }
-        }
-        Ok(State {
-            kind: KIND.into(),
-            numbers: numbers.map(|(name, x)| (name.to_string(), x)).into(),
-            tensors,
-        })
+        self.slots.state(&self.config.numbers())
     }
 
     fn set_state(&mut self, state: &State) -> Result<()> {
-        let mine = self.state()?.tensors;
-        super::check_state(LOAD, KIND, &mine, state)?;
-        let number = |name| super::number(LOAD, state, name);
-        let config = SgdConfig {
-            lr: number("lr")?,
-            momentum: number("momentum")?,
-            nesterov: number("nesterov")? != 0.,
-            weight_decay: number("weight_decay")?,
-            master_weights: self.config.master_weights,
-        };
-        config.check(LOAD)?;
-        let slots = self
-            .vars
-            .iter()
-            .map(|(name, var)| {
-                let master = super::master(LOAD, state, name, &mine)?;
-                let name = format!("b.{name}");
-                let like = mine.get(&name).unwrap_or(var);
-                let momentum = [super::tensor(LOAD, state, &name, like)?];
-                let masters = config.master_weights;
-                Ok(Kept::from_tensors(var, momentum, masters, master)?)
-            })
-            .collect::<Result<_>>()?;
-        self.slots = slots;
-        self.config = config;
+        let masters = self.config.master_weights;
+        let slots = self.slots.read(LOAD, state, masters)?;
+        self.config = SgdConfig::read(LOAD, state, masters)?;
+        self.slots.set(slots);
         Ok(())
     }
 }

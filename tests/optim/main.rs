@@ -1,6 +1,7 @@
 //! Optimizers and checkpoints.
 
 mod checkpoint;
+mod ema;
 mod minimax;
 mod optimizers;
 #[path = "../support/mod.rs"]

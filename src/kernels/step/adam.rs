@@ -1,9 +1,8 @@
 //! The step of Adam with decoupled weight decay.
 
 use crate::kernels::number::Float;
-use crate::kernels::step::master::Kept;
-use crate::kernels::step::update::{Moved, Rule};
-use candle_core::{Result, Tensor, Var};
+use crate::kernels::step::update::Rule;
+use candle_core::{Result, Tensor};
 
 /// One step of one variable, with the bias corrections of its own step count.
 ///
@@ -38,19 +37,65 @@ impl Adam {
     }
 }
 
+/// The numbers of a step in the precision of the parameters.
+#[derive(Clone, Copy)]
+pub(super) struct Rounded<T> {
+    pub(super) keep: T,
+    size: T,
+    root: T,
+    eps: T,
+    first: T,
+    beta2: T,
+    second: T,
+}
+
+impl Adam {
+    #[inline(always)]
+    pub(super) fn rounded<T: Float>(self) -> Rounded<T> {
+        Rounded {
+            keep: T::from_f64(self.keep),
+            size: T::from_f64(self.size),
+            root: T::from_f64(self.root),
+            eps: T::from_f64(self.eps),
+            first: T::from_f64(self.first),
+            beta2: T::from_f64(self.beta2),
+            second: T::from_f64(self.second),
+        }
+    }
+
+    /// What these moments change of a parameter.
+    pub(super) fn composed_change(self, m: &Tensor, v: &Tensor) -> Result<Tensor> {
+        (m * self.size)? / v.sqrt()?.affine(self.root, self.eps)?
+    }
+
+    /// The same step with another share of the parameter.
+    pub(super) fn keeping(self, keep: f64) -> Self {
+        Adam { keep, ..self }
+    }
+}
+
+impl<T: Float> Rounded<T> {
+    #[inline(always)]
+    pub(super) fn advance<const FMA: bool>(self, g: T, m: &mut T, v: &mut T) {
+        *m = T::fma::<FMA>(self.first, g - *m, *m);
+        *v = T::fma::<FMA>(self.beta2, *v, self.second * g * g);
+    }
+
+    #[inline(always)]
+    pub(super) fn change<const FMA: bool>(self, m: T, v: T) -> T {
+        self.size * m / T::fma::<FMA>(v.root(), self.root, self.eps)
+    }
+}
+
 impl Rule<2> for Adam {
     const NAME: &'static str = "adam";
 
     #[inline(always)]
     fn fused<T: Float, const FMA: bool>(self, p: &mut [T], g: &[T], [m, v]: [&mut [T]; 2]) {
-        let of = T::from_f64;
-        let (keep, size, root, eps) = (of(self.keep), of(self.size), of(self.root), of(self.eps));
-        let (first, beta2, second) = (of(self.first), of(self.beta2), of(self.second));
+        let step = self.rounded::<T>();
         for (((p, &g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
-            *m = T::fma::<FMA>(first, g - *m, *m);
-            *v = T::fma::<FMA>(beta2, *v, second * g * g);
-            let denominator = T::fma::<FMA>(v.root(), root, eps);
-            *p = *p * keep - size * *m / denominator;
+            step.advance::<FMA>(g, m, v);
+            *p = *p * step.keep - step.change::<FMA>(*m, *v);
         }
     }
 
@@ -62,20 +107,9 @@ impl Rule<2> for Adam {
     ) -> Result<(Tensor, [Tensor; 2])> {
         let m = (m + ((g - m)? * self.first)?)?;
         let v = ((v * self.beta2)? + (g.sqr()? * self.second)?)?;
-        let denominator = v.sqrt()?.affine(self.root, self.eps)?;
-        let p = ((p * self.keep)? - ((&m * self.size)? / denominator)?)?;
+        let p = ((p * self.keep)? - self.composed_change(&m, &v)?)?;
         Ok((p, [m, v]))
     }
-}
-
-/// Updates the variable and its two moments in place.
-pub(crate) fn adam(
-    rule: Adam,
-    var: &Var,
-    gradient: &Tensor,
-    moments: &mut Kept<2>,
-) -> Result<Moved> {
-    moments.update(rule, var, gradient)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! A step that is smaller than half of the distance between two numbers of the variable's dtype would be rounded away,
 //! and so would every one after it. The master weight keeps it, and the variable is the master rounded.
 
+use crate::kernels::step::ahead::Ahead;
 use crate::kernels::step::update::{Buffers, Moved, Rule, update};
 use candle_core::{DType, Result, Tensor, Var};
 
@@ -67,15 +68,37 @@ impl<const K: usize> Kept<K> {
         let Some(master) = &self.master else {
             return update(rule, var, gradient, &mut self.state);
         };
-        let value = var.as_detached_tensor().to_dtype(DType::F32)?;
-        let own = master.as_detached_tensor();
-        let rounded = own.to_dtype(var.dtype())?.to_dtype(DType::F32)?;
-        master.set(&rounded.eq(&value)?.where_cond(&own, &value)?)?;
+        master.set(&current(master, var)?)?;
         let gradient = gradient.detach().to_dtype(DType::F32)?;
         let moved = update(rule, master, &gradient, &mut self.state)?;
         var.set(&master.as_detached_tensor().to_dtype(var.dtype())?)?;
         Ok(moved)
     }
+
+    /// Moves the variable as [`update`](Kept::update) would, and leaves state and master weights as they are.
+    pub(crate) fn ahead<R: Rule<K>>(
+        &mut self,
+        rule: R,
+        var: &Var,
+        gradient: &Tensor,
+    ) -> Result<Moved> {
+        let Some(master) = &self.master else {
+            return update(Ahead(rule), var, gradient, &mut self.state);
+        };
+        let trial = Var::from_tensor(&current(master, var)?)?;
+        let gradient = gradient.detach().to_dtype(DType::F32)?;
+        let moved = update(Ahead(rule), &trial, &gradient, &mut self.state)?;
+        var.set(&trial.as_detached_tensor().to_dtype(var.dtype())?)?;
+        Ok(moved)
+    }
+}
+
+/// The master weights, but the variable's values where it is no rounded master.
+fn current(master: &Var, var: &Var) -> Result<Tensor> {
+    let value = var.as_detached_tensor().to_dtype(DType::F32)?;
+    let own = master.as_detached_tensor();
+    let rounded = own.to_dtype(var.dtype())?.to_dtype(DType::F32)?;
+    rounded.eq(&value)?.where_cond(&own, &value)
 }
 
 fn copy(var: &Var) -> Result<Var> {

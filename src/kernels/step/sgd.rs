@@ -1,9 +1,8 @@
 //! The step of stochastic gradient descent with momentum.
 
 use crate::kernels::number::Float;
-use crate::kernels::step::master::Kept;
-use crate::kernels::step::update::{Moved, Rule};
-use candle_core::{Result, Tensor, Var};
+use crate::kernels::step::update::Rule;
+use candle_core::{Result, Tensor};
 
 /// One step of one variable; the weight decay is added to the gradient.
 ///
@@ -59,16 +58,6 @@ impl Rule<1> for Sgd {
         };
         Ok(((p - (step * self.lr)?)?, [b]))
     }
-}
-
-/// Updates the variable and its momentum in place.
-pub(crate) fn sgd(
-    rule: Sgd,
-    var: &Var,
-    gradient: &Tensor,
-    momentum: &mut Kept<1>,
-) -> Result<Moved> {
-    momentum.update(rule, var, gradient)
 }
 
 #[cfg(test)]

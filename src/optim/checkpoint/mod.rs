@@ -2,7 +2,7 @@
 
 mod file;
 
-use super::{Optimizer, State};
+use super::{Ema, Optimizer, State};
 use crate::error::{Error, Result};
 use crate::init::named_vars;
 use crate::rng::{Rng, RngState};
@@ -61,11 +61,33 @@ use std::path::Path;
 /// ```
 #[derive(Default)]
 pub struct Checkpoint<'a> {
-    vars: Vec<(String, &'a VarMap)>,
-    optimizers: Vec<(String, &'a mut dyn Optimizer)>,
+    vars: Vec<(String, VarMap)>,
+    optimizers: Vec<(String, Stated<'a>)>,
     rngs: Vec<(String, &'a mut Rng)>,
     configs: Vec<(String, String)>,
     notes: Vec<(String, String)>,
+}
+
+/// What has a state beside weights.
+enum Stated<'a> {
+    Optimizer(&'a mut dyn Optimizer),
+    Ema(&'a mut Ema),
+}
+
+impl Stated<'_> {
+    fn state(&self) -> Result<State> {
+        match self {
+            Stated::Optimizer(optimizer) => optimizer.state(),
+            Stated::Ema(ema) => ema.state(),
+        }
+    }
+
+    fn set_state(&mut self, state: &State) -> Result<()> {
+        match self {
+            Stated::Optimizer(optimizer) => optimizer.set_state(state),
+            Stated::Ema(ema) => ema.set_state(state),
+        }
+    }
 }
 
 const CONFIG: &str = "@config.";
@@ -81,13 +103,21 @@ impl<'a> Checkpoint<'a> {
 
     /// Adds the variables of a map under the name of a part.
     pub fn vars(mut self, part: &str, vars: &'a VarMap) -> Self {
-        self.vars.push((part.into(), vars));
+        self.vars.push((part.into(), vars.clone()));
         self
     }
 
     /// Adds an optimizer's state under a name.
     pub fn optimizer(mut self, name: &str, optimizer: &'a mut dyn Optimizer) -> Self {
-        self.optimizers.push((name.into(), optimizer));
+        let stated = Stated::Optimizer(optimizer);
+        self.optimizers.push((name.into(), stated));
+        self
+    }
+
+    /// Adds the averages of an [`Ema`] under the name of a part, as weights, and what it needs to go on.
+    pub fn ema(mut self, part: &str, ema: &'a mut Ema) -> Self {
+        self.vars.push((part.into(), ema.vars().clone()));
+        self.optimizers.push((part.into(), Stated::Ema(ema)));
         self
     }
 

@@ -2,7 +2,8 @@
 
 use super::*;
 
-fn wave(n: usize, phase: f64) -> Vec<f64> {
+/// Numbers that differ.
+pub(crate) fn wave(n: usize, phase: f64) -> Vec<f64> {
     (0..n).map(|i| (i as f64 * 0.37 + phase).sin()).collect()
 }
 
