@@ -429,13 +429,7 @@ impl DualModule for ConvEncoder {
             Positions::Flatten => y.linear(|t| Ok(t.flatten_from(t.rank() - 3)?))?,
             Positions::Max => {
                 let y = y.linear(|t| Ok(t.flatten_from(t.rank() - 2)?))?;
-                // Where the largest is, for every direction.
-                let at = y.value().detach().argmax_keepdim(D::Minus1)?;
-                y.linear(|t| {
-                    let dims = [&t.dims()[..t.rank() - 1], &[1]].concat();
-                    let at = at.broadcast_as(dims)?.contiguous()?;
-                    Ok(t.contiguous()?.gather(&at, D::Minus1)?.squeeze(D::Minus1)?)
-                })?
+                largest(&y)?
             }
         };
         match &self.hidden {
@@ -443,6 +437,20 @@ impl DualModule for ConvEncoder {
             Some(layer) => layer.forward_dual(&y),
         }
     }
+}
+
+/// The maximum over the last dim: its first place counts, for every direction.
+fn largest(x: &Dual) -> Result<Dual> {
+    if x.value().elem_count() == 0 {
+        // Candle finds no place among nothing.
+        return x.sum_last();
+    }
+    let at = x.value().detach().argmax_keepdim(D::Minus1)?;
+    x.linear(|t| {
+        let dims = [&t.dims()[..t.rank() - 1], &[1]].concat();
+        let at = at.broadcast_as(dims)?.contiguous()?;
+        Ok(t.contiguous()?.gather(&at, D::Minus1)?.squeeze(D::Minus1)?)
+    })
 }
 
 impl Detach for ConvEncoder {

@@ -1,6 +1,7 @@
-//! Paths between latents.
+//! Paths between latents, and points between batches.
 
 use crate::error::{Error, Result};
+use crate::rng::Rng;
 use crate::{check, shape};
 use candle_core::{D, DType, Device, Tensor};
 
@@ -98,12 +99,49 @@ pub fn interpolate_spherical(from: &Tensor, to: &Tensor, steps: usize) -> Result
     Ok(Tensor::stack(&points?, 0)?)
 }
 
+/// A point between each example of one batch and one of another: where a gradient penalty looks at a critic.
+///
+/// Formula: `a_n from_n + (1 - a_n) to_n`, with `a_n` uniform in [0, 1], one for each example.
+///
+/// Shapes: two batches `[N] ++ S` to one. Gradients: none.
+///
+/// Errors: a tensor without dims; batches of two shapes, dtypes or devices.
+///
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use candle_prob::{Rng, objective::interpolate_random};
+/// # fn main() -> candle_prob::Result<()> {
+/// let real = Tensor::ones((4, 2), DType::F32, &Device::Cpu)?;
+/// let between = interpolate_random(&real, &real.zeros_like()?, &mut Rng::new(0))?.to_vec2::<f32>()?;
+/// assert!(between.iter().all(|x| x[0] == x[1] && (0. ..=1.).contains(&x[0])));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Source: Gulrajani, Ahmed, Arjovsky, Dumoulin and Courville (2017), Improved training of Wasserstein GANs, algorithm 1.
+pub fn interpolate_random(from: &Tensor, to: &Tensor, rng: &mut Rng) -> Result<Tensor> {
+    let op = "objective::interpolate_random";
+    ends(op, from, to)?;
+    let Some((count, event)) = from.dims().split_first() else {
+        return Err(Error::shape(op, "from", "[N] ++ S", from.dims()));
+    };
+    let shape = [&[*count], vec![1; event.len()].as_slice()].concat();
+    let share = rng.uniform(shape, from.dtype(), from.device())?;
+    let (from, to) = (from.detach(), to.detach());
+    Ok((from.broadcast_mul(&share)? + to.broadcast_mul(&(1. - share)?)?)?)
+}
+
+/// Two ends of one kind.
+fn ends(op: &'static str, from: &Tensor, to: &Tensor) -> Result<()> {
+    shape::float(op, "from", from)?;
+    shape::same_kind(op, "to", to, from)?;
+    shape::exactly(op, "to", to.dims(), from.dims())
+}
+
 /// The steps from 0 to 1, for ends that fit.
 fn times(op: &'static str, from: &Tensor, to: &Tensor, steps: usize) -> Result<Vec<f64>> {
     check::at_least(op, "steps", steps, 2)?;
-    shape::float(op, "from", from)?;
-    shape::same_kind(op, "to", to, from)?;
-    shape::exactly(op, "to", to.dims(), from.dims())?;
+    ends(op, from, to)?;
     let last = (steps - 1) as f64;
     Ok((0..steps).map(|step| step as f64 / last).collect())
 }

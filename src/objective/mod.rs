@@ -12,6 +12,7 @@
 //!   correlation. [`info_vae`], [`wae`]: codes that as a whole are distributed as the prior.
 //! - What a model has learned: [`log_likelihood()`] by importance sampling, [`rate_per_dimension`], [`active_units()`],
 //!   [`mutual_information()`], [`information_gap()`]; [`interpolate()`], [`interpolate_spherical`].
+//! - [`gradient_penalty()`]: what keeps critics Lipschitz, two- and one-sided, R1 and R2, at [`interpolate_random`] points.
 //! - [`Rate`]: a prior with its divergence, in closed form; [`MonteCarlo`]: any prior for any posterior, such as a flow or a
 //!   mixture. [`sample_latents`]: the draws with both log-densities, for bounds that reduce them otherwise.
 //! - [`vq`](vq()): the losses of vector quantization.
@@ -29,6 +30,7 @@ mod dip;
 mod distortion_rate;
 mod elbo;
 mod free_bits;
+mod gradient_penalty;
 mod importance;
 mod info_vae;
 mod information_gap;
@@ -54,13 +56,14 @@ pub use dip::{Dip, DipConfig, DipCovariance, dip};
 pub use distortion_rate::DistortionRate;
 pub use elbo::{ElboConfig, elbo};
 pub use free_bits::{FreeBitsPerDimension, FreeBitsPerGroup, FreeBitsTotal};
+pub use gradient_penalty::{GradientPenalty, GradientPenaltyForm, gradient_penalty};
 pub use importance::{
     ImportanceConfig, ImportanceGradient, ImportanceWeighted, effective_sample_size,
     importance_weighted, iwae_bound, renyi_bound,
 };
 pub use info_vae::{InfoVae, InfoVaeConfig, Wae, WaeConfig, info_vae, wae};
 pub use information_gap::{InformationGap, information_gap};
-pub use interpolate::{interpolate, interpolate_spherical};
+pub use interpolate::{interpolate, interpolate_random, interpolate_spherical};
 pub use log_likelihood::{LogLikelihood, LogLikelihoodConfig, log_likelihood};
 pub use mutual_information::mutual_information;
 pub use per_dimension::rate_per_dimension;

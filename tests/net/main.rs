@@ -5,6 +5,7 @@ mod batch_norm;
 mod conv;
 mod dcgan;
 mod decoder;
+mod duals;
 mod heads;
 mod layers;
 mod likelihoods;

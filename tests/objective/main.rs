@@ -8,6 +8,7 @@ mod chapter;
 mod diagnostics;
 mod elbo;
 mod free_bits;
+mod gradient_penalty;
 mod importance;
 mod linear_gaussian;
 mod mmd;
