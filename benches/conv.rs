@@ -1,18 +1,20 @@
 //! Convolutions and transposed ones: the fused layer beside candle's, alone, in an image encoder with its Adam step and in a
-//! variational autoencoder with it. `benches/peers/peers.py torch encoder convvae` is the same work in PyTorch.
+//! variational autoencoder with it. Batch normalization, and a training step of DCGAN. `benches/peers/peers.py torch encoder convvae
+//! dcgan` is the same work in PyTorch.
 
 mod common;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
-use candle_nn::{Module, VarBuilder, VarMap};
+use candle_nn::{Module, ModuleT, VarBuilder, VarMap};
 use candle_prob::distribution::{Bernoulli, Distribution, Kl, MultivariateNormalDiag};
 use candle_prob::net::{
-    Conv2dConfig, ConvDecoder, ConvDecoderConfig, ConvEncoder, ConvEncoderConfig,
-    ConvTranspose2dConfig, Dense, ResidualNetConfig, conv_decoder, conv_encoder, conv_transpose2d,
-    conv2d, dense, residual_net,
+    BatchNormConfig, Conv2dConfig, ConvDecoder, ConvDecoderConfig, ConvEncoder, ConvEncoderConfig,
+    ConvTranspose2dConfig, DcganConfig, DcganDiscriminator, DcganGenerator, Dense,
+    ResidualNetConfig, batch_norm, conv_decoder, conv_encoder, conv_transpose2d, conv2d,
+    dcgan_discriminator, dcgan_generator, dense, residual_net,
 };
 use candle_prob::optim::{Adam, AdamConfig, Optimizer};
-use candle_prob::{Activation, Rng, init};
+use candle_prob::{Activation, Detach, Rng, init, special};
 use common::Timed as _;
 use criterion::{Criterion, criterion_group, criterion_main};
 
@@ -227,12 +229,75 @@ fn residual(c: &mut Criterion) {
     });
 }
 
+fn normalization(c: &mut Criterion) {
+    let x = Var::from_tensor(&normal((64, 64, 14, 14)).unwrap()).unwrap();
+    let name = "batch norm/64x64x14x14, relu";
+    let (vars, config) = (VarMap::new(), BatchNormConfig::default());
+    let activation = Activation::Relu;
+    let config = BatchNormConfig {
+        activation,
+        ..config
+    };
+    let fused = batch_norm(64, &config, builder(&vars)).unwrap();
+    both(c, name, &x, "fused", |x| fused.forward_t(x, true));
+    let vars = VarMap::new();
+    let plain = candle_nn::batch_norm(64, 1e-5, builder(&vars)).unwrap();
+    both(c, name, &x, "candle", |x| plain.forward_t(x, true)?.relu());
+}
+
+struct Gan {
+    generator: DcganGenerator,
+    critic: DcganDiscriminator,
+    adams: [Adam; 2],
+    rng: Rng,
+    x: Tensor,
+}
+
+impl Gan {
+    fn new() -> candle_prob::Result<Self> {
+        let (g, d) = (VarMap::new(), VarMap::new());
+        let config = DcganConfig::default();
+        let generator = dcgan_generator(&config, builder(&g))?;
+        let critic = dcgan_discriminator(&config, builder(&d))?;
+        let adam = AdamConfig {
+            lr: 2e-4,
+            ..Default::default()
+        };
+        Ok(Gan {
+            generator,
+            critic,
+            adams: [Adam::new(&g, &adam)?, Adam::new(&d, &adam)?],
+            rng: Rng::new(1),
+            x: Rng::new(0).normal((64, 1, 28, 28), DType::F32, &DEVICE)?,
+        })
+    }
+
+    /// One step of each player on the same generated images, by the non-saturating loss.
+    fn step(&mut self) -> candle_prob::Result<()> {
+        let latents = self.rng.normal((64, 64), DType::F32, &DEVICE)?;
+        let fakes = self.generator.forward_t(&latents, true)?;
+        let real = special::softplus(&self.critic.forward_t(&self.x, true)?.neg()?)?;
+        let fake = special::softplus(&self.critic.forward_t(&fakes.detach(), true)?)?;
+        self.adams[1].backward_step(&(real.mean_all()? + fake.mean_all()?)?)?;
+        let critic = self.critic.detach();
+        let loss = special::softplus(&critic.forward_t(&fakes, true)?.neg()?)?;
+        self.adams[0].backward_step(&loss.mean_all()?)?;
+        Ok(())
+    }
+}
+
+fn dcgan(c: &mut Criterion) {
+    let mut gan = Gan::new().unwrap();
+    let name = "dcgan/64 images 28x28, conv 64-128, 64 latents";
+    c.timed(format!("{name}/step"), || gan.step().unwrap());
+}
+
 criterion_group! {
     name = benches;
     config = common::config()
         .sample_size(20)
         .warm_up_time(std::time::Duration::from_millis(500))
         .measurement_time(std::time::Duration::from_secs(3));
-    targets = layer, transposed, encoder, autoencoder, residual
+    targets = layer, transposed, encoder, autoencoder, residual, normalization, dcgan
 }
 criterion_main!(benches);
