@@ -5,7 +5,8 @@ use crate::detach::Detach;
 use crate::error::{Error, Result};
 use crate::init::Buffer;
 use crate::kernels::network::activation::Activation;
-use crate::kernels::network::batch_norm::{Normalized, Settings, by_batch, by_moments};
+use crate::kernels::network::batch_norm::{BatchMoments, Settings, by_batch, by_moments};
+use crate::kernels::network::conv2d::Link;
 use crate::kernels::reduce::range::{End, first_outside};
 use crate::shape;
 use candle_core::{DType, Tensor};
@@ -178,28 +179,51 @@ impl BatchNorm {
             let expected = format!("[N, {}] or [N, {}, ..]", self.channels, self.channels);
             return Err(Error::shape(OP, "x", expected, x.dims()));
         }
-        let values = x.elem_count() / self.channels;
-        if !train || values == 0 {
-            let [mean, variance] = [self.mean.value()?, self.variance.value()?];
-            let far = End::Open(f64::INFINITY);
-            if let Some(found) = first_outside(&variance, End::Closed(0.), far)? {
-                let expected = "finite numbers of 0 or more";
-                return Err(Error::value(OP, "running_var", expected, found));
-            }
-            return by_moments(x, [&mean, &variance], self.settings());
+        // A batch of nothing has no moments.
+        let (y, moments) = self.apply(OP, x, train && x.elem_count() > 0)?;
+        if let Some(moments) = moments {
+            self.write(&self.moved(OP, &moments)?)?;
         }
-        if values == 1 {
-            let expected = "more than one value for each channel in training";
-            return Err(Error::shape(OP, "x", expected, x.dims()));
-        }
-        let batch = by_batch(x, self.settings())?;
-        self.observe(OP, &batch, values)?;
-        Ok(batch.y)
+        Ok(y)
     }
 
-    /// Moves the running moments towards those of a batch of so many values.
-    fn observe(&self, op: &'static str, batch: &Normalized, values: usize) -> Result<()> {
-        let unbiased = values as f64 / (values - 1) as f64;
+    /// The result and, in training, the moments of the batch, which the caller passes to [`Self::moved`].
+    pub(super) fn apply(
+        &self,
+        op: &'static str,
+        x: &Tensor,
+        train: bool,
+    ) -> Result<(Tensor, Option<BatchMoments>)> {
+        if train {
+            let (y, moments) = by_batch(x, self.settings()).map_err(|e| e.of(op))?;
+            return Ok((y, Some(moments)));
+        }
+        let [mean, variance] = self.running(op)?;
+        Ok((by_moments(x, [&mean, &variance], self.settings())?, None))
+    }
+
+    /// The same as a part of a node.
+    pub(super) fn link(&self, op: &'static str, train: bool) -> Result<Link<'_>> {
+        let moments = match train {
+            true => None,
+            false => Some(self.running(op)?),
+        };
+        Ok(Link::Norm(self.settings(), moments))
+    }
+
+    fn running(&self, op: &'static str) -> Result<[Tensor; 2]> {
+        let [mean, variance] = [self.mean.value()?, self.variance.value()?];
+        let far = End::Open(f64::INFINITY);
+        if let Some(found) = first_outside(&variance, End::Closed(0.), far)? {
+            let expected = "finite numbers of 0 or more";
+            return Err(Error::value(op, "running_var", expected, found));
+        }
+        Ok([mean, variance])
+    }
+
+    /// The running moments after a batch.
+    pub(super) fn moved(&self, op: &'static str, batch: &BatchMoments) -> Result<[Tensor; 2]> {
+        let values = batch.values as f64;
         let momentum = self.config.momentum;
         let moved = |running: &Buffer, batch: &Tensor, factor: f64| -> Result<Tensor> {
             let running = running.value()?;
@@ -208,7 +232,7 @@ impl BatchNorm {
         };
         let moved = [
             moved(&self.mean, &batch.mean, 1.)?,
-            moved(&self.variance, &batch.variance, unbiased)?,
+            moved(&self.variance, &batch.variance, values / (values - 1.))?,
         ];
         let (low, high) = (End::Open(f64::NEG_INFINITY), End::Open(f64::INFINITY));
         for moment in &moved {
@@ -217,8 +241,12 @@ impl BatchNorm {
                 return Err(Error::value(op, "x", expected, found));
             }
         }
-        self.mean.set(&moved[0])?;
-        self.variance.set(&moved[1])
+        Ok(moved)
+    }
+
+    pub(super) fn write(&self, [mean, variance]: &[Tensor; 2]) -> Result<()> {
+        self.mean.set(mean)?;
+        self.variance.set(variance)
     }
 }
 

@@ -114,7 +114,7 @@ impl Conv2d {
     }
 
     /// For the kernel, with channels-first images on both sides.
-    fn parts(&self) -> Layer<'_> {
+    pub(super) fn parts(&self) -> Layer<'_> {
         Layer {
             weight: &self.weight,
             bias: self.bias.as_ref(),

@@ -15,6 +15,11 @@ impl<'a> Inputs<'a> {
         Inputs(vec![x])
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// One input more; its place.
     pub(crate) fn push(&mut self, tensor: &'a Tensor) -> usize {
         self.0.push(tensor);

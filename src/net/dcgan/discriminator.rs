@@ -1,15 +1,17 @@
 //! From images to scores.
 
+use super::pass::{Part, run};
 use super::{DcganConfig, DiscriminatorNorm, KERNEL, PADDING, SLOPE, STRIDE, gains, weights};
 use crate::check;
 use crate::detach::Detach;
 use crate::error::Result;
 use crate::kernels::network::activation::Activation;
+use crate::kernels::network::conv2d::Order;
 use crate::net::batch_norm::{BatchNorm, BatchNormConfig, initialized};
 use crate::net::conv::{Conv2d, Conv2dConfig};
 use crate::net::dense::Dense;
 use crate::shape;
-use candle_core::{Module, ModuleT, Tensor};
+use candle_core::{ModuleT, Tensor};
 use candle_nn::{Init, VarBuilder};
 
 /// DCGAN's discriminator, or a critic: convolutions that halve the image, with batch normalization in all but the first and
@@ -126,14 +128,14 @@ impl DcganDiscriminator {
         let (c, h, w) = self.image;
         let [n, ..] = shape::dims::<4>(OP, "x", x.dims(), &format!("[N, {c}, {h}, {w}]"))?;
         shape::exactly(OP, "x", x.dims(), &[n, c, h, w])?;
-        let mut y = x.clone();
+        let mut parts = vec![];
         for (i, layer) in self.layers.iter().enumerate() {
-            y = layer.forward(&y)?;
-            if let Some(norm) = i.checked_sub(1).and_then(|i| self.norms.get(i)) {
-                y = norm.forward_t(&y, train)?;
-            }
+            parts.push(Part::Convolution(layer.parts()));
+            let norm = i.checked_sub(1).and_then(|i| self.norms.get(i));
+            parts.extend(norm.map(Part::Norm));
         }
-        let y = y.permute((0, 2, 3, 1))?.reshape((n, self.score.inputs()))?;
+        let orders = [Order::ChannelsFirst, Order::ChannelsLast];
+        let y = run(OP, x, &parts, train, orders)?.reshape((n, self.score.inputs()))?;
         Ok(self.score.apply(&y)?.reshape(n)?)
     }
 }

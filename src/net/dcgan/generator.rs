@@ -1,15 +1,17 @@
 //! From latents to images.
 
+use super::pass::{Part, run};
 use super::{DcganConfig, KERNEL, PADDING, STRIDE, gains, weights};
 use crate::check;
 use crate::detach::Detach;
 use crate::error::Result;
 use crate::kernels::network::activation::Activation;
+use crate::kernels::network::conv2d::Order;
 use crate::net::batch_norm::{BatchNorm, BatchNormConfig, initialized};
 use crate::net::conv_transpose::{ConvTranspose2d, ConvTranspose2dConfig};
 use crate::net::dense::Dense;
 use crate::shape;
-use candle_core::{Module, ModuleT, Tensor};
+use candle_core::{ModuleT, Tensor};
 use candle_nn::{Init, VarBuilder};
 
 /// DCGAN's generator: a dense layer to a small map, then transposed convolutions that double it, with batch normalization and
@@ -148,15 +150,11 @@ impl DcganGenerator {
         let [n, _] = shape::dims(OP, "z", z.dims(), &format!("[N, {}]", self.latents()))?;
         shape::last_dim(OP, "z", z.dims(), self.latents())?;
         let (c, h, w) = self.map;
-        let mut y = self
-            .dense
-            .apply(z)?
-            .reshape((n, h, w, c))?
-            .permute((0, 3, 1, 2))?;
-        for (norm, layer) in self.norms.iter().zip(&self.layers) {
-            y = layer.forward(&norm.forward_t(&y, train)?)?;
-        }
-        Ok(y)
+        let y = self.dense.apply(z)?.reshape((n, h, w, c))?;
+        let pairs = self.norms.iter().zip(&self.layers);
+        let parts = pairs.flat_map(|(n, l)| [Part::Norm(n), Part::Convolution(l.parts())]);
+        let orders = [Order::ChannelsLast, Order::ChannelsFirst];
+        run(OP, &y, &parts.collect::<Vec<_>>(), train, orders)
     }
 }
 

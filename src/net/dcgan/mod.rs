@@ -2,6 +2,7 @@
 
 mod discriminator;
 mod generator;
+mod pass;
 
 pub use discriminator::{DcganDiscriminator, dcgan_discriminator};
 pub use generator::{DcganGenerator, dcgan_generator};

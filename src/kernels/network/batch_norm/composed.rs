@@ -1,6 +1,6 @@
 //! Batch normalization from candle operations, for other devices and element types and for second derivatives.
 
-use super::{Normalized, Settings};
+use super::{BatchMoments, Settings};
 use crate::error::Result;
 use candle_core::{DType, Tensor};
 
@@ -25,7 +25,7 @@ fn spread(t: &Tensor, like: &Tensor) -> Result<Tensor> {
     Ok(t.reshape((1, t.elem_count(), 1))?)
 }
 
-pub(super) fn by_batch(x: &Tensor, settings: Settings) -> Result<Normalized> {
+pub(super) fn by_batch(x: &Tensor, settings: Settings) -> Result<(Tensor, BatchMoments)> {
     let p = planes(x)?;
     // The first mean of large numbers has lost digits; what it leaves is small, and its mean has not. As a constant it
     // changes no gradient.
@@ -36,11 +36,12 @@ pub(super) fn by_batch(x: &Tensor, settings: Settings) -> Result<Normalized> {
     let variance = centred.sqr()?.mean_keepdim((0, 2))?;
     let y = finish(x, &centred, &variance, settings)?;
     let moment = |t: &Tensor| -> Result<Tensor> { Ok(t.detach().flatten_all()?) };
-    Ok(Normalized {
-        y,
+    let moments = BatchMoments {
         mean: moment(&(rough + rest)?)?,
         variance: moment(&variance)?,
-    })
+        values: p.dim(0)? * p.dim(2)?,
+    };
+    Ok((y, moments))
 }
 
 pub(super) fn by_moments(x: &Tensor, moments: [&Tensor; 2], settings: Settings) -> Result<Tensor> {

@@ -1,14 +1,24 @@
-//! Convolutions one after the other as one node: what lies between them never enters candle's graph, whose gradient of
-//! every edge costs a fill with zeros and an addition.
+//! Convolutions one after the other, with batch normalizations between them, as one node: what lies between them never enters
+//! candle's graph, whose gradient of every edge costs a fill with zeros and an addition, and is channels-last, so that nothing is
+//! transposed there.
 
 use super::step::Step;
 use super::{Layer, Order, conv2d};
 use crate::error::Result;
-use crate::kernels::graph::node::{Fresh, Op, Reached};
+use crate::kernels::graph::node::{Fresh, Op, Reached, fresh};
+use crate::kernels::machine::buffer::View;
 use crate::kernels::network::activation::Activation;
+use crate::kernels::network::batch_norm::{self, BatchMoments, Layout, Map};
 use crate::kernels::network::inputs::Inputs;
 use candle_core::op::BackpropOp;
 use candle_core::{Storage, Tensor};
+
+/// One map of several.
+pub(crate) enum Link<'a> {
+    Convolution(Layer<'a>),
+    /// Of channels-last images, by these moments or else those of the batch.
+    Norm(batch_norm::Settings<'a>, Option<[Tensor; 2]>),
+}
 
 /// The convolutions of `layers`, each of the result of the one before.
 pub(crate) fn chain(x: &Tensor, layers: &[Layer]) -> Result<Tensor> {
@@ -19,47 +29,143 @@ pub(crate) fn chain(x: &Tensor, layers: &[Layer]) -> Result<Tensor> {
     }
 }
 
-/// [`chain`] from channels-first images to those of order `last`, with channels-last ones in between, so that nothing is
-/// transposed there.
+/// [`chain`] from channels-first images to those of order `last`, with channels-last ones in between.
 pub(crate) fn in_turn(mut layers: Vec<Layer>, x: &Tensor, last: Order) -> Result<Tensor> {
     let mut order = Order::ChannelsFirst;
     let count = layers.len();
     for (i, layer) in layers.iter_mut().enumerate() {
         layer.settings.input = order;
-        order = if i + 1 == count {
-            last
-        } else {
-            Order::ChannelsLast
-        };
+        order = between(i, count, last);
         layer.settings.output = order;
     }
     chain(x, &layers)
 }
 
+/// The order after link `i`.
+fn between(i: usize, count: usize, last: Order) -> Order {
+    match i + 1 == count {
+        true => last,
+        false => Order::ChannelsLast,
+    }
+}
+
 /// As one node; `None` where there is none.
 pub(super) fn fused(x: &Tensor, layers: &[Layer]) -> Result<Option<Tensor>> {
+    let links: Vec<Link> = layers.iter().map(|l| Link::Convolution(*l)).collect();
+    Ok(linked(x, &links)?.map(|(y, _)| y))
+}
+
+/// The links one after the other, from images of order `first` to those of order `last`, and the moments of the batch of each
+/// normalization that takes them; `None` where they are no node.
+pub(crate) fn links(
+    x: &Tensor,
+    mut links: Vec<Link>,
+    [first, last]: [Order; 2],
+) -> Result<Option<(Tensor, Vec<BatchMoments>)>> {
+    let (mut order, count) = (first, links.len());
+    for (i, link) in links.iter_mut().enumerate() {
+        let after = between(i, count, last);
+        match link {
+            Link::Convolution(layer) => {
+                layer.settings.input = order;
+                layer.settings.output = after;
+            }
+            Link::Norm(..) if [order, after] != [Order::ChannelsLast; 2] => return Ok(None),
+            Link::Norm(..) => {}
+        }
+        order = after;
+    }
+    linked(x, &links)
+}
+
+fn linked(x: &Tensor, links: &[Link]) -> Result<Option<(Tensor, Vec<BatchMoments>)>> {
     let mut inputs = Inputs::new(x);
-    let steps = Step::all(x, layers, &mut inputs)?;
-    let mut activations = layers.iter().map(|l| l.settings.activation);
+    let mut dims = x.dims().to_vec();
+    let (mut parts, mut values) = (vec![], vec![]);
+    let mut name = None;
+    for link in links {
+        match link {
+            Link::Convolution(layer) => {
+                let step = Step::new(x, &dims, layer, &mut inputs)?;
+                dims = step.geometry.out_dims(layer.settings.output).to_vec();
+                name = name.or(Some(layer.settings.kind.name()));
+                parts.push(Part::Convolution(step));
+            }
+            Link::Norm(settings, moments) => {
+                let c = dims.last().copied().unwrap_or(1);
+                let n = dims.iter().rev().skip(1).product();
+                if moments.is_none() {
+                    batch_norm::check_values(&dims, n)?;
+                    values.push(n);
+                }
+                let moments = moments.as_ref().map(|m| m.each_ref());
+                parts.push(Part::Norm(Norm {
+                    step: batch_norm::Step::new(moments, *settings, &mut inputs)?,
+                    layout: Layout { n, c, s: 1 },
+                    map: None,
+                }));
+            }
+        }
+    }
+    let mut activations = links.iter().map(|link| match link {
+        Link::Convolution(layer) => layer.settings.activation,
+        Link::Norm(settings, _) => settings.activation,
+    });
     let slopes = activations.all(Activation::slope_from_output);
-    if !slopes || layers.is_empty() || !inputs.fused() {
+    if !slopes || links.is_empty() || !inputs.fused() {
         return Ok(None);
     }
     let between = vec![];
-    let name = layers[0].settings.kind.name();
-    inputs
-        .apply1(Chain {
-            steps,
-            between,
-            name,
-        })
-        .map(Some)
+    let name = name.unwrap_or(Chain::NAME);
+    let chain = Chain {
+        parts,
+        between,
+        name,
+    };
+    let mut outputs = inputs.apply(chain)?.into_iter();
+    let y = outputs.next();
+    Ok(y.map(|y| (y, batch_norm::pairs(outputs, values))))
+}
+
+enum Part {
+    Convolution(Step),
+    Norm(Norm),
+}
+
+struct Norm {
+    step: batch_norm::Step,
+    layout: Layout,
+    /// Once the moments are known.
+    map: Option<Map>,
+}
+
+impl Norm {
+    fn backward(
+        &self,
+        x: &Tensor,
+        reached: &Reached,
+        needs: &[bool],
+        gradients: &mut [Option<Tensor>],
+    ) -> candle_core::Result<Option<Tensor>> {
+        let Some(map) = &self.map else {
+            return Ok(None);
+        };
+        let views = [x, &reached.value, &reached.gradient].map(View::new);
+        let [x_view, y, g] = views;
+        let (x_view, y, g) = (x_view?, y?, g?);
+        let arguments = [x_view.f32()?, y.f32()?, g.f32()?];
+        let gx = self
+            .step
+            .backward(map, arguments, self.layout, needs, gradients)?;
+        gx.map(|gx| Tensor::from_vec(gx, x.shape(), x.device()))
+            .transpose()
+    }
 }
 
 struct Chain {
     name: &'static str,
-    steps: Vec<Step>,
-    /// The results of all convolutions but the last.
+    parts: Vec<Part>,
+    /// The results of all parts but the last.
     between: Vec<Tensor>,
 }
 
@@ -72,10 +178,22 @@ impl Op for Chain {
 
     fn forward(&mut self, inputs: &[Tensor], keep: bool) -> candle_core::Result<Vec<Fresh>> {
         let mut x = inputs[0].clone();
-        for (i, step) in self.steps.iter().enumerate() {
-            let y = step.forward(&x, inputs)?;
-            if i + 1 == self.steps.len() {
-                return Ok(vec![y]);
+        let mut moments = vec![];
+        let count = self.parts.len();
+        for (i, part) in self.parts.iter_mut().enumerate() {
+            let y = match part {
+                Part::Convolution(step) => step.forward(&x, inputs)?,
+                Part::Norm(norm) => {
+                    let view = View::new(&x)?;
+                    let (y, map, more) = norm.step.forward(view.f32()?, norm.layout, inputs)?;
+                    norm.map = Some(map);
+                    moments.extend(more);
+                    fresh(y, x.shape())
+                }
+            };
+            if i + 1 == count {
+                moments.insert(0, y);
+                return Ok(moments);
             }
             let (storage, shape) = y;
             x = Tensor::from_storage(Storage::Cpu(storage), shape, BackpropOp::none(), false);
@@ -97,9 +215,15 @@ impl Op for Chain {
             return Ok(gradients);
         };
         let mut reached = last.clone();
-        for (i, step) in self.steps.iter().enumerate().rev() {
+        for (i, part) in self.parts.iter().enumerate().rev() {
             let x = i.checked_sub(1).map_or(&inputs[0], |i| &self.between[i]);
-            match step.backward(x, inputs, &reached, needs, &mut gradients)? {
+            let back = match part {
+                Part::Convolution(step) => {
+                    step.backward(x, inputs, &reached, needs, &mut gradients)?
+                }
+                Part::Norm(norm) => norm.backward(x, &reached, needs, &mut gradients)?,
+            };
+            match back {
                 Some(gradient) if i > 0 => {
                     let value = x.clone();
                     reached = Reached { value, gradient };

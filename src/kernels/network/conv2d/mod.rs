@@ -22,7 +22,7 @@ mod tile;
 
 #[cfg(test)]
 use chain::chain;
-pub(crate) use chain::in_turn;
+pub(crate) use chain::{Link, in_turn, links};
 pub(crate) use geometry::check_output_padding;
 pub(crate) use residual::residual;
 
@@ -103,6 +103,7 @@ pub(crate) fn conv2d(
 }
 
 /// One convolution of several.
+#[derive(Clone, Copy)]
 pub(crate) struct Layer<'a> {
     pub(crate) weight: &'a Tensor,
     pub(crate) bias: Option<&'a Tensor>,

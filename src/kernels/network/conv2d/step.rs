@@ -24,15 +24,26 @@ impl Step {
     ) -> error::Result<Vec<Step>> {
         let mut dims = x.dims().to_vec();
         let step = |layer: &Layer<'a>| {
-            let geometry = Geometry::new(x, &dims, layer.weight, layer.bias, layer.settings)?;
-            dims = geometry.out_dims(layer.settings.output).to_vec();
-            Ok(Step {
-                geometry,
-                settings: layer.settings,
-                place: inputs.layer(layer.weight, layer.bias),
-            })
+            let step = Step::new(x, &dims, layer, inputs)?;
+            dims = step.geometry.out_dims(layer.settings.output).to_vec();
+            Ok(step)
         };
         layers.iter().map(step).collect()
+    }
+
+    /// One on images of shape `dims`, of the kind of x.
+    pub(super) fn new<'a>(
+        x: &Tensor,
+        dims: &[usize],
+        layer: &Layer<'a>,
+        inputs: &mut Inputs<'a>,
+    ) -> error::Result<Step> {
+        let geometry = Geometry::new(x, dims, layer.weight, layer.bias, layer.settings)?;
+        Ok(Step {
+            geometry,
+            settings: layer.settings,
+            place: inputs.layer(layer.weight, layer.bias),
+        })
     }
 
     /// x and the parameters.
