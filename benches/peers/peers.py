@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The workloads of `cargo bench` in PyTorch (eager) and JAX (jit), float32, for a comparison in one sitting.
 
-    python benches/peers/peers.py torch gaussian samplers distributions mixture flows couplings splines vae encoder convvae
+    python benches/peers/peers.py torch gaussian samplers distributions mixture flows couplings splines vae encoder convvae dcgan
     python benches/peers/peers.py jax gaussian mixture couplings splines vae
     python benches/peers/peers.py numpy select
     python benches/peers/peers.py abess
@@ -350,6 +350,35 @@ def torch_peer(workloads):
         convvae("channels last", torch.channels_last, False)
         if hasattr(torch, "compile") and os.environ.get("COMPILE", "1") == "1":
             convvae("compiled", torch.contiguous_format, True)
+
+    if "dcgan" in workloads:
+        def dcgan(name, order):
+            generator = nn.Sequential(
+                nn.Linear(64, 128 * 49), nn.Unflatten(1, (128, 7, 7)), nn.BatchNorm2d(128), nn.ReLU(),
+                nn.ConvTranspose2d(128, 64, 4, 2, 1), nn.BatchNorm2d(64), nn.ReLU(),
+                nn.ConvTranspose2d(64, 1, 4, 2, 1), nn.Tanh()).to(memory_format=order)
+            critic = nn.Sequential(
+                nn.Conv2d(1, 64, 4, 2, 1), nn.LeakyReLU(0.2), nn.Conv2d(64, 128, 4, 2, 1), nn.BatchNorm2d(128),
+                nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(128 * 49, 1)).to(memory_format=order)
+            adams = [torch.optim.Adam(net.parameters(), 2e-4) for net in (generator, critic)]
+            x = torch.randn(64, 1, 28, 28).to(memory_format=order)
+
+            def step(frozen):
+                fakes = generator(torch.randn(64, 64))
+                adams[1].zero_grad()
+                (F.softplus(-critic(x)).mean() + F.softplus(critic(fakes.detach())).mean()).backward()
+                adams[1].step()
+                adams[0].zero_grad()
+                critic.requires_grad_(not frozen)
+                F.softplus(-critic(fakes)).mean().backward()
+                critic.requires_grad_(True)
+                adams[0].step()
+
+            bench(f"dcgan 64 x 28x28 step, {name}", lambda: step(False))
+            bench(f"dcgan 64 x 28x28 step, {name}, critic frozen for the generator", lambda: step(True))
+
+        dcgan("channels first", torch.contiguous_format)
+        dcgan("channels last", torch.channels_last)
 
 
 def jax_peer(workloads):

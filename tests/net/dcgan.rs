@@ -4,8 +4,8 @@ use candle_core::{DType, Device, Module, ModuleT, Tensor, Var};
 use candle_nn::VarMap;
 use candle_prob::init::{self, named_vars};
 use candle_prob::net::{
-    DcganConfig, DcganDiscriminator, DcganGenerator, DiscriminatorNorm, dcgan_discriminator,
-    dcgan_generator,
+    DcganConfig, DcganDiscriminator, DcganGenerator, DiscriminatorNorm, SpectralConstraint,
+    SpectralNormConfig, dcgan_discriminator, dcgan_generator,
 };
 use candle_prob::{Activation, Detach, Error, Result, Rng};
 
@@ -188,6 +188,65 @@ fn a_detached_critic_passes_gradients_to_images_alone() -> Result<()> {
     assert!(got.is_ok() && got? == want?);
     for (name, var) in named_vars(&vars)? {
         assert!(part.get(&var).is_none(), "{name}");
+    }
+    Ok(())
+}
+
+/// Every layer is what its spectral norm makes of it, in both ways of holding it.
+#[test]
+fn a_critic_of_spectral_norm_one() -> Result<()> {
+    for (constraint, image) in [
+        (SpectralConstraint::Normalize, None),
+        (SpectralConstraint::Normalize, Some((1, 1))),
+        (SpectralConstraint::Project, Some((1, 1))),
+    ] {
+        let norm = DiscriminatorNorm::Spectral(SpectralNormConfig {
+            constraint,
+            image,
+            warm_up: 100,
+            ..Default::default()
+        });
+        let config = DcganConfig {
+            norm,
+            ..small((2, 12, 8), &[6, 5])
+        };
+        let (vars, net) = critic(&config, DType::F64)?;
+        let names = named_vars(&vars)?;
+        // Weight, bias, u and v of three layers.
+        assert_eq!(names.len(), 12);
+        assert!(net.norms().is_empty());
+        for (name, var) in &names {
+            if name.ends_with("weight") {
+                var.set(&(var.as_tensor() * 50.)?)?;
+            }
+        }
+        net.project()?;
+        let x = Rng::new(1).normal((40, 2, 12, 8), DType::F64, &DEVICE)?;
+        let loss = net.forward_t(&x, true)?.sqr()?.sum_all()?;
+        let gradients = loss.backward()?;
+        for (name, var) in &names {
+            let state = name.ends_with(".u") || name.ends_with(".v");
+            assert_eq!(gradients.get(var).is_none(), state, "{name}");
+        }
+        // Twice the same in evaluation.
+        let y = list(&net.forward_t(&x, false)?)?;
+        assert_eq!(list(&net.forward_t(&x, false)?)?, y);
+        // Scores of neighbours are no further apart than the bound says, and without one they would be.
+        let step = (Rng::new(2).normal((40, 2, 12, 8), DType::F64, &DEVICE)? * 1e-3)?;
+        let moved = list(&net.forward_t(&(&x + &step)?, false)?)?;
+        let lengths = list(&step.sqr()?.flatten_from(1)?.sum(1)?.sqrt()?)?;
+        let bound = net.lipschitz().expect("spectral norms");
+        assert_eq!(bound, if image.is_some() { 1. } else { 4. });
+        let mut steepest = 0f64;
+        for ((a, b), length) in y.iter().zip(&moved).zip(&lengths) {
+            steepest = steepest.max((a - b).abs() / length);
+        }
+        assert!(steepest > 0. && steepest < bound, "{steepest}");
+        let unheld = DcganConfig {
+            norm: DiscriminatorNorm::None,
+            ..config
+        };
+        assert!(critic(&unheld, DType::F64)?.1.lipschitz().is_none());
     }
     Ok(())
 }

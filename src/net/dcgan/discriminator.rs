@@ -1,5 +1,6 @@
 //! From images to scores.
 
+use super::held::Held;
 use super::pass::{Part, run};
 use super::{DcganConfig, DiscriminatorNorm, KERNEL, PADDING, SLOPE, STRIDE, gains, weights};
 use crate::check;
@@ -10,6 +11,7 @@ use crate::kernels::network::conv2d::Order;
 use crate::net::batch_norm::{BatchNorm, BatchNormConfig, initialized};
 use crate::net::conv::{Conv2d, Conv2dConfig};
 use crate::net::dense::Dense;
+use crate::net::spectral_norm::SpectralNormConfig;
 use crate::shape;
 use candle_core::{ModuleT, Tensor};
 use candle_nn::{Init, VarBuilder};
@@ -36,15 +38,16 @@ use candle_nn::{Init, VarBuilder};
 /// networks, section 3.
 #[derive(Debug, Clone)]
 pub struct DcganDiscriminator {
-    layers: Vec<Conv2d>,
+    layers: Vec<Held<Conv2d>>,
     /// After the convolutions behind the first, if there are any.
     norms: Vec<BatchNorm>,
-    score: Dense,
+    score: Held<Dense>,
     image: (usize, usize, usize),
 }
 
 /// A [`DcganDiscriminator`] with parameters `conv0.weight`, `conv0.bias`, `conv1.weight`, `norm1.*`, ..., `score.weight` and
-/// `score.bias` from `vb`; without batch normalization every convolution has a bias.
+/// `score.bias` from `vb`; without batch normalization every convolution has a bias. With spectral norms each layer has the buffers
+/// `u` and `v` too.
 ///
 /// Initializers: weights normal with mean 0 and standard deviation 0.02, gains with mean 1, biases 0.
 ///
@@ -54,7 +57,12 @@ pub fn dcgan_discriminator(config: &DcganConfig, vb: VarBuilder) -> Result<Dcgan
     let (rows, columns) = config.smallest(OP)?;
     let width = check::product(OP, "channels", &[config.channels[0], rows, columns])?;
     let leaky = Activation::LeakyRelu(SLOPE);
+    let spectral = match config.norm {
+        DiscriminatorNorm::Spectral(config) => Some(config),
+        _ => None,
+    };
     let (mut layers, mut norms) = (vec![], vec![]);
+    let (_, mut h, mut w) = config.image;
     let mut from = config.image.0;
     for (i, &to) in config.channels.iter().rev().enumerate() {
         let normalized = i > 0 && config.norm == DiscriminatorNorm::Batch;
@@ -75,7 +83,13 @@ pub fn dcgan_discriminator(config: &DcganConfig, vb: VarBuilder) -> Result<Dcgan
             activation,
             bias: bias.is_some(),
         };
-        layers.push(Conv2d::new(weight, bias, &options)?);
+        let layer = Conv2d::new(weight, bias, &options)?;
+        let held = spectral.map(|config| SpectralNormConfig {
+            image: config.image.map(|_| (h, w)),
+            ..config
+        });
+        layers.push(Held::new(layer, held.as_ref(), part)?);
+        (h, w) = (h / STRIDE.0, w / STRIDE.1);
         if normalized {
             let options = BatchNormConfig {
                 activation: leaky,
@@ -93,10 +107,15 @@ pub fn dcgan_discriminator(config: &DcganConfig, vb: VarBuilder) -> Result<Dcgan
     let part = vb.pp("score");
     let weight = part.get_with_hints((1, width), "weight", weights())?;
     let bias = part.get_with_hints(1, "bias", Init::Const(0.))?;
+    let score = Dense::new(weight, Some(bias), Activation::Identity)?;
+    let held = spectral.map(|config| SpectralNormConfig {
+        image: None,
+        ..config
+    });
     Ok(DcganDiscriminator {
         layers,
         norms,
-        score: Dense::new(weight, Some(bias), Activation::Identity)?,
+        score: Held::new(score, held.as_ref(), part)?,
         image: config.image,
     })
 }
@@ -107,9 +126,9 @@ impl DcganDiscriminator {
         self.image
     }
 
-    /// The convolutions.
-    pub fn layers(&self) -> &[Conv2d] {
-        &self.layers
+    /// The convolutions, with their weights as the optimizer has them.
+    pub fn layers(&self) -> Vec<&Conv2d> {
+        self.layers.iter().map(Held::layer).collect()
     }
 
     /// The batch normalizations, one behind each convolution but the first, or none.
@@ -117,26 +136,45 @@ impl DcganDiscriminator {
         &self.norms
     }
 
-    /// The dense layer at the end.
+    /// The dense layer at the end, with its weight as the optimizer has it.
     pub fn score(&self) -> &Dense {
-        &self.score
+        self.score.layer()
+    }
+
+    /// How far apart two scores can be for images of distance 1, with spectral norms; `None` without them. The product over the
+    /// layers of [`SpectralNorm::lipschitz`](crate::net::SpectralNorm::lipschitz).
+    pub fn lipschitz(&self) -> Option<f64> {
+        let layers = self.layers.iter().map(Held::lipschitz);
+        layers.chain([self.score.lipschitz()]).product()
+    }
+
+    /// After a step of the optimizer: [`SpectralNorm::project`](crate::net::SpectralNorm::project) of every layer where spectral norms
+    /// are held by projection, nothing elsewhere.
+    ///
+    /// Errors: a network that was built on constants.
+    pub fn project(&self) -> Result<()> {
+        self.layers.iter().try_for_each(Held::project)?;
+        self.score.project()
     }
 
     fn scores(&self, x: &Tensor, train: bool) -> Result<Tensor> {
         const OP: &str = "DcganDiscriminator::forward_t";
-        shape::same_kind(OP, "x", x, self.score.weight())?;
+        shape::same_kind(OP, "x", x, self.score().weight())?;
         let (c, h, w) = self.image;
         let [n, ..] = shape::dims::<4>(OP, "x", x.dims(), &format!("[N, {c}, {h}, {w}]"))?;
         shape::exactly(OP, "x", x.dims(), &[n, c, h, w])?;
+        let layers = self.layers.iter().map(|layer| layer.effective(train));
+        let layers = layers.collect::<Result<Vec<_>>>()?;
         let mut parts = vec![];
-        for (i, layer) in self.layers.iter().enumerate() {
+        for (i, layer) in layers.iter().enumerate() {
             parts.push(Part::Convolution(layer.parts()));
             let norm = i.checked_sub(1).and_then(|i| self.norms.get(i));
             parts.extend(norm.map(Part::Norm));
         }
         let orders = [Order::ChannelsFirst, Order::ChannelsLast];
-        let y = run(OP, x, &parts, train, orders)?.reshape((n, self.score.inputs()))?;
-        Ok(self.score.apply(&y)?.reshape(n)?)
+        let score = self.score.effective(train)?;
+        let y = run(OP, x, &parts, train, orders)?.reshape((n, score.inputs()))?;
+        Ok(score.apply(&y)?.reshape(n)?)
     }
 }
 

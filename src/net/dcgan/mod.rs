@@ -2,6 +2,7 @@
 
 mod discriminator;
 mod generator;
+mod held;
 mod pass;
 
 pub use discriminator::{DcganDiscriminator, dcgan_discriminator};
@@ -10,6 +11,7 @@ pub use generator::{DcganGenerator, dcgan_generator};
 use crate::check;
 use crate::error::{Error, Result};
 use crate::kernels::network::activation::Activation;
+use crate::net::spectral_norm::SpectralNormConfig;
 use candle_nn::Init;
 
 /// What keeps the layers of a discriminator in bounds.
@@ -17,6 +19,9 @@ use candle_nn::Init;
 pub enum DiscriminatorNorm {
     /// Batch normalization after every convolution but the first.
     Batch,
+    /// A spectral norm of 1 of every layer, the dense one too: a Lipschitz critic for Wasserstein distances. With an
+    /// [`image`](SpectralNormConfig::image), whatever size it says, that of each convolution on the images that it takes.
+    Spectral(SpectralNormConfig),
     /// Nothing.
     None,
 }

@@ -3,6 +3,7 @@
 
 use super::classes::{ClassPlan, Frame, class_plans};
 use super::geometry::{Geometry, Side};
+use super::narrow::Narrow;
 use super::tile::{Product, Run, Start};
 use super::{Order, workspace};
 use crate::kernels::network::activation::Activation;
@@ -176,28 +177,33 @@ impl Map for Patches<'_> {
 }
 
 /// The transpose of the convolution: for each class of pixels modulo the stride a convolution of stride one over its argument
-/// in a frame of zeros.
+/// in a frame of zeros; to few channels another way.
 pub(super) struct Classes<'a> {
     g: &'a Geometry,
     pub(super) frame: Frame,
     images: usize,
     plans: Vec<ClassPlan>,
+    narrow: Option<Narrow>,
 }
 
 impl<'a> Classes<'a> {
     /// For up to `images` images at a time, with results of this order; without one it only lays out arguments, side by
     /// side.
     pub(super) fn new(g: &'a Geometry, images: usize, order: Option<Order>) -> Self {
-        let frame = Frame::new(g, order.is_some());
-        let plans = match order {
-            None => vec![],
-            Some(order) => class_plans(g, &frame, images, stride(g.sides().0, order)),
+        let stride = order.map(|order| stride(g.sides().0, order));
+        let narrow = stride.filter(|_| Narrow::pays(g));
+        let narrow = narrow.map(|stride| Narrow::new(g, images, stride));
+        let frame = Frame::new(g, stride.is_some() && narrow.is_none());
+        let plans = match (stride, &narrow) {
+            (Some(stride), None) => class_plans(g, &frame, images, stride),
+            _ => vec![],
         };
         Classes {
             g,
             frame,
             images,
             plans,
+            narrow,
         }
     }
 }
@@ -235,16 +241,25 @@ impl Map for Classes<'_> {
     }
 
     fn packed(&self) -> usize {
-        self.g.taps() * self.from().wide() * self.to().wide()
+        match &self.narrow {
+            Some(narrow) => narrow.packed(self.g),
+            None => self.g.taps() * self.from().wide() * self.to().wide(),
+        }
     }
 
     fn pack(&self, weight: &[f32], to: &mut [f32]) {
+        if let Some(narrow) = &self.narrow {
+            return narrow.pack(self.g, weight, to);
+        }
         workspace(self.g.depth(), |spare| {
             self.g.pack_backward(weight, to, spare)
         });
     }
 
     fn products(&self, p: &Packed, live: usize, out: &mut [f32], width: usize) -> Result<()> {
+        if let Some(narrow) = &self.narrow {
+            return narrow.products(self.g, p, live, out, width);
+        }
         for plan in &self.plans {
             let (start, len) = plan.packed;
             let rows = plan.rows.len() / self.images * live;

@@ -14,6 +14,7 @@ mod forward;
 mod geometry;
 mod layout;
 mod maps;
+mod narrow;
 mod residual;
 mod step;
 #[cfg(test)]
