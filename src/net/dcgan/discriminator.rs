@@ -1,7 +1,7 @@
 //! From images to scores.
 
 use super::held::Held;
-use super::pass::{Part, run};
+use super::pass::{Images, Part, run};
 use super::{DcganConfig, DiscriminatorNorm, KERNEL, PADDING, SLOPE, STRIDE, gains, weights};
 use crate::check;
 use crate::detach::Detach;
@@ -171,9 +171,13 @@ impl DcganDiscriminator {
             let norm = i.checked_sub(1).and_then(|i| self.norms.get(i));
             parts.extend(norm.map(Part::Norm));
         }
-        let orders = [Order::ChannelsFirst, Order::ChannelsLast];
+        let images = Images {
+            dims: [n, c, h, w],
+            orders: [Order::ChannelsFirst, Order::ChannelsLast],
+            flat: true,
+        };
         let score = self.score.effective(train)?;
-        let y = run(OP, x, &parts, train, orders)?.reshape((n, score.inputs()))?;
+        let y = run(OP, x, images, &parts, train)?;
         Ok(score.apply(&y)?.reshape(n)?)
     }
 }

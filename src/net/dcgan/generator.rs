@@ -1,6 +1,6 @@
 //! From latents to images.
 
-use super::pass::{Part, run};
+use super::pass::{Images, Part, run};
 use super::{DcganConfig, KERNEL, PADDING, STRIDE, gains, weights};
 use crate::check;
 use crate::detach::Detach;
@@ -150,11 +150,15 @@ impl DcganGenerator {
         let [n, _] = shape::dims(OP, "z", z.dims(), &format!("[N, {}]", self.latents()))?;
         shape::last_dim(OP, "z", z.dims(), self.latents())?;
         let (c, h, w) = self.map;
-        let y = self.dense.apply(z)?.reshape((n, h, w, c))?;
         let pairs = self.norms.iter().zip(&self.layers);
         let parts = pairs.flat_map(|(n, l)| [Part::Norm(n), Part::Convolution(l.parts())]);
-        let orders = [Order::ChannelsLast, Order::ChannelsFirst];
-        run(OP, &y, &parts.collect::<Vec<_>>(), train, orders)
+        let images = Images {
+            dims: [n, h, w, c],
+            orders: [Order::ChannelsLast, Order::ChannelsFirst],
+            flat: false,
+        };
+        let y = self.dense.apply(z)?;
+        run(OP, &y, images, &parts.collect::<Vec<_>>(), train)
     }
 }
 

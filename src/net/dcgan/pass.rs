@@ -21,23 +21,42 @@ impl<'a> Part<'a> {
     }
 }
 
-/// From images of one order to those of another. In training the normalizations take the moments of the batch, and their running
-/// ones are written when all is done.
+/// What a pass takes and gives.
+pub(super) struct Images {
+    /// Of the argument, whatever its shape says.
+    pub(super) dims: [usize; 4],
+    /// Of argument and result.
+    pub(super) orders: [Order; 2],
+    /// Whether the result is a row for each image.
+    pub(super) flat: bool,
+}
+
+/// In training the normalizations take the moments of the batch, and their running ones are written when all is done.
 pub(super) fn run(
     op: &'static str,
     x: &Tensor,
+    images: Images,
     parts: &[Part],
     train: bool,
-    orders: [Order; 2],
 ) -> Result<Tensor> {
     // A batch of nothing has no moments.
     let train = train && x.elem_count() > 0;
     let all = parts.iter().map(|part| part.link(op, train));
     let all = all.collect::<Result<_>>()?;
-    let found = links(x, all, orders).map_err(|e| e.of(op))?;
+    let Images { dims, orders, flat } = images;
+    let found = links((x, dims), all, orders, flat).map_err(|e| e.of(op))?;
     let (y, moments) = match found {
         Some(found) => found,
-        None => one_by_one(op, x, parts, train, orders)?,
+        None => {
+            let x = x.reshape(&dims)?;
+            let (y, moments) = one_by_one(op, &x, parts, train, orders)?;
+            let n = dims[0];
+            let y = match flat {
+                true => y.reshape((n, y.dims()[1..].iter().product::<usize>()))?,
+                false => y,
+            };
+            (y, moments)
+        }
     };
     let norms = parts.iter().filter_map(|part| match part {
         Part::Convolution(_) => None,

@@ -11,13 +11,13 @@ use candle_core::{Device, Result, Tensor};
 use rayon::prelude::*;
 
 /// Output pixels of one product for the weight's gradient, at least: what a tile spends on loading and storing its sums.
-const BATCH: usize = 128;
+const BATCH: usize = 192;
 
 /// Partial sums of the weight's gradient, one for each group of images. Their number depends on the shapes only, never on
 /// the threads, so neither do the bits.
 fn groups(g: &Geometry) -> usize {
     let weights = g.taps() * g.c * g.wide_o();
-    ((1 << 21) / weights).clamp(4, 16).min(g.n).max(1)
+    ((1 << 20) / weights).clamp(4, 16).min(g.n).max(1)
 }
 
 pub(super) fn run(
@@ -80,8 +80,11 @@ pub(super) fn run(
     // One group of images: sums into `sums` (rows of the weight's gradient, then one of the bias's) and gradients into `gx`.
     let group = |first: usize, sums: &mut [f32], gx: &mut [f32], packed: &[f32]| -> Result<()> {
         let images = per_group.min(g.n.saturating_sub(first));
-        sums.fill(0.);
         let (sums_w, sums_b) = sums.split_at_mut(if need_w { depth * wide_o } else { 0 });
+        sums_b.fill(0.);
+        if images == 0 {
+            sums_w.fill(0.);
+        }
         let laid_x = if need_w { batch * layer.laid() } else { 0 };
         let laid_y = batch * back.laid();
         let len = laid_x + laid_y + 2 * side_y.image() + side_x.image() + scratch;
@@ -99,8 +102,14 @@ pub(super) fn run(
                 for i in 0..live {
                     let image = first + at + i;
                     let span = image * side_y.image()..(image + 1) * side_y.image();
-                    slopes.copy_from_slice(&gradient[span.clone()]);
-                    settings.activation.backprop(&value[span], slopes);
+                    let slopes = match settings.activation {
+                        Activation::Identity => &gradient[span],
+                        activation => {
+                            slopes.copy_from_slice(&gradient[span.clone()]);
+                            activation.backprop(&value[span], slopes);
+                            &*slopes
+                        }
+                    };
                     let slopes = maps::rows(slopes, side_y, settings.output, turned);
                     back.lay(slopes, &mut laid_y[i * back.laid()..][..back.laid()]);
                     if need_b {
@@ -130,7 +139,10 @@ pub(super) fn run(
                         depth: batch * frame.pixels,
                         columns: wide_o,
                         panels: false,
-                        start: Start::Output,
+                        start: match at {
+                            0 => Start::Zero,
+                            _ => Start::Output,
+                        },
                     }
                     .run(sums_w, &out_rows, wide_o)?;
                 }

@@ -11,7 +11,7 @@ use crate::kernels::network::activation::Activation;
 use crate::kernels::network::batch_norm::{self, BatchMoments, Layout, Map};
 use crate::kernels::network::inputs::Inputs;
 use candle_core::op::BackpropOp;
-use candle_core::{Storage, Tensor};
+use candle_core::{Shape, Storage, Tensor};
 
 /// One map of several.
 pub(crate) enum Link<'a> {
@@ -52,15 +52,17 @@ fn between(i: usize, count: usize, last: Order) -> Order {
 /// As one node; `None` where there is none.
 pub(super) fn fused(x: &Tensor, layers: &[Layer]) -> Result<Option<Tensor>> {
     let links: Vec<Link> = layers.iter().map(|l| Link::Convolution(*l)).collect();
-    Ok(linked(x, &links)?.map(|(y, _)| y))
+    Ok(linked((x, x.dims()), &links, false)?.map(|(y, _)| y))
 }
 
-/// The links one after the other, from images of order `first` to those of order `last`, and the moments of the batch of each
-/// normalization that takes them; `None` where they are no node.
+/// The links one after the other, from images of order `first` and shape `dims`, whatever the shape of x says, to those of order
+/// `last`, with a `flat` row for each image if that is asked for: a change of shape would be an edge of candle's graph. And the
+/// moments of the batch of each normalization that takes them; `None` where the links are no node.
 pub(crate) fn links(
-    x: &Tensor,
+    (x, dims): (&Tensor, [usize; 4]),
     mut links: Vec<Link>,
     [first, last]: [Order; 2],
+    flat: bool,
 ) -> Result<Option<(Tensor, Vec<BatchMoments>)>> {
     let (mut order, count) = (first, links.len());
     for (i, link) in links.iter_mut().enumerate() {
@@ -75,12 +77,16 @@ pub(crate) fn links(
         }
         order = after;
     }
-    linked(x, &links)
+    linked((x, &dims), &links, flat)
 }
 
-fn linked(x: &Tensor, links: &[Link]) -> Result<Option<(Tensor, Vec<BatchMoments>)>> {
+fn linked(
+    (x, dims): (&Tensor, &[usize]),
+    links: &[Link],
+    flat: bool,
+) -> Result<Option<(Tensor, Vec<BatchMoments>)>> {
     let mut inputs = Inputs::new(x);
-    let mut dims = x.dims().to_vec();
+    let mut dims = dims.to_vec();
     let (mut parts, mut values) = (vec![], vec![]);
     let mut name = None;
     for link in links {
@@ -102,6 +108,7 @@ fn linked(x: &Tensor, links: &[Link]) -> Result<Option<(Tensor, Vec<BatchMoments
                 parts.push(Part::Norm(Norm {
                     step: batch_norm::Step::new(moments, *settings, &mut inputs)?,
                     layout: Layout { n, c, s: 1 },
+                    dims: dims.clone(),
                     map: None,
                 }));
             }
@@ -121,6 +128,7 @@ fn linked(x: &Tensor, links: &[Link]) -> Result<Option<(Tensor, Vec<BatchMoments
         parts,
         between,
         name,
+        flat,
     };
     let mut outputs = inputs.apply(chain)?.into_iter();
     let y = outputs.next();
@@ -135,6 +143,8 @@ enum Part {
 struct Norm {
     step: batch_norm::Step,
     layout: Layout,
+    /// Those of its images.
+    dims: Vec<usize>,
     /// Once the moments are known.
     map: Option<Map>,
 }
@@ -167,6 +177,8 @@ struct Chain {
     parts: Vec<Part>,
     /// The results of all parts but the last.
     between: Vec<Tensor>,
+    /// Whether the result has a row for each image.
+    flat: bool,
 }
 
 impl Op for Chain {
@@ -188,14 +200,18 @@ impl Op for Chain {
                     let (y, map, more) = norm.step.forward(view.f32()?, norm.layout, inputs)?;
                     norm.map = Some(map);
                     moments.extend(more);
-                    fresh(y, x.shape())
+                    fresh(y, norm.dims.as_slice())
                 }
             };
+            let (storage, shape) = y;
             if i + 1 == count {
-                moments.insert(0, y);
+                let shape = match (self.flat, shape.dims()) {
+                    (true, [n, rest @ ..]) => Shape::from((*n, rest.iter().product())),
+                    _ => shape,
+                };
+                moments.insert(0, (storage, shape));
                 return Ok(moments);
             }
-            let (storage, shape) = y;
             x = Tensor::from_storage(Storage::Cpu(storage), shape, BackpropOp::none(), false);
             if keep {
                 self.between.push(x.clone());

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::error::Error;
+use crate::kernels::network::batch_norm::{self, by_batch, by_moments};
 
 #[test]
 fn an_image_gives_the_same_bits_in_every_batch() -> Result<()> {
@@ -86,6 +87,123 @@ fn a_chain_is_its_convolutions_bit_for_bit() -> Result<()> {
         assert_eq!(gradients, separate, "tracked {tracked:b}");
         for (i, gradient) in gradients.iter().enumerate() {
             assert_eq!(gradient.is_some(), tracked >> i & 1 == 1);
+        }
+    }
+    Ok(())
+}
+
+/// Two convolutions, each after a normalization, on channels-last images; the results, the batch's moments, and the gradients of
+/// x and of all parameters.
+fn normalized(x: &Tensor, given: bool, chained: bool) -> Result<Vec<Vec<u32>>> {
+    let [n, h, w, c] = [9, 11, 8, 6];
+    let shapes: [&[usize]; 7] = [
+        &[c],
+        &[c],
+        &[20, c, 4, 3],
+        &[20],
+        &[20],
+        &[20, 5, 4, 4],
+        &[5],
+    ];
+    let numbers = shapes.iter().enumerate().map(|(i, shape)| {
+        let numbers = tensor(shape, i as u64 + 2, DType::F32)?;
+        Ok(Var::from_tensor(&(numbers * 0.3)?)?.into_inner())
+    });
+    let numbers = numbers.collect::<Result<Vec<Tensor>>>()?;
+    let moments = |c: usize| -> Result<Option<[Tensor; 2]>> {
+        let spread = (tensor(&[c], 20, DType::F32)?.sqr()? + 0.1)?;
+        Ok(given.then_some([tensor(&[c], 21, DType::F32)?, spread]))
+    };
+    let norm = |gain: usize, activation| batch_norm::Settings {
+        affine: Some((&numbers[gain], &numbers[gain + 1])),
+        epsilon: 1e-3,
+        activation,
+    };
+    let last = Order::ChannelsLast;
+    let first = case([n, c, h, w], [20, 4, 3], (2, 1), (1, 1));
+    let output_padding = (1, 0);
+    let layers = [
+        Layer {
+            weight: &numbers[2],
+            bias: None,
+            settings: first.settings(Activation::Identity, last, last),
+        },
+        Layer {
+            weight: &numbers[5],
+            bias: Some(&numbers[6]),
+            settings: Settings {
+                kind: Kind::Transposed { output_padding },
+                ..case([0; 4], [0; 3], (2, 2), (1, 1)).settings(Activation::Tanh, last, last)
+            },
+        },
+    ];
+    let norms = [
+        (norm(0, Activation::Relu), moments(c)?),
+        (norm(3, Activation::LeakyRelu(0.2)), moments(20)?),
+    ];
+    let x = Var::from_tensor(x)?;
+    let mut all = vec![];
+    let y = if chained {
+        let [a, b] = norms;
+        let [one, two] = layers;
+        let chain = vec![
+            Link::Norm(a.0, a.1),
+            Link::Convolution(one),
+            Link::Norm(b.0, b.1),
+            Link::Convolution(two),
+        ];
+        let found = links(
+            (&x, [n, h, w, c]),
+            chain,
+            [last, Order::ChannelsFirst],
+            true,
+        )?;
+        let (y, moments) = found.ok_or_else(|| Error::value("test", "links", "a node", "none"))?;
+        for moments in moments {
+            all.extend([bits(&moments.mean)?, bits(&moments.variance)?]);
+        }
+        y
+    } else {
+        let mut y = x.reshape((n, h, w, c))?;
+        for ((norm, moments), layer) in norms.iter().zip(&layers) {
+            let dims = y.dims().to_vec();
+            let rows = y.reshape(((), dims[3]))?;
+            let z = match moments {
+                Some(moments) => by_moments(&rows, moments.each_ref(), *norm)?,
+                None => {
+                    let (z, moments) = by_batch(&rows, *norm)?;
+                    all.extend([bits(&moments.mean)?, bits(&moments.variance)?]);
+                    z
+                }
+            };
+            y = layer.forward(&z.reshape(dims)?)?;
+        }
+        y.permute((0, 3, 1, 2))?.contiguous()?.flatten_from(1)?
+    };
+    let weights = tensor(y.dims(), 30, DType::F32)?;
+    let store = (&y * weights)?.sum_all()?.backward()?;
+    all.push(bits(&y)?);
+    for variable in numbers.iter().chain([x.as_tensor()]) {
+        let gradient = store.get(variable).map(bits).transpose()?;
+        all.push(gradient.unwrap_or_default());
+    }
+    assert!(all.iter().all(|bits| !bits.is_empty()));
+    Ok(all)
+}
+
+#[test]
+fn a_chain_with_normalizations_is_its_parts_bit_for_bit_on_any_threads() -> Result<()> {
+    // A shape that says nothing of the images, as a dense layer leaves it.
+    let x = tensor(&[9, 11 * 8 * 6], 1, DType::F32)?;
+    for given in [false, true] {
+        let want = normalized(&x, given, false)?;
+        assert_eq!(want.len(), if given { 9 } else { 13 });
+        assert!(normalized(&x, given, true)? == want);
+        for threads in [1, 3, 8] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+            let pool = pool.map_err(|e| Error::value("test", "threads", "a pool", e))?;
+            let found = pool.install(|| normalized(&x, given, true))?;
+            assert!(found == want, "{threads} threads");
         }
     }
     Ok(())
