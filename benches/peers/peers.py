@@ -352,6 +352,12 @@ def torch_peer(workloads):
             convvae("compiled", torch.contiguous_format, True)
 
     if "dcgan" in workloads:
+        a = torch.randn(64, 64, 14, 14, requires_grad=True)
+        norm = nn.BatchNorm2d(64)
+        layer = lambda: F.relu(norm(a))
+        bench("batch norm 64x64x14x14, relu forward", forward(layer))
+        bench("batch norm 64x64x14x14, relu forward+backward", backward(lambda: layer().square().mean(), (a, *norm.parameters())))
+
         def dcgan(name, order):
             generator = nn.Sequential(
                 nn.Linear(64, 128 * 49), nn.Unflatten(1, (128, 7, 7)), nn.BatchNorm2d(128), nn.ReLU(),

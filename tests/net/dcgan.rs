@@ -2,11 +2,13 @@
 
 use candle_core::{DType, Device, Module, ModuleT, Tensor, Var};
 use candle_nn::VarMap;
+use candle_prob::dual::{Dual, DualModule};
 use candle_prob::init::{self, named_vars};
 use candle_prob::net::{
     DcganConfig, DcganDiscriminator, DcganGenerator, DiscriminatorNorm, SpectralConstraint,
     SpectralNormConfig, dcgan_discriminator, dcgan_generator,
 };
+use candle_prob::objective::{GradientPenaltyForm, gradient_penalty};
 use candle_prob::{Activation, Detach, Error, Result, Rng};
 
 const DEVICE: Device = Device::Cpu;
@@ -248,6 +250,48 @@ fn a_critic_of_spectral_norm_one() -> Result<()> {
         };
         assert!(critic(&unheld, DType::F64)?.1.lipschitz().is_none());
     }
+    Ok(())
+}
+
+#[test]
+fn a_critic_without_batch_normalization_has_a_gradient_penalty() -> Result<()> {
+    let spectral = DiscriminatorNorm::Spectral(SpectralNormConfig::default());
+    for norm in [DiscriminatorNorm::None, spectral] {
+        let config = DcganConfig {
+            norm,
+            ..small((2, 12, 8), &[6, 5])
+        };
+        let (vars, net) = critic(&config, DType::F64)?;
+        for (name, var) in named_vars(&vars)? {
+            if name.ends_with("weight") {
+                var.set(&(var.as_tensor() * 10.)?)?;
+            }
+        }
+        let x = Rng::new(1).normal((3, 2, 12, 8), DType::F64, &DEVICE)?;
+        let v = Rng::new(2).normal((3, 2, 12, 8), DType::F64, &DEVICE)?;
+        let y = net.forward_dual(&Dual::new(&x, &v)?)?;
+        close(y.value(), &net.forward_t(&x, false)?, 1e-12)?;
+        // Between two places of kinks, so that differences are exact but for rounding.
+        let step = (&v * 1e-7)?;
+        let apart =
+            (net.forward_t(&(&x + &step)?, false)? - net.forward_t(&(&x - &step)?, false)?)?;
+        let tangent = y.tangent().expect("a direction");
+        close(tangent, &(apart / 2e-7)?, 1e-6)?;
+        assert!(list(tangent)?.iter().all(|t| t.abs() > 1e-3));
+        let form = GradientPenaltyForm::TwoSided { weight: 10. };
+        let parts = gradient_penalty(|x| net.forward_dual(x), &x, form)?;
+        let gradients = parts.penalty.mean_all()?.backward()?;
+        assert!(gradients.get(net.layers()[0].weight()).is_some());
+        let none = net.forward_dual(&Dual::constant(&x.narrow(0, 0, 0)?))?;
+        assert_eq!(none.value().dims(), [0]);
+        assert!(
+            net.forward_dual(&Dual::constant(&x.narrow(2, 0, 4)?))
+                .is_err()
+        );
+    }
+    let (_, net) = critic(&small((2, 12, 8), &[6, 5]), DType::F64)?;
+    let x = Dual::constant(&Tensor::zeros((3, 2, 12, 8), DType::F64, &DEVICE)?);
+    assert!(matches!(net.forward_dual(&x), Err(Error::Value { .. })));
     Ok(())
 }
 

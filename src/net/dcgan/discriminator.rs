@@ -5,7 +5,8 @@ use super::pass::{Images, Part, run};
 use super::{DcganConfig, DiscriminatorNorm, KERNEL, PADDING, SLOPE, STRIDE, gains, weights};
 use crate::check;
 use crate::detach::Detach;
-use crate::error::Result;
+use crate::dual::{Dual, DualModule};
+use crate::error::{Error, Result};
 use crate::kernels::network::activation::Activation;
 use crate::kernels::network::conv2d::Order;
 use crate::net::batch_norm::{BatchNorm, BatchNormConfig, initialized};
@@ -13,7 +14,7 @@ use crate::net::conv::{Conv2d, Conv2dConfig};
 use crate::net::dense::Dense;
 use crate::net::spectral_norm::SpectralNormConfig;
 use crate::shape;
-use candle_core::{ModuleT, Tensor};
+use candle_core::{D, ModuleT, Tensor};
 use candle_nn::{Init, VarBuilder};
 
 /// DCGAN's discriminator, or a critic: convolutions that halve the image, with batch normalization in all but the first and
@@ -157,12 +158,19 @@ impl DcganDiscriminator {
         self.score.project()
     }
 
+    /// The number of images.
+    fn check(&self, op: &'static str, x: &Tensor) -> Result<usize> {
+        shape::same_kind(op, "x", x, self.score().weight())?;
+        let (c, h, w) = self.image;
+        let [n, ..] = shape::dims::<4>(op, "x", x.dims(), &format!("[N, {c}, {h}, {w}]"))?;
+        shape::exactly(op, "x", x.dims(), &[n, c, h, w])?;
+        Ok(n)
+    }
+
     fn scores(&self, x: &Tensor, train: bool) -> Result<Tensor> {
         const OP: &str = "DcganDiscriminator::forward_t";
-        shape::same_kind(OP, "x", x, self.score().weight())?;
+        let n = self.check(OP, x)?;
         let (c, h, w) = self.image;
-        let [n, ..] = shape::dims::<4>(OP, "x", x.dims(), &format!("[N, {c}, {h}, {w}]"))?;
-        shape::exactly(OP, "x", x.dims(), &[n, c, h, w])?;
         let layers = self.layers.iter().map(|layer| layer.effective(train));
         let layers = layers.collect::<Result<Vec<_>>>()?;
         let mut parts = vec![];
@@ -185,6 +193,35 @@ impl DcganDiscriminator {
 impl ModuleT for DcganDiscriminator {
     fn forward_t(&self, x: &Tensor, train: bool) -> candle_core::Result<Tensor> {
         Ok(self.scores(x, train)?)
+    }
+}
+
+impl DualModule for DcganDiscriminator {
+    /// As `forward_t` with `train` false; what gradient penalties ask for.
+    ///
+    /// Errors: those of `forward_t`; batch normalization, with which the gradient of a score is in training not one of its own
+    /// image alone.
+    fn forward_dual(&self, x: &Dual) -> Result<Dual> {
+        const OP: &str = "DcganDiscriminator::forward_dual";
+        if !self.norms.is_empty() {
+            let expected = "spectral norms or none: with batch normalization an image's score depends on the others";
+            return Err(Error::value(OP, "norm", expected, "batch normalization"));
+        }
+        self.check(OP, x.value())?;
+        let mut y = x.clone();
+        for layer in &self.layers {
+            y = layer.effective(false)?.forward_dual(&y)?;
+        }
+        // To the order (row, column, channel).
+        let rows = y.linear(|t| {
+            let first = t.rank() - 3;
+            let t = t
+                .transpose(first, first + 1)?
+                .transpose(first + 1, first + 2)?;
+            Ok(t.flatten_from(first)?)
+        })?;
+        let scores = self.score.effective(false)?.forward_dual(&rows)?;
+        scores.linear(|t| Ok(t.squeeze(D::Minus1)?))
     }
 }
 
