@@ -5,10 +5,15 @@ mod common;
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_nn::Module as _;
 use candle_nn::{AdamW, Optimizer as _, ParamsAdamW, VarMap};
+use candle_prob::net::{self, Mlp};
 use candle_prob::optim::{Adam, AdamConfig, Checkpoint, Optimizer, Sgd, SgdConfig};
+use candle_prob::optim::{Ema, EmaConfig, OptimisticAdam, Update};
+use candle_prob::optim::{Game, Minimax, MinimaxConfig, Scheme};
 use candle_prob::optim::{clip_grad_norm, grad_norm};
-use candle_prob::{Rng, init};
+use candle_prob::special::softplus;
+use candle_prob::{Activation, Rng, init};
 use common::Timed as _;
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::hint::black_box;
@@ -69,6 +74,27 @@ fn run(c: &mut Criterion) -> Result<()> {
             momentum: 0.9,
             ..SgdConfig::default()
         };
+        let mut adam = OptimisticAdam::new(&vars, &AdamConfig::default())?;
+        c.timed(format!("optimistic-adam/{size}/fused"), || {
+            adam.step(&gradients).unwrap()
+        });
+        let mut adam = Adam::new(&vars, &AdamConfig::default())?;
+        c.timed(format!("extrapolate-adam/{size}/fused"), || {
+            let (_, origin) = adam.extrapolate(&gradients).unwrap();
+            origin.restore().unwrap()
+        });
+        let mut ema = Ema::new(&vars, &EmaConfig::default())?;
+        let step = Update::default();
+        c.timed(format!("ema/{size}/fused"), || ema.update(&step).unwrap());
+        let averages = sorted(ema.vars())?;
+        let weights = sorted(&vars)?;
+        c.timed(format!("ema/{size}/candle"), || -> Result<()> {
+            for (average, p) in averages.iter().zip(&weights) {
+                let kept = (average.as_detached_tensor() * 0.999)?;
+                average.set(&(kept + (p.as_detached_tensor() * 0.001)?)?)?;
+            }
+            Ok(())
+        });
         let mut sgd = Sgd::new(&vars, &momentum)?;
         c.timed(format!("sgd-momentum/{size}/fused"), || {
             sgd.step(&gradients).unwrap()
@@ -110,6 +136,69 @@ fn run(c: &mut Criterion) -> Result<()> {
             list.optimizer("o", &mut adam).load(&path).unwrap()
         });
         std::fs::remove_file(&path).ok();
+    }
+    rounds(c)
+}
+
+/// A generator 64-256-256-784 and a critic 784-256-256-1 on batches of 64, with losses of softplus.
+struct Gan {
+    players: [Mlp; 2],
+    noise: Tensor,
+    real: Tensor,
+}
+
+impl Game for Gan {
+    fn critic_loss(&mut self) -> candle_prob::Result<Tensor> {
+        let [generator, critic] = &self.players;
+        let fake = generator.forward(&self.noise)?.detach();
+        let real = softplus(&critic.forward(&self.real)?.neg()?)?.mean_all()?;
+        Ok((real + softplus(&critic.forward(&fake)?)?.mean_all()?)?)
+    }
+
+    fn generator_loss(&mut self) -> candle_prob::Result<Tensor> {
+        let [generator, critic] = &self.players;
+        let fake = generator.forward(&self.noise)?;
+        Ok(softplus(&critic.forward(&fake)?.neg()?)?.mean_all()?)
+    }
+}
+
+/// A round of two players against the same steps written out.
+fn rounds(c: &mut Criterion) -> Result<()> {
+    let mut rng = Rng::new(2);
+    let maps = [VarMap::new(), VarMap::new()];
+    let [own, other] = &maps;
+    let network = |sizes: &[usize], vars, seed| {
+        let vb = init::seeded(vars, seed, DType::F32, &Device::Cpu);
+        net::mlp(sizes, Activation::LeakyRelu(0.2), vb)
+    };
+    let mut gan = Gan {
+        players: [
+            network(&[64, 256, 256, 784], own, 1)?,
+            network(&[784, 256, 256, 1], other, 2)?,
+        ],
+        noise: rng.normal((64, 64), DType::F32, &Device::Cpu)?,
+        real: rng.normal((64, 784), DType::F32, &Device::Cpu)?,
+    };
+    let adam = |vars| Adam::new(vars, &AdamConfig::default());
+    let (mut critic, mut generator) = (adam(other)?, adam(own)?);
+    c.timed("round/mlp-64/by-hand", || {
+        critic.backward_step(&gan.critic_loss().unwrap()).unwrap();
+        let loss = gan.generator_loss().unwrap();
+        generator.backward_step(&loss).unwrap()
+    });
+    for update in [
+        Scheme::Alternating,
+        Scheme::Simultaneous,
+        Scheme::Extragradient,
+    ] {
+        let config = MinimaxConfig {
+            update,
+            ..MinimaxConfig::default()
+        };
+        let mut players = Minimax::new(adam(other)?, adam(own)?, &config)?;
+        c.timed(format!("round/mlp-64/{update:?}"), || {
+            players.step(&mut gan).unwrap()
+        });
     }
     Ok(())
 }

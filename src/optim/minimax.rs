@@ -135,8 +135,8 @@ impl Round {
 /// ```
 /// use candle_core::{DType, Device, Module, Tensor};
 /// use candle_nn::VarMap;
+/// use candle_prob::objective::{AdversarialLoss, NonSaturating};
 /// use candle_prob::optim::{Adam, AdamConfig, Game, Minimax, MinimaxConfig};
-/// use candle_prob::special::softplus;
 /// use candle_prob::{Activation, Result, Rng, init, net};
 ///
 /// /// A generator that learns the normal distribution of mean 3 and standard deviation 0.5.
@@ -157,13 +157,15 @@ impl Round {
 ///     fn critic_loss(&mut self) -> Result<Tensor> {
 ///         let real = self.rng.normal((64, 1), DType::F32, &Device::Cpu)?.affine(0.5, 3.)?;
 ///         let fake = self.fake()?.detach();
-///         let missed = softplus(&self.critic.forward(&real)?.neg()?)?.mean_all()?;
-///         Ok((missed + softplus(&self.critic.forward(&fake)?)?.mean_all()?)?)
+///         let (real, fake) = (self.critic.forward(&real)?, self.critic.forward(&fake)?);
+///         NonSaturating::default().critic(&real, &fake)?.total()
 ///     }
 ///
 ///     fn generator_loss(&mut self) -> Result<Tensor> {
 ///         let fake = self.fake()?;
-///         Ok(softplus(&self.critic.forward(&fake)?.neg()?)?.mean_all()?)
+///         let fake = self.critic.forward(&fake)?;
+///         // The scores of data do not enter into this loss.
+///         NonSaturating::default().generator(&fake, &fake)?.total()
 ///     }
 /// }
 ///

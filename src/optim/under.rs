@@ -5,7 +5,7 @@ use crate::init::{named_vars, poisoned};
 use candle_nn::VarMap;
 
 /// The variables of `vars` that lie under one of the paths, in a map of their own: what an optimizer, a clip or a check is
-/// given where players train against each other.
+/// given where players train against each other. [`Minimax`](super::Minimax) is the loop of the example.
 ///
 /// What it is: a second map of the same variables, under the same full names. A step of an optimizer that was built from it
 /// is seen through `vars`, and a checkpoint needs `vars` once and each optimizer under a name of its own. A path counts in

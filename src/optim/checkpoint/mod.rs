@@ -15,11 +15,11 @@ use std::path::Path;
 
 /// A list of the parts of a training run, to be saved into one file or loaded from it.
 ///
-/// What it is: weights, optimizer states with their step counts and configurations, random number generators, configs (what
-/// the shapes of weights do not tell: a bound, an activation), and notes
-/// (texts by key: the epoch, the best loss so far). The same list saves and loads. Schedules are functions of the step
-/// and need no place. A run that is saved and loaded goes on bit for bit as one that was never interrupted, provided the
-/// data come in an order drawn from a saved [`Rng`].
+/// What it is: weights, optimizer states with their step counts and configurations, averages of weights, random number
+/// generators, configs (what the shapes of weights do not tell: a bound, an activation), and notes (texts by key: the epoch,
+/// the best loss so far). The same list saves and loads. Schedules are functions of the step and need no place. A run that
+/// is saved and loaded goes on bit for bit as one that was never interrupted, provided the data come in an order drawn from
+/// a saved [`Rng`].
 ///
 /// Files: safetensors. Weights are called `part.path`, so other readers find them
 /// (`VarBuilder::from_mmaped_safetensors(..).pp("part")`); names of everything else begin with `@`. A file is written
