@@ -1,7 +1,7 @@
 //! The node beside candle's operations.
 
 use super::*;
-use crate::rng::Rng;
+use crate::kernels::random::{Stream, normals};
 use candle_core::{Device, Var};
 
 const SHAPES: [&[usize]; 9] = [
@@ -17,7 +17,9 @@ const SHAPES: [&[usize]; 9] = [
 ];
 
 fn numbers(shape: &[usize], seed: u64) -> Result<Tensor> {
-    Ok((Rng::new(seed).normal(shape, DType::F32, &Device::Cpu)? + 0.3)?)
+    let stream = Stream { key: seed, draw: 0 };
+    let x = normals(stream, shape.iter().product());
+    Ok((Tensor::from_vec(x, shape, &Device::Cpu)? + 0.3)?)
 }
 
 fn list(t: &Tensor) -> Result<Vec<f64>> {
@@ -117,8 +119,10 @@ fn moments_are_those_of_f64_whatever_the_mean() -> Result<()> {
             let [got, want] = [got, want].map(|m| (list(&m.mean), list(&m.variance), m.values));
             assert_eq!(got.2, want.2);
             for (got, want) in got.0?.iter().zip(want.0?) {
+                // A lane adds up to 512 differences of up to 4 standard deviations: 2^-24 sqrt(512) 4 / sqrt(12) at the
+                // standard error of rounding, and no more than a block's share of it in the mean.
                 assert!(
-                    (got - want).abs() <= 3e-7 * want.abs().max(1.),
+                    (got - want).abs() <= 1.6e-6 * want.abs().max(1.),
                     "{got}, not {want}"
                 );
             }
