@@ -2,7 +2,7 @@
 
 use crate::bijector::Axis;
 
-/// What [`vector_quantizer`] builds.
+/// What [`vector_quantizer`](super::vector_quantizer) builds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct VectorQuantizerConfig {
     /// Codes of the codebook, K: at least 2, since one code says nothing.

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use candle_core::{Device, Tensor};
 
-/// What a [`VectorQuantizer`] makes of a batch.
+/// What a [`VectorQuantizer`](super::VectorQuantizer) makes of a batch.
 #[derive(Debug, Clone)]
 pub struct Quantized {
     /// The code in the place of each vector, shaped as the batch; its gradient goes to the batch as it is.
