@@ -2,7 +2,8 @@
 """The workloads of `cargo bench` in PyTorch (eager) and JAX (jit), float32, for a comparison in one sitting.
 
     python benches/peers/peers.py torch gaussian samplers distributions mixture flows couplings splines vae encoder convvae dcgan
-    python benches/peers/peers.py jax gaussian mixture couplings splines vae
+    python benches/peers/peers.py torch adversarial
+    python benches/peers/peers.py jax gaussian mixture couplings splines vae adversarial
     python benches/peers/peers.py numpy select
     python benches/peers/peers.py abess
     python benches/peers/peers.py skscope
@@ -43,6 +44,42 @@ def bench(name, run, wait=lambda result: result, seconds=float(os.environ.get("S
         wait(run())
         times.append((time.perf_counter() - t) * 1e3)
     print(f"{sys.argv[1]:6} {name:42} median {statistics.median(times):9.3f} ms  min {min(times):9.3f} ms  {peak:6.0f} MiB", flush=True)
+
+
+def critics(exp, log, log1p, expm1, tanh, softplus, relu, where):
+    """Losses of critics from scores r of data and f of fakes, by the formulas that the peers' users write."""
+    mean = lambda x: x.mean()
+    a = 0.3
+
+    def root(v):
+        """ln w with w e^w = e^(1-v)"""
+        l = where(v < 0, log1p(relu(-v)), -v / 2)
+        for _ in range(4):
+            grown = expm1(l)
+            l = l - (l + grown + v) / (2 + grown)
+        return l
+
+    def jeffreys(r, f):
+        l = root(f)
+        return mean(expm1(-l) - l) - mean(r)
+
+    return {
+        "minimax": lambda r, f: mean(softplus(-r)) + mean(softplus(f)),
+        "kl": lambda r, f: mean(exp(f - 1)) - mean(r),
+        "reverse_kl": lambda r, f: mean(exp(-r)) + mean(f - 1),
+        "squared_hellinger": lambda r, f: mean(exp(f) - 1) - mean(1 - exp(-r)),
+        "jensen_shannon": lambda r, f: (mean(softplus(f)) + mean(softplus(-r))) / 2 - math.log(2),
+        "gan": lambda r, f: mean(softplus(-r)) + mean(softplus(f)) - math.log(4),
+        "pearson": lambda r, f: mean(where(f < -2, f * 0 - 1, f * f / 4 + f)) - mean(r),
+        "neyman": lambda r, f: mean(2 - 2 * exp(-f / 2)) - mean(1 - exp(-r)),
+        "total_variation": lambda r, f: mean(tanh(f)) / 2 - mean(tanh(r)) / 2,
+        "jeffreys": jeffreys,
+        "alpha": lambda r, f: mean(exp(a / (a - 1) * log((1 - a) * softplus(-f))) - 1) / a - mean(1 / (1 - a) - softplus(-r)),
+        "least_squares": lambda r, f: (mean((r - 1) ** 2) + mean(f ** 2)) / 2,
+        "hinge": lambda r, f: mean(relu(1 - r)) + mean(relu(1 + f)),
+        "wasserstein": lambda r, f: mean(f) - mean(r),
+        "relativistic_average": lambda r, f: mean(softplus(mean(f) - r)) + mean(softplus(f - mean(r))),
+    }
 
 
 def torch_peer(workloads):
@@ -93,6 +130,14 @@ def torch_peer(workloads):
 
             bench(f"gaussian S={samples} forward", forward(both))
             bench(f"gaussian S={samples} forward+backward", backward(loss, (mu, log_var)))
+    if "adversarial" in workloads:
+        r, f = (torch.randn(65536, requires_grad=True) for _ in range(2))
+        losses = critics(torch.exp, torch.log, torch.log1p, torch.expm1, torch.tanh, F.softplus, torch.relu, torch.where)
+        for name, loss in losses.items():
+            bench(f"critic {name} eager", backward(lambda: loss(r, f), [r, f]))
+            torch._dynamo.reset()
+            compiled = torch.compile(loss)
+            bench(f"critic {name} compiled", backward(lambda: compiled(r, f), [r, f]))
     if "samplers" in workloads:
         from torch.distributions import Dirichlet, Gamma
         bench("normal 10M", lambda: torch.randn(10_000_000))
@@ -410,6 +455,13 @@ def jax_peer(workloads):
             f, g = jax.jit(both), jax.jit(jax.value_and_grad(loss, (0, 1)))
             bench(f"gaussian S={samples} forward", lambda: f(mu, log_var, key), wait)
             bench(f"gaussian S={samples} forward+backward", lambda: g(mu, log_var, key), wait)
+    if "adversarial" in workloads:
+        r, f = (jax.random.normal(key, (65536,)) for key in jax.random.split(key))
+        nn = jax.nn
+        losses = critics(jnp.exp, jnp.log, jnp.log1p, jnp.expm1, jnp.tanh, nn.softplus, nn.relu, jnp.where)
+        for name, loss in losses.items():
+            gradient = jax.jit(jax.value_and_grad(loss, (0, 1)))
+            bench(f"critic {name}", lambda: gradient(r, f), wait)
     if "samplers" in workloads:
         n = jax.jit(lambda k: jax.random.normal(k, (10_000_000,)))
         bench("normal 10M", lambda: n(key), wait)

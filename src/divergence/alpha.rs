@@ -2,7 +2,7 @@
 
 use super::curve::{Curve, grow_m1};
 use crate::error::{Error, Result};
-use crate::kernels::number::Real;
+use crate::kernels::number::{Elementary, Real};
 
 /// `D_f = (integral of p^a q^(1-a) - 1) / (a (a - 1))`, f(u) = (u^a - 1 - a (u - 1)) / (a (a - 1)).
 ///
@@ -49,6 +49,7 @@ impl Alpha {
 }
 
 /// ln softplus(x): softplus(x) itself underflows.
+#[inline(always)]
 fn log_softplus<R: Real>(x: R) -> R {
     if x.value() < -30. {
         x - x.exp() * 0.5
@@ -58,6 +59,9 @@ fn log_softplus<R: Real>(x: R) -> R {
 }
 
 impl Curve for Alpha {
+    // Powers by logarithms.
+    const SINGLE: bool = false;
+
     fn generator<R: Real>(self, r: R) -> R {
         if r.value() > 0. {
             return r.exp() * self.reversed(-r);
@@ -73,6 +77,7 @@ impl Curve for Alpha {
         .generator(r)
     }
 
+    #[inline(always)]
     fn activation<R: Real>(self, v: R, _: f64) -> R {
         if self.alpha > 1. {
             v
@@ -81,10 +86,11 @@ impl Curve for Alpha {
         }
     }
 
+    #[inline(always)]
     fn conjugate<R: Real>(self, v: R, ceiling: f64) -> R {
         let a = self.alpha;
         let log_base = if a < 1. {
-            log_softplus(-v) + (-a).ln_1p()
+            log_softplus(-v) + R::Functions::ln_1p(-a)
         } else if v.value() * (a - 1.) > -1. {
             (v * (a - 1.)).ln_1p()
         } else if v.value().is_nan() {

@@ -51,10 +51,12 @@ impl Curve for Pearson {
         Neyman.generator(r)
     }
 
+    #[inline(always)]
     fn activation<R: Real>(self, v: R, _: f64) -> R {
         v
     }
 
+    #[inline(always)]
     fn conjugate<R: Real>(self, v: R, _: f64) -> R {
         if v.value() < -2. {
             R::constant(-1.)
@@ -73,10 +75,12 @@ impl Curve for Neyman {
         Pearson.generator(r)
     }
 
+    #[inline(always)]
     fn activation<R: Real>(self, v: R, ceiling: f64) -> R {
         -grow_m1(-v, ceiling)
     }
 
+    #[inline(always)]
     fn conjugate<R: Real>(self, v: R, ceiling: f64) -> R {
         grow_m1(v * -0.5, ceiling) * -2.
     }

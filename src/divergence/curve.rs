@@ -10,6 +10,9 @@ use candle_core::{DType, Tensor};
 
 /// What [`FDivergence`] says, in numbers. `ceiling` is where [`grow`] leaves the exponential.
 pub(super) trait Curve: Copy + Send + Sync + 'static {
+    /// Whether activation and conjugate keep their digits in f32.
+    const SINGLE: bool = true;
+
     fn generator<R: Real>(self, r: R) -> R;
 
     fn reversed<R: Real>(self, r: R) -> R;
@@ -20,6 +23,7 @@ pub(super) trait Curve: Copy + Send + Sync + 'static {
 }
 
 /// e^x, from `ceiling` on along its tangent: finite where e^x is not.
+#[inline(always)]
 pub(super) fn grow<R: Real>(x: R, ceiling: f64) -> R {
     if x.value() > ceiling {
         (x - (ceiling - 1.)) * ceiling.exp()
@@ -29,6 +33,7 @@ pub(super) fn grow<R: Real>(x: R, ceiling: f64) -> R {
 }
 
 /// [`grow`] - 1.
+#[inline(always)]
 pub(super) fn grow_m1<R: Real>(x: R, ceiling: f64) -> R {
     if x.value() > ceiling {
         grow(x, ceiling)
@@ -65,6 +70,10 @@ struct Activation<C> {
 }
 
 impl<C: Curve> Formula<1> for Activation<C> {
+    const QUICK: bool = true;
+    const SINGLE: bool = C::SINGLE;
+
+    #[inline(always)]
     fn at<R: Real>(self, [v]: [R; 1]) -> R {
         self.curve.activation(v, self.ceiling)
     }
@@ -77,6 +86,10 @@ struct Conjugate<C> {
 }
 
 impl<C: Curve> Formula<1> for Conjugate<C> {
+    const QUICK: bool = true;
+    const SINGLE: bool = C::SINGLE;
+
+    #[inline(always)]
     fn at<R: Real>(self, [v]: [R; 1]) -> R {
         self.curve.conjugate(v, self.ceiling)
     }

@@ -31,10 +31,12 @@ impl Curve for SquaredHellinger {
         self.generator(r)
     }
 
+    #[inline(always)]
     fn activation<R: Real>(self, v: R, ceiling: f64) -> R {
         -grow_m1(-v, ceiling)
     }
 
+    #[inline(always)]
     fn conjugate<R: Real>(self, v: R, ceiling: f64) -> R {
         grow_m1(v, ceiling)
     }

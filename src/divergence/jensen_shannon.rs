@@ -61,13 +61,15 @@ pub struct JensenShannonSum;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gan;
 
-/// ln((1 + e^x) / 2), relative near 0.
+/// ln((1 + e^x) / 2), relative near 0: of a positive x by its negative.
+#[inline(always)]
 fn log_mean_exp<R: Real>(x: R) -> R {
-    if x.value() < 1. {
-        (x.exp_m1() * 0.5).ln_1p()
+    let (line, fall) = if x.value() > 0. {
+        (x, -x)
     } else {
-        x.softplus() - LN_2
-    }
+        (R::constant(0.), x)
+    };
+    line + (fall.exp_m1() * 0.5).ln_1p()
 }
 
 impl Curve for JensenShannonSum {
@@ -92,10 +94,12 @@ impl Curve for JensenShannonSum {
         self.generator(r)
     }
 
+    #[inline(always)]
     fn activation<R: Real>(self, v: R, _: f64) -> R {
         -log_mean_exp(-v)
     }
 
+    #[inline(always)]
     fn conjugate<R: Real>(self, v: R, _: f64) -> R {
         log_mean_exp(v)
     }
@@ -110,10 +114,12 @@ impl Curve for JensenShannon {
         self.generator(r)
     }
 
+    #[inline(always)]
     fn activation<R: Real>(self, v: R, ceiling: f64) -> R {
         JensenShannonSum.activation(v, ceiling) * 0.5
     }
 
+    #[inline(always)]
     fn conjugate<R: Real>(self, v: R, ceiling: f64) -> R {
         JensenShannonSum.conjugate(v, ceiling) * 0.5
     }
@@ -137,10 +143,12 @@ impl Curve for Gan {
         self.generator(r) + r.exp_m1() * (2. * LN_2)
     }
 
+    #[inline(always)]
     fn activation<R: Real>(self, v: R, _: f64) -> R {
         -(-v).softplus()
     }
 
+    #[inline(always)]
     fn conjugate<R: Real>(self, v: R, _: f64) -> R {
         v.softplus() - 2. * LN_2
     }

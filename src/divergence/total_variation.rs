@@ -30,10 +30,12 @@ impl Curve for TotalVariation {
         self.generator(r)
     }
 
+    #[inline(always)]
     fn activation<R: Real>(self, v: R, _: f64) -> R {
         v.tanh() * 0.5
     }
 
+    #[inline(always)]
     fn conjugate<R: Real>(self, v: R, ceiling: f64) -> R {
         self.activation(v, ceiling)
     }

@@ -383,6 +383,36 @@ fn totals_are_means_of_the_parts_that_players_see() -> Result<()> {
     Ok(())
 }
 
+/// f32 is computed in f32 where that keeps its digits; f64 is exact, to compare with.
+#[test]
+fn single_precision_keeps_its_digits() -> Result<()> {
+    let scores = Tensor::arange_step(-60f32, 60., 0.37, CPU)?;
+    for (what, loss) in losses()? {
+        let run = |dtype: DType| -> Result<Vec<Vec<f64>>> {
+            let real = Var::from_tensor(&scores.to_dtype(dtype)?)?;
+            let fake = Var::from_tensor(&scores.to_dtype(dtype)?)?;
+            let critic = loss.critic(&real, &fake)?;
+            let generator = loss.generator(&real, &fake)?;
+            let total = critic.total()?;
+            Ok(vec![
+                floats(&critic.real)?,
+                floats(&critic.fake)?,
+                floats(&generator.terms)?,
+                slopes(&total, &real)?,
+                slopes(&total, &fake)?,
+                slopes(&generator.total()?, &fake)?,
+            ])
+        };
+        for (k, (got, want)) in run(DType::F32)?.iter().zip(run(DType::F64)?).enumerate() {
+            for (got, want) in got.iter().zip(want) {
+                let near = (got - want).abs() <= 1e-5 * want.abs() + 1e-6;
+                assert!(near, "{what} {k}: {got}, not {want}");
+            }
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn scores_of_ten_thousand_leave_everything_finite() -> Result<()> {
     let n = 65_536;

@@ -17,6 +17,9 @@ pub(crate) trait Formula<const K: usize>: Copy + Send + Sync + 'static {
     /// branches are then computed on both sides, and gamma functions must have positive arguments.
     const QUICK: bool = false;
 
+    /// Whether terms with their mean, of f32 tensors, may be computed in f32: where nothing cancels, at half the time.
+    const SINGLE: bool = false;
+
     fn at<R: Real>(self, x: [R; K]) -> R;
 }
 

@@ -11,6 +11,7 @@ use crate::kernels::machine::simd::{Loop, dispatch};
 use crate::kernels::machine::tiles::{Parts, unwritten};
 use crate::kernels::number::dual::Dual;
 use crate::kernels::number::elementary::{Exact, Quick};
+use crate::kernels::number::narrow::Narrow;
 use crate::kernels::number::{Float, Real};
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
@@ -41,6 +42,7 @@ pub(crate) struct Identity;
 
 impl Formula<1> for Identity {
     const QUICK: bool = true;
+    const SINGLE: bool = true;
 
     #[inline(always)]
     fn at<R: Real>(self, [x]: [R; 1]) -> R {
@@ -57,6 +59,7 @@ pub(crate) struct Scaled<F> {
 
 impl<F: Formula<1>> Formula<1> for Scaled<F> {
     const QUICK: bool = F::QUICK;
+    const SINGLE: bool = F::SINGLE;
 
     #[inline(always)]
     fn at<R: Real>(self, x: [R; 1]) -> R {
@@ -102,7 +105,7 @@ trait Terms: Send + Sync + 'static {
 
 impl<F: Formula<1>> Terms for F {
     fn single(&self, x: &[f32], terms: &mut [f32], slopes: &mut [f32], scale: f64) {
-        if F::QUICK {
+        if F::QUICK || F::SINGLE {
             return dispatch(Turn {
                 f: *self,
                 x,
@@ -150,6 +153,22 @@ impl<F: Formula<1>> Loop for Turn<'_, F> {
     fn run<const FMA: bool>(self) {
         let (f, n) = (self.f, self.terms.len());
         let x = &self.x[..n];
+        if F::SINGLE && self.slopes.is_empty() {
+            for i in 0..n {
+                let [value, _] = f.at([Narrow::<FMA, false>::argument(x[i])]).parts();
+                self.terms[i] = value;
+            }
+            return;
+        }
+        if F::SINGLE {
+            let (slopes, scale) = (&mut self.slopes[..n], self.scale as f32);
+            for i in 0..n {
+                let [value, slope] = f.at([Narrow::<FMA, true>::argument(x[i])]).parts();
+                self.terms[i] = value;
+                slopes[i] = slope * scale;
+            }
+            return;
+        }
         if self.slopes.is_empty() {
             for i in 0..n {
                 let x = Dual::<Quick<FMA>, 0>::constant(x[i].into());
@@ -373,10 +392,11 @@ mod tests {
 
     /// With a slope that is not constant and one that is large.
     #[derive(Clone, Copy)]
-    struct Curve<const QUICK: bool>;
+    struct Curve<const QUICK: bool, const SINGLE: bool>;
 
-    impl<const QUICK: bool> Formula<1> for Curve<QUICK> {
+    impl<const QUICK: bool, const SINGLE: bool> Formula<1> for Curve<QUICK, SINGLE> {
         const QUICK: bool = QUICK;
+        const SINGLE: bool = SINGLE;
 
         #[inline(always)]
         fn at<R: Real>(self, [x]: [R; 1]) -> R {
@@ -480,8 +500,9 @@ mod tests {
 
     #[test]
     fn fused_meets_composed() -> Result<()> {
-        meets(Curve::<true>)?;
-        meets(Curve::<false>)
+        meets(Curve::<false, false>)?;
+        meets(Curve::<true, false>)?;
+        meets(Curve::<true, true>)
     }
 
     /// Terms that a sum of f32 cannot hold, and one that it would lose.

@@ -2,7 +2,7 @@
 //!
 //! - `float`: f32 or f64, for loops written once. `single`, `double`: the vectorized elementary functions of f32 and f64.
 //! - `elementary`: the same functions by two routes, exact or vectorized. `real`: numbers that carry exact derivatives;
-//!   `dual`: those with K of them.
+//!   `dual`: those with K of them; `narrow`: those of f32.
 //! - `gamma`, `saddle`: the logarithm of the gamma function, and what of it cancels. `incomplete_gamma`, `incomplete_beta`.
 //! - `normal`: integrals of the normal density. `slice`: normals between two ends.
 //! - `bessel`, `von_mises`: Bessel functions of orders 0 and 1, and circular normals.
@@ -16,6 +16,7 @@ mod float;
 mod gamma;
 pub(crate) mod incomplete_beta;
 pub(crate) mod incomplete_gamma;
+pub(crate) mod narrow;
 mod normal;
 mod real;
 pub(crate) mod root;

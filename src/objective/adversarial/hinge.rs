@@ -44,6 +44,7 @@ struct Margin {
 
 impl Formula<1> for Margin {
     const QUICK: bool = true;
+    const SINGLE: bool = true;
 
     #[inline(always)]
     fn at<R: Real>(self, [v]: [R; 1]) -> R {

@@ -59,6 +59,7 @@ struct Square(f64);
 
 impl Formula<1> for Square {
     const QUICK: bool = true;
+    const SINGLE: bool = true;
 
     #[inline(always)]
     fn at<R: Real>(self, [v]: [R; 1]) -> R {

@@ -94,6 +94,7 @@ pub(super) enum Logistic {
 
 impl Formula<1> for Logistic {
     const QUICK: bool = true;
+    const SINGLE: bool = true;
 
     #[inline(always)]
     fn at<R: Real>(self, [v]: [R; 1]) -> R {
