@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-const ALL: [&str; 7] = [
+const ALL: [&str; 8] = [
     "gmvib",
     "realnvp",
     "ffjord",
@@ -14,6 +14,7 @@ const ALL: [&str; 7] = [
     "vae",
     "autoencoder",
     "feature_selection",
+    "f_divergence",
 ];
 const FFJORD: &str = "--set rings --steps 1 --hidden 4 --batch 8";
 const VAE: &str = "--quick --hidden 8,8 --latent 3 --batch 200 --nll-samples 20";
@@ -269,6 +270,31 @@ fn what_diverges_does_not_take_the_others_with_it() {
     );
 }
 
+/// The critic's estimate meets the divergence after enough steps, and where it does not the run fails after it has written
+/// all it found.
+#[test]
+fn a_critic_estimates_its_divergence() {
+    let folder = scratch("f_divergence");
+    let end = done(
+        "f_divergence",
+        &folder,
+        "--quick --divergence hellinger --out o",
+    );
+    let wide = |line: &str| line.chars().count() > 80;
+    assert!(!end.out.lines().any(wide), "{}", end.out);
+    let text = fs::read_to_string(folder.join("o/metrics.json")).unwrap();
+    let metrics: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let number = |name: &str| metrics[format!("hellinger.{name}")].as_f64().unwrap();
+    assert!((number("gan.estimate") - number("gan.divergence")).abs() < 0.02);
+    assert!(number("gan.divergence") >= number("exact.divergence") - 1e-6);
+    assert!(folder.join("o/fits.png").exists());
+    let short = "--rounds 2 --batch 8 --divergence kl --out s";
+    let end = run("f_divergence", &folder, short);
+    assert_eq!(end.code, Some(1));
+    assert!(end.err.contains("f-GAN by KL"), "{}", end.err);
+    assert!(folder.join("s/metrics.json").exists() && end.out.contains("KL"));
+}
+
 #[test]
 fn resume_wants_a_checkpoint() {
     let folder = scratch("resume");
@@ -333,6 +359,8 @@ fn sizes_have_upper_bounds() {
         ("autoencoder", "--hidden 1000000000000"),
         ("autoencoder", "--code 1000000000000"),
         ("feature_selection", "--trials 1000000000000"),
+        ("f_divergence", "--batch 10000000000000"),
+        ("f_divergence", "--hidden 1000000000000"),
     ] {
         let flag = sizes.split_whitespace().next().unwrap();
         let expected = [flag, "at most", "memory"];
@@ -376,7 +404,7 @@ fn the_command_line_says_what_there_is() {
             "{help}"
         );
         assert!(help.contains(&format!("out/{name}")), "{help}");
-        let reads = !["ffjord", "flow_1d"].contains(&name);
+        let reads = !["ffjord", "flow_1d", "f_divergence"].contains(&name);
         assert_eq!(help.contains("--data"), reads, "{help}");
         let version = done(name, &folder, "--version").out;
         assert_eq!(
@@ -385,10 +413,10 @@ fn the_command_line_says_what_there_is() {
         );
         // Negative numbers reach the parser of each flag that has a value; another flag ends the run.
         let words: Vec<&str> = help.split_whitespace().collect();
-        let wrong = if name == "feature_selection" {
-            "--trials 0"
-        } else {
-            "--epochs 0"
+        let wrong = match name {
+            "feature_selection" => "--trials 0",
+            "f_divergence" => "--rounds 0",
+            _ => "--epochs 0",
         };
         for pair in words.windows(2) {
             let [flag, value] = pair else { continue };
