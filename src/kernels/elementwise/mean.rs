@@ -151,36 +151,27 @@ impl<F: Formula<1>> Loop for Turn<'_, F> {
 
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        let (f, n) = (self.f, self.terms.len());
-        let x = &self.x[..n];
-        if F::SINGLE && self.slopes.is_empty() {
-            for i in 0..n {
-                let [value, _] = f.at([Narrow::<FMA, false>::argument(x[i])]).parts();
-                self.terms[i] = value;
-            }
-            return;
-        }
-        if F::SINGLE {
-            let (slopes, scale) = (&mut self.slopes[..n], self.scale as f32);
-            for i in 0..n {
-                let [value, slope] = f.at([Narrow::<FMA, true>::argument(x[i])]).parts();
-                self.terms[i] = value;
-                slopes[i] = slope * scale;
-            }
-            return;
-        }
+        let Turn { f, x, terms, .. } = self;
         if self.slopes.is_empty() {
-            for i in 0..n {
-                let x = Dual::<Quick<FMA>, 0>::constant(x[i].into());
-                self.terms[i] = f.at([x]).value() as f32;
+            for (term, x) in terms.iter_mut().zip(x) {
+                *term = if F::SINGLE {
+                    f.at([Narrow::<FMA, false>::argument(*x)]).parts()[0]
+                } else {
+                    let x = Dual::<Quick<FMA>, 0>::constant((*x).into());
+                    f.at([x]).value() as f32
+                };
             }
             return;
         }
-        let slopes = &mut self.slopes[..n];
-        for i in 0..n {
-            let y = f.at([Dual::<Quick<FMA>, 1>::argument(0, x[i].into())]);
-            self.terms[i] = y.value() as f32;
-            slopes[i] = (y.slopes()[0] * self.scale) as f32;
+        for ((term, slope), x) in terms.iter_mut().zip(self.slopes).zip(x) {
+            if F::SINGLE {
+                let [y, d] = f.at([Narrow::<FMA, true>::argument(*x)]).parts();
+                (*term, *slope) = (y, d * self.scale as f32);
+            } else {
+                let y = f.at([Dual::<Quick<FMA>, 1>::argument(0, (*x).into())]);
+                *term = y.value() as f32;
+                *slope = (y.slopes()[0] * self.scale) as f32;
+            }
         }
     }
 }
