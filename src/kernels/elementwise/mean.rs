@@ -3,7 +3,7 @@
 //! Value and slope are computed once, in the forward pass. The mean is that of terms added in f64, so that it is finite
 //! wherever the terms are; where it alone reaches the loss, its gradient has been there since the forward pass.
 
-use super::{Formula, TURN};
+use super::Formula;
 use crate::error::Result;
 use crate::kernels::graph::node::{self, Fresh, Op, Reached, weigh};
 use crate::kernels::machine::buffer::{CHUNK, SERIAL, View};
@@ -94,6 +94,9 @@ fn evaluate<F: Formula<1>>(
         Err(_) => Err(candle_core::Error::Msg(format!("{name}: expected two outputs")).into()),
     }
 }
+
+/// Scores per call of a formula.
+const TURN: usize = 1024;
 
 /// A formula as the node sees it, which is compiled once for all of them: at most [`TURN`] scores at a time. Slopes are
 /// multiplied by `scale`; where there is no room for them they are not asked for.
@@ -216,9 +219,9 @@ fn pass<T: Number>(f: &dyn Terms, x: &[T], centre: Option<T>, scale: Option<f64>
         let (terms, slopes) = (Parts::new(&mut terms), Parts::new(&mut slopes));
         let task = |(i, sums): (usize, &mut [f64; 2])| {
             let end = n.min((i + 1) * CHUNK);
+            let mut centred = [T::ZERO; TURN];
             for from in (i * CHUNK..end).step_by(TURN) {
                 let range = from..end.min(from + TURN);
-                let mut centred = [T::ZERO; TURN];
                 let mut x = &x[range.clone()];
                 if let Some(centre) = centre {
                     for (centred, x) in centred.iter_mut().zip(x) {
