@@ -199,11 +199,12 @@ impl Number for f64 {
 struct Mean {
     name: &'static str,
     f: Box<dyn Terms>,
-    /// The gradient of the mean to the scores, and the sum of it.
+    /// The gradient of the mean to the scores, and where there is a centre the sum of it.
     slopes: Option<(Tensor, f64)>,
 }
 
-/// What a pass over the scores leaves: the terms, the slopes times a scale, and the sums of both.
+/// What a pass over the scores leaves: the terms, the slopes times a scale, and the sums of both; of slopes only where
+/// there is a centre.
 struct Pass<T> {
     terms: Vec<T>,
     slopes: Vec<T>,
@@ -233,7 +234,9 @@ fn pass<T: Number>(f: &dyn Terms, x: &[T], centre: Option<T>, scale: Option<f64>
                 // SAFETY: turns are disjoint.
                 let (terms, slopes) = unsafe { (terms.part(range), slopes.part(asked)) };
                 T::turn(f, x, terms, slopes, scale.unwrap_or(1.));
-                dispatch(Sums(terms, slopes, sums));
+                // Only a centre's gradient is the sum of slopes.
+                let summed = if centre.is_some() { &*slopes } else { &[] };
+                dispatch(Sums(terms, summed, sums));
             }
         };
         if n < SERIAL {
