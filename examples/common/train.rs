@@ -58,6 +58,18 @@ pub struct Training<'a> {
     pub shown: (&'static str, &'static str),
 }
 
+/// Who is trained by the loop.
+pub trait Learner {
+    /// Adds all that training changes.
+    fn parts<'a>(&'a mut self, checkpoint: Checkpoint<'a>) -> Checkpoint<'a>;
+
+    /// The epoch of this number begins.
+    fn begin(&mut self, epoch: usize);
+
+    /// How many steps of this epoch were skipped.
+    fn skipped(&self) -> usize;
+}
+
 /// What an epoch takes its steps with.
 pub struct Steps<'a> {
     training: &'a Training<'a>,
@@ -146,23 +158,12 @@ impl Training<'_> {
         vars: &VarMap,
         resume: bool,
         output: &Output,
-        mut epoch: impl FnMut(usize, &mut Steps) -> Result<Metrics>,
+        epoch: impl FnMut(usize, &mut Steps) -> Result<Metrics>,
     ) -> Result<History> {
         let config = AdamConfig {
             lr: self.lr,
             ..AdamConfig::default()
         };
-        let mut adam = Adam::new(vars, &config)?;
-        let path = self.path(output);
-        let mut history = History::new();
-        if resume && exists(&path)? {
-            let checkpoint = self.checkpoint().vars("model", vars);
-            let notes = checkpoint.optimizer("adam", &mut adam).load(&path)?;
-            let text = notes.get("history").map_or("", String::as_str);
-            history = serde_json::from_str(text)
-                .map_err(|_| file_error(&path, "a history of epochs", "none"))?;
-            report::saved();
-        }
         let all = self.epochs * self.steps;
         let warm_up = self.warm_up.min(all / 10);
         let schedule = Schedule::Cosine {
@@ -170,24 +171,56 @@ impl Training<'_> {
             to: 0.,
             steps: all - warm_up,
         };
-        let last = self.epochs.min(self.pause_after.unwrap_or(usize::MAX));
-        let bar = report::progress((last * self.steps) as u64, self.title);
-        bar.set_position((history.len() * self.steps) as u64);
+        let bar = self.bar();
         let mut steps = Steps {
             training: self,
             vars,
-            adam,
+            adam: Adam::new(vars, &config)?,
             schedule: schedule.after_warm_up(warm_up),
             bar: bar.clone(),
             epoch: 0,
             taken: 0,
             skipped: 0,
         };
-        for number in history.len()..last {
-            (steps.epoch, steps.taken, steps.skipped) = (number, 0, 0);
-            let metrics = epoch(number, &mut steps).and_then(|metrics| {
+        self.run_with(&mut steps, &bar, resume, output, epoch)
+    }
+
+    /// The epochs that are done without a pause.
+    fn last(&self) -> usize {
+        self.epochs.min(self.pause_after.unwrap_or(usize::MAX))
+    }
+
+    /// On which a learner counts its steps.
+    pub fn bar(&self) -> ProgressBar {
+        report::progress((self.last() * self.steps) as u64, self.title)
+    }
+
+    /// As [`run`](Training::run), of another learner.
+    pub fn run_with<L: Learner>(
+        &self,
+        learner: &mut L,
+        bar: &ProgressBar,
+        resume: bool,
+        output: &Output,
+        mut epoch: impl FnMut(usize, &mut L) -> Result<Metrics>,
+    ) -> Result<History> {
+        let path = self.path(output);
+        let mut history = History::new();
+        if resume && exists(&path)? {
+            let notes = learner.parts(self.checkpoint()).load(&path)?;
+            let text = notes.get("history").map_or("", String::as_str);
+            history = serde_json::from_str(text)
+                .map_err(|_| file_error(&path, "a history of epochs", "none"))?;
+            report::saved();
+        }
+        bar.set_position((history.len() * self.steps) as u64);
+        for number in history.len()..self.last() {
+            learner.begin(number);
+            let metrics = epoch(number, learner).and_then(|metrics| {
                 match metrics.iter().find(|(_, value)| !value.is_finite()) {
-                    Some((name, value)) => Err(steps.diverged(&format!("{name} {value}"))),
+                    Some((name, value)) => {
+                        Err(self.diverged(number + 1, &format!("{name} {value}")))
+                    }
                     None => Ok(metrics),
                 }
             });
@@ -197,19 +230,18 @@ impl Training<'_> {
                 Error::Value { ref found, .. }
                     if found.contains("NaN") || found.contains("inf") =>
                 {
-                    steps.diverged(&error.to_string())
+                    self.diverged(number + 1, &error.to_string())
                 }
                 other => self.error(
                     format!("epoch {} without errors", number + 1),
                     &other.to_string(),
                 ),
             })?;
-            metrics.insert(SKIPPED.into(), steps.skipped as f64);
-            self.show(number, &metrics, &bar);
+            metrics.insert(SKIPPED.into(), learner.skipped() as f64);
+            self.show(number, &metrics, bar);
             history.push(metrics);
-            let checkpoint = self.checkpoint().vars("model", vars);
-            checkpoint
-                .optimizer("adam", &mut steps.adam)
+            learner
+                .parts(self.checkpoint())
                 .note("history", serde_json::json!(history))
                 .save(&path)?;
             report::saved();
@@ -223,6 +255,16 @@ impl Training<'_> {
             ));
         }
         Ok(history)
+    }
+
+    /// When most of an epoch is skipped the model does not learn, and that is an error.
+    pub fn check_skipped(&self, epoch: usize, skipped: usize) -> Result<()> {
+        if 2 * skipped <= self.steps {
+            return Ok(());
+        }
+        let steps = self.steps;
+        let found = format!("{skipped} of {steps} steps skipped: gradients that are not finite");
+        Err(self.diverged(epoch + 1, &found))
     }
 
     /// The error of a training that is lost; epochs are counted from 1.
@@ -282,16 +324,22 @@ impl Steps<'_> {
             }
             Clipped::NotFinite => self.skipped += 1,
         }
-        if 2 * self.skipped > training.steps {
-            let (skipped, steps) = (self.skipped, training.steps);
-            let found =
-                format!("{skipped} of {steps} steps skipped: gradients that are not finite");
-            return Err(self.diverged(&found));
-        }
+        training.check_skipped(self.epoch, self.skipped)?;
         Ok(false)
     }
+}
 
-    fn diverged(&self, found: &str) -> Error {
-        self.training.diverged(self.epoch + 1, found)
+impl Learner for Steps<'_> {
+    fn parts<'a>(&'a mut self, checkpoint: Checkpoint<'a>) -> Checkpoint<'a> {
+        let checkpoint = checkpoint.vars("model", self.vars);
+        checkpoint.optimizer("adam", &mut self.adam)
+    }
+
+    fn begin(&mut self, epoch: usize) {
+        (self.epoch, self.taken, self.skipped) = (epoch, 0, 0);
+    }
+
+    fn skipped(&self) -> usize {
+        self.skipped
     }
 }

@@ -6,13 +6,14 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-const ALL: [&str; 8] = [
+const ALL: [&str; 9] = [
     "gmvib",
     "realnvp",
     "ffjord",
     "flow_1d",
     "vae",
     "autoencoder",
+    "gan",
     "feature_selection",
     "f_divergence",
 ];
@@ -300,7 +301,7 @@ fn resume_wants_a_checkpoint() {
     let folder = scratch("resume");
     fs::create_dir_all(folder.join("empty")).unwrap();
     fs::write(folder.join("file"), "").unwrap();
-    for name in &ALL[..6] {
+    for name in &ALL[..7] {
         refused(
             name,
             &folder,
@@ -318,7 +319,7 @@ fn resume_wants_a_checkpoint() {
     for name in ALL {
         refused(name, &folder, "--out file/below", &["file/below", "folder"]);
     }
-    for name in ["gmvib", "realnvp", "vae", "autoencoder"] {
+    for name in ["gmvib", "realnvp", "vae", "autoencoder", "gan"] {
         refused(
             name,
             &folder,
@@ -357,6 +358,11 @@ fn sizes_have_upper_bounds() {
         ("vae", "--samples 1000000000000 --model iwae"),
         ("vae", "--codes 1000000000000 --model vq"),
         ("autoencoder", "--hidden 1000000000000"),
+        ("gan", "--hidden 1000000000000"),
+        ("gan", "--latent 1000000000000"),
+        ("gan", "--samples 1000000000000"),
+        ("gan", "--seeds 1000000000000"),
+        ("gan", "--channels 1000000000000 --data digits"),
         ("autoencoder", "--code 1000000000000"),
         ("feature_selection", "--trials 1000000000000"),
         ("f_divergence", "--batch 10000000000000"),
@@ -706,4 +712,84 @@ fn an_autoencoder_that_paused_becomes_what_it_would_have_become() {
     assert!(metrics["anomalies.autoencoder.auc"].as_f64().unwrap() <= 1.);
     let words = ["n: ", "images of 8 x 8 up to 16", "6 x 5"];
     refused("autoencoder", &folder, "--outliers n --out o", &words);
+}
+
+#[test]
+fn a_gan_that_paused_becomes_what_it_would_have_become() {
+    let folder = scratch("gan");
+    // Every part with a state: averages, spectral norms, both optimizers, points of earlier epochs.
+    let points = "--loss non-saturating,wasserstein-sn,hinge-gp --hidden 8 --batch 16 --samples 50";
+    let points = format!("{points} --epochs 6 --seeds 2 --ema 0.9 --update optimistic");
+    let images = "--data digits --loss least-squares --channels 8,4 --latent 4 --samples 50";
+    let images = format!("{images} --epochs 2 --most-images 100 --critic-steps 2");
+    for (name, arguments, pause, figures) in [
+        (
+            "points",
+            &points,
+            3,
+            vec!["curves.png", "wasserstein-sn_seed_1.png"],
+        ),
+        (
+            "images",
+            &images,
+            1,
+            vec!["curves.png", "least-squares_epoch_002.png"],
+        ),
+    ] {
+        let whole = done("gan", &folder, &format!("{arguments} --out {name}_whole"));
+        assert!(whole.out.contains("the data itself"), "{}", whole.out);
+        assert!(whole.out.lines().all(|line| line.chars().count() <= 110));
+        let parts = format!("{arguments} --out {name}_parts");
+        done("gan", &folder, &format!("{parts} --pause-after {pause}"));
+        let other = format!("{parts} --resume --critic-lr 0.1");
+        refused("gan", &folder, &other, &["critic_lr built from 0.1"]);
+        done("gan", &folder, &format!("{parts} --resume"));
+        let read = |file: &str| fs::read(folder.join(file)).unwrap();
+        for file in [vec!["metrics.json"], figures].concat() {
+            let [a, b] = ["whole", "parts"].map(|part| read(&format!("{name}_{part}/{file}")));
+            assert!(a == b, "{name} {file}");
+        }
+    }
+    let text = fs::read_to_string(folder.join("points_whole/metrics.json")).unwrap();
+    let metrics: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(metrics["data.end.modes"], 8.);
+    assert_eq!(metrics["hinge-gp_seed_1.skipped_steps"], 0.);
+    // Another seed is another training.
+    let loss = |seed: u32| metrics[format!("hinge-gp_seed_{seed}.critic_loss")].clone();
+    assert_ne!(loss(0), loss(1));
+}
+
+#[test]
+fn a_gan_takes_losses_and_moves_that_go_together() {
+    let folder = scratch("gan_losses");
+    let few = "--hidden 4 --batch 8 --samples 20 --epochs 1 --out o";
+    let end = done("gan", &folder, &format!("{few} --loss all --data grid"));
+    for loss in ["Minimax", "Wasserstein clip", "f-GAN Jeffreys"] {
+        assert!(end.out.contains(&format!("\n{loss}  ")), "{}", end.out);
+    }
+    for choice in [
+        "--data moons --loss hinge-r1,wasserstein-project,relativistic-average-sn",
+        "--loss f-gan:reverse-kl --f-gan-generator non-saturating",
+        "--update simultaneous",
+        "--update extragradient --ema 0.5",
+        "--critic-steps 2 --critic-lr 0.001",
+    ] {
+        done("gan", &folder, &format!("{few} {choice}"));
+    }
+    let single = "--data digits --batch 1 --out o";
+    refused("gan", &folder, single, &["--batch", "at least 2"]);
+    images(&folder.join("m"), 1);
+    for (choice, words) in [
+        ("--loss wasserstein", ["--loss", "bounded"]),
+        ("--loss hinges", ["--loss", "least-squares"]),
+        ("--ema 1", ["--ema", "not 1"]),
+        (
+            "--critic-steps 2 --update simultaneous",
+            ["--critic-steps", "1 with"],
+        ),
+        ("--data digits --channels 2,2,2,2", ["--channels", "8 x 8"]),
+        ("--data m", ["--channels", "6 x 5"]),
+    ] {
+        refused("gan", &folder, &format!("{few} {choice}"), &words);
+    }
 }

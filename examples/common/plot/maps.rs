@@ -35,8 +35,20 @@ const HEAT: [RGBColor; 5] = [
 
 /// Writes the panels side by side as a PNG.
 pub fn maps(path: &std::path::Path, title: &str, panels: &[Map]) -> Result<()> {
-    let width = GAP + panels.len() as f64 * (SIDE + GAP);
-    let height = HEAD + SIDE + FOOT;
+    maps_in_rows(path, title, panels.len(), panels)
+}
+
+/// As [`maps`], so many in a row.
+pub fn maps_in_rows(
+    path: &std::path::Path,
+    title: &str,
+    columns: usize,
+    panels: &[Map],
+) -> Result<()> {
+    let columns = columns.clamp(1, panels.len().max(1));
+    let rows = panels.len().div_ceil(columns);
+    let width = GAP + columns as f64 * (SIDE + GAP);
+    let height = HEAD + rows as f64 * (SIDE + FOOT);
     figure(path, width as u32, height as u32, |canvas| {
         let heading = Type {
             size: 19.,
@@ -45,7 +57,9 @@ pub fn maps(path: &std::path::Path, title: &str, panels: &[Map]) -> Result<()> {
         };
         canvas.text((GAP, 28.), title, heading)?;
         for (k, panel) in panels.iter().enumerate() {
-            draw(canvas, panel, (GAP + k as f64 * (SIDE + GAP), HEAD))?;
+            let left = GAP + (k % columns) as f64 * (SIDE + GAP);
+            let top = HEAD + (k / columns) as f64 * (SIDE + FOOT);
+            draw(canvas, panel, (left, top))?;
         }
         Ok(())
     })

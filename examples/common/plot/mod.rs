@@ -13,7 +13,7 @@ mod samples;
 pub use bars::bars;
 pub use curves::{Curve, Panel, curves};
 pub use densities::{Cell, densities, histogram};
-pub use maps::{Content, Map, maps};
+pub use maps::{Content, Map, maps, maps_in_rows};
 pub use numerals::numerals;
 pub use plane::{Path, information_plane};
 pub use samples::{Caption, Sample, samples};
