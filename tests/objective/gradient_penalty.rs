@@ -7,8 +7,8 @@ use candle_prob::detach::Detach;
 use candle_prob::dual::{Dual, DualModule};
 use candle_prob::init::{named_vars, seeded};
 use candle_prob::net::{
-    ConvEncoderConfig, Dense, Mlp, Positions, SpectralNormConfig, conv_encoder, conv2d, dense, mlp,
-    spectral_norm,
+    ConvEncoderConfig, DcganConfig, Dense, DiscriminatorNorm, Mlp, Positions, SpectralNormConfig,
+    conv_encoder, conv2d, dcgan_discriminator, dense, mlp, spectral_norm,
 };
 use candle_prob::objective::{
     GradientPenalty, GradientPenaltyForm, gradient_penalty, interpolate_random,
@@ -128,6 +128,21 @@ fn critics(dtype: DType) -> Result<Vec<Case>> {
         let last = dense(encoder.features(), 1, Activation::Identity, vb.pp("last"))?;
         let critic = move |x: &Dual| last.forward_dual(&encoder.forward_dual(x)?);
         all.push(("encoder", Box::new(critic), vec![2, 9, 8], vars));
+    }
+    for norm in [
+        DiscriminatorNorm::None,
+        DiscriminatorNorm::Spectral(SpectralNormConfig::default()),
+    ] {
+        let config = DcganConfig {
+            image: (1, 8, 4),
+            channels: vec![4, 3],
+            norm,
+            ..Default::default()
+        };
+        let vars = VarMap::new();
+        let critic = dcgan_discriminator(&config, seeded(&vars, 2, dtype, CPU))?;
+        let critic = move |x: &Dual| critic.forward_dual(x);
+        all.push(("dcgan", Box::new(critic), vec![1, 8, 4], vars));
     }
     // Normalized layers, scores for patches, which are added up.
     let vars = VarMap::new();
@@ -289,6 +304,15 @@ fn critics_that_cannot_be_penalized_are_refused() -> Result<()> {
         layers.forward_dual(&Dual::constant(x.value()))
     });
     refuse("constants", &|x| layers.detach().forward_dual(x));
+    let config = DcganConfig {
+        image: (1, 8, 8),
+        channels: vec![3, 2],
+        ..Default::default()
+    };
+    let images = normal(1, &[4, 1, 8, 8], DType::F64)?;
+    let batch = dcgan_discriminator(&config, seeded(&VarMap::new(), 2, DType::F64, CPU))?;
+    let refused = gradient_penalty(|x| batch.forward_dual(x), &images, R1);
+    assert!(matches!(refused, Err(Error::Value { arg: "norm", .. })));
     // Statistics that are constants are no matter.
     let mean = x.mean_keepdim(0)?;
     let fixed = |x: &Dual| layers.forward_dual(&x.sub(&Dual::constant(&mean))?);

@@ -6,6 +6,7 @@
 //! - `flow`: what the nodes of flows share. `coupling`: coupling and autoregressive flows with their conditioners.
 //!   `continuous`: flows along an ODE.
 //! - `batch_norm`: batch normalization.
+//! - `spectral`: weights over their spectral norm.
 //! - `conv2d`: convolutions, chains of them, residual blocks. `max_positions`: the largest value of each channel over an image.
 
 pub(crate) mod activation;
@@ -18,5 +19,6 @@ pub(crate) mod flow;
 pub(crate) mod inputs;
 pub(crate) mod max_positions;
 pub(crate) mod rows;
+pub(crate) mod spectral;
 pub(crate) mod sums;
 pub(crate) mod transpose;

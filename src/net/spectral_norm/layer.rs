@@ -8,6 +8,7 @@ use crate::kernels::network::activation::Activation;
 use crate::kernels::network::conv2d::{Kind, Order, Settings};
 use crate::net::conv::after;
 use crate::net::{Conv2d, ConvTranspose2d, Dense};
+use crate::shape;
 use candle_core::{Module, Tensor};
 
 /// What a layer has that a spectral norm can be taken of. It is not implemented elsewhere: the trait's name is private.
@@ -32,7 +33,10 @@ impl Parts for Dense {
 
     fn map(&self, op: &'static str, weight: Tensor, image: Option<(usize, usize)>) -> Result<Map> {
         match image {
-            None => Ok(Map::matrix(weight)),
+            None => {
+                let sizes = [1, self.outputs(), self.inputs()];
+                Ok(Map::matrix(weight, sizes))
+            }
             Some(image) => {
                 let expected = "none for a dense layer, whose matrix is its map";
                 Err(Error::value(op, "image", expected, format!("{image:?}")))
@@ -60,7 +64,8 @@ impl Parts for Conv2d {
 
     fn map(&self, op: &'static str, weight: Tensor, image: Option<(usize, usize)>) -> Result<Map> {
         let Some((h, w)) = image else {
-            return Ok(Map::matrix(weight.flatten_from(1)?));
+            let [o, c, kh, kw] = shape::dims(op, "weight", weight.dims(), "[O, C, kh, kw]")?;
+            return Ok(Map::matrix(weight, [1, o, c * kh * kw]));
         };
         let config = self.config();
         let ((kh, kw), (sh, sw), (p, q)) = (config.kernel, config.stride, config.padding);
@@ -95,11 +100,10 @@ impl Parts for ConvTranspose2d {
         ConvTranspose2d::new(weight, self.bias().cloned(), self.config())
     }
 
-    fn map(&self, _: &'static str, weight: Tensor, image: Option<(usize, usize)>) -> Result<Map> {
+    fn map(&self, op: &'static str, weight: Tensor, image: Option<(usize, usize)>) -> Result<Map> {
         let Some((h, w)) = image else {
-            // Its weight is [in, out, ..].
-            let rows = weight.transpose(0, 1)?.flatten_from(1)?;
-            return Ok(Map::matrix(rows));
+            let [c, o, kh, kw] = shape::dims(op, "weight", weight.dims(), "[C, O, kh, kw]")?;
+            return Ok(Map::matrix(weight, [c, o, kh * kw]));
         };
         let config = self.config();
         let back = linear(Kind::Convolution, config.stride, config.padding);

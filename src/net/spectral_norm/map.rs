@@ -2,7 +2,8 @@
 
 use crate::error::Result;
 use crate::kernels::network::conv2d::{self, Settings};
-use candle_core::Tensor;
+use crate::kernels::network::spectral::{self, Sizes, unit};
+use candle_core::{Shape, Tensor};
 
 /// A layer without bias and activation.
 pub struct Map {
@@ -11,8 +12,8 @@ pub struct Map {
 }
 
 enum Form {
-    /// A product with a matrix `[out, terms]`: of vectors `[terms]` to vectors `[out]`.
-    Matrix,
+    /// A product with the weight as a matrix.
+    Matrix(Sizes),
     /// A convolution or its transpose, of images `[1, ..dims]`, and the way back.
     Images {
         there: Settings,
@@ -22,8 +23,8 @@ enum Form {
 }
 
 impl Map {
-    pub(super) fn matrix(weight: Tensor) -> Self {
-        let form = Form::Matrix;
+    pub(super) fn matrix(weight: Tensor, sizes: Sizes) -> Self {
+        let form = Form::Matrix(sizes);
         Map { weight, form }
     }
 
@@ -40,56 +41,55 @@ impl Map {
     /// A vector that it takes, of zeros.
     pub(super) fn zeros(&self) -> Result<Tensor> {
         let dims = match &self.form {
-            Form::Matrix => vec![self.weight.dim(1)?],
+            Form::Matrix([groups, _, terms]) => vec![groups * terms],
             Form::Images { dims, .. } => [&[1], dims.as_slice()].concat(),
         };
         let (dtype, device) = (self.weight.dtype(), self.weight.device());
         Ok(Tensor::zeros(dims, dtype, device)?)
     }
 
-    /// A x.
-    pub(super) fn apply(&self, x: &Tensor) -> Result<Tensor> {
+    /// The shape of u.
+    pub(super) fn results(&self) -> Result<Shape> {
         match &self.form {
-            Form::Matrix => Ok(self.weight.matmul(&x.unsqueeze(1)?)?.squeeze(1)?),
-            Form::Images { there, .. } => conv2d::conv2d(x, &self.weight, None, *there),
+            Form::Matrix([_, rows, _]) => Ok((*rows).into()),
+            Form::Images { there, .. } => {
+                let images = conv2d::conv2d(&self.zeros()?, &self.weight, None, *there)?;
+                Ok(images.shape().clone())
+            }
         }
     }
 
-    /// A^T y.
-    fn transposed(&self, y: &Tensor) -> Result<Tensor> {
-        match &self.form {
-            Form::Matrix => Ok(y.unsqueeze(0)?.matmul(&self.weight)?.squeeze(0)?),
-            Form::Images { back, .. } => conv2d::conv2d(y, &self.weight, None, *back),
-        }
+    /// `|u^T A v|`.
+    pub(super) fn sigma(&self, [u, v]: &[Tensor; 2]) -> Result<Tensor> {
+        let there = match &self.form {
+            Form::Matrix(sizes) => {
+                let matrix = spectral::matrix(&self.weight, *sizes)?;
+                matrix.matmul(&v.unsqueeze(1)?)?.squeeze(1)?
+            }
+            Form::Images { there, .. } => conv2d::conv2d(v, &self.weight, None, *there)?,
+        };
+        Ok((u * there)?.sum_all()?.abs()?)
     }
 
-    /// u^T A v.
-    pub(super) fn between(&self, [u, v]: &[Tensor; 2]) -> Result<Tensor> {
-        Ok((u * self.apply(v)?)?.sum_all()?)
+    /// The weight over sigma, or the weight where that has no reciprocal.
+    pub(super) fn normalized(&self, vectors: &[Tensor; 2]) -> Result<Tensor> {
+        match &self.form {
+            Form::Matrix(sizes) => spectral::divided(&self.weight, *sizes, vectors),
+            Form::Images { .. } => spectral::over(&self.weight, &self.sigma(vectors)?),
+        }
     }
 
     /// `v = A^T u / |.|`, then `u = A v / |.|`, some times.
-    pub(super) fn iterate(&self, [u, v]: &[Tensor; 2], times: usize) -> Result<[Tensor; 2]> {
-        let (mut u, mut v) = (u.clone(), v.clone());
+    pub(super) fn iterate(&self, vectors: &[Tensor; 2], times: usize) -> Result<[Tensor; 2]> {
+        let (there, back) = match &self.form {
+            Form::Matrix(sizes) => return spectral::iterate(&self.weight, *sizes, vectors, times),
+            Form::Images { there, back, .. } => (there, back),
+        };
+        let [mut u, mut v] = vectors.clone();
         for _ in 0..times {
-            v = unit(&self.transposed(&u)?, &v)?;
-            u = unit(&self.apply(&v)?, &u)?;
+            v = unit(&conv2d::conv2d(&u, &self.weight, None, *back)?, &v)?;
+            u = unit(&conv2d::conv2d(&v, &self.weight, None, *there)?, &u)?;
         }
         Ok([u, v])
     }
-}
-
-/// A vector of length 1 in the direction of x; `otherwise` where x has none, as 0, or is not finite: a state that is spoilt
-/// once would stay so.
-pub(super) fn unit(x: &Tensor, otherwise: &Tensor) -> Result<Tensor> {
-    // Scaled first: squares of large and of small numbers are none.
-    let largest = x.abs()?.flatten_all()?.max(0)?;
-    let scaled = x.broadcast_div(&largest)?;
-    let length = scaled.sqr()?.sum_all()?.sqrt()?;
-    let direction = scaled.broadcast_div(&length)?;
-    let usable = (largest.gt(0f64)? * largest.lt(f64::INFINITY)?)?;
-    let usable = (usable * length.ge(1f64)?)?;
-    Ok(usable
-        .broadcast_as(x.shape())?
-        .where_cond(&direction, otherwise)?)
 }

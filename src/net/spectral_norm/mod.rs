@@ -4,12 +4,13 @@ mod layer;
 mod map;
 
 use self::layer::Parts;
-use self::map::{Map, unit};
+use self::map::Map;
 use crate::check;
 use crate::detach::Detach;
 use crate::dual::{Dual, DualModule};
 use crate::error::Result;
 use crate::init::{self, Buffer};
+use crate::kernels::network::spectral::unit;
 use candle_core::Tensor;
 use candle_nn::{Init, ModuleT, VarBuilder};
 
@@ -128,7 +129,7 @@ pub fn spectral_norm<L: SpectralLayer>(
         stdev: 1.,
     };
     let v = map.zeros()?;
-    let u = Buffer::new(map.apply(&v)?.shape(), "u", start, vb.clone())?;
+    let u = Buffer::new(map.results()?, "u", start, vb.clone())?;
     let v = Buffer::new(v.shape(), "v", start, vb)?;
     let norm = SpectralNorm {
         layer,
@@ -226,27 +227,16 @@ impl<L: SpectralLayer> SpectralNorm<L> {
     }
 
     fn estimate(&self, vectors: &[Tensor; 2]) -> Result<Tensor> {
-        let map = self.map_of(self.layer.kernel().clone())?;
-        Ok(map.between(vectors)?.abs()?)
+        self.map_of(self.layer.kernel().clone())?.sigma(vectors)
     }
 
     fn with(&self, vectors: &[Tensor; 2]) -> Result<L> {
         if self.config.constraint == SpectralConstraint::Project {
             return Ok(self.layer.clone());
         }
-        let factor = inverse(&self.estimate(vectors)?)?;
-        self.layer
-            .with_kernel(self.layer.kernel().broadcast_mul(&factor)?)
+        let map = self.map_of(self.layer.kernel().clone())?;
+        self.layer.with_kernel(map.normalized(vectors)?)
     }
-}
-
-/// `1 / sigma`, or 1 where that is infinite.
-fn inverse(sigma: &Tensor) -> Result<Tensor> {
-    let usable = sigma.detach().recip()?.ne(f64::INFINITY)?;
-    let sigma = usable.where_cond(sigma, &sigma.ones_like()?)?;
-    // 1 / sigma^2, its slope, may be no number where the gradient is: so in parts.
-    let known = sigma.detach().recip()?;
-    Ok(((sigma * &known)?.recip()? * known)?)
 }
 
 impl<L: SpectralLayer> ModuleT for SpectralNorm<L> {
