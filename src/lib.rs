@@ -1,5 +1,6 @@
 //! Probability on the [`candle`](candle_core) tensor library: distributions whose draws have gradients, divergences,
-//! normalizing flows, variational and vector-quantized autoencoders, information bottlenecks, feature selection.
+//! normalizing flows, variational and vector-quantized autoencoders, generative adversarial networks, information bottlenecks,
+//! feature selection.
 //!
 //! A distribution:
 //!
@@ -79,12 +80,12 @@
 //! - [`bijector`]: invertible maps with their log-determinants.
 //! - [`flow`]: recipes that assemble bijectors and networks.
 //! - [`dynamics`]: ordinary differential equations as layers.
-//! - [`divergence`]: f-divergences, Renyi and Wasserstein distances, Monte-Carlo estimates.
+//! - [`divergence`]: f-divergences, Renyi and Wasserstein distances, Monte-Carlo estimates; how good samples are.
 //! - [`select`]: feature selection by the l2,0 norm and its rivals.
-//! - [`net`]: dense networks, convolutions and image encoders; heads that turn features into a distribution, likelihoods of
+//! - [`net`]: dense networks, convolutions and image encoders, batch and spectral normalization, DCGAN; heads that turn features into a distribution, likelihoods of
 //!   data, priors of latents.
 //! - [`objective`]: variational bounds and bottlenecks, returned as named parts; rates in closed form or from draws; what a
-//!   latent-variable model has learned.
+//!   latent-variable model has learned; losses of critics and generators, gradient penalties.
 //! - [`optim`]: fused Adam and SGD, games of two players, averages of weights, clipping, schedules, checkpoints of the whole
 //!   training state.
 //! - [`conditional`]: from a context to a distribution.
