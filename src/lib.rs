@@ -82,8 +82,8 @@
 //! - [`dynamics`]: ordinary differential equations as layers.
 //! - [`divergence`]: f-divergences, Renyi and Wasserstein distances, Monte-Carlo estimates; how good samples are.
 //! - [`select`]: feature selection by the l2,0 norm and its rivals.
-//! - [`net`]: dense networks, convolutions and image encoders, batch and spectral normalization, DCGAN; heads that turn features into a distribution, likelihoods of
-//!   data, priors of latents.
+//! - [`net`]: dense networks, convolutions and image encoders, batch and spectral normalization, DCGAN; heads that turn features
+//!   into a distribution, likelihoods of data, priors of latents.
 //! - [`objective`]: variational bounds and bottlenecks, returned as named parts; rates in closed form or from draws; what a
 //!   latent-variable model has learned; losses of critics and generators, gradient penalties.
 //! - [`optim`]: fused Adam and SGD, games of two players, averages of weights, clipping, schedules, checkpoints of the whole
