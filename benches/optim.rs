@@ -84,7 +84,10 @@ fn run(c: &mut Criterion) -> Result<()> {
             origin.restore().unwrap()
         });
         let mut ema = Ema::new(&vars, &EmaConfig::default())?;
-        let step = Update::default();
+        let step = Update {
+            updated: init::named_vars(&vars)?.into_keys().collect(),
+            ..Update::default()
+        };
         c.timed(format!("ema/{size}/fused"), || ema.update(&step).unwrap());
         let averages = sorted(ema.vars())?;
         let weights = sorted(&vars)?;

@@ -27,8 +27,9 @@ impl<M: Module> Game for Gan<M> {
         NonSaturating::default().critic(&real, &fake)?.total()
     }
     fn generator_loss(&mut self) -> Result<Tensor> {
+        let real = self.1.forward(&data(128, &mut self.2)?)?;
         let fake = self.1.forward(&made(&self.0, 128, &mut self.2)?)?;
-        NonSaturating::default().generator(&fake, &fake)?.total()
+        NonSaturating::default().generator(&real, &fake)?.total()
     }
 }
 
@@ -47,8 +48,7 @@ fn main() -> Result<()> {
     let mut players = Minimax::new(critic, generator, &MinimaxConfig::default())?;
     let mut ema = Ema::new(&own, &EmaConfig::of_half_life(200.))?;
     for _step in 0..3000 {
-        let round = players.step(&mut gan)?;
-        ema.update(&round.generator.update)?;
+        ema.update(&players.step(&mut gan)?.generator.update)?;
     }
     let (averaged, rng) = (network(4, ema.vars())?, &mut gan.2);
     let (x, y) = (made(&averaged, 10_000, rng)?, data(10_000, rng)?);

@@ -101,6 +101,7 @@ impl Game for Players {
     fn generator_loss(&mut self) -> Result<Tensor> {
         let fake = self.fake(self.batch)?;
         let fake = self.scores(&fake)?;
+        // An f-GAN's generator does not read the scores of data, for which these stand.
         self.loss.generator(&fake, &fake)?.total()
     }
 }
@@ -153,7 +154,11 @@ pub fn play(kind: Kind, arguments: &Arguments, bar: &ProgressBar) -> Result<Play
         players.critic().set_learning_rate(falling(lr).at(round));
         let generator = players.generator();
         generator.set_learning_rate(falling(GENERATOR_LR).at(round));
-        players.step(&mut game)?;
+        if players.step(&mut game)?.skipped() {
+            bar.println(format!(
+                "round {round}: a move with infinite gradients was left out"
+            ));
+        }
         bar.inc(1);
     }
     let mut last = adam(&other, lr)?;

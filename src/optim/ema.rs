@@ -3,12 +3,12 @@
 use super::slots::{Form, Slots};
 use super::{State, Update, number, trainable};
 use crate::check;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::init::{named_vars, poisoned};
 use crate::kernels::step::average::Average;
 use candle_core::Var;
 use candle_nn::VarMap;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 /// Configuration of [`Ema`].
 #[derive(Debug, Clone, PartialEq)]
@@ -71,16 +71,23 @@ impl EmaConfig {
 /// The map [`vars`](Ema::vars) has the names of the averaged one, so that the same network is built a second time upon it, with
 /// [`init::seeded`](crate::init::seeded) or any other `VarBuilder`: that one is sampled and evaluated, the first one trained.
 ///
-/// [`update`](Ema::update) takes the [`Update`] of the optimizer's step. A variable that no step has moved so far is copied and
-/// not averaged: state that layers write ([`init::Buffer`](crate::init::Buffer): running statistics, the vectors of a spectral
-/// norm), what is frozen, and integers. Each variable counts its own updates `t`, from the first step that moves it. After a
-/// step that was left out because of gradients that are not finite nothing changes.
+/// [`update`](Ema::update) takes the [`Update`] of the optimizer's step, by whose names ([`Update::updated`]) it knows what has
+/// moved. A variable that no step has moved so far is copied and not averaged: state that layers write
+/// ([`init::Buffer`](crate::init::Buffer): running statistics, the vectors of a spectral norm), what is frozen, what another
+/// optimizer moves that has made no step yet, and integers. Each variable counts its own updates `t`, from the first step that
+/// moves it. After a step that was left out ([`Update::skipped`]) nothing changes.
 ///
-/// Variables that are added to the map later are not seen; one under two names has one average under both.
+/// So the running statistics of [`BatchNorm`](crate::net::BatchNorm) are those of the network that is trained, and not of the
+/// averaged weights, whose activations may be distributed otherwise: passes in training of the averaged network, after the last
+/// update, make its own.
+///
+/// Variables that are added to the map later are not seen; one under two names has one average under both, and steps may call
+/// it by either.
 ///
 /// Gradients: none.
 ///
-/// Errors: a decay outside of `[0, 1)`; a `ramp_up` that is not positive and finite.
+/// Errors: a decay outside of `[0, 1)`; a `ramp_up` that is not positive and finite; a step that moved variables of which none
+/// has a name of the averaged map.
 ///
 /// ```
 /// use candle_core::{DType, Device, Module};
@@ -122,6 +129,8 @@ pub struct Ema {
     vars: VarMap,
     /// What is averaged, in the order of the slots.
     sources: BTreeMap<String, Var>,
+    /// Which slot each name has: more names than slots where variables are tied.
+    names: HashMap<String, usize>,
     averages: Slots<0>,
     /// What is copied always: pairs of a variable and its copy.
     integers: Vec<(Var, Var)>,
@@ -138,8 +147,15 @@ impl Ema {
     pub fn new(vars: &VarMap, config: &EmaConfig) -> Result<Self> {
         config.check("Ema::new")?;
         let own = VarMap::new();
+        let sources = trainable(vars)?;
+        let slots = sources.values().zip(0..);
+        let slots: HashMap<_, usize> = slots.map(|(var, slot)| (var.id(), slot)).collect();
         let (mut made, mut integers) = (HashMap::new(), vec![]);
+        let mut names = HashMap::new();
         for (name, var) in named_vars(vars)? {
+            if let Some(slot) = slots.get(&var.id()) {
+                names.insert(name.clone(), *slot);
+            }
             let average = match made.get(&var.id()) {
                 Some(average) => Var::clone(average),
                 None => Var::from_tensor(&var.as_detached_tensor())?,
@@ -152,7 +168,8 @@ impl Ema {
         }
         Ok(Ema {
             config: config.clone(),
-            sources: trainable(vars)?,
+            sources,
+            names,
             averages: Slots::new(trainable(&own)?, FORM, true)?,
             vars: own,
             integers,
@@ -171,20 +188,28 @@ impl Ema {
 
     /// Takes in the values of now, after a step of the optimizer that did `step`.
     pub fn update(&mut self, step: &Update) -> Result<()> {
-        if step.skipped() {
+        if step.skipped {
             return Ok(());
         }
-        let missing: HashSet<&String> = step.missing.iter().collect();
+        let mut moved = vec![false; self.sources.len()];
+        for slot in step.updated.iter().filter_map(|name| self.names.get(name)) {
+            moved[*slot] = true;
+        }
+        if let (Some(name), false) = (step.updated.first(), moved.contains(&true)) {
+            let expected = "the update of variables that are averaged";
+            return Err(Error::value("Ema::update", "step", expected, name));
+        }
         let copy = Average { share: 1. };
         let average = |t| Average {
             share: self.config.share(t),
         };
-        for ((name, source), (own, slot)) in self.sources.iter().zip(self.averages.iter_mut()) {
+        let averages = self.averages.iter_mut().zip(moved);
+        for (source, ((own, slot), moved)) in self.sources.values().zip(averages) {
             let value = source.as_detached_tensor();
-            if slot.steps() == 0 && missing.contains(name) {
-                slot.uncounted(copy, own, &value)?;
-            } else {
+            if moved || slot.steps() > 0 {
                 slot.step(average, own, &value)?;
+            } else {
+                slot.uncounted(copy, own, &value)?;
             }
         }
         for (source, own) in &self.integers {

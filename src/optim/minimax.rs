@@ -80,6 +80,7 @@ impl Turn {
 }
 
 /// What a step of [`Minimax`] did.
+#[must_use = "moves may have been left out, of which `skipped` tells"]
 #[derive(Debug, Clone)]
 pub struct Round {
     /// The turns of the critic, one for each of its steps, in order.
@@ -92,7 +93,7 @@ impl Round {
     /// Whether a move was left out because of gradients that are not finite.
     pub fn skipped(&self) -> bool {
         let mut turns = self.critic.iter().chain([&self.generator]);
-        turns.any(|turn| turn.update.skipped())
+        turns.any(|turn| turn.update.skipped)
     }
 }
 
@@ -111,9 +112,12 @@ impl Round {
 ///                   theta' = theta - alpha dL/dtheta(theta~, phi~)
 /// ```
 ///
-/// On L = theta phi simultaneous steps spiral outward, by a factor of `sqrt(1 + rate^2)` each, alternating ones stay on a
-/// closed curve, extragradient ones and simultaneous [`OptimisticAdam`](super::OptimisticAdam) and
-/// [`OptimisticSgd`](super::OptimisticSgd) reach the saddle.
+/// On L = theta phi with plain gradient descent simultaneous steps spiral outward, by a factor of `sqrt(1 + rate^2)` each,
+/// alternating ones stay on a closed curve, extragradient ones and simultaneous [`OptimisticSgd`](super::OptimisticSgd)
+/// converge to the saddle. Adam's steps do not shrink with the gradient and do not converge at a constant rate: those of
+/// [`OptimisticAdam`](super::OptimisticAdam) and extragradient ones come near the saddle, leave it again and stay, with
+/// `beta1 = 0`, within a few rates of it (those of Adam some tens), and approach it as the rate falls. With momentum they circle
+/// farther out.
 ///
 /// Two time scales are two learning rates; schedules go through [`critic`](Minimax::critic) and
 /// [`generator`](Minimax::generator).
@@ -130,7 +134,7 @@ impl Round {
 /// alternating; in a step what the losses and the optimizers refuse. The moves before an error stay, but no trial step does.
 ///
 /// With `skip_non_finite` a move whose gradients are not all finite is left out. Players who move at once move both or not at
-/// all, and then the update of one who could have moved counts no variables.
+/// all, and then the update of one who could have moved is `skipped` too.
 ///
 /// ```
 /// use candle_core::{DType, Device, Module, Tensor};
@@ -147,6 +151,10 @@ impl Round {
 /// }
 ///
 /// impl<G: Module, C: Module> Gan<G, C> {
+///     fn real(&mut self) -> Result<Tensor> {
+///         Ok(self.rng.normal((64, 1), DType::F32, &Device::Cpu)?.affine(0.5, 3.)?)
+///     }
+///
 ///     fn fake(&mut self) -> Result<Tensor> {
 ///         let z = self.rng.normal((64, 1), DType::F32, &Device::Cpu)?;
 ///         Ok(self.generator.forward(&z)?)
@@ -155,17 +163,15 @@ impl Round {
 ///
 /// impl<G: Module, C: Module> Game for Gan<G, C> {
 ///     fn critic_loss(&mut self) -> Result<Tensor> {
-///         let real = self.rng.normal((64, 1), DType::F32, &Device::Cpu)?.affine(0.5, 3.)?;
-///         let fake = self.fake()?.detach();
+///         let (real, fake) = (self.real()?, self.fake()?.detach());
 ///         let (real, fake) = (self.critic.forward(&real)?, self.critic.forward(&fake)?);
 ///         NonSaturating::default().critic(&real, &fake)?.total()
 ///     }
 ///
 ///     fn generator_loss(&mut self) -> Result<Tensor> {
-///         let fake = self.fake()?;
-///         let fake = self.critic.forward(&fake)?;
-///         // The scores of data do not enter into this loss.
-///         NonSaturating::default().generator(&fake, &fake)?.total()
+///         let (real, fake) = (self.real()?, self.fake()?);
+///         let (real, fake) = (self.critic.forward(&real)?, self.critic.forward(&fake)?);
+///         NonSaturating::default().generator(&real, &fake)?.total()
 ///     }
 /// }
 ///
@@ -182,7 +188,7 @@ impl Round {
 /// let generator = Adam::new(&own, &adam(2e-3))?;
 /// let mut players = Minimax::new(critic, generator, &MinimaxConfig::default())?;
 /// for _ in 0..400 {
-///     players.step(&mut gan)?;
+///     let _round = players.step(&mut gan)?;
 /// }
 /// let mean = gan.fake()?.mean_all()?.to_scalar::<f32>()?;
 /// assert!((mean - 3.).abs() < 0.7, "{mean}");
@@ -263,7 +269,7 @@ impl<C: Optimizer, G: Optimizer> Minimax<C, G> {
         let mut critic = vec![];
         for _ in 0..self.config.critic_steps {
             let turn = turn(&mut self.critic, &game.critic_loss()?, skip)?;
-            if !turn.update.skipped() {
+            if !turn.update.skipped {
                 game.constrain()?;
             }
             critic.push(turn);
@@ -323,8 +329,8 @@ impl<C: Optimizer, G: Optimizer> Minimax<C, G> {
             of_gradients(self.critic.variables(), critic)?,
             of_gradients(self.generator.variables(), generator)?,
         ];
-        let refused = reports.map(Update::refused);
-        Ok(refused.iter().any(Update::skipped).then_some(refused))
+        let found = reports.iter().any(|report| !report.non_finite.is_empty());
+        Ok(found.then(|| reports.map(Update::refused)))
     }
 }
 

@@ -54,8 +54,8 @@ use std::collections::{BTreeMap, HashSet};
 /// What a step did. Variables are named in name order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Update {
-    /// How many variables had a gradient and took the step.
-    pub updated: usize,
+    /// The variables that had a gradient and took the step.
+    pub updated: Vec<String>,
     /// Those of them of which no element changed, nor its master weight: their gradient was zero, or the step less than
     /// what rounding keeps. A variable of half precision without master weights that stays here does not train.
     pub unchanged: Vec<String>,
@@ -64,17 +64,16 @@ pub struct Update {
     /// Variables whose gradient has an infinite or NaN element. Only [`Optimizer::step_if_finite`] looks; when it finds
     /// one, no variable and no state changes.
     pub non_finite: Vec<String>,
+    /// Whether the step was not taken because of gradients that are not finite: its own, or in a [`Minimax`] whose players
+    /// move at once those of the other player, and then `non_finite` may be empty.
+    pub skipped: bool,
 }
 
 impl Update {
-    /// Whether the step was not taken because of gradients that are not finite.
-    pub fn skipped(&self) -> bool {
-        !self.non_finite.is_empty()
-    }
-
     /// What is said of a step that was not taken.
     fn refused(report: GradReport) -> Update {
         Update {
+            skipped: true,
             missing: report.missing,
             non_finite: report.non_finite,
             ..Update::default()
@@ -143,7 +142,7 @@ pub trait Optimizer {
     /// Moves the variables to where [`step`](Optimizer::step) would lead and keeps nothing of it in the state: the first
     /// half of an extragradient step. The next step goes from where the variables are then, so put them back before it.
     ///
-    /// Errors: as [`step`](Optimizer::step).
+    /// Errors: as [`step`](Optimizer::step). Then the variables are where they were.
     ///
     /// ```
     /// use candle_core::{DType, Device};
@@ -165,9 +164,9 @@ pub trait Optimizer {
     fn extrapolate(&mut self, gradients: &GradStore) -> Result<(Update, Origin)> {
         let state = self.state()?;
         let origin = Origin::of(self.variables(), gradients)?;
-        let update = self.step(gradients)?;
-        self.set_state(&state)?;
-        Ok((update, origin))
+        let update = self.step(gradients);
+        let forgotten = self.set_state(&state);
+        origin.unless_failed(update.and_then(|update| forgotten.map(|()| update)))
     }
 }
 
@@ -252,7 +251,7 @@ fn visit<S>(
         match gradient {
             Some(gradient) => {
                 let moved = apply(var, &gradient, slot)?;
-                done.updated += 1;
+                done.updated.push(name.clone());
                 // Of a variable without elements none could.
                 if var.elem_count() > 0 {
                     moves.push((name, moved));

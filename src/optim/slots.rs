@@ -73,8 +73,7 @@ impl<const K: usize> Slots<K> {
             let rule = rule(slot.steps + 1);
             slot.kept.ahead(rule, var, g)
         };
-        let update = visit(op, &self.vars, &mut self.slots, gradients, ahead)?;
-        Ok((update, origin))
+        origin.unless_failed(visit(op, &self.vars, &mut self.slots, gradients, ahead))
     }
 
     pub(super) fn state(&self, numbers: &[(&str, f64)]) -> Result<State> {
@@ -168,5 +167,58 @@ impl<const K: usize> Slot<K> {
         gradient: &Tensor,
     ) -> candle_core::Result<Moved> {
         self.kept.update(rule, var, gradient)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::number::Float;
+    use candle_core::DType;
+
+    /// Adds the gradient, but to no variable of two elements.
+    #[derive(Clone, Copy)]
+    struct NoPairs;
+
+    impl Rule<0> for NoPairs {
+        const NAME: &'static str = "no-pairs";
+
+        fn fused<T: Float, const FMA: bool>(self, _: &mut [T], _: &[T], _: [&mut [T]; 0]) {}
+
+        fn composed(
+            self,
+            p: &Tensor,
+            g: &Tensor,
+            _: &[Tensor; 0],
+        ) -> candle_core::Result<(Tensor, [Tensor; 0])> {
+            if p.elem_count() == 2 {
+                candle_core::bail!("a pair")
+            }
+            Ok(((p + g)?, []))
+        }
+    }
+
+    #[test]
+    fn a_trial_that_fails_part_way_is_taken_back() -> Result<()> {
+        let var = |n: usize| Var::ones(n, DType::BF16, &Device::Cpu);
+        let (first, second) = (var(3)?, var(2)?);
+        let vars = [("a", first.clone()), ("b", second.clone())];
+        let vars = vars.map(|(name, var)| (name.to_string(), var)).into();
+        let form = Form {
+            kind: "no-pairs",
+            parts: [],
+            counted: true,
+        };
+        let mut slots = Slots::new(vars, form, false)?;
+        let mut gradients = Tensor::new(0f32, &Device::Cpu)?.backward()?;
+        gradients.insert(&first, first.as_detached_tensor().copy()?);
+        let values = |var: &Var| var.to_dtype(DType::F32)?.to_vec1::<f32>();
+        let (_, origin) = slots.extrapolate("test", &gradients, |_| NoPairs)?;
+        assert_eq!(values(&first)?, [2.; 3]);
+        origin.restore()?;
+        gradients.insert(&second, second.as_detached_tensor().copy()?);
+        assert!(slots.extrapolate("test", &gradients, |_| NoPairs).is_err());
+        assert_eq!(values(&first)?, [1.; 3]);
+        Ok(())
     }
 }

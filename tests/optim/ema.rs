@@ -17,8 +17,12 @@ fn average(ema: &Ema, name: &str) -> Vec<f64> {
     flat(&named_vars(ema.vars()).unwrap()[name])
 }
 
+/// A step that moved `p`.
 fn moved() -> Update {
-    Update::default()
+    Update {
+        updated: vec!["p".into()],
+        ..Update::default()
+    }
 }
 
 /// The averages of a walk against the recurrence, with each of the options; the ramp of ln 2 is the plain mean.
@@ -162,10 +166,57 @@ fn what_no_step_has_moved_is_copied() -> Result<()> {
     assert_eq!(average(&ema, "w"), before);
     let skipped = Update {
         non_finite: vec!["w".into()],
+        skipped: true,
         ..Update::default()
     };
     ema.update(&skipped)?;
     assert_eq!(average(&ema, "w"), before);
+    Ok(())
+}
+
+/// What the optimizer does not hold is not averaged: another player's variables, frozen ones, running statistics; and a tied
+/// variable may have another name there.
+#[test]
+fn what_the_optimizer_does_not_hold_is_copied() -> Result<()> {
+    let vars = VarMap::new();
+    let vb = init::seeded(&vars, 1, DType::F64, &Device::Cpu);
+    let buffer = Buffer::new(2, "mean", Init::Const(0.), vb.pp("gen.norm"))?;
+    let one = Tensor::ones(2, DType::F64, &Device::Cpu)?;
+    let [body, critic, w] = ["gen.body", "critic", "gen.last.w"].map(|name| add(&vars, name, &one));
+    // The first of its names in the whole map.
+    vars.data().lock().unwrap().insert("a".into(), w.clone());
+    let config = SgdConfig {
+        lr: 0.5,
+        ..SgdConfig::default()
+    };
+    let mut sgd = Sgd::new(&under(&vars, &["gen.last"])?, &config)?;
+    let mut rival = Sgd::new(&under(&vars, &["critic"])?, &config)?;
+    let half = EmaConfig {
+        decay: 0.5,
+        ..EmaConfig::default()
+    };
+    let mut ema = Ema::new(&vars, &half)?;
+    for step in 0..3 {
+        let now = (&one * f64::from(step + 4))?;
+        buffer.set(&now)?;
+        body.set(&now)?;
+        rival.backward_step(&critic.sum_all()?)?;
+        let update = sgd.backward_step(&w.sum_all()?)?;
+        assert_eq!(update.updated, ["gen.last.w"]);
+        ema.update(&update)?;
+        for name in ["gen.norm.mean", "gen.body"] {
+            assert_eq!(average(&ema, name), flat(&now), "{name}");
+        }
+        assert_eq!(average(&ema, "critic"), flat(&critic));
+    }
+    // 0.5, 0, -0.5 from 1: averages 0.75, 0.375, -0.0625.
+    for name in ["a", "gen.last.w"] {
+        assert_eq!(average(&ema, name), [-0.0625; 2], "{name}");
+    }
+    // The step of an optimizer of other variables says nothing of these.
+    let mut ema = Ema::new(&under(&vars, &["gen"])?, &half)?;
+    let refusal = ema.update(&rival.backward_step(&critic.sum_all()?)?);
+    assert!(matches!(refusal, Err(Error::Value { arg: "step", .. })));
     Ok(())
 }
 

@@ -58,11 +58,12 @@ impl Default for Minimax {
 /// Errors: as [`Minimax`].
 ///
 /// ```
-/// use candle_core::{Device, Var};
+/// use candle_core::{Device, Tensor, Var};
 /// use candle_prob::objective::{AdversarialLoss, NonSaturating};
 /// # fn main() -> candle_prob::Result<()> {
+/// let real = Tensor::new(&[0.5f32], &Device::Cpu)?;
 /// let fake = Var::new(&[-1e4f32], &Device::Cpu)?;
-/// let loss = NonSaturating::default().generator(&fake, &fake)?.total()?;
+/// let loss = NonSaturating::default().generator(&real, &fake)?.total()?;
 /// assert_eq!(loss.to_scalar::<f32>()?, 1e4);
 /// let slope = loss.backward()?.get(&fake).expect("a gradient").to_vec1::<f32>()?;
 /// assert_eq!(slope, [-1.]);
