@@ -1,15 +1,17 @@
 //! The fit by a critic: the f-GAN, from draws alone.
 
+use super::common::report::warn;
 use super::kind::Kind;
 use super::{Arguments, Gaussian, exact, target};
 use candle_core::{DType, Device, Module, Tensor};
 use candle_nn::{Init, VarMap};
 use candle_prob::distribution::{Distribution, MixtureSameFamily, Normal};
-use candle_prob::objective::AdversarialLoss;
+use candle_prob::divergence::FDivergence;
+use candle_prob::objective::{AdversarialLoss, FGan};
 use candle_prob::optim::{
     Adam, AdamConfig, Game, Minimax, MinimaxConfig, Optimizer, Schedule, Scheme,
 };
-use candle_prob::{Activation, Result, Rng, init, net};
+use candle_prob::{Activation, Error, Result, Rng, init, net};
 use indicatif::ProgressBar;
 
 /// Steps of the critic for each of the generator.
@@ -31,10 +33,13 @@ pub struct Played {
     /// The critic's, from fresh draws, and its standard error.
     pub estimate: f64,
     pub error: f64,
+    /// Rounds with a move left out, since its gradients were not finite.
+    pub skipped: usize,
 }
 
 struct Players {
-    loss: Box<dyn AdversarialLoss>,
+    /// The game of `D_f(mixture || Gaussian)`.
+    loss: FGan<Box<dyn FDivergence>>,
     critic: net::Mlp,
     mean: Tensor,
     log_sd: Tensor,
@@ -101,8 +106,8 @@ impl Game for Players {
     fn generator_loss(&mut self) -> Result<Tensor> {
         let fake = self.fake(self.batch)?;
         let fake = self.scores(&fake)?;
-        // An f-GAN's generator does not read the scores of data, for which these stand.
-        self.loss.generator(&fake, &fake)?.total()
+        // An f-GAN's generator reads no scores of data, of which there are none here.
+        self.loss.generator(&fake.narrow(0, 0, 0)?, &fake)?.total()
     }
 }
 
@@ -121,7 +126,7 @@ pub fn play(kind: Kind, arguments: &Arguments, bar: &ProgressBar) -> Result<Play
     let generator = vb(&own);
     let start = |name: &str, value| generator.get_with_hints((), name, Init::Const(value));
     let mut game = Players {
-        loss: kind.loss()?,
+        loss: FGan::new(kind.divergence()?),
         critic: net::mlp(&[2, hidden, hidden, 1], Activation::Silu, vb(&other))?,
         mean: start("mean", kind.start().mean)?,
         log_sd: start("log_sd", kind.start().sd.ln())?,
@@ -150,16 +155,27 @@ pub fn play(kind: Kind, arguments: &Arguments, bar: &ProgressBar) -> Result<Play
         to: from / 20.,
         steps: rounds,
     };
+    let mut skipped = 0;
     for round in 0..rounds {
         players.critic().set_learning_rate(falling(lr).at(round));
         let generator = players.generator();
         generator.set_learning_rate(falling(GENERATOR_LR).at(round));
-        if players.step(&mut game)?.skipped() {
-            bar.println(format!(
-                "round {round}: a move with infinite gradients was left out"
-            ));
-        }
+        skipped += usize::from(players.step(&mut game)?.skipped());
         bar.inc(1);
+    }
+    if skipped == rounds {
+        return Err(Error::Value {
+            op: "f_divergence",
+            arg: "--lr",
+            expected: "a learning rate that leaves gradients finite".into(),
+            found: format!("{lr:?}, which does so in no round"),
+        });
+    }
+    if skipped > 0 {
+        let title = kind.title();
+        warn(&format!(
+            "{title}: {skipped} of {rounds} rounds skip moves: gradients that were not finite"
+        ));
     }
     let mut last = adam(&other, lr)?;
     game.batch = MORE * batch;
@@ -185,5 +201,6 @@ pub fn play(kind: Kind, arguments: &Arguments, bar: &ProgressBar) -> Result<Play
         divergence: exact::of(&*kind.divergence()?, model)?,
         estimate,
         error,
+        skipped,
     })
 }

@@ -6,7 +6,6 @@ use candle_prob::divergence::{
     Alpha, FDivergence, Gan, Jeffreys, JensenShannon, JensenShannonSum, KullbackLeibler, Neyman,
     Pearson, ReverseKl, SquaredHellinger, TotalVariation,
 };
-use candle_prob::objective::{AdversarialLoss, FGan};
 use clap::ValueEnum;
 
 /// From what covers both parts of the mixture to what seeks one.
@@ -90,33 +89,18 @@ impl Kind {
     }
 
     pub fn divergence(self) -> Result<Box<dyn FDivergence>> {
-        Ok(self.both()?.0)
-    }
-
-    /// The game of `D_f(mixture || Gaussian)`.
-    pub fn loss(self) -> Result<Box<dyn AdversarialLoss>> {
-        Ok(self.both()?.1)
-    }
-
-    fn both(self) -> Result<Both> {
         Ok(match self {
-            Kind::Pearson => both(Pearson),
-            Kind::Alpha => both(Alpha::new(ORDER)?),
-            Kind::Kl => both(KullbackLeibler),
-            Kind::Jeffreys => both(Jeffreys),
-            Kind::JensenShannon => both(JensenShannon),
-            Kind::JensenShannonSum => both(JensenShannonSum),
-            Kind::Gan => both(Gan),
-            Kind::Hellinger => both(SquaredHellinger),
-            Kind::TotalVariation => both(TotalVariation),
-            Kind::ReverseKl => both(ReverseKl),
-            Kind::Neyman => both(Neyman),
+            Kind::Pearson => Box::new(Pearson),
+            Kind::Alpha => Box::new(Alpha::new(ORDER)?),
+            Kind::Kl => Box::new(KullbackLeibler),
+            Kind::Jeffreys => Box::new(Jeffreys),
+            Kind::JensenShannon => Box::new(JensenShannon),
+            Kind::JensenShannonSum => Box::new(JensenShannonSum),
+            Kind::Gan => Box::new(Gan),
+            Kind::Hellinger => Box::new(SquaredHellinger),
+            Kind::TotalVariation => Box::new(TotalVariation),
+            Kind::ReverseKl => Box::new(ReverseKl),
+            Kind::Neyman => Box::new(Neyman),
         })
     }
-}
-
-type Both = (Box<dyn FDivergence>, Box<dyn AdversarialLoss>);
-
-fn both<F: FDivergence + Copy + 'static>(f: F) -> Both {
-    (Box::new(f), Box::new(FGan::new(f)))
 }

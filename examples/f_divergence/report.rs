@@ -94,6 +94,7 @@ impl Row {
             ("gan.divergence", self.played.divergence),
             ("gan.estimate", self.played.estimate),
             ("gan.standard_error", self.played.error),
+            ("gan.skipped", self.played.skipped as f64),
         ];
         let name = self.kind.name();
         let parts = parts.into_iter();

@@ -59,8 +59,7 @@ fn log_softplus<R: Real>(x: R) -> R {
 }
 
 impl Curve for Alpha {
-    // Powers by logarithms.
-    const SINGLE: bool = false;
+    // Not SINGLE: powers by logarithms.
 
     fn generator<R: Real>(self, r: R) -> R {
         if r.value() > 0. {

@@ -43,6 +43,8 @@ pub struct Pearson;
 pub struct Neyman;
 
 impl Curve for Pearson {
+    const SINGLE: bool = true;
+
     fn generator<R: Real>(self, r: R) -> R {
         r.exp_m1().square()
     }
@@ -67,6 +69,8 @@ impl Curve for Pearson {
 }
 
 impl Curve for Neyman {
+    const SINGLE: bool = true;
+
     fn generator<R: Real>(self, r: R) -> R {
         ((r * 0.5).exp_m1() - (r * -0.5).exp_m1()).square()
     }

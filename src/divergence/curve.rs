@@ -10,8 +10,8 @@ use candle_core::{DType, Tensor};
 
 /// What [`FDivergence`] says, in numbers. `ceiling` is where [`grow`] leaves the exponential.
 pub(super) trait Curve: Copy + Send + Sync + 'static {
-    /// Whether activation and conjugate keep their digits in f32.
-    const SINGLE: bool = true;
+    /// Whether activation and conjugate, and their slopes, keep their digits in f32.
+    const SINGLE: bool = false;
 
     fn generator<R: Real>(self, r: R) -> R;
 

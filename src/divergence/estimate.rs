@@ -40,6 +40,14 @@ impl Estimate {
         })
     }
 
+    pub(super) fn into_dtype(self, dtype: DType) -> Result<Self> {
+        Ok(Estimate {
+            mean: self.mean.to_dtype(dtype)?,
+            standard_error: self.standard_error.to_dtype(dtype)?,
+            ..self
+        })
+    }
+
     fn detach(self) -> Self {
         Estimate {
             mean: self.mean.detach(),

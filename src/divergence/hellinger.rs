@@ -23,6 +23,8 @@ use crate::kernels::number::Real;
 pub struct SquaredHellinger;
 
 impl Curve for SquaredHellinger {
+    const SINGLE: bool = true;
+
     fn generator<R: Real>(self, r: R) -> R {
         (r * 0.5).exp_m1().square()
     }

@@ -73,6 +73,8 @@ fn log_mean_exp<R: Real>(x: R) -> R {
 }
 
 impl Curve for JensenShannonSum {
+    const SINGLE: bool = true;
+
     fn generator<R: Real>(self, r: R) -> R {
         if r.value() > 0. {
             return r.exp() * self.generator(-r);
@@ -106,6 +108,8 @@ impl Curve for JensenShannonSum {
 }
 
 impl Curve for JensenShannon {
+    const SINGLE: bool = true;
+
     fn generator<R: Real>(self, r: R) -> R {
         JensenShannonSum.generator(r) * 0.5
     }
@@ -126,6 +130,8 @@ impl Curve for JensenShannon {
 }
 
 impl Curve for Gan {
+    const SINGLE: bool = true;
+
     fn generator<R: Real>(self, r: R) -> R {
         if r.value() <= 0. {
             return JensenShannonSum.generator(r) - r.exp_m1() * LN_2;

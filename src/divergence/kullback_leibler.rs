@@ -61,6 +61,8 @@ pub struct ReverseKl;
 pub struct Jeffreys;
 
 impl Curve for KullbackLeibler {
+    const SINGLE: bool = true;
+
     fn generator<R: Real>(self, r: R) -> R {
         if r.value() == f64::NEG_INFINITY {
             return R::constant(0.);
@@ -84,6 +86,8 @@ impl Curve for KullbackLeibler {
 }
 
 impl Curve for ReverseKl {
+    const SINGLE: bool = true;
+
     fn generator<R: Real>(self, r: R) -> R {
         KullbackLeibler.reversed(r)
     }
@@ -104,6 +108,8 @@ impl Curve for ReverseKl {
 }
 
 impl Curve for Jeffreys {
+    const SINGLE: bool = true;
+
     fn generator<R: Real>(self, r: R) -> R {
         r.exp_m1() * r
     }

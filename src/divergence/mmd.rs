@@ -200,9 +200,10 @@ fn pairs(
         let products = block.matmul(&columns)?;
         let mut values = kernel.at(op, block.dim(1)?, [&of_block, &norms], &products)?;
         if others {
-            let mask = (0..rows * m).map(|at| f64::from(u8::from(at % m != start + at / m)));
+            // Those left out may be infinite.
+            let mask = (0..rows * m).map(|at| u8::from(at % m != start + at / m));
             let mask = Tensor::from_iter(mask, x.device())?.reshape((rows, m))?;
-            values = (values * mask.to_dtype(x.dtype())?)?;
+            values = mask.where_cond(&values, &values.zeros_like()?.detach())?;
         }
         let sum = reduce::sum(&values.flatten_all()?)?;
         total = Some(match total {

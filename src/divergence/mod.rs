@@ -106,23 +106,52 @@ pub trait FDivergence {
     ///
     /// Errors: no scores.
     fn activation_with_mean(&self, score: &Tensor, factor: f64) -> Result<[Tensor; 2]> {
-        averaged(&self.activation(score)?, factor)
+        averaged(
+            "FDivergence::activation_with_mean",
+            &self.activation(score)?,
+            factor,
+        )
     }
 
     /// As [`activation_with_mean`](FDivergence::activation_with_mean), of `factor * f*(rho(v))`.
     fn conjugate_with_mean(&self, score: &Tensor, factor: f64) -> Result<[Tensor; 2]> {
-        averaged(&self.conjugate(score)?, factor)
+        averaged(
+            "FDivergence::conjugate_with_mean",
+            &self.conjugate(score)?,
+            factor,
+        )
     }
 }
 
-fn averaged(terms: &Tensor, factor: f64) -> Result<[Tensor; 2]> {
-    shape::parameter("FDivergence", "score", terms)?;
-    with_mean(
-        "FDivergence",
-        Scaled {
-            f: Identity,
-            factor,
-        },
-        terms,
-    )
+fn averaged(op: &'static str, terms: &Tensor, factor: f64) -> Result<[Tensor; 2]> {
+    shape::parameter(op, "score", terms)?;
+    let f = Identity;
+    with_mean(op, Scaled { f, factor }, terms)
+}
+
+/// A divergence chosen as the program runs.
+impl FDivergence for Box<dyn FDivergence + '_> {
+    fn generator(&self, log_ratio: &Tensor) -> Result<Tensor> {
+        (**self).generator(log_ratio)
+    }
+
+    fn reversed(&self, log_ratio: &Tensor) -> Result<Tensor> {
+        (**self).reversed(log_ratio)
+    }
+
+    fn activation(&self, score: &Tensor) -> Result<Tensor> {
+        (**self).activation(score)
+    }
+
+    fn conjugate(&self, score: &Tensor) -> Result<Tensor> {
+        (**self).conjugate(score)
+    }
+
+    fn activation_with_mean(&self, score: &Tensor, factor: f64) -> Result<[Tensor; 2]> {
+        (**self).activation_with_mean(score, factor)
+    }
+
+    fn conjugate_with_mean(&self, score: &Tensor, factor: f64) -> Result<[Tensor; 2]> {
+        (**self).conjugate_with_mean(score, factor)
+    }
 }

@@ -13,28 +13,32 @@ use candle_core::{DType, Device, Tensor};
 /// What [`sliced_wasserstein`] found along each direction.
 #[derive(Debug, Clone)]
 pub struct SlicedWasserstein {
-    /// `W_p^p` between the projections on each direction, `[directions]`.
+    /// `W_p^p` between the projections on each direction, `[directions]`, in the points' dtype, whose range a power may leave:
+    /// the [`distance`](SlicedWasserstein::distance) of such points is finite all the same.
     pub powers: Tensor,
+    /// In f64.
+    exact: Tensor,
     order: f64,
 }
 
 impl SlicedWasserstein {
-    /// The mean of [`powers`](SlicedWasserstein::powers): `SW_p^p`, unbiased over directions.
+    /// The mean of [`powers`](SlicedWasserstein::powers), added in double precision: `SW_p^p`, unbiased over directions.
     pub fn power(&self) -> Result<Estimate> {
-        Estimate::of(&self.powers)
+        Estimate::of(&self.exact)?.into_dtype(self.powers.dtype())
     }
 
     /// `SW_p`, the p-th root of [`power`](SlicedWasserstein::power), and its standard error to first order. Its slope at 0, a
     /// kink, is taken as 0.
     pub fn distance(&self) -> Result<Estimate> {
-        let power = self.power()?;
+        let power = Estimate::of(&self.exact)?;
         let (mean, op) = (power.mean, "SlicedWasserstein::distance");
         let spread = [&mean.detach(), &power.standard_error];
-        Ok(Estimate {
+        let distance = Estimate {
             standard_error: named(op, RootError(self.order), spread)?,
             mean: named(op, Root(self.order), [&mean])?,
             samples: power.samples,
-        })
+        };
+        distance.into_dtype(self.powers.dtype())
     }
 }
 
@@ -95,8 +99,10 @@ pub fn sliced_wasserstein(
         let b = quantiles(&axes.matmul(&columns_y)?, &of_y)?;
         powers.push(named_sum(op, Cost(order), [&a, &b, &shares])?);
     }
+    let exact = Tensor::cat(&powers, 0)?;
     Ok(SlicedWasserstein {
-        powers: Tensor::cat(&powers, 0)?.to_dtype(x.dtype())?,
+        powers: exact.to_dtype(x.dtype())?,
+        exact,
         order,
     })
 }

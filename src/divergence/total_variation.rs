@@ -22,6 +22,8 @@ use crate::kernels::number::Real;
 pub struct TotalVariation;
 
 impl Curve for TotalVariation {
+    const SINGLE: bool = true;
+
     fn generator<R: Real>(self, r: R) -> R {
         r.exp_m1().abs() * 0.5
     }

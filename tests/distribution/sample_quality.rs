@@ -91,6 +91,34 @@ fn shifts_and_scales_meet_their_closed_forms() -> Result<()> {
     Ok(())
 }
 
+/// Powers leave the range of the points' dtype before distances do.
+#[test]
+fn distances_of_far_points_are_finite() -> Result<()> {
+    for (dtype, far, digit) in [
+        (DType::F16, 300., 1e-3),
+        (DType::BF16, 1e20, 1e-2),
+        (DType::F32, 1e20, 1e-6),
+    ] {
+        let point = |x: f64| Tensor::full(x, (1, 1), CPU)?.to_dtype(dtype);
+        let (x, y) = (point(0.)?, Var::from_tensor(&point(far)?)?);
+        for order in [1., 2., 3.] {
+            let found = sliced_wasserstein(&x, &y, 4, order, &mut Rng::new(2))?;
+            let distance = found.distance()?;
+            let what = format!("{dtype:?} order {order}");
+            assert_eq!(distance.mean.dtype(), dtype);
+            assert!(
+                (floats(&distance.mean)?[0] - far).abs() < digit * far,
+                "{what}"
+            );
+            assert!(floats(&distance.standard_error)?[0] < digit * far, "{what}");
+            let slope = distance.mean.backward()?;
+            let slope = slope.get(&y).map_or(Ok(vec![]), floats)?;
+            assert!((slope[0] - 1.).abs() < digit, "{what}: {slope:?}");
+        }
+    }
+    Ok(())
+}
+
 /// More projections than are in memory at once.
 #[test]
 fn blocks_of_directions_are_those_of_one_draw() -> Result<()> {

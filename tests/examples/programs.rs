@@ -294,6 +294,10 @@ fn a_critic_estimates_its_divergence() {
     assert_eq!(end.code, Some(1));
     assert!(end.err.contains("f-GAN by KL"), "{}", end.err);
     assert!(folder.join("s/metrics.json").exists() && end.out.contains("KL"));
+    let lost = "--rounds 3 --batch 8 --divergence kl --lr 1e30 --out l";
+    let end = run("f_divergence", &folder, lost);
+    assert_eq!(end.code, Some(1));
+    assert!(end.err.contains("gradients finite"), "{}", end.err);
 }
 
 #[test]

@@ -7,6 +7,10 @@ use candle_core::{DType, Device, Module, Tensor, Var};
 use candle_nn::VarMap;
 use candle_prob::bijector::{Affine, Bijector, Exp, MixtureCdf, RationalQuadraticSpline};
 use candle_prob::distribution::*;
+use candle_prob::divergence::TotalVariation;
+use candle_prob::objective::{
+    AdversarialLoss, CriticLoss, FGan, Hinge, Minimax, NonSaturating, RelativisticAverage,
+};
 use candle_prob::{Activation, Result, Rng, init, net, special};
 
 const CPU: &Device = &Device::Cpu;
@@ -180,6 +184,17 @@ fn functions() -> Vec<(&'static str, Function)> {
             let vb = init::seeded(&VarMap::new(), 1, x.dtype(), CPU);
             Ok(net::mlp(&[3, 5, 2], Activation::Tanh, vb)?.forward(&x.unsqueeze(0)?)?)
         }),
+        ("Minimax", |x| {
+            let part = |loss: CriticLoss| Ok((loss.real + loss.fake)?);
+            part(Minimax::default().critic(x, x)?)
+        }),
+        ("Hinge, total", |x| Hinge.critic(x, x)?.total()),
+        ("RelativisticAverage, total", |x| {
+            RelativisticAverage.generator(x, x)?.total()
+        }),
+        ("FGan, total", |x| {
+            FGan::new(TotalVariation).critic(x, x)?.total()
+        }),
         ("convolution", |x| {
             let vb = init::seeded(&VarMap::new(), 1, x.dtype(), CPU);
             let image = x
@@ -235,6 +250,10 @@ fn name_what_refuses() -> Result<()> {
         (
             |x| Gamma::new(x, x)?.sample(&[2], &mut Rng::new(1)),
             "gamma",
+        ),
+        (
+            |x| NonSaturating::default().generator(x, x)?.total(),
+            "NonSaturating::generator",
         ),
         (special::log_ndtr, "log_ndtr"),
         (|x| Exp.transform(x), "Exp:"),

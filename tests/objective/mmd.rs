@@ -2,7 +2,7 @@
 //! covariances.
 
 use crate::support::floats;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor, Var};
 use candle_prob::distribution::*;
 use candle_prob::divergence::MmdStatistic::{Biased, Unbiased};
 use candle_prob::divergence::{MmdKernel, MmdStatistic, median_distance, mmd_squared};
@@ -54,6 +54,35 @@ fn direct(x: &Tensor, y: &Tensor, kernel: &MmdKernel, statistic: MmdStatistic) -
         sum / count
     };
     Ok(mean(&x, &x, true) + mean(&y, &y, true) - 2. * mean(&x, &y, false))
+}
+
+/// What is left out may be infinite.
+#[test]
+fn a_point_with_itself_is_not_in_the_unbiased_sum() -> Result<()> {
+    let far = Tensor::new(&[[1e7f32], [1.], [2.]], CPU)?;
+    let near = Tensor::new(&[[3f32], [1.], [0.5]], CPU)?;
+    let kernel = MmdKernel::Polynomial(3);
+    for [x, y] in [[&far, &near], [&near, &far]] {
+        let slopes = |dtype: DType| -> Result<[Vec<f64>; 3]> {
+            let (x, y) = (
+                Var::from_tensor(&x.to_dtype(dtype)?)?,
+                Var::from_tensor(&y.to_dtype(dtype)?)?,
+            );
+            let found = mmd_squared(&x, &y, &kernel, Unbiased)?;
+            let store = found.backward()?;
+            let of = |x: &Var| store.get(x).map_or(Ok(vec![]), floats);
+            Ok([floats(&found)?, of(&x)?, of(&y)?])
+        };
+        let pairs = slopes(DType::F32)?.into_iter().zip(slopes(DType::F64)?);
+        for (got, want) in pairs {
+            let most = want.iter().fold(0f64, |most, x| most.max(x.abs()));
+            assert_eq!(got.len(), want.len());
+            for (got, want) in got.iter().zip(want) {
+                assert!((got - want).abs() < 1e-5 * most, "{got}, not {want}");
+            }
+        }
+    }
+    Ok(())
 }
 
 #[test]

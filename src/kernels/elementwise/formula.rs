@@ -11,13 +11,15 @@ use candle_core::{DType, Device, Tensor, WithDType};
 use std::sync::Arc;
 
 /// A function of K numbers, computed in f64 whatever the dtype of the tensors, so that closed forms whose terms cancel
-/// keep the digits of f32. Its derivatives come from [`Real`]'s chain rule, branches included: first derivatives only.
+/// keep the digits of f32; with [`SINGLE`](Formula::SINGLE) the loops over f32 scores compute in f32. Its derivatives come
+/// from [`Real`]'s chain rule, branches included: first derivatives only.
 pub(crate) trait Formula<const K: usize>: Copy + Send + Sync + 'static {
     /// Whether f32 tensors take the vectorized elementary functions. It pays where the formula calls no other functions; its
     /// branches are then computed on both sides, and gamma functions must have positive arguments.
     const QUICK: bool = false;
 
-    /// Whether terms with their mean, of f32 tensors, may be computed in f32: where nothing cancels, at half the time.
+    /// Whether [`mean`](super::mean), of f32 tensors, may compute value and slope in f32, at half the time: where nothing
+    /// cancels in either, which a test compares with f64, slopes relatively. Other nodes compute in f64 all the same.
     const SINGLE: bool = false;
 
     fn at<R: Real>(self, x: [R; K]) -> R;

@@ -110,8 +110,11 @@ impl<const FMA: bool, const DERIVED: bool> Real for Narrow<FMA, DERIVED> {
 
     #[inline(always)]
     fn tanh(self) -> Self {
-        let y = single::tanh::<FMA>(self.value);
-        self.by(y, (1. - y) * (1. + y))
+        let x = self.value;
+        // Of the value nothing is left where it rounds to 1.
+        let e = single::exp::<FMA>(-2. * x.abs());
+        let slope = 4. * e / ((1. + e) * (1. + e));
+        self.by(single::tanh::<FMA>(x), slope)
     }
 
     #[inline(always)]

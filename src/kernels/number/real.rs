@@ -178,8 +178,11 @@ pub(crate) trait Real:
 
     #[inline(always)]
     fn tanh(self) -> Self {
-        let y = Self::Functions::tanh(self.value());
-        self.map(y, (1. - y) * (1. + y))
+        let x = self.value();
+        // Of the value nothing is left where it rounds to 1.
+        let e = Self::Functions::exp(-2. * x.abs());
+        let slope = 4. * e / ((1. + e) * (1. + e));
+        self.map(Self::Functions::tanh(x), slope)
     }
 
     /// 1 / (1 + e^-x).

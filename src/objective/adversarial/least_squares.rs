@@ -17,7 +17,8 @@ use candle_core::Tensor;
 /// Divergence: `2 - 8 L / (b - a)^2`. The best critic is `(b p + a q) / (p + q)`, and its divergence the triangular
 /// discrimination, the integral of `(p - q)^2 / (p + q)`, between 0 and 2, whatever the targets are.
 ///
-/// Errors: those of [`AdversarialLoss`]; targets that are not finite; a and b equal.
+/// Errors: those of [`AdversarialLoss`]; targets that are not finite; a and b equal, or so near or far
+/// that `(b - a)^2` underflows or overflows.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -73,14 +74,18 @@ impl AdversarialLoss for LeastSquares {
         check::finite(op, "real target", self.real)?;
         check::finite(op, "fake target", self.fake)?;
         let gap = self.real - self.fake;
-        if gap == 0. {
-            let expected = format!("another target than that of data, {}", self.real);
+        let factor = 8. / (gap * gap);
+        if !factor.is_normal() {
+            let expected = format!(
+                "a target whose distance from that of data, {}, has a square above 0 and finite",
+                self.real
+            );
             return Err(Error::value(op, "fake target", expected, self.fake));
         }
         scores(op, real, fake)?;
         let real = with_mean(op, Square(self.real), real)?;
         let fake = with_mean(op, Square(self.fake), fake)?;
-        CriticLoss::of(real, fake, 2., 8. / (gap * gap))
+        CriticLoss::of(real, fake, 2., factor)
     }
 
     fn generator(&self, _: &Tensor, fake: &Tensor) -> Result<GeneratorLoss> {

@@ -85,6 +85,8 @@ pub struct CriticLoss {
     pub fake: Tensor,
     /// The divergence between data and generator as this critic sees it, a scalar without gradient: with all constants that
     /// the loss drops. It is no more than the divergence that the loss names, in expectation, and meets it at the best critic.
+    /// [`Relativistic`] and [`RelativisticAverage`] name none: theirs is 0 for a critic that cannot tell both apart, and larger
+    /// the better it can.
     pub divergence: Tensor,
     means: [Tensor; 2],
 }

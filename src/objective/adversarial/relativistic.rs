@@ -5,7 +5,7 @@ use super::{AdversarialLoss, CriticLoss, GeneratorLoss, scores};
 use crate::error::Result;
 use crate::kernels::elementwise::mean::{Identity, centred_with_mean, with_mean};
 use crate::shape;
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use std::f64::consts::LN_2;
 
 /// Data and fakes in pairs.
@@ -89,12 +89,21 @@ fn beside_means(
     fake: &Tensor,
 ) -> Result<[[Tensor; 2]; 2]> {
     scores(op, real, fake)?;
-    let [_, mean_real] = with_mean(op, Identity, real)?;
-    let [_, mean_fake] = with_mean(op, Identity, fake)?;
+    let (centre_real, centre_fake) = (centre(op, real)?, centre(op, fake)?);
     Ok([
-        centred_with_mean(op, of_real, real, &mean_fake)?,
-        centred_with_mean(op, of_fake, fake, &mean_real)?,
+        centred_with_mean(op, of_real, real, &centre_fake)?,
+        centred_with_mean(op, of_fake, fake, &centre_real)?,
     ])
+}
+
+/// The mean score, in f32 of half precision: what is taken from every score is not rounded to their digits.
+fn centre(op: &'static str, scores: &Tensor) -> Result<Tensor> {
+    let wide = match scores.dtype() {
+        DType::F64 => DType::F64,
+        _ => DType::F32,
+    };
+    let [_, mean] = with_mean(op, Identity, &scores.to_dtype(wide)?)?;
+    Ok(mean)
 }
 
 impl AdversarialLoss for RelativisticAverage {
