@@ -115,9 +115,9 @@ impl Round {
 /// On L = theta phi with plain gradient descent simultaneous steps spiral outward, by a factor of `sqrt(1 + rate^2)` each,
 /// alternating ones stay on a closed curve, extragradient ones and simultaneous [`OptimisticSgd`](super::OptimisticSgd)
 /// converge to the saddle. Adam's steps do not shrink with the gradient and do not converge at a constant rate: those of
-/// [`OptimisticAdam`](super::OptimisticAdam) and extragradient ones come near the saddle, leave it again and stay, with
-/// `beta1 = 0`, within a few rates of it (those of Adam some tens), and approach it as the rate falls. With momentum they circle
-/// farther out.
+/// [`OptimisticAdam`](super::OptimisticAdam) come near the saddle, leave it, far at first, and end, with `beta1 = 0`, within 2.5
+/// rates of it; extragradient ones of Adam end within one rate, plain ones within 28 at `beta2 = 0.99`. As the rate falls slowly
+/// all of these distances fall with it. With momentum they are larger.
 ///
 /// Two time scales are two learning rates; schedules go through [`critic`](Minimax::critic) and
 /// [`generator`](Minimax::generator).

@@ -13,9 +13,9 @@ use std::collections::BTreeMap;
 ///
 /// What it is: the last direction and its change once more, in the place of the last direction. In a game the other player
 /// moves too; where plain steps circle around a saddle, these lead toward it, with one gradient a step and not the two of the
-/// extragradient method. Like those of Adam they do not shrink with the gradient: near the saddle of `x y`, with `beta1 = 0`,
-/// they stay within 2.5 learning rates and come no nearer until the rate falls; with `beta1 = 0.5` they go around as Adam does
-/// without. [`OptimisticSgd`] converges at a constant rate.
+/// extragradient method. Like those of Adam they do not shrink with the gradient: at the saddle of `x y`, with `beta1 = 0`, they
+/// come near, leave again, and end within 2.5 learning rates, nearer only as the rate falls; with `beta1 = 0.5` they go around
+/// as Adam does with 0. [`OptimisticSgd`] converges at a constant rate.
 ///
 /// ```text
 ///   m, v as in Adam                     d_t = m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)
