@@ -55,8 +55,8 @@ impl Default for BatchNormConfig {
 /// buffers are f32: a tenth of a small difference would round to nothing.
 ///
 /// Errors: x of another rank, channels, dtype or device; in training one value for each channel, which has no variance, and values
-/// or moments that are not finite, which would stay in the running moments; a running variance that is negative. A batch of no
-/// rows is an empty result and leaves the running moments alone.
+/// or moments that are not finite, which would stay in the running moments; in both running moments that are not finite, and a
+/// running variance that is negative. A batch of no rows is an empty result and leaves the running moments alone.
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
@@ -78,8 +78,8 @@ impl Default for BatchNormConfig {
 /// # }
 /// ```
 ///
-/// Numerics: variances are means of squared differences from the mean, not differences of means, so that they keep their digits
-/// whatever the mean is.
+/// Numerics: variances are sums of squared differences from means, those of blocks of the batch, and not differences of large
+/// sums, so that they keep their digits whatever the mean is and whatever value comes first.
 ///
 /// See also: [`bijector::FlowBatchNorm`](crate::bijector::FlowBatchNorm) is another thing, a bijector with a log-determinant that
 /// normalizes by its running moments in training too.
@@ -213,40 +213,47 @@ impl BatchNorm {
 
     fn running(&self, op: &'static str) -> Result<[Tensor; 2]> {
         let [mean, variance] = [self.mean.value()?, self.variance.value()?];
-        let far = End::Open(f64::INFINITY);
-        if let Some(found) = first_outside(&variance, End::Closed(0.), far)? {
-            let expected = "finite numbers of 0 or more";
-            return Err(Error::value(op, "running_var", expected, found));
-        }
+        within(op, "running_mean", &mean, LOW, "finite numbers")?;
+        let (least, expected) = (End::Closed(0.), "finite numbers of 0 or more");
+        within(op, "running_var", &variance, least, expected)?;
         Ok([mean, variance])
     }
 
     /// The running moments after a batch.
     pub(super) fn moved(&self, op: &'static str, batch: &BatchMoments) -> Result<[Tensor; 2]> {
+        let [mean, variance] = self.running(op)?;
         let values = batch.values as f64;
         let momentum = self.config.momentum;
-        let moved = |running: &Buffer, batch: &Tensor, factor: f64| -> Result<Tensor> {
-            let running = running.value()?;
-            let batch = (batch.to_dtype(running.dtype())? * (momentum * factor))?;
+        let moved = |running: Tensor, batch: Tensor| -> Result<Tensor> {
+            let expected = "values with a finite mean and variance in training";
+            within(op, "x", &batch, LOW, expected)?;
+            let batch = (batch.to_dtype(running.dtype())? * momentum)?;
             Ok(((running * (1. - momentum))? + batch)?)
         };
-        let moved = [
-            moved(&self.mean, &batch.mean, 1.)?,
-            moved(&self.variance, &batch.variance, values / (values - 1.))?,
-        ];
-        let (low, high) = (End::Open(f64::NEG_INFINITY), End::Open(f64::INFINITY));
-        for moment in &moved {
-            if let Some(found) = first_outside(moment, low, high)? {
-                let expected = "values with a finite mean and variance in training";
-                return Err(Error::value(op, "x", expected, found));
-            }
-        }
-        Ok(moved)
+        let unbiased = (&batch.variance * (values / (values - 1.)))?;
+        Ok([moved(mean, batch.mean.clone())?, moved(variance, unbiased)?])
     }
 
     pub(super) fn write(&self, [mean, variance]: &[Tensor; 2]) -> Result<()> {
         self.mean.set(mean)?;
         self.variance.set(variance)
+    }
+}
+
+/// Below all finite numbers.
+const LOW: End = End::Open(f64::NEG_INFINITY);
+
+/// Refuses moments that are infinite, NaN or below the least.
+fn within(
+    op: &'static str,
+    arg: &'static str,
+    moments: &Tensor,
+    least: End,
+    expected: &str,
+) -> Result<()> {
+    match first_outside(moments, least, End::Open(f64::INFINITY))? {
+        None => Ok(()),
+        Some(found) => Err(Error::value(op, arg, expected, found)),
     }
 }
 

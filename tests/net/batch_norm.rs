@@ -309,6 +309,29 @@ fn what_does_not_fit_is_refused_and_moves_nothing() -> Result<()> {
         text.contains("running_var: expected finite numbers of 0 or more"),
         "{text}"
     );
+    // A buffer that is spoilt is named, in training too, where a batch would cover it.
+    for (name, bad) in [
+        ("running_var", -1.),
+        ("running_var", f32::NAN),
+        ("running_mean", f32::NAN),
+        ("running_mean", f32::INFINITY),
+    ] {
+        let (vars, ours) = layer(2, DType::F32, BatchNormConfig::default())?;
+        let good = Tensor::new(&[[1f32, 2.], [3., 5.]], &DEVICE)?;
+        let bad = Tensor::new(&[1f32, bad], &DEVICE)?;
+        named_vars(&vars)?[name].set(&bad)?;
+        for train in [true, false] {
+            let text = match ours.forward_t(&good, train) {
+                Ok(_) => "accepted".to_string(),
+                Err(e) => Error::from(e).to_string(),
+            };
+            assert!(text.contains(&format!("{name}: expected finite")), "{text}");
+        }
+        assert_eq!(
+            ours.running_mean()?.to_vec1::<f32>()?[0],
+            if name == "running_mean" { 1. } else { 0. }
+        );
+    }
     let with = |config| matches!(layer(2, DType::F32, config), Err(Error::Value { .. }));
     let usual = BatchNormConfig::default();
     for epsilon in [0., -1., f64::NAN, f64::INFINITY] {

@@ -1,6 +1,7 @@
 //! The map that a normalization is once its moments are known, forward and back.
 
 use super::sums::{Layout, Moments, Sums};
+use crate::kernels::graph::node::weigh;
 use crate::kernels::machine::buffer::build;
 use crate::kernels::machine::simd::{Loop, dispatch, fma};
 use crate::kernels::network::activation::Activation;
@@ -89,9 +90,9 @@ impl Map {
         if let Some(values) = values {
             for i in 0..layout.c {
                 let slope = self.gain[i] * self.rate[i] / values as f64;
-                let along = slope * self.rate[i] * slopes.gain[i];
+                let along = weigh(slopes.gain[i], slope * self.rate[i]);
                 linear[i] = -along as f32;
-                constant[i] = (along * self.rest[i] - slope * slopes.shift[i]) as f32;
+                constant[i] = (along * self.rest[i] - weigh(slopes.shift[i], slope)) as f32;
             }
         }
         build(x.len(), layout.block(), |at, out: &mut [f32]| {
@@ -162,6 +163,15 @@ struct Backward<'a> {
     through: bool,
 }
 
+/// `g slope + more`, the product as [`weigh`] has it.
+#[inline(always)]
+fn add<const FMA: bool>(g: f32, slope: f32, more: f32) -> f32 {
+    match g == 0. {
+        true => more,
+        false => fma::<FMA>(g, slope, more),
+    }
+}
+
 impl Loop for Backward<'_> {
     type Output = ();
 
@@ -177,13 +187,15 @@ impl Loop for Backward<'_> {
                         g.iter_mut().zip(x).zip(lines)
                     {
                         let more = fma::<FMA>(x - centre, *linear, *constant);
-                        *g = fma::<FMA>(*g, *slope, more);
+                        *g = add::<FMA>(*g, *slope, more);
                     }
                 }
             }
             (1, false) => {
                 for g in self.out.chunks_exact_mut(c) {
-                    g.iter_mut().zip(slope).for_each(|(g, s)| *g *= s);
+                    g.iter_mut()
+                        .zip(slope)
+                        .for_each(|(g, s)| *g = weigh(*g, *s));
                 }
             }
             (_, true) => {
@@ -193,14 +205,14 @@ impl Loop for Backward<'_> {
                     let (linear, constant) = (linear[i % c], constant[i % c]);
                     for (g, x) in g.iter_mut().zip(x) {
                         let more = fma::<FMA>(x - centre, linear, constant);
-                        *g = fma::<FMA>(*g, slope, more);
+                        *g = add::<FMA>(*g, slope, more);
                     }
                 }
             }
             (_, false) => {
                 for (i, g) in self.out.chunks_exact_mut(s).enumerate() {
                     let slope = slope[i % c];
-                    g.iter_mut().for_each(|g| *g *= slope);
+                    g.iter_mut().for_each(|g| *g = weigh(*g, slope));
                 }
             }
         }

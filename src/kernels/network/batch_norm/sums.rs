@@ -66,17 +66,27 @@ impl Moments {
         let c = layout.c;
         let blocks = layout.blocks(|at, len| {
             let x = &x[at..at + len];
-            // Differences from a value of the block itself keep their digits whatever the mean is.
-            let centre: Vec<f32> = (0..c).map(|c| x[c * layout.s]).collect();
-            let mut sums = Sums::new(c);
-            dispatch(Add {
-                terms: Terms::Powers,
-                x,
-                layout,
-                centre: &centre,
-                sums: &mut sums,
-            });
             let values = (len / c) as f64;
+            let sums = |terms, centre: &[f32]| {
+                let mut sums = Sums::new(c);
+                dispatch(Add {
+                    terms,
+                    x,
+                    layout,
+                    centre,
+                    sums: &mut sums,
+                });
+                sums
+            };
+            // Differences from a value of the block keep their digits whatever the mean is, but that value may be an outlier,
+            // whose square all of them would have. From their mean, rounded, what is subtracted from the squares is nearly 0.
+            let some: Vec<f32> = (0..c).map(|c| x[c * layout.s]).collect();
+            let apart = sums(Terms::Differences, &some).first;
+            let centre = apart.iter().zip(some);
+            let centre: Vec<f32> = centre
+                .map(|(sum, some)| (some as f64 + sum / values) as f32)
+                .collect();
+            let sums = sums(Terms::Powers, &centre);
             let (mut mean, mut spread) = (sums.first, sums.second);
             for ((mean, spread), centre) in mean.iter_mut().zip(&mut spread).zip(centre) {
                 *spread = (*spread - *mean * *mean / values).max(0.);
@@ -153,6 +163,8 @@ impl Sums {
 
 /// What is summed, `d` being the difference from the centre.
 enum Terms<'a> {
+    /// `d`.
+    Differences,
     /// `d` and `d d`.
     Powers,
     /// `g` and `g d`.
@@ -176,8 +188,12 @@ impl Loop for Add<'_> {
         let Layout { c, s, .. } = self.layout;
         let (x, centre) = (self.x, self.centre);
         match (s, self.terms) {
+            (1, Terms::Differences) => columns::<Differences, FMA>([x, x], c, centre, self.sums),
             (1, Terms::Powers) => columns::<Powers, FMA>([x, x], c, centre, self.sums),
             (1, Terms::Weighted(g)) => columns::<Weighted, FMA>([x, g], c, centre, self.sums),
+            (_, Terms::Differences) => {
+                planes::<Differences, FMA>([x, x], [c, s], centre, self.sums)
+            }
             (_, Terms::Powers) => planes::<Powers, FMA>([x, x], [c, s], centre, self.sums),
             (_, Terms::Weighted(g)) => planes::<Weighted, FMA>([x, g], [c, s], centre, self.sums),
         }
@@ -187,6 +203,15 @@ impl Loop for Add<'_> {
 trait Term {
     /// Adds the terms of one element.
     fn add<const FMA: bool>(d: f32, g: f32, first: &mut f32, second: &mut f32);
+}
+
+struct Differences;
+
+impl Term for Differences {
+    #[inline(always)]
+    fn add<const FMA: bool>(d: f32, _: f32, first: &mut f32, _: &mut f32) {
+        *first += d;
+    }
 }
 
 struct Powers;

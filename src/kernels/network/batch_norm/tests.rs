@@ -137,6 +137,51 @@ fn moments_are_those_of_f64_whatever_the_mean() -> Result<()> {
     Ok(())
 }
 
+/// One value for all and an outlier, or noise far from what comes first, in images and in rows.
+#[test]
+fn an_outlier_that_comes_first_leaves_the_variance_its_digits() -> Result<()> {
+    let first = |x: Vec<f32>, by: f32, shape: &[usize]| -> Result<Tensor> {
+        let mut x = x;
+        x[..if shape.len() == 2 { shape[1] } else { 1 }].fill(by);
+        Ok(Tensor::from_vec(x, shape, &Device::Cpu)?)
+    };
+    let even = [1, 1, 256, 256];
+    let mut all = vec![first(vec![6.4; 1 << 16], 44.8, &even)?];
+    for shape in [
+        &[1, 1, 256, 256][..],
+        &[1, 3, 40, 40],
+        &[5000, 3],
+        &[700, 20],
+    ] {
+        let noise = (numbers(shape, 1)? * 0.37)?;
+        all.push(first(noise.flatten_all()?.to_vec1()?, 7., shape)?);
+    }
+    for x in all {
+        let settings = Settings {
+            affine: None,
+            epsilon: 1e-5,
+            activation: Activation::Identity,
+        };
+        let (_, got) = by_batch(&x, settings)?;
+        let (_, want) = composed::by_batch(&x.to_dtype(DType::F64)?, settings)?;
+        let close = |got: &Tensor, want: &Tensor, scale: &[f64]| -> Result<()> {
+            for ((got, want), scale) in list(got)?.iter().zip(list(want)?).zip(scale) {
+                let what = x.dims();
+                assert!(
+                    (got - want).abs() <= 3e-6 * scale,
+                    "{got}, not {want}: {what:?}"
+                );
+            }
+            Ok(())
+        };
+        let scale = list(&want.variance)?;
+        close(&got.variance, &want.variance, &scale)?;
+        let scale: Vec<f64> = scale.iter().map(|v| v.sqrt().max(7.)).collect();
+        close(&got.mean, &want.mean, &scale)?;
+    }
+    Ok(())
+}
+
 #[test]
 fn strided_and_empty_batches() -> Result<()> {
     let x = numbers(&[6, 3, 4, 5], 1)?;
@@ -200,6 +245,35 @@ fn a_row_that_is_not_in_the_loss_has_no_part() -> Result<()> {
     for var in [&x, &gain, &shift] {
         let gradient = store.get(var).map(list).transpose()?;
         assert!(gradient.is_some_and(|g| g.iter().all(|g| g.is_finite())));
+    }
+    Ok(())
+}
+
+/// As a slope a gain that is infinite is no number for those who do not ask; with the batch's moments no row of the channel may.
+#[test]
+fn an_infinite_gain_has_no_part_where_nobody_asks() -> Result<()> {
+    for shape in [&[3, 2][..], &[3, 2, 2, 2]] {
+        let x = Var::from_tensor(&numbers(shape, 1)?)?;
+        let gain = Var::from_tensor(&Tensor::new(&[f32::INFINITY, 1.], &Device::Cpu)?)?;
+        let shift = Var::from_tensor(&numbers(&[2], 2)?)?;
+        let given = [numbers(&[2], 3)?, numbers(&[2], 4)?.abs()?];
+        let settings = Settings {
+            affine: Some((&gain, &shift)),
+            epsilon: 1e-5,
+            activation: Activation::Identity,
+        };
+        let asks = |y: &Tensor, dim: usize| -> Result<Vec<f64>> {
+            let store = y.narrow(dim, 1, 1)?.sum_all()?.backward()?;
+            list(store.get(&x).expect("a gradient"))
+        };
+        let y = by_moments(&x, given.each_ref(), settings)?;
+        let each = x.elem_count() / 3;
+        let rows = asks(&y, 0)?;
+        let others = rows[..each].iter().chain(&rows[2 * each..]);
+        assert!(others.into_iter().all(|g| *g == 0.), "{rows:?}");
+        assert!(asks(&y, 1)?.iter().all(|g| g.is_finite()));
+        let (y, _) = by_batch(&x, settings)?;
+        assert!(asks(&y, 1)?.iter().all(|g| g.is_finite()));
     }
     Ok(())
 }
