@@ -46,7 +46,7 @@ const fn case(
     }
 }
 
-const CASES: [Case; 17] = [
+const CASES: [Case; 19] = [
     case([2, 3, 6, 5], [4, 3, 3], (1, 1), (1, 1)),
     case([3, 1, 8, 8], [16, 4, 4], (2, 2), (1, 1)),
     // As many rows as columns left unread, then more rows, then more columns.
@@ -69,6 +69,9 @@ const CASES: [Case; 17] = [
     case([37, 4, 8, 8], [48, 4, 4], (2, 2), (1, 1)),
     case([0, 3, 6, 5], [4, 3, 3], (1, 1), (1, 1)),
     case([1, 1, 1, 1], [1, 1, 1], (1, 1), (0, 0)),
+    // Of few channels, so that the transpose gathers: padding that cuts off whole taps, strides beyond the kernel.
+    case([2, 2, 7, 10], [20, 4, 5], (3, 2), (0, 4)),
+    case([1, 2, 9, 11], [20, 5, 4], (6, 5), (0, 0)),
 ];
 
 impl Case {

@@ -55,6 +55,18 @@ fn is_the_adjoint_of_the_convolution() -> Result<()> {
     Ok(())
 }
 
+/// Or the cases say nothing of it.
+#[test]
+fn the_last_cases_gather() -> Result<()> {
+    for case in &CASES[17..] {
+        let [x, weight, _] = tensors(*case, DType::F32)?;
+        let settings = settings(*case, Activation::Identity, ORDERS[0]);
+        let g = geometry::Geometry::new(&x, x.dims(), &weight, None, settings)?;
+        assert!(narrow::Narrow::pays(&g), "{case:?}");
+    }
+    Ok(())
+}
+
 #[test]
 fn fused_meets_composed() -> Result<()> {
     for case in CASES {
