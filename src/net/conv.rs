@@ -138,16 +138,7 @@ impl Module for Conv2d {
 
 impl DualModule for Conv2d {
     fn forward_dual(&self, x: &Dual) -> Result<Dual> {
-        let with = |bias, activation| {
-            let mut layer = self.parts();
-            layer.bias = bias;
-            layer.settings.activation = activation;
-            layer
-        };
-        let layer = |x: &Tensor, activation| with(self.bias.as_ref(), activation).forward(x);
-        let linear = with(None, Activation::Identity);
-        let linear = |t: &Tensor| images(t, |x| linear.forward(x));
-        x.layer(self.config.activation, layer, linear)
+        dual(self.parts(), x)
     }
 }
 
@@ -461,6 +452,20 @@ impl Detach for ConvEncoder {
             ..self.clone()
         }
     }
+}
+
+/// A convolution or its transpose, with its bias and activation, on dual numbers.
+pub(super) fn dual(part: Layer<'_>, x: &Dual) -> Result<Dual> {
+    let with = |bias, activation| {
+        let mut layer = part;
+        layer.bias = bias;
+        layer.settings.activation = activation;
+        layer
+    };
+    let layer = |x: &Tensor, activation| with(part.bias, activation).forward(x);
+    let linear = with(None, Activation::Identity);
+    let linear = |t: &Tensor| images(t, |x| linear.forward(x));
+    x.layer(part.settings.activation, layer, linear)
 }
 
 /// Rows of a convolution's result for `size` rows, and the rows that it leaves unread. The stride is at least 1.

@@ -1,10 +1,10 @@
 //! The transposed convolutional layer.
 
-use super::conv::{check_stride, kernel_of};
+use super::conv::{check_stride, dual, kernel_of};
 use super::initializer;
 use crate::check;
 use crate::detach::Detach;
-use crate::dual::{Dual, DualModule, images};
+use crate::dual::{Dual, DualModule};
 use crate::error::Result;
 use crate::kernels::network::activation::Activation;
 use crate::kernels::network::conv2d::{Kind, Layer, Order, Settings, check_output_padding};
@@ -152,16 +152,7 @@ impl Module for ConvTranspose2d {
 
 impl DualModule for ConvTranspose2d {
     fn forward_dual(&self, x: &Dual) -> Result<Dual> {
-        let with = |bias, activation| {
-            let mut layer = self.parts();
-            layer.bias = bias;
-            layer.settings.activation = activation;
-            layer
-        };
-        let layer = |x: &Tensor, activation| with(self.bias.as_ref(), activation).forward(x);
-        let linear = with(None, Activation::Identity);
-        let linear = |t: &Tensor| images(t, |x| linear.forward(x));
-        x.layer(self.config.activation, layer, linear)
+        dual(self.parts(), x)
     }
 }
 
