@@ -411,3 +411,37 @@ fn what_does_not_fit_is_refused() -> Result<()> {
     assert!(text.contains("F32") && text.contains("F64"), "{text}");
     Ok(())
 }
+
+/// One layer's vectors cannot be written, so none are.
+#[test]
+fn a_pass_that_fails_writes_no_vector() -> Result<()> {
+    let config = DcganConfig {
+        norm: DiscriminatorNorm::Spectral(SpectralNormConfig::default()),
+        ..small((2, 12, 8), &[6, 5])
+    };
+    let (vars, net) = critic(&config, DType::F64)?;
+    let named = named_vars(&vars)?;
+    let tensors = named.iter().map(|(name, var)| match name.as_str() {
+        "score.v" => (name.clone(), var.as_detached_tensor()),
+        _ => (name.clone(), var.as_tensor().clone()),
+    });
+    let vb = candle_nn::VarBuilder::from_tensors(tensors.collect(), DType::F64, &DEVICE);
+    let half = dcgan_discriminator(&config, vb)?;
+    let before = named
+        .values()
+        .map(|var| list(var))
+        .collect::<Result<Vec<_>>>()?;
+    let x = Rng::new(1).normal((3, 2, 12, 8), DType::F64, &DEVICE)?;
+    assert!(half.forward_t(&x, true).is_err());
+    let after = named
+        .values()
+        .map(|var| list(var))
+        .collect::<Result<Vec<_>>>()?;
+    assert_eq!(before, after);
+    net.forward_t(&x, true)?;
+    assert_ne!(
+        list(&named["conv0.u"])?,
+        before[named.keys().position(|n| n == "conv0.u").expect("u")]
+    );
+    Ok(())
+}

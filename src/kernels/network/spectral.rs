@@ -15,7 +15,7 @@ use candle_core::Tensor;
 pub(crate) type Sizes = [usize; 3];
 
 /// A vector of length 1 in the direction of x; `otherwise` where x has none, as 0, or is not finite: a state that is spoilt
-/// once would stay so.
+/// once would stay so. Not in half precision, whose sums of squares end at some thousands.
 pub(crate) fn unit(x: &Tensor, otherwise: &Tensor) -> Result<Tensor> {
     // Scaled first: squares of large and of small numbers are none.
     let largest = x.abs()?.flatten_all()?.max(0)?;
@@ -78,7 +78,7 @@ fn direction(mut x: Vec<f32>, otherwise: Vec<f32>) -> Vec<f32> {
     x
 }
 
-/// `W / |u^T W v|`, with u and v held fixed; W where that has no reciprocal.
+/// `W / |u^T W v|`, with u and v held fixed; W where that has no reciprocal, NaN where it is infinite or NaN.
 pub(crate) fn divided(weight: &Tensor, sizes: Sizes, [u, v]: &[Tensor; 2]) -> Result<Tensor> {
     let (u, v) = (u.detach(), v.detach());
     if !fused(&[weight, &u, &v]) {
@@ -95,12 +95,13 @@ pub(crate) fn divided(weight: &Tensor, sizes: Sizes, [u, v]: &[Tensor; 2]) -> Re
     Ok(node::apply1(op, &[weight, &u, &v])?)
 }
 
-/// A weight over a number, or the weight where that has no reciprocal.
+/// A weight over a number, or the weight where that has no reciprocal; NaN over an infinite one, which would leave nothing of it.
 pub(crate) fn over(weight: &Tensor, sigma: &Tensor) -> Result<Tensor> {
     let usable = sigma.detach().recip()?.ne(f64::INFINITY)?;
     let sigma = usable.where_cond(sigma, &sigma.ones_like()?)?;
     // 1 / sigma^2, its slope, may be no number where the gradient is: so in parts.
-    let known = sigma.detach().recip()?;
+    let known = sigma.detach();
+    let known = ((&known * 0.)? + known.recip()?)?;
     let factor = ((sigma * &known)?.recip()? * known)?;
     Ok(weight.broadcast_mul(&factor)?)
 }
@@ -202,7 +203,11 @@ impl Op for Divided {
         let terms = product.iter().zip(u);
         let terms = terms.map(|(a, b)| f64::from(*a) * f64::from(*b));
         let sigma = terms.fold(0., |sum, x| sum + x) as f32;
-        let factor = sigma.abs().recip();
+        // Zeros, as of an infinite norm, would look like a weight.
+        let factor = match sigma.is_infinite() {
+            true => f32::NAN,
+            false => sigma.abs().recip(),
+        };
         if factor != f32::INFINITY {
             self.factor = factor;
             self.slope = sigma.signum();
@@ -399,6 +404,23 @@ mod tests {
                 .transpose()?
                 .expect("a gradient");
             assert_eq!(g, [0.; 6]);
+        }
+        Ok(())
+    }
+
+    /// A weight of zeros in its place would be a silent one.
+    #[test]
+    fn over_an_infinite_norm_nothing_is_a_number() -> Result<()> {
+        let sizes = [1, 2, 3];
+        for dtype in [DType::F32, DType::F64] {
+            let largest = if dtype == DType::F32 { 3e38 } else { 1e308 };
+            let weight = Tensor::full(largest, (1, 2, 3), &Device::Cpu)?.to_dtype(dtype)?;
+            let [u, v] = [2, 3].map(|n| Tensor::ones(n, dtype, &Device::Cpu));
+            let y = divided(&weight, sizes, &[u?, v?])?;
+            assert!(numbers(&y)?.iter().all(|y| y.is_nan()));
+            let sigma = Tensor::new(f64::INFINITY, &Device::Cpu)?.to_dtype(dtype)?;
+            let y = over(&weight, &sigma)?;
+            assert!(numbers(&y)?.iter().all(|y| y.is_nan()));
         }
         Ok(())
     }

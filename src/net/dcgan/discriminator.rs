@@ -171,8 +171,10 @@ impl DcganDiscriminator {
         const OP: &str = "DcganDiscriminator::forward_t";
         let n = self.check(OP, x)?;
         let (c, h, w) = self.image;
-        let layers = self.layers.iter().map(|layer| layer.effective(train));
-        let layers = layers.collect::<Result<Vec<_>>>()?;
+        let passes = self.layers.iter().map(|layer| layer.pass(train));
+        let passes = passes.collect::<Result<Vec<_>>>()?;
+        let (layers, states): (Vec<_>, Vec<_>) = passes.into_iter().unzip();
+        let (score, state) = self.score.pass(train)?;
         let mut parts = vec![];
         for (i, layer) in layers.iter().enumerate() {
             parts.push(Part::Convolution(layer.parts()));
@@ -184,9 +186,13 @@ impl DcganDiscriminator {
             orders: [Order::ChannelsFirst, Order::ChannelsLast],
             flat: true,
         };
-        let score = self.score.effective(train)?;
         let y = run(OP, x, images, &parts, train)?;
-        Ok(score.apply(&y)?.reshape(n)?)
+        let y = score.apply(&y)?.reshape(n)?;
+        for (layer, state) in self.layers.iter().zip(states) {
+            layer.write(state)?;
+        }
+        self.score.write(state)?;
+        Ok(y)
     }
 }
 
@@ -210,7 +216,7 @@ impl DualModule for DcganDiscriminator {
         self.check(OP, x.value())?;
         let mut y = x.clone();
         for layer in &self.layers {
-            y = layer.effective(false)?.forward_dual(&y)?;
+            y = layer.pass(false)?.0.forward_dual(&y)?;
         }
         // To the order (row, column, channel).
         let rows = y.linear(|t| {
@@ -220,7 +226,7 @@ impl DualModule for DcganDiscriminator {
                 .transpose(first + 1, first + 2)?;
             Ok(t.flatten_from(first)?)
         })?;
-        let scores = self.score.effective(false)?.forward_dual(&rows)?;
+        let scores = self.score.pass(false)?.0.forward_dual(&rows)?;
         scores.linear(|t| Ok(t.squeeze(D::Minus1)?))
     }
 }

@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::net::spectral_norm::{
     SpectralConstraint, SpectralLayer, SpectralNorm, SpectralNormConfig, spectral_norm,
 };
+use candle_core::Tensor;
 use candle_nn::VarBuilder;
 
 #[derive(Debug, Clone)]
@@ -33,16 +34,18 @@ impl<L: SpectralLayer> Held<L> {
         }
     }
 
-    /// As a pass uses it; in training the vectors of the norm are iterated first.
-    pub(super) fn effective(&self, train: bool) -> Result<L> {
+    /// As a pass uses it and, in training, what is to be [written](Self::write) when all of the pass has succeeded.
+    pub(super) fn pass(&self, train: bool) -> Result<(L, Option<[Tensor; 2]>)> {
         match self {
-            Held::Free(layer) => Ok(layer.clone()),
-            Held::Spectral(norm) => {
-                if train && norm.config().constraint == SpectralConstraint::Normalize {
-                    norm.warm_up(norm.config().iterations)?;
-                }
-                norm.effective()
-            }
+            Held::Free(layer) => Ok((layer.clone(), None)),
+            Held::Spectral(norm) => norm.pass(train),
+        }
+    }
+
+    pub(super) fn write(&self, state: Option<[Tensor; 2]>) -> Result<()> {
+        match (self, state) {
+            (Held::Spectral(norm), Some(vectors)) => norm.write(vectors),
+            _ => Ok(()),
         }
     }
 

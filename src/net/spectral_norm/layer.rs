@@ -5,7 +5,7 @@ use crate::detach::Detach;
 use crate::dual::DualModule;
 use crate::error::{Error, Result};
 use crate::kernels::network::activation::Activation;
-use crate::kernels::network::conv2d::{Kind, Order, Settings};
+use crate::kernels::network::conv2d::{Kind, Order, Settings, before};
 use crate::net::conv::after;
 use crate::net::{Conv2d, ConvTranspose2d, Dense};
 use crate::shape;
@@ -35,7 +35,7 @@ impl Parts for Dense {
         match image {
             None => {
                 let sizes = [1, self.outputs(), self.inputs()];
-                Ok(Map::matrix(weight, sizes))
+                Map::matrix(weight, sizes)
             }
             Some(image) => {
                 let expected = "none for a dense layer, whose matrix is its map";
@@ -65,20 +65,22 @@ impl Parts for Conv2d {
     fn map(&self, op: &'static str, weight: Tensor, image: Option<(usize, usize)>) -> Result<Map> {
         let Some((h, w)) = image else {
             let [o, c, kh, kw] = shape::dims(op, "weight", weight.dims(), "[O, C, kh, kw]")?;
-            return Ok(Map::matrix(weight, [1, o, c * kh * kw]));
+            return Map::matrix(weight, [1, o, c * kh * kw]);
         };
+        let dims = side(op, (h, w), [weight.dim(1)?, h, w])?;
         let config = self.config();
         let ((kh, kw), (sh, sw), (p, q)) = (config.kernel, config.stride, config.padding);
         let unread = (after(h, p, kh, sh), after(w, q, kw, sw));
-        let (Some((_, below)), Some((_, right))) = unread else {
+        let (Some((rows, below)), Some((columns, right))) = unread else {
             let expected = format!("at least the kernel's size {:?} after padding", (kh, kw));
             return Err(Error::value(op, "image", expected, format!("{:?}", (h, w))));
         };
+        let results = side(op, (h, w), [weight.dim(0)?, rows, columns])?;
         let there = linear(Kind::Convolution, config.stride, config.padding);
         let output_padding = (below, right);
         let kind = Kind::Transposed { output_padding };
-        let (back, dims) = (Settings { kind, ..there }, [weight.dim(1)?, h, w]);
-        Ok(Map::images(weight, there, back, dims))
+        let back = Settings { kind, ..there };
+        Map::images(weight, there, back, [dims, results])
     }
 
     fn overlap(&self) -> usize {
@@ -103,14 +105,26 @@ impl Parts for ConvTranspose2d {
     fn map(&self, op: &'static str, weight: Tensor, image: Option<(usize, usize)>) -> Result<Map> {
         let Some((h, w)) = image else {
             let [c, o, kh, kw] = shape::dims(op, "weight", weight.dims(), "[C, O, kh, kw]")?;
-            return Ok(Map::matrix(weight, [c, o, kh * kw]));
+            return Map::matrix(weight, [c, o, kh * kw]);
         };
+        let dims = side(op, (h, w), [weight.dim(0)?, h, w])?;
         let config = self.config();
+        let ((kh, kw), (sh, sw), (p, q)) = (config.kernel, config.stride, config.padding);
+        let (below, right) = config.output_padding;
+        let made = (before(h, p, kh, sh, below), before(w, q, kw, sw, right));
+        let (Some(rows), Some(columns)) = made else {
+            let expected = format!(
+                "a result of at least one row and column without the padding {:?}",
+                (p, q)
+            );
+            return Err(Error::value(op, "image", expected, format!("{:?}", (h, w))));
+        };
+        let results = side(op, (h, w), [weight.dim(1)?, rows, columns])?;
         let back = linear(Kind::Convolution, config.stride, config.padding);
         let output_padding = config.output_padding;
         let kind = Kind::Transposed { output_padding };
-        let (there, dims) = (Settings { kind, ..back }, [weight.dim(0)?, h, w]);
-        Ok(Map::images(weight, there, back, dims))
+        let there = Settings { kind, ..back };
+        Map::images(weight, there, back, [dims, results])
     }
 
     fn overlap(&self) -> usize {
@@ -120,6 +134,17 @@ impl Parts for ConvTranspose2d {
     fn slope(&self) -> f64 {
         self.config().activation.lipschitz()
     }
+}
+
+/// The numbers of one image, refused where there are none, or more than any image has: power iteration makes several of them.
+fn side(op: &'static str, image: (usize, usize), dims: [usize; 3]) -> Result<[usize; 3]> {
+    let count = dims.iter().try_fold(1usize, |n, dim| n.checked_mul(*dim));
+    if count.is_some_and(|count| (1..=i32::MAX as usize).contains(&count)) {
+        return Ok(dims);
+    }
+    let expected =
+        "at least one row and column, and fewer than 2^31 numbers of argument and result";
+    Err(Error::value(op, "image", expected, format!("{image:?}")))
 }
 
 fn linear(kind: Kind, stride: (usize, usize), padding: (usize, usize)) -> Settings {

@@ -3,9 +3,17 @@
 use crate::error::Result;
 use crate::kernels::network::conv2d::{self, Settings};
 use crate::kernels::network::spectral::{self, Sizes, unit};
-use candle_core::{Shape, Tensor};
+use candle_core::{DType, Shape, Tensor};
 
-/// A layer without bias and activation.
+/// The dtype of sums and vectors: in half precision they would be off by some percent.
+pub(super) fn wide(dtype: DType) -> DType {
+    match dtype {
+        DType::F16 | DType::BF16 => DType::F32,
+        other => other,
+    }
+}
+
+/// A layer without bias and activation, the weight of the dtype [`wide`].
 pub struct Map {
     weight: Tensor,
     form: Form,
@@ -19,42 +27,41 @@ enum Form {
         there: Settings,
         back: Settings,
         dims: [usize; 3],
+        results: [usize; 3],
     },
 }
 
 impl Map {
-    pub(super) fn matrix(weight: Tensor, sizes: Sizes) -> Self {
-        let form = Form::Matrix(sizes);
-        Map { weight, form }
+    pub(super) fn matrix(weight: Tensor, sizes: Sizes) -> Result<Self> {
+        Map::new(weight, Form::Matrix(sizes))
     }
 
     pub(super) fn images(
         weight: Tensor,
         there: Settings,
         back: Settings,
-        dims: [usize; 3],
-    ) -> Self {
-        let form = Form::Images { there, back, dims };
-        Map { weight, form }
-    }
-
-    /// A vector that it takes, of zeros.
-    pub(super) fn zeros(&self) -> Result<Tensor> {
-        let dims = match &self.form {
-            Form::Matrix([groups, _, terms]) => vec![groups * terms],
-            Form::Images { dims, .. } => [&[1], dims.as_slice()].concat(),
+        [dims, results]: [[usize; 3]; 2],
+    ) -> Result<Self> {
+        let form = Form::Images {
+            there,
+            back,
+            dims,
+            results,
         };
-        let (dtype, device) = (self.weight.dtype(), self.weight.device());
-        Ok(Tensor::zeros(dims, dtype, device)?)
+        Map::new(weight, form)
     }
 
-    /// The shape of u.
-    pub(super) fn results(&self) -> Result<Shape> {
-        match &self.form {
-            Form::Matrix([_, rows, _]) => Ok((*rows).into()),
-            Form::Images { there, .. } => {
-                let images = conv2d::conv2d(&self.zeros()?, &self.weight, None, *there)?;
-                Ok(images.shape().clone())
+    fn new(weight: Tensor, form: Form) -> Result<Self> {
+        let weight = weight.to_dtype(wide(weight.dtype()))?;
+        Ok(Map { weight, form })
+    }
+
+    /// The shapes of u and v.
+    pub(super) fn shapes(&self) -> [Shape; 2] {
+        match self.form {
+            Form::Matrix([groups, rows, terms]) => [rows.into(), (groups * terms).into()],
+            Form::Images { dims, results, .. } => {
+                [results, dims].map(|[c, h, w]| (1, c, h, w).into())
             }
         }
     }

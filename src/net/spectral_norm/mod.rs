@@ -4,14 +4,15 @@ mod layer;
 mod map;
 
 use self::layer::Parts;
-use self::map::Map;
+use self::map::{Map, wide};
 use crate::check;
 use crate::detach::Detach;
 use crate::dual::{Dual, DualModule};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::init::{self, Buffer};
 use crate::kernels::network::spectral::unit;
-use candle_core::Tensor;
+use crate::shape;
+use candle_core::{DType, Tensor};
 use candle_nn::{Init, ModuleT, VarBuilder};
 
 /// The layers that a [`SpectralNorm`] takes: [`Dense`](super::Dense), [`Conv2d`](super::Conv2d) and
@@ -62,7 +63,8 @@ impl Default for SpectralNormConfig {
 /// value as far as power iteration has come: `v = W^T u / |W^T u|, u = W v / |W v|`. From below sigma comes near the norm. Of a
 /// convolution W is the matrix `[out, in kh kw]`, of a transposed one, whose weight is `[in, out, kh, kw]`, the same after the
 /// exchange of its axes; or, with [`image`](SpectralNormConfig::image), the convolution itself as a linear map of images of that
-/// size. A matrix of zeros, or so small that `1 / sigma` is not a number of its dtype, stays as it is.
+/// size. A matrix of zeros, or so small that `1 / sigma` is not a number of its dtype, stays as it is; one
+/// whose sigma is infinite or NaN becomes NaN.
 ///
 /// What is bounded: the matrix of a convolution sees each patch, and a pixel is in up to `ceil(kh / s) ceil(kw / t)` patches for
 /// strides (s, t), so that the convolution's own norm may be as large as the root of that (3 for 3 x 3 and stride 1); for a
@@ -75,9 +77,11 @@ impl Default for SpectralNormConfig {
 /// [`warm_up`](Self::warm_up).
 ///
 /// Shapes: those of the layer. Gradients: to its input and parameters; through sigma to W, with u and v held fixed:
-/// `(G - <G, W / sigma> u v^T) / sigma`.
+/// `(G - <G, W / sigma> u v^T) / sigma` where `u^T W v` is positive, as it is after an iteration, and with the sign of that before
+/// `u v^T`.
 ///
-/// Errors: those of the layer; from `forward_t` with `train` true, a layer that was built on constants.
+/// Errors: those of the layer; from `forward_t` with `train` true, a layer that was built on constants. A pass that fails writes
+/// nothing.
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
@@ -97,7 +101,8 @@ impl Default for SpectralNormConfig {
 /// ```
 ///
 /// Numerics: one iteration for each step of the optimizer keeps up with weights that move slowly. Near a second singular value
-/// as large as the first the vectors turn slowly, but sigma is right. Vectors of lengths that are 0, infinite or NaN leave the
+/// as large as the first the vectors turn slowly, but sigma is right. In half precision u, v and sigma are f32, and the weight is
+/// divided in f32. Vectors of lengths that are 0, infinite or NaN leave the
 /// old ones in place.
 ///
 /// Source: Miyato, Kataoka, Koyama and Yoshida (2018), Spectral normalization for generative adversarial networks, section 2
@@ -113,7 +118,8 @@ pub struct SpectralNorm<L> {
 
 /// A [`SpectralNorm`] of a layer, with the buffers `u` and `v` from `vb`.
 ///
-/// Errors: no iterations; an image for a dense layer, or one smaller than the kernel; what `vb` refuses.
+/// Errors: no iterations; a layer of another dtype or device than `vb`; an image for a dense layer, one without rows or columns,
+/// smaller than the kernel or of 2^31 numbers and more; what `vb` refuses.
 pub fn spectral_norm<L: SpectralLayer>(
     layer: L,
     config: &SpectralNormConfig,
@@ -122,15 +128,30 @@ pub fn spectral_norm<L: SpectralLayer>(
     const OP: &str = "spectral_norm";
     let (iterations, warm_up) = (config.iterations, config.warm_up);
     check::at_least_one(OP, &[("iterations", iterations), ("warm_up", warm_up)])?;
-    let map = layer.map(OP, layer.kernel().detach(), config.image)?;
+    let weight = layer.kernel();
+    shape::dtype(OP, "layer", weight, vb.dtype())?;
+    let (expected, found) = (vb.device().location(), weight.device().location());
+    if expected != found {
+        let (op, arg) = (OP, "layer");
+        return Err(Error::Device {
+            op,
+            arg,
+            expected,
+            found,
+        });
+    }
+    let [u, v] = layer.map(OP, weight.detach(), config.image)?.shapes();
+    let vb = match wide(vb.dtype()) {
+        dtype if dtype == vb.dtype() => vb,
+        dtype => vb.to_dtype(dtype),
+    };
     let known = vb.contains_tensor("u") && vb.contains_tensor("v");
     let start = Init::Randn {
         mean: 0.,
         stdev: 1.,
     };
-    let v = map.zeros()?;
-    let u = Buffer::new(map.results()?, "u", start, vb.clone())?;
-    let v = Buffer::new(v.shape(), "v", start, vb)?;
+    let u = Buffer::new(u, "u", start, vb.clone())?;
+    let v = Buffer::new(v, "v", start, vb)?;
     let norm = SpectralNorm {
         layer,
         u,
@@ -156,7 +177,7 @@ impl<L: SpectralLayer> SpectralNorm<L> {
         &self.config
     }
 
-    /// The estimate `|u^T W v|` of the norm, a scalar, with gradient to W.
+    /// The estimate `|u^T W v|` of the norm, a scalar, with gradient to W; in half precision it is f32.
     pub fn sigma(&self) -> Result<Tensor> {
         self.estimate(&self.vectors()?)
     }
@@ -189,21 +210,26 @@ impl<L: SpectralLayer> SpectralNorm<L> {
 
     /// After a step of the optimizer: power iterations, then `W / max(1, sigma)` written to the weight; sigma before.
     ///
-    /// Errors: a layer that was built on constants.
+    /// Errors: a layer that was built on constants; a sigma that is infinite or NaN. Then nothing is written.
     pub fn project(&self) -> Result<f64> {
         const OP: &str = "SpectralNorm::project";
         let weight = self.layer.kernel();
         init::check_variable(OP, weight)?;
+        self.check_state(OP)?;
         let vectors = self
             .map()?
             .iterate(&self.vectors()?, self.config.iterations)?;
         let sigma = self.estimate(&vectors)?.detach();
+        let number = sigma.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        if !number.is_finite() {
+            let expected = "one of a finite spectral norm";
+            return Err(Error::value(OP, "weight", expected, number));
+        }
         self.write(vectors)?;
-        let number = sigma
-            .to_dtype(candle_core::DType::F64)?
-            .to_scalar::<f64>()?;
         if number > 1. {
-            init::write(OP, weight, &weight.detach().broadcast_div(&sigma)?)?;
+            let within = weight.detach().to_dtype(sigma.dtype())?;
+            let within = within.broadcast_div(&sigma)?.to_dtype(weight.dtype())?;
+            init::write(OP, weight, &within)?;
         }
         Ok(number)
     }
@@ -212,7 +238,24 @@ impl<L: SpectralLayer> SpectralNorm<L> {
         Ok([self.u.value()?, self.v.value()?])
     }
 
-    fn write(&self, [u, v]: [Tensor; 2]) -> Result<()> {
+    /// The layer as a pass uses it and, in training, the vectors to [write](Self::write) when all of the pass has succeeded.
+    pub(super) fn pass(&self, train: bool) -> Result<(L, Option<[Tensor; 2]>)> {
+        let vectors = self.vectors()?;
+        if !train || self.config.constraint == SpectralConstraint::Project {
+            return Ok((self.with(&vectors)?, None));
+        }
+        self.check_state("SpectralNorm::forward_t")?;
+        let moved = self.map()?.iterate(&vectors, self.config.iterations)?;
+        Ok((self.with(&moved)?, Some(moved)))
+    }
+
+    /// Refuses vectors that could not be written.
+    fn check_state(&self, op: &'static str) -> Result<()> {
+        let mut state = [&self.u, &self.v].into_iter();
+        state.try_for_each(|buffer| init::check_variable(op, buffer.variable()))
+    }
+
+    pub(super) fn write(&self, [u, v]: [Tensor; 2]) -> Result<()> {
         self.u.set(&u)?;
         self.v.set(&v)
     }
@@ -235,20 +278,18 @@ impl<L: SpectralLayer> SpectralNorm<L> {
             return Ok(self.layer.clone());
         }
         let map = self.map_of(self.layer.kernel().clone())?;
-        self.layer.with_kernel(map.normalized(vectors)?)
+        let weight = map.normalized(vectors)?;
+        let dtype = self.layer.kernel().dtype();
+        self.layer.with_kernel(weight.to_dtype(dtype)?)
     }
 }
 
 impl<L: SpectralLayer> ModuleT for SpectralNorm<L> {
     fn forward_t(&self, x: &Tensor, train: bool) -> candle_core::Result<Tensor> {
-        let mut vectors = self.vectors()?;
-        let writes = train && self.config.constraint == SpectralConstraint::Normalize;
-        if writes {
-            vectors = self.map()?.iterate(&vectors, self.config.iterations)?;
-        }
-        let y = self.with(&vectors)?.forward(x)?;
-        if writes {
-            self.write(vectors)?;
+        let (layer, moved) = self.pass(train)?;
+        let y = layer.forward(x)?;
+        if let Some(moved) = moved {
+            self.write(moved)?;
         }
         Ok(y)
     }

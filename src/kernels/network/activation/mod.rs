@@ -94,7 +94,9 @@ impl Activation {
     /// ```
     pub fn lipschitz(self) -> f64 {
         match self {
-            Activation::LeakyRelu(a) => a.abs().max(1.),
+            // NaN has no steepness.
+            Activation::LeakyRelu(a) if a.abs() <= 1. => 1.,
+            Activation::LeakyRelu(a) => a.abs(),
             Activation::Sigmoid => 0.25,
             // Where x tanh(x / 2) is 2.
             Activation::Silu => 1.0998393201288668,

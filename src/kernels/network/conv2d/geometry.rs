@@ -220,8 +220,17 @@ fn after(size: usize, padding: usize, kernel: usize, stride: usize) -> Option<us
 }
 
 /// Rows of a transposed convolution's result for `size` rows, `more` of them beyond the last that a convolution reads.
-fn before(size: usize, padding: usize, kernel: usize, stride: usize, more: usize) -> Option<usize> {
-    let reached = (size - 1).checked_mul(stride)?.checked_add(kernel)?;
+pub(crate) fn before(
+    size: usize,
+    padding: usize,
+    kernel: usize,
+    stride: usize,
+    more: usize,
+) -> Option<usize> {
+    let reached = size
+        .checked_sub(1)?
+        .checked_mul(stride)?
+        .checked_add(kernel)?;
     let rows = reached
         .checked_add(more)?
         .checked_sub(padding.checked_mul(2)?)?;

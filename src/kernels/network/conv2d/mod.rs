@@ -24,7 +24,7 @@ mod tile;
 #[cfg(test)]
 use chain::chain;
 pub(crate) use chain::{Link, in_turn, links};
-pub(crate) use geometry::check_output_padding;
+pub(crate) use geometry::{before, check_output_padding};
 pub(crate) use residual::residual;
 
 use crate::error::Result;
