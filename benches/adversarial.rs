@@ -41,7 +41,7 @@ fn softplus(x: &Tensor) -> candle_core::Result<Tensor> {
 }
 
 fn losses(c: &mut Criterion) {
-    critic(c, "minimax", Minimax::default());
+    critic(c, "minimax", Saturating::default());
     candle(c, "minimax", |real, fake| {
         Ok((softplus(&real.neg()?)?.mean_all()? + softplus(fake)?.mean_all()?)?)
     });

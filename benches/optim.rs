@@ -195,7 +195,7 @@ fn rounds(c: &mut Criterion) -> Result<()> {
         Scheme::Extragradient,
     ] {
         let config = MinimaxConfig {
-            update,
+            scheme: update,
             ..MinimaxConfig::default()
         };
         let mut players = Minimax::new(adam(other)?, adam(own)?, &config)?;

@@ -145,7 +145,7 @@ pub fn play(kind: Kind, arguments: &Arguments, bar: &ProgressBar) -> Result<Play
         Adam::new(vars, &config)
     };
     let config = MinimaxConfig {
-        update: Scheme::Alternating,
+        scheme: Scheme::Alternating,
         critic_steps: CRITIC_STEPS,
         skip_non_finite: true,
     };

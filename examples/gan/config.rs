@@ -193,7 +193,7 @@ impl Arguments {
 
     pub fn minimax(&self) -> MinimaxConfig {
         MinimaxConfig {
-            update: match self.update {
+            scheme: match self.update {
                 Moves::Alternating => Scheme::Alternating,
                 Moves::Simultaneous | Moves::Optimistic => Scheme::Simultaneous,
                 Moves::Extragradient => Scheme::Extragradient,

@@ -5,8 +5,8 @@ use candle_prob::divergence::{
     SquaredHellinger, TotalVariation,
 };
 use candle_prob::objective::{
-    AdversarialLoss, FGan, FGanGenerator, Hinge, LeastSquares, Minimax, NonSaturating,
-    Relativistic, RelativisticAverage, Wasserstein,
+    AdversarialLoss, FGan, FGanGenerator, Hinge, LeastSquares, NonSaturating, Relativistic,
+    RelativisticAverage, Saturating, Wasserstein,
 };
 
 /// A loss and what its critic is held by, `wasserstein-sn` on the command line.
@@ -192,7 +192,7 @@ impl Loss {
     pub fn build(self, generator: FGanGenerator) -> Box<dyn AdversarialLoss> {
         let f_gan = Game(generator);
         match self.kind {
-            Kind::Minimax => Box::new(Minimax::default()),
+            Kind::Minimax => Box::new(Saturating::default()),
             Kind::NonSaturating => Box::new(NonSaturating::default()),
             Kind::LeastSquares => Box::new(LeastSquares::default()),
             Kind::Hinge => Box::new(Hinge),

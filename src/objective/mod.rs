@@ -48,7 +48,8 @@ pub use crate::divergence::{FGanBound, f_gan};
 pub use active_units::{ACTIVE_VARIANCE, ActiveUnits, active_units};
 pub use adversarial::{
     AdversarialLoss, CriticLoss, FGan, FGanGenerator, FGanOrder, GeneratorLoss, Hinge,
-    LeastSquares, Minimax, Negated, NonSaturating, Relativistic, RelativisticAverage, Wasserstein,
+    LeastSquares, Negated, NonSaturating, Relativistic, RelativisticAverage, Saturating,
+    Wasserstein,
 };
 pub use bottleneck::{BottleneckConfig, Gmvib, gmvib, vib};
 pub use capacity::Capacity;

@@ -45,7 +45,7 @@ pub enum Scheme {
 #[derive(Debug, Clone, PartialEq)]
 pub struct MinimaxConfig {
     /// Who moves when.
-    pub update: Scheme,
+    pub scheme: Scheme,
     /// Steps of the critic for each of the generator (n_dis); only the alternating scheme takes more than one.
     pub critic_steps: usize,
     /// Whether a step whose gradients are not all finite is left out, as by [`Optimizer::step_if_finite`].
@@ -55,7 +55,7 @@ pub struct MinimaxConfig {
 impl Default for MinimaxConfig {
     fn default() -> Self {
         MinimaxConfig {
-            update: Scheme::Alternating,
+            scheme: Scheme::Alternating,
             critic_steps: 1,
             skip_non_finite: false,
         }
@@ -210,8 +210,8 @@ impl<C: Optimizer, G: Optimizer> Minimax<C, G> {
     /// Two optimizers of different variables.
     pub fn new(critic: C, generator: G, config: &MinimaxConfig) -> Result<Self> {
         check::at_least_one(NEW, &[("critic_steps", config.critic_steps)])?;
-        if config.update != Scheme::Alternating && config.critic_steps > 1 {
-            let expected = format!("1 with {:?} updates", config.update);
+        if config.scheme != Scheme::Alternating && config.critic_steps > 1 {
+            let expected = format!("1 with {:?} updates", config.scheme);
             return Err(Error::value(
                 NEW,
                 "critic_steps",
@@ -237,7 +237,7 @@ impl<C: Optimizer, G: Optimizer> Minimax<C, G> {
 
     /// One step of the generator and what belongs to it.
     pub fn step(&mut self, game: &mut impl Game) -> Result<Round> {
-        match self.config.update {
+        match self.config.scheme {
             Scheme::Simultaneous => self.simultaneous(game),
             Scheme::Alternating => self.alternating(game),
             Scheme::Extragradient => self.extragradient(game),

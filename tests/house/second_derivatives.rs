@@ -9,7 +9,7 @@ use candle_prob::bijector::{Affine, Bijector, Exp, MixtureCdf, RationalQuadratic
 use candle_prob::distribution::*;
 use candle_prob::divergence::TotalVariation;
 use candle_prob::objective::{
-    AdversarialLoss, CriticLoss, FGan, Hinge, Minimax, NonSaturating, RelativisticAverage,
+    AdversarialLoss, CriticLoss, FGan, Hinge, NonSaturating, RelativisticAverage, Saturating,
 };
 use candle_prob::{Activation, Result, Rng, init, net, special};
 
@@ -184,9 +184,9 @@ fn functions() -> Vec<(&'static str, Function)> {
             let vb = init::seeded(&VarMap::new(), 1, x.dtype(), CPU);
             Ok(net::mlp(&[3, 5, 2], Activation::Tanh, vb)?.forward(&x.unsqueeze(0)?)?)
         }),
-        ("Minimax", |x| {
+        ("Saturating", |x| {
             let part = |loss: CriticLoss| Ok((loss.real + loss.fake)?);
-            part(Minimax::default().critic(x, x)?)
+            part(Saturating::default().critic(x, x)?)
         }),
         ("Hinge, total", |x| Hinge.critic(x, x)?.total()),
         ("RelativisticAverage, total", |x| {

@@ -4,15 +4,15 @@
 mod f_gan;
 mod hinge;
 mod least_squares;
-mod minimax;
 mod relativistic;
+mod saturating;
 mod wasserstein;
 
 pub use f_gan::{FGan, FGanGenerator, FGanOrder};
 pub use hinge::Hinge;
 pub use least_squares::LeastSquares;
-pub use minimax::{Minimax, NonSaturating};
 pub use relativistic::{Relativistic, RelativisticAverage};
+pub use saturating::{NonSaturating, Saturating};
 pub use wasserstein::Wasserstein;
 
 use crate::error::Result;
@@ -25,7 +25,7 @@ use candle_core::Tensor;
 ///
 /// | type | critic: real, fake | generator | estimates |
 /// |---|---|---|---|
-/// | [`Minimax`] | softplus(-v), l softplus(v) | -l softplus(v) | twice Jensen-Shannon at l = 1 |
+/// | [`Saturating`] | softplus(-v), l softplus(v) | -l softplus(v) | twice Jensen-Shannon at l = 1 |
 /// | [`NonSaturating`] | softplus(-v), l softplus(v) | softplus(-v) | as above |
 /// | [`LeastSquares`] | (v - 1)^2 / 2, v^2 / 2 | (v - 1)^2 / 2 | triangular discrimination |
 /// | [`Hinge`] | max(0, 1 - v), max(0, 1 + v) | -v | total variation |
@@ -47,9 +47,9 @@ use candle_core::Tensor;
 ///
 /// ```
 /// use candle_core::{Device, Tensor, Var};
-/// use candle_prob::objective::{AdversarialLoss, Minimax, Wasserstein};
+/// use candle_prob::objective::{AdversarialLoss, Saturating, Wasserstein};
 /// # fn main() -> candle_prob::Result<()> {
-/// let losses: [Box<dyn AdversarialLoss>; 2] = [Box::new(Minimax::default()), Box::new(Wasserstein)];
+/// let losses: [Box<dyn AdversarialLoss>; 2] = [Box::new(Saturating::default()), Box::new(Wasserstein)];
 /// let real = Var::new(&[0.3f64, 1.2], &Device::Cpu)?;
 /// let fake = Var::new(&[-0.4f64, 0.1, 0.2], &Device::Cpu)?;
 /// for loss in losses {

@@ -1,6 +1,6 @@
 //! Relativistic losses: a score says how real something is beside the other kind.
 
-use super::minimax::Logistic;
+use super::saturating::Logistic;
 use super::{AdversarialLoss, CriticLoss, GeneratorLoss, scores};
 use crate::error::Result;
 use crate::kernels::elementwise::mean::{Identity, centred_with_mean, with_mean};

@@ -69,13 +69,19 @@ fn the_best_critics_find_the_divergence_that_is_named() -> Result<()> {
             exactly(&KullbackLeibler, p, mixed)? + weight * exactly(&KullbackLeibler, q, mixed)?;
         let scores = std::array::from_fn(|i| logit(i, weight));
         let type_two_weight = weight;
-        best("minimax", &Minimax { type_two_weight }, scores, want, true)?;
+        best(
+            "minimax",
+            &Saturating { type_two_weight },
+            scores,
+            want,
+            true,
+        )?;
         let other = NonSaturating { type_two_weight };
         best("non-saturating", &other, scores, want, true)?;
     }
     // The game's value, without the constant.
     let scores = Tensor::new(&std::array::from_fn::<f64, 4, _>(|i| logit(i, 1.)), CPU)?;
-    let at = Minimax::default().critic(&draws(&scores, P)?, &draws(&scores, Q)?)?;
+    let at = Saturating::default().critic(&draws(&scores, P)?, &draws(&scores, Q)?)?;
     let value = 2. * exactly(&JensenShannon, p, q)? - 4f64.ln();
     assert!((-scalar(&at.total()?)? - value).abs() < 1e-15);
 

@@ -63,10 +63,10 @@ fn losses() -> Result<Vec<(String, Box<dyn AdversarialLoss>)>> {
         generator: 0.2,
     };
     let mut out: Vec<(String, Box<dyn AdversarialLoss>)> = vec![
-        ("minimax".into(), Box::new(Minimax::default())),
+        ("minimax".into(), Box::new(Saturating::default())),
         (
             "weighted".into(),
-            Box::new(Minimax {
+            Box::new(Saturating {
                 type_two_weight: weight,
             }),
         ),
@@ -122,7 +122,7 @@ fn losses_and_gradients_are_those_of_the_reference() -> Result<()> {
             let fake = Var::from_tensor(&vector(&read("fake"), dtype)?)?;
             let players: [(&dyn AdversarialLoss, &str, &str); 7] = [
                 (
-                    &Minimax::default(),
+                    &Saturating::default(),
                     "gan_discriminator",
                     "gan_generator_saturating",
                 ),

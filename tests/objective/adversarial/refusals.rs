@@ -58,7 +58,7 @@ fn what_makes_no_loss_is_refused() -> Result<()> {
         }
     }
     for weight in [0., -1., f64::NAN, f64::INFINITY] {
-        let loss = Minimax {
+        let loss = Saturating {
             type_two_weight: weight,
         };
         let refused = loss.critic(&some, &some);

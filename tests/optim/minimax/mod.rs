@@ -29,9 +29,9 @@ fn rate(lr: f64) -> SgdConfig {
     }
 }
 
-fn scheme(update: Scheme) -> MinimaxConfig {
+fn scheme(scheme: Scheme) -> MinimaxConfig {
     MinimaxConfig {
-        update,
+        scheme,
         ..MinimaxConfig::default()
     }
 }

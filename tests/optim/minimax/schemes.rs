@@ -16,7 +16,7 @@ fn a_shared_variable_and_a_wrong_number_of_steps_are_refused() -> Result<()> {
     for update in [Scheme::Simultaneous, Scheme::Extragradient] {
         for critic_steps in [0, 2] {
             let config = MinimaxConfig {
-                update,
+                scheme: update,
                 critic_steps,
                 ..config.clone()
             };

@@ -9,7 +9,7 @@ use crate::kernels::number::Real;
 use crate::shape;
 use candle_core::Tensor;
 
-/// The zero-sum game: the generator minimizes what the critic maximizes.
+/// The minimax loss, a game of zero sum: the generator minimizes what the critic maximizes.
 ///
 /// Formula: the critic minimizes `L = E_real[softplus(-v)] + l E_fake[softplus(v)]`, that is
 /// `-E_real[ln D] - l E_fake[ln(1 - D)]` with `D = sigmoid(v)`: errors of type I (data taken for a fake) and, with weight l,
@@ -24,10 +24,10 @@ use candle_core::Tensor;
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
-/// use candle_prob::objective::{AdversarialLoss, Minimax};
+/// use candle_prob::objective::{AdversarialLoss, Saturating};
 /// # fn main() -> candle_prob::Result<()> {
 /// let scores = Tensor::new(&[0f64, 0.], &Device::Cpu)?;
-/// let critic = Minimax::default().critic(&scores, &scores)?;
+/// let critic = Saturating::default().critic(&scores, &scores)?;
 /// assert!((critic.total()?.to_scalar::<f64>()? - 4f64.ln()).abs() < 1e-15);
 /// assert!(critic.divergence.to_scalar::<f64>()?.abs() < 1e-15);
 /// # Ok(())
@@ -37,25 +37,25 @@ use candle_core::Tensor;
 /// Source: Goodfellow et al. (2014), Generative adversarial nets, eq. 1 and theorem 1; the weight: Ryu (2022), Mathematical
 /// Foundations of Machine Learning, discriminator loss.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Minimax {
+pub struct Saturating {
     /// The weight l of an error of type II, positive: 1 by default.
     pub type_two_weight: f64,
 }
 
-impl Default for Minimax {
+impl Default for Saturating {
     fn default() -> Self {
-        Minimax {
+        Saturating {
             type_two_weight: 1.,
         }
     }
 }
 
-/// The game of [`Minimax`] with a generator whose gradient does not vanish.
+/// The game of [`Saturating`] with a generator whose gradient does not vanish.
 ///
-/// Formula: the critic's loss and divergence are [`Minimax`]'s; the generator minimizes `E_fake[softplus(-v)]`, that is
+/// Formula: the critic's loss and divergence are [`Saturating`]'s; the generator minimizes `E_fake[softplus(-v)]`, that is
 /// `-E_fake[ln D]`: its best answers are the same, its slope is largest where fakes are recognized.
 ///
-/// Errors: as [`Minimax`].
+/// Errors: as [`Saturating`].
 ///
 /// ```
 /// use candle_core::{Device, Tensor, Var};
@@ -108,13 +108,13 @@ impl Formula<1> for Logistic {
     }
 }
 
-impl AdversarialLoss for Minimax {
+impl AdversarialLoss for Saturating {
     fn critic(&self, real: &Tensor, fake: &Tensor) -> Result<CriticLoss> {
-        critic("Minimax::critic", self.type_two_weight, real, fake)
+        critic("Saturating::critic", self.type_two_weight, real, fake)
     }
 
     fn generator(&self, _: &Tensor, fake: &Tensor) -> Result<GeneratorLoss> {
-        let op = "Minimax::generator";
+        let op = "Saturating::generator";
         check::positive_finite(op, "type_two_weight", self.type_two_weight)?;
         shape::parameter(op, "fake", fake)?;
         let (f, factor) = (Logistic::Fake, -self.type_two_weight);
