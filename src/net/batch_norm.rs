@@ -78,7 +78,7 @@ impl Default for BatchNormConfig {
 /// # }
 /// ```
 ///
-/// Numerics: variances are sums of squared differences from means, those of blocks of the batch, and not differences of large
+/// Numerics: variances are sums of squared differences from a value near the mean, block by block, and not differences of large
 /// sums, so that they keep their digits whatever the mean is and whatever value comes first.
 ///
 /// See also: [`bijector::FlowBatchNorm`](crate::bijector::FlowBatchNorm) is another thing, a bijector with a log-determinant that

@@ -1,5 +1,5 @@
-//! Batch normalization with its gain, shift and activation, as one node: f32 on the CPU is read twice on the way to the result,
-//! the first time in blocks that a cache holds, and twice on the way back. Moments are merged from those of blocks of fixed size in fixed order, in f64.
+//! Batch normalization with its gain, shift and activation, as one node: f32 on the CPU is read twice on the way to the result and
+//! twice on the way back. Moments are merged from those of blocks of fixed size in fixed order, in f64.
 
 mod composed;
 mod map;

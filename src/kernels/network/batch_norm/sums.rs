@@ -67,10 +67,10 @@ impl Moments {
         let blocks = layout.blocks(|at, len| {
             let x = &x[at..at + len];
             let values = (len / c) as f64;
-            let sums = |terms, centre: &[f32]| {
+            let about = |centre: &[f32]| {
                 let mut sums = Sums::new(c);
                 dispatch(Add {
-                    terms,
+                    terms: Terms::Powers,
                     x,
                     layout,
                     centre,
@@ -78,15 +78,17 @@ impl Moments {
                 });
                 sums
             };
-            // Differences from a value of the block keep their digits whatever the mean is, but that value may be an outlier,
-            // whose square all of them would have. From their mean, rounded, what is subtracted from the squares is nearly 0.
-            let some: Vec<f32> = (0..c).map(|c| x[c * layout.s]).collect();
-            let apart = sums(Terms::Differences, &some).first;
-            let centre = apart.iter().zip(some);
-            let centre: Vec<f32> = centre
-                .map(|(sum, some)| (some as f64 + sum / values) as f32)
-                .collect();
-            let sums = sums(Terms::Powers, &centre);
+            // Differences from a value of the block keep their digits whatever the mean is. Where that value is an outlier, all
+            // have its square, and the variance would be what few digits are left: then once more, from the mean.
+            let mut centre: Vec<f32> = (0..c).map(|c| x[c * layout.s]).collect();
+            let mut sums = about(&centre);
+            let mut all = sums.first.iter().zip(&sums.second);
+            if all.any(|(sum, squares)| squares - sum * sum / values < squares / 16.) {
+                for (centre, sum) in centre.iter_mut().zip(&sums.first) {
+                    *centre = (*centre as f64 + sum / values) as f32;
+                }
+                sums = about(&centre);
+            }
             let (mut mean, mut spread) = (sums.first, sums.second);
             for ((mean, spread), centre) in mean.iter_mut().zip(&mut spread).zip(centre) {
                 *spread = (*spread - *mean * *mean / values).max(0.);
@@ -163,8 +165,6 @@ impl Sums {
 
 /// What is summed, `d` being the difference from the centre.
 enum Terms<'a> {
-    /// `d`.
-    Differences,
     /// `d` and `d d`.
     Powers,
     /// `g` and `g d`.
@@ -188,12 +188,8 @@ impl Loop for Add<'_> {
         let Layout { c, s, .. } = self.layout;
         let (x, centre) = (self.x, self.centre);
         match (s, self.terms) {
-            (1, Terms::Differences) => columns::<Differences, FMA>([x, x], c, centre, self.sums),
             (1, Terms::Powers) => columns::<Powers, FMA>([x, x], c, centre, self.sums),
             (1, Terms::Weighted(g)) => columns::<Weighted, FMA>([x, g], c, centre, self.sums),
-            (_, Terms::Differences) => {
-                planes::<Differences, FMA>([x, x], [c, s], centre, self.sums)
-            }
             (_, Terms::Powers) => planes::<Powers, FMA>([x, x], [c, s], centre, self.sums),
             (_, Terms::Weighted(g)) => planes::<Weighted, FMA>([x, g], [c, s], centre, self.sums),
         }
@@ -203,15 +199,6 @@ impl Loop for Add<'_> {
 trait Term {
     /// Adds the terms of one element.
     fn add<const FMA: bool>(d: f32, g: f32, first: &mut f32, second: &mut f32);
-}
-
-struct Differences;
-
-impl Term for Differences {
-    #[inline(always)]
-    fn add<const FMA: bool>(d: f32, _: f32, first: &mut f32, _: &mut f32) {
-        *first += d;
-    }
 }
 
 struct Powers;
