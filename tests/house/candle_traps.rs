@@ -6,7 +6,10 @@ use crate::support::process;
 use candle_core::{D, DType, Device, Module, Tensor, Var};
 use candle_nn::VarMap;
 use candle_prob::distribution::{Distribution, Entropy, Normal};
-use candle_prob::{Result, Rng, init, net, special};
+use candle_prob::objective::{AdversarialLoss, Negated, NonSaturating};
+use candle_prob::{Activation, Result, Rng, init, net, special};
+
+const IDENTITY: Activation = Activation::Identity;
 
 fn var(values: &[f32]) -> Result<Var> {
     Ok(Var::from_tensor(&Tensor::new(values, &Device::Cpu)?)?)
@@ -272,5 +275,43 @@ fn long_sums_lose_digits() -> Result<()> {
     let want = n as f64 * 0.5 * (1. + std::f64::consts::TAU.ln());
     let ours = f64::from(entropy.to_vec1::<f32>()?[0]);
     assert!((ours / want - 1.).abs() < 1e-6, "{ours}");
+    Ok(())
+}
+
+/// Once the sum is 256, half of the distance to the next number is 1.
+#[test]
+fn sums_of_half_precision_stand_still() -> Result<()> {
+    let one = Tensor::ones((4, 256), DType::BF16, &Device::Cpu)?;
+    let theirs = one.sum_all()?.to_dtype(DType::F32)?.to_scalar::<f32>()?;
+    assert_eq!(theirs, 256.);
+    let vars = VarMap::new();
+    let vb = init::seeded(&vars, 1, DType::BF16, &Device::Cpu);
+    let layer = net::Dense::new(Var::from_tensor(&one)?.as_tensor().clone(), None, IDENTITY)?;
+    let layer = net::spectral_norm(layer, &net::SpectralNormConfig::default(), vb)?;
+    let sigma = layer.sigma()?.to_dtype(DType::F32)?.to_scalar::<f32>()?;
+    assert!((sigma - 32.).abs() < 0.2, "{sigma}");
+    Ok(())
+}
+
+/// What is returned is the left side itself.
+#[test]
+fn operations_on_nothing_leave_the_graph() -> Result<()> {
+    let x = Var::zeros((0, 3), DType::F32, &Device::Cpu)?;
+    let gain = var(&[1., 2., 3.])?;
+    let theirs = x.as_tensor().broadcast_mul(&gain)?.sum_all()?.backward()?;
+    assert!(theirs.get(&gain).is_none());
+    let ours = net::Dense::new(gain.as_tensor().unsqueeze(0)?, None, IDENTITY)?;
+    let ours = ours.forward(&x)?.sum_all()?.backward()?;
+    assert!(ours.get(&gain).is_some());
+    Ok(())
+}
+
+#[test]
+fn negatives_of_whole_numbers_panic() -> Result<()> {
+    let x = Tensor::new(&[1u32], &Device::Cpu)?;
+    let theirs = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| x.neg()));
+    assert!(theirs.is_err());
+    let loss = Negated(NonSaturating::default());
+    assert!(loss.critic(&x, &x).is_err());
     Ok(())
 }
