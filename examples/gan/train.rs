@@ -225,7 +225,6 @@ pub fn train<'a>(player: &'a Player, training: &Training, setting: &Setting) -> 
     let scores = judge.in_the_end(&averaged, latent, &mut rng)?;
     Ok(Run {
         player,
-
         history,
         seconds,
         stages,
