@@ -198,6 +198,14 @@ impl<O: Optimizer + ?Sized> Optimizer for Box<O> {
     fn extrapolate(&mut self, gradients: &GradStore) -> Result<(Update, Origin)> {
         (**self).extrapolate(gradients)
     }
+
+    fn backward_step(&mut self, loss: &Tensor) -> Result<Update> {
+        (**self).backward_step(loss)
+    }
+
+    fn step_if_finite(&mut self, gradients: &GradStore) -> Result<Update> {
+        (**self).step_if_finite(gradients)
+    }
 }
 
 /// The floating-point variables of a map in name order; one that has two names counts once.
