@@ -16,6 +16,7 @@
 //! - [`Rate`]: a prior with its divergence, in closed form; [`MonteCarlo`]: any prior for any posterior, such as a flow or a
 //!   mixture. [`sample_latents`]: the draws with both log-densities, for bounds that reduce them otherwise.
 //! - [`vq`](vq()): the losses of vector quantization.
+//! - [`regularization`]: quadratic penalties of weights, with what second-order methods need of them.
 //! - [`AdversarialLoss`]: games of a critic and a generator, from raw scores; [`f_gan`]: the bound behind [`FGan`].
 //!
 //! Parts of each example are there for an empty batch too, and have no elements; numbers of a batch, as a covariance or a
@@ -39,6 +40,7 @@ mod log_likelihood;
 mod mutual_information;
 mod per_dimension;
 mod rate;
+pub mod regularization;
 mod score;
 mod total_correlation;
 mod vimco;
