@@ -9,6 +9,10 @@ use crate::shape;
 use crate::special;
 use candle_core::{D, DType, Tensor};
 
+mod linearize;
+
+pub use linearize::Linearize;
+
 /// A tensor with its derivatives along directions of the variable it is computed from.
 ///
 /// Formula: an expression of a variable x, evaluated on dual numbers, carries `value = f(x)` and `tangent = J(x) v` for each
