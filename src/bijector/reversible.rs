@@ -2,7 +2,7 @@
 
 use super::{Bijector, Sequence, check_rank};
 use crate::error::Result;
-use crate::kernels::graph::reversible::{self, Steps};
+use crate::kernels::graph::chain::{self, Inputs, Stepped, Steps, Way};
 use candle_core::{Tensor, Var};
 use std::sync::Arc;
 
@@ -64,8 +64,13 @@ impl Reversible {
             sequence: self.sequence.clone(),
             inverse,
         };
-        if let Some(done) = reversible::run(op, walk, x, &self.variables)? {
-            return Ok(done);
+        let inputs = Inputs {
+            state: std::slice::from_ref(x),
+            stacks: &[],
+            variables: &self.variables,
+        };
+        if let Some([y, log_det]) = chain::run(op, walk, inputs, Way::Rebuilt)?.as_deref() {
+            return Ok((y.clone(), log_det.clone()));
         }
         match inverse {
             false => self.sequence.transform_and_log_det(x),
@@ -96,20 +101,24 @@ impl Steps for Walk {
         self.sequence.members().len()
     }
 
-    fn forward(&self, i: usize, x: &Tensor) -> Result<[Tensor; 2]> {
-        let member = self.member(i);
+    fn forward(&self, i: usize, state: &[Tensor], _: &[Tensor]) -> Result<Stepped> {
+        let (member, x) = (self.member(i), &state[0]);
         let (y, log_det) = match self.inverse {
             false => member.transform_and_log_det(x)?,
             true => member.inverse_and_log_det(x)?,
         };
-        Ok([y, self.sequence.summed(member, log_det)?])
+        Ok(Stepped {
+            state: vec![y],
+            term: Some(self.sequence.summed(member, log_det)?),
+        })
     }
 
-    fn back(&self, i: usize, y: &Tensor) -> Result<Tensor> {
-        match self.inverse {
-            false => self.member(i).inverse(y),
-            true => self.member(i).transform(y),
-        }
+    fn back(&self, i: usize, state: &[Tensor], _: &[Tensor]) -> Result<Vec<Tensor>> {
+        let y = &state[0];
+        Ok(vec![match self.inverse {
+            false => self.member(i).inverse(y)?,
+            true => self.member(i).transform(y)?,
+        }])
     }
 }
 

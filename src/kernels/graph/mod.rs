@@ -4,14 +4,14 @@
 //!   `op`: what such an operation is; `passing`: how gradients pass through it.
 //! - `first_only`: gradients that refuse a second backward pass by name.
 //! - `late`: gradients multiplied by what is known only later.
-//! - `reversible`: a chain of invertible steps that keeps no activation.
+//! - `chain`: steps one after the other that keep little of what lies between them.
 
+pub(crate) mod chain;
 pub(crate) mod first_only;
 pub(crate) mod late;
 pub(crate) mod node;
 mod op;
 mod passing;
-pub(crate) mod reversible;
 
 use candle_core::{DType, Tensor};
 
