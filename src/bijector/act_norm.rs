@@ -1,8 +1,9 @@
 //! Scale and shift of each feature or channel, initialized from data.
 
-use super::{Affine, Axis, Bijector, sum_last};
+use super::{Affine, Axis, Bijector};
 use crate::detach::Detach;
 use crate::error::Result;
+use crate::kernels::reduce;
 use crate::shape;
 use candle_core::Tensor;
 
@@ -94,13 +95,13 @@ impl Bijector for ActNorm {
     fn transform_and_log_det(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
         self.axis.check(["ActNorm::transform", "x"], x, &self.loc)?;
         let (y, log_det) = self.affine.transform_and_log_det(x)?;
-        Ok((y, sum_last(log_det, self.event_rank())?))
+        Ok((y, reduce::sum_last(&log_det, self.event_rank())?))
     }
 
     fn inverse_and_log_det(&self, y: &Tensor) -> Result<(Tensor, Tensor)> {
         self.axis.check(["ActNorm::inverse", "y"], y, &self.loc)?;
         let (x, log_det) = self.affine.inverse_and_log_det(y)?;
-        Ok((x, sum_last(log_det, self.event_rank())?))
+        Ok((x, reduce::sum_last(&log_det, self.event_rank())?))
     }
 }
 

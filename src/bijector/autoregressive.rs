@@ -1,9 +1,10 @@
 //! Autoregressive maps.
 
-use super::{Bijector, sum_last};
+use super::Bijector;
 use crate::conditional::Conditional;
 use crate::detach::Detach;
 use crate::error::{Error, Result};
+use crate::kernels::reduce;
 use candle_core::Tensor;
 
 /// An autoregressive map of vectors: each feature is transformed as the features of the result before it say.
@@ -102,14 +103,14 @@ where
         for _ in 0..features(op, "x", x)? {
             (y, log_det) = self.given(op, &y)?.transform_and_log_det(x)?;
         }
-        Ok((y, sum_last(log_det, 1)?))
+        Ok((y, reduce::sum_last(&log_det, 1)?))
     }
 
     fn inverse_and_log_det(&self, y: &Tensor) -> Result<(Tensor, Tensor)> {
         let op = "Autoregressive::inverse";
         features(op, "y", y)?;
         let (x, log_det) = self.given(op, y)?.inverse_and_log_det(y)?;
-        Ok((x, sum_last(log_det, 1)?))
+        Ok((x, reduce::sum_last(&log_det, 1)?))
     }
 }
 

@@ -1,8 +1,9 @@
 //! One bijector after another.
 
-use super::{Bijector, check_rank, sum_last, turned};
+use super::{Bijector, check_rank, turned};
 use crate::detach::Detach;
 use crate::error::Result;
+use crate::kernels::reduce;
 use candle_core::Tensor;
 
 /// `first`, then `second`: `y = second(first(x))`. Longer chains are chains of chains.
@@ -35,8 +36,8 @@ impl<A: Bijector, B: Bijector> Chain<A, B> {
     /// The sum of the log-dets, each over the dims that its bijector does not couple.
     fn add(&self, first: Tensor, second: Tensor) -> Result<Tensor> {
         let rank = self.event_rank();
-        let first = sum_last(first, rank - self.first.event_rank())?;
-        Ok((first + sum_last(second, rank - self.second.event_rank())?)?)
+        let first = reduce::sum_last(&first, rank - self.first.event_rank())?;
+        Ok((first + reduce::sum_last(&second, rank - self.second.event_rank())?)?)
     }
 }
 

@@ -1,8 +1,9 @@
 //! One part of an event goes on, the other is done.
 
-use super::{Bijector, Split, sum_last};
+use super::{Bijector, Split};
 use crate::detach::Detach;
 use crate::error::{Error, Result};
+use crate::kernels::reduce;
 use candle_core::Tensor;
 
 /// A bijector of one part of an event; the rest stays as it is, in its place.
@@ -76,7 +77,10 @@ impl<B: Bijector> FactorOut<B> {
             return Err(Error::value(op, "bijector", expected, found));
         }
         let rest = self.split.event_rank() - self.bijector.event_rank();
-        Ok((self.split.merge(&done, &out)?, sum_last(log_det, rest)?))
+        Ok((
+            self.split.merge(&done, &out)?,
+            reduce::sum_last(&log_det, rest)?,
+        ))
     }
 }
 

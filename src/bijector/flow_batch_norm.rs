@@ -1,9 +1,10 @@
 //! Batch normalization as a layer of a flow.
 
-use super::{Affine, Axis, Bijector, sum_last};
+use super::{Affine, Axis, Bijector};
 use crate::check;
 use crate::detach::Detach;
 use crate::error::{Error, Result};
+use crate::kernels::reduce;
 use crate::kernels::reduce::range::{End, first_outside};
 use crate::shape;
 use candle_core::Tensor;
@@ -121,14 +122,14 @@ impl Bijector for FlowBatchNorm {
         self.axis
             .check(["FlowBatchNorm::transform", "x"], x, &self.mean)?;
         let (y, log_det) = self.affine.transform_and_log_det(x)?;
-        Ok((y, sum_last(log_det, self.event_rank())?))
+        Ok((y, reduce::sum_last(&log_det, self.event_rank())?))
     }
 
     fn inverse_and_log_det(&self, y: &Tensor) -> Result<(Tensor, Tensor)> {
         self.axis
             .check(["FlowBatchNorm::inverse", "y"], y, &self.mean)?;
         let (x, log_det) = self.affine.inverse_and_log_det(y)?;
-        Ok((x, sum_last(log_det, self.event_rank())?))
+        Ok((x, reduce::sum_last(&log_det, self.event_rank())?))
     }
 }
 

@@ -15,7 +15,6 @@
 //! bijector goes through `testing::check_bijector` of the feature `testing`.
 
 use crate::error::{Error, Result};
-use crate::kernels::reduce;
 use candle_core::Tensor;
 
 /// An invertible map.
@@ -151,14 +150,6 @@ fn check_rank([op, arg]: [&'static str; 2], x: &Tensor, rank: usize) -> Result<(
         return Err(Error::shape(op, arg, expected, x.dims()));
     }
     Ok(())
-}
-
-/// Sums over the last dims.
-fn sum_last(mut x: Tensor, dims: usize) -> Result<Tensor> {
-    for _ in 0..dims {
-        x = reduce::sum(&x)?;
-    }
-    Ok(x)
 }
 
 /// The log-det of a map that keeps volumes, for events of `rank` dims.

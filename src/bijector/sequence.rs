@@ -1,7 +1,8 @@
 //! Many bijectors, one after another.
 
-use super::{Bijector, check_rank, sum_last, turned};
+use super::{Bijector, check_rank, turned};
 use crate::error::Result;
+use crate::kernels::reduce;
 use candle_core::Tensor;
 
 /// The bijectors of a list, first to last: `y = f_n(.. f_2(f_1(x)))`. An empty list is the identity.
@@ -37,7 +38,7 @@ impl Sequence {
 
     /// A member's log-det, summed over the dims of an event that it does not couple.
     pub(super) fn summed(&self, member: &dyn Bijector, log_det: Tensor) -> Result<Tensor> {
-        sum_last(log_det, self.event_rank() - member.event_rank())
+        reduce::sum_last(&log_det, self.event_rank() - member.event_rank())
     }
 
     fn add(

@@ -1,7 +1,8 @@
 //! Which elements of an event a coupling leaves as they are.
 
-use super::{check_slices, sum_last};
+use super::check_slices;
 use crate::error::{Error, Result};
+use crate::kernels::reduce;
 use crate::shape;
 use candle_core::{DType, Device, Tensor};
 
@@ -215,7 +216,7 @@ impl Split {
                 mask.where_cond(&log_det.zeros_like()?, &log_det)?
             }
         };
-        sum_last(log_det, self.event_rank())
+        reduce::sum_last(&log_det, self.event_rank())
     }
 }
 

@@ -3,12 +3,11 @@
 use super::parameters::Domain;
 use super::*;
 use crate::kernels::elementwise::composed::double;
-use crate::kernels::elementwise::{Formula, named};
+use crate::kernels::elementwise::{LogMass, named};
 use crate::kernels::family::logits::{
     categorical_entropy, categorical_kl, categorical_log_prob, categorical_quantile,
     categorical_sample, log_softmax, log_sum_exp,
 };
-use crate::kernels::number::Real;
 use crate::kernels::reduce::range::{End, first_outside};
 use crate::special::log1mexp;
 use candle_core::{D, DType};
@@ -89,7 +88,7 @@ impl Categorical {
             let found = format!("a row with the sum {sum}");
             return Err(Error::value(op, arg, expected, found));
         }
-        Self::build(op, &named(op, LogOfProbs, [probs])?)
+        Self::build(op, &named(op, LogMass, [probs])?)
     }
 
     /// As [`new`](Categorical::new), without looking at the logits' values: a row of -inf only gives NaN, and an error
@@ -123,19 +122,6 @@ impl Categorical {
     /// Probabilities, `batch ++ [K]`.
     pub fn probs(&self) -> Result<Tensor> {
         Ok(self.log_probs()?.exp()?)
-    }
-}
-
-#[derive(Clone, Copy)]
-struct LogOfProbs;
-
-impl Formula<1> for LogOfProbs {
-    #[inline(always)]
-    fn at<R: Real>(self, [p]: [R; 1]) -> R {
-        if p.value() == 0. {
-            return R::constant(f64::NEG_INFINITY);
-        }
-        p.ln()
     }
 }
 

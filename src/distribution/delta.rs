@@ -2,6 +2,7 @@
 
 use super::parameters::Domain;
 use super::*;
+use crate::kernels::reduce;
 
 /// Delta distribution: always `value`.
 ///
@@ -112,7 +113,7 @@ impl Distribution for Delta {
         shape::value_shape(op, value, batch, event)?;
         let value = value.detach();
         let log_prob = self.log_of(value.broadcast_eq(&self.value.detach())?, &value)?;
-        independent::sum_last(log_prob, self.event_dims)
+        reduce::sum_last(&log_prob, self.event_dims)
     }
 }
 

@@ -1,6 +1,7 @@
 //! A distribution repeated over a larger batch.
 
 use super::*;
+use crate::kernels::reduce;
 
 /// Independent copies of a distribution over a batch that its own broadcasts to. Parameters are not copied.
 ///
@@ -107,7 +108,7 @@ impl<D: Distribution> Distribution for Expanded<D> {
         rng: &mut Rng,
     ) -> Result<(Tensor, Tensor)> {
         let (value, log_prob) = self.sample_and_log_prob(shape, rng)?;
-        Ok((value, independent::sum_last(log_prob, dims)?))
+        Ok((value, reduce::sum_last(&log_prob, dims)?))
     }
 
     fn log_prob(&self, value: &Tensor) -> Result<Tensor> {

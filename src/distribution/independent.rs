@@ -1,6 +1,7 @@
 //! Batch dimensions reinterpreted as event dimensions.
 
 use super::*;
+use crate::kernels::reduce;
 
 /// A distribution whose last `dims` batch dimensions belong to the event.
 ///
@@ -53,22 +54,8 @@ impl<D: Distribution> Independent<D> {
     }
 
     fn sum(&self, x: Tensor) -> Result<Tensor> {
-        sum_last(x, self.dims)
+        reduce::sum_last(&x, self.dims)
     }
-}
-
-/// Sums the last `dims` dimensions, by one pass over a flattened view.
-pub(super) fn sum_last(x: Tensor, dims: usize) -> Result<Tensor> {
-    if dims == 0 {
-        return Ok(x);
-    }
-    let rank = x.rank();
-    let x = if dims > 1 {
-        x.flatten(rank - dims, rank - 1)?
-    } else {
-        x
-    };
-    crate::kernels::reduce::sum(&x)
 }
 
 impl<D: Distribution> Distribution for Independent<D> {

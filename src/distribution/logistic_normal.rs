@@ -201,7 +201,7 @@ impl Distribution for LogisticNormal {
         rng: &mut Rng,
     ) -> Result<(Tensor, Tensor)> {
         let (value, log_prob) = self.sample_and_log_prob(shape, rng)?;
-        Ok((value, independent::sum_last(log_prob, dims)?))
+        Ok((value, reduce::sum_last(&log_prob, dims)?))
     }
 }
 

@@ -1,6 +1,7 @@
 //! A distribution that counts only where a mask holds.
 
 use super::*;
+use crate::kernels::reduce;
 
 /// A distribution whose log-probability, entropy and divergence are 0 where the mask is 0: padded steps of a sequence,
 /// missing observations.
@@ -84,7 +85,7 @@ impl<D: Distribution> Distribution for Masked<D> {
         rng: &mut Rng,
     ) -> Result<(Tensor, Tensor)> {
         let (value, log_prob) = self.sample_and_log_prob(shape, rng)?;
-        Ok((value, independent::sum_last(log_prob, dims)?))
+        Ok((value, reduce::sum_last(&log_prob, dims)?))
     }
 }
 

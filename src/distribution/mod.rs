@@ -69,6 +69,7 @@ use crate::bijector::Bijector;
 use crate::detach::Detach;
 use crate::error::{Error, Result};
 use crate::kernels::number::Real;
+use crate::kernels::reduce;
 use crate::rng::Rng;
 use crate::shape;
 use candle_core::Tensor;
@@ -107,7 +108,7 @@ pub trait Distribution {
     ///
     /// Errors: as [`log_prob`](Distribution::log_prob).
     fn log_prob_sum(&self, value: &Tensor, dims: usize) -> Result<Tensor> {
-        independent::sum_last(self.log_prob(value)?, dims)
+        reduce::sum_last(&self.log_prob(value)?, dims)
     }
 
     /// A sample and its log-probability in one pass. [`Transformed`] and [`LogisticNormal`] score the draw of their base, so

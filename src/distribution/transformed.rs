@@ -3,6 +3,7 @@
 use super::*;
 use crate::bijector::{Affine, Bijector};
 use crate::check;
+use crate::kernels::reduce;
 
 /// The distribution of `f(x)` for x from a base distribution and a bijector f.
 ///
@@ -90,7 +91,7 @@ impl<D: Distribution, B: Bijector> Transformed<D, B> {
 
     /// Sums over the event dims that the bijector does not couple.
     fn sum(&self, log_det: Tensor) -> Result<Tensor> {
-        independent::sum_last(log_det, self.event.len() - self.bijector.event_rank())
+        reduce::sum_last(&log_det, self.event.len() - self.bijector.event_rank())
     }
 
     /// The log-density of values of the right shape.
@@ -120,7 +121,7 @@ impl<D: Distribution, B: Bijector> Transformed<D, B> {
 /// 1 for events with an element that satisfies the mask, u8.
 fn any(mask: &Tensor, event_rank: usize) -> Result<Tensor> {
     let count = mask.to_dtype(candle_core::DType::F32)?;
-    Ok(independent::sum_last(count, event_rank)?.gt(0f32)?)
+    Ok(reduce::sum_last(&count, event_rank)?.gt(0f32)?)
 }
 
 impl<D: Distribution, B: Bijector> Distribution for Transformed<D, B> {
@@ -158,7 +159,7 @@ impl<D: Distribution, B: Bijector> Distribution for Transformed<D, B> {
         rng: &mut Rng,
     ) -> Result<(Tensor, Tensor)> {
         let (value, log_prob) = self.sample_and_log_prob(shape, rng)?;
-        Ok((value, independent::sum_last(log_prob, dims)?))
+        Ok((value, reduce::sum_last(&log_prob, dims)?))
     }
 }
 

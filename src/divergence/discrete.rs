@@ -4,7 +4,7 @@ use super::FDivergence;
 use crate::distribution::Categorical;
 use crate::error::{Error, Result};
 use crate::kernels::elementwise::composed::double;
-use crate::kernels::elementwise::{Formula, named};
+use crate::kernels::elementwise::{Formula, LogMass, named};
 use crate::kernels::number::Real;
 use crate::kernels::reduce;
 use crate::kernels::reduce::range::{End, first_outside};
@@ -92,21 +92,6 @@ fn check(op: &'static str, p: &Tensor, q: &Tensor) -> Result<()> {
         return Err(Error::shape(op, "q", expected, q.dims()));
     }
     Ok(())
-}
-
-/// ln x; -inf, and no slope, at 0.
-#[derive(Clone, Copy)]
-struct LogMass;
-
-impl Formula<1> for LogMass {
-    #[inline(always)]
-    fn at<R: Real>(self, [x]: [R; 1]) -> R {
-        if x.value() == 0. {
-            R::constant(f64::NEG_INFINITY)
-        } else {
-            x.ln()
-        }
-    }
 }
 
 /// ln p - ln q, 0 where neither has a mass.

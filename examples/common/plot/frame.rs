@@ -9,14 +9,18 @@ pub struct Axis {
     min: f64,
     max: f64,
     logarithmic: bool,
+    /// All values are whole numbers, as those of epochs are, and so are the ticks.
+    whole: bool,
 }
 
 impl Axis {
     /// An axis that holds all finite values, with some room at its ends.
     pub fn around(label: &str, values: impl Iterator<Item = f64>, logarithmic: bool) -> Self {
         let scaled = |v: f64| if logarithmic { v.log10() } else { v };
+        let values: Vec<f64> = values.collect();
         let (mut min, mut max) = values
-            .map(scaled)
+            .iter()
+            .map(|&v| scaled(v))
             .filter(|v| v.is_finite())
             .fold((f64::INFINITY, f64::NEG_INFINITY), |(min, max), v| {
                 (min.min(v), max.max(v))
@@ -36,6 +40,7 @@ impl Axis {
             min: min - room,
             max: max + room,
             logarithmic,
+            whole: values.iter().all(|v| v.fract() == 0.),
         }
     }
 
@@ -65,6 +70,7 @@ impl Axis {
                 .collect();
         }
         let rough = (self.max - self.min) / 5.;
+        let rough = if self.whole { rough.max(1.) } else { rough };
         let decade = 10f64.powf(rough.log10().floor());
         let step = [1., 2., 5., 10.]
             .into_iter()

@@ -7,6 +7,7 @@
 pub(crate) mod composed;
 mod formula;
 pub(crate) mod log_gamma;
+mod log_mass;
 pub(crate) mod map;
 pub(crate) mod mean;
 pub(crate) mod spline;
@@ -14,6 +15,7 @@ pub(crate) mod spline;
 mod tests;
 
 pub(crate) use formula::{Formula, formula, formula_sum, named, named_sum, on_cpu};
+pub(crate) use log_mass::LogMass;
 
 use crate::kernels::graph::node::{self, Fresh, Op, Reached, weigh};
 use crate::kernels::machine::buffer::View;

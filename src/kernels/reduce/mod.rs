@@ -403,6 +403,14 @@ pub(crate) fn sum(x: &Tensor) -> Result<Tensor> {
     over(Sum, x, |x| Ok(x.sum(D::Minus1)?))
 }
 
+/// [`sum`] over the last `dims` dims, as one row each.
+pub(crate) fn sum_last(x: &Tensor, dims: usize) -> Result<Tensor> {
+    match x.rank() {
+        _ if dims == 0 => Ok(x.clone()),
+        rank => sum(&x.flatten(rank - dims, rank - 1)?),
+    }
+}
+
 /// ln sum e^x over the last dimension, which is removed. -inf where all are, with gradient 0.
 pub(crate) fn logsumexp(x: &Tensor) -> Result<Tensor> {
     over(LogSumExp, x, composed::logsumexp)
