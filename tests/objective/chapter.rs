@@ -1,5 +1,5 @@
-//! What a chapter on latent-variable models shows: mixtures of Gaussians fitted by their likelihood, amortized inference, and
-//! linear autoencoders.
+//! What a chapter on latent-variable models shows: mixtures of Gaussians fitted by their likelihood, and amortized
+//! inference. `tests/net/autoencoder.rs` has its linear autoencoder.
 
 use super::linear_gaussian::{EXACT, Model, SigmaPoints, bound};
 use crate::support::floats;
@@ -192,80 +192,5 @@ fn inference_is_amortized_at_a_cost() -> Result<()> {
     assert!(linear.iter().all(|gap| gap.abs() < 1e-4), "{linear:?}");
     assert!(half.iter().all(|gap| *gap > -1e-4), "{half:?}");
     assert!(half.iter().sum::<f64>() > 0.1, "{half:?}");
-    Ok(())
-}
-
-/// Columns that span what those of x do, orthonormal.
-fn orthonormal(x: &Tensor) -> Result<Tensor> {
-    let columns = x.t()?.to_vec2::<f64>()?;
-    let mut basis: Vec<Vec<f64>> = vec![];
-    for mut column in columns {
-        for other in &basis {
-            let along: f64 = column.iter().zip(other).map(|(a, b)| a * b).sum();
-            column
-                .iter_mut()
-                .zip(other)
-                .for_each(|(a, b)| *a -= along * b);
-        }
-        let norm = column.iter().map(|a| a * a).sum::<f64>().sqrt();
-        column.iter_mut().for_each(|a| *a /= norm);
-        basis.push(column);
-    }
-    Ok(Tensor::new(basis, CPU)?.t()?)
-}
-
-/// The sum of the squared sines of the principal angles between the spans of orthonormal columns.
-fn apart(a: &Tensor, b: &Tensor) -> Result<f64> {
-    let cosines = a.t()?.matmul(b)?.sqr()?.sum_all()?.to_scalar::<f64>()?;
-    Ok(a.dim(1)? as f64 - cosines)
-}
-
-#[test]
-fn a_linear_autoencoder_finds_the_principal_components() -> Result<()> {
-    let mut rng = Rng::new(35);
-    let (n, d, r) = (300, 5, 2);
-    let spectrum = Tensor::new(&[2., 1.5, 0.6, 0.4, 0.2], CPU)?;
-    let axes = orthonormal(&rng.normal((d, d), DType::F64, CPU)?)?;
-    let x = rng
-        .normal((n, d), DType::F64, CPU)?
-        .broadcast_mul(&spectrum)?;
-    let x = x.matmul(&axes.t()?)?;
-    let x = x.broadcast_sub(&x.mean_keepdim(0)?)?;
-    // The first principal components, by orthogonal iteration.
-    let covariance = (x.t()?.matmul(&x)? / n as f64)?;
-    let mut principal = axes.narrow(1, 0, r)?;
-    for _ in 0..200 {
-        principal = orthonormal(&covariance.matmul(&principal)?)?;
-    }
-    let vars = VarMap::new();
-    let vb = init::seeded(&vars, 0, DType::F64, CPU);
-    let start = candle_nn::Init::Randn {
-        mean: 0.,
-        stdev: 0.3,
-    };
-    let encoder = vb.get_with_hints((d, r), "encoder", start)?;
-    let decoder = vb.get_with_hints((r, d), "decoder", start)?;
-    let before = apart(&orthonormal(&decoder.t()?)?, &principal)?;
-    let config = AdamConfig {
-        lr: 0.01,
-        ..AdamConfig::default()
-    };
-    let mut adam = Adam::new(&vars, &config)?;
-    let error = || {
-        (&x - x.matmul(&encoder)?.matmul(&decoder)?)?
-            .sqr()?
-            .sum(1)?
-            .mean_all()
-    };
-    for _ in 0..1500 {
-        adam.backward_step(&error()?)?;
-    }
-    let after = apart(&orthonormal(&decoder.t()?)?, &principal)?;
-    assert!(after < 1e-5 && before > 0.1, "{after} {before}");
-    // What is left is what the other components have.
-    let left = (&x - x.matmul(&principal)?.matmul(&principal.t()?)?)?;
-    let left = left.sqr()?.sum(1)?.mean_all()?.to_scalar::<f64>()?;
-    let found = error()?.to_scalar::<f64>()?;
-    assert!((found - left).abs() < 1e-5 * left, "{found} {left}");
     Ok(())
 }
