@@ -1,11 +1,10 @@
-//! Recipes of flows, and the differential equations under the continuous ones.
+//! Recipes of flows.
 
 mod autoregressive;
 mod detach;
 mod ffjord;
 mod fused;
 mod images;
-mod ode;
 mod planar;
 mod reference;
 mod state;
