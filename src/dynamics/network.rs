@@ -1,15 +1,15 @@
 //! The layers of a propagation as a network with parameters.
 
 use super::weights::Sizes;
-use super::{Memory, Prolongation, Propagation, Scheme, State, Weights, prolong};
+use super::{Memory, Prolongation, Propagation, Scheme, State, Tangent, Weights, prolong};
 use crate::check;
 use crate::detach::Detach;
-use crate::dual::{Dual, DualModule};
-use crate::error::Result;
+use crate::dual::{Dual, DualModule, Linearize};
+use crate::error::{Error, Result};
 use crate::init;
 use crate::kernels::network::activation::Activation;
 use crate::shape;
-use candle_core::{Module, Tensor};
+use candle_core::{Module, Tensor, Var};
 use candle_nn::{Init, VarBuilder};
 
 /// What the kernels of a [`Network`] are.
@@ -194,7 +194,7 @@ impl Network {
             if own.is_some() != given.is_some() {
                 let say = |there: bool| if there { "one" } else { "none" };
                 let (expected, found) = (say(own.is_some()), say(given.is_some()));
-                return Err(crate::Error::value(op, arg, expected, found));
+                return Err(Error::value(op, arg, expected, found));
             }
         }
         init::write(op, &own.kernel, &weights.kernel)?;
@@ -245,6 +245,13 @@ impl Network {
         &self.weights
     }
 
+    fn stacks(&self) -> Vec<&Tensor> {
+        let weights = &self.weights;
+        let biases = [&weights.bias, &weights.second_bias];
+        let all = std::iter::once(&weights.kernel);
+        all.chain(biases.into_iter().flatten()).collect()
+    }
+
     /// The law.
     pub fn propagation(&self) -> Propagation {
         Propagation {
@@ -265,6 +272,37 @@ impl Module for Network {
     fn forward(&self, y: &Tensor) -> candle_core::Result<Tensor> {
         let end = self.propagation().forward(&State::new(y), &self.weights)?;
         Ok(end.y)
+    }
+}
+
+/// The parameters are those of kernel, bias and second bias that are variables, in this order.
+impl Linearize for Network {
+    fn parameters(&self) -> Vec<Var> {
+        let variables = self.stacks().into_iter().filter(|t| t.is_variable());
+        // Of a variable this is the variable itself.
+        variables.filter_map(|t| Var::from_tensor(t).ok()).collect()
+    }
+
+    fn tangent(&self, x: &Tensor, direction: &[Tensor]) -> Result<Tensor> {
+        let op = "Network::tangent";
+        let count = self.stacks().iter().filter(|t| t.is_variable()).count();
+        if direction.len() != count {
+            let expected = format!("{count} tensors, one for each parameter");
+            return Err(Error::value(op, "direction", expected, direction.len()));
+        }
+        let mut parts = direction.iter();
+        let mut next = |stack: &Tensor| match stack.is_variable() {
+            true => parts.next().cloned(),
+            false => None,
+        };
+        let along = Tangent {
+            kernel: next(&self.weights.kernel),
+            bias: self.weights.bias.as_ref().and_then(&mut next),
+            second_bias: self.weights.second_bias.as_ref().and_then(&mut next),
+            ..Default::default()
+        };
+        let law = self.propagation();
+        Ok(law.tangent(&State::new(x), &self.weights, &along)?.y)
     }
 }
 
