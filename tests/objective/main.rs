@@ -14,6 +14,7 @@ mod linear_gaussian;
 mod mmd;
 mod priors;
 mod rate;
+mod regularization;
 mod score;
 mod total_correlation;
 mod vq;

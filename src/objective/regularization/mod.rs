@@ -3,10 +3,18 @@
 //! Each is a [`Quadratic`]: a value that is added to a loss, and the product and the shifted inverse of its Hessian, which
 //! second-order methods need for the curvature and as a preconditioner.
 //!
-//! - [`WeightDecay`]: of any tensor.
+//! - [`WeightDecay`]: of any tensor. [`TimeSmoothness`]: of the weights of layers, one after the other.
+//!   [`SpatialSmoothness`]: of the images that a linear classifier's weights are.
+//! - [`Decayed`]: any of them and weight decay.
 
+mod decayed;
+mod spatial_smoothness;
+mod time_smoothness;
 mod weight_decay;
 
+pub use decayed::Decayed;
+pub use spatial_smoothness::{Derivative, Images, SpatialSmoothness};
+pub use time_smoothness::TimeSmoothness;
 pub use weight_decay::WeightDecay;
 
 use crate::check;
@@ -62,4 +70,31 @@ fn check_shift(op: &'static str, shift: f64, singular: bool) -> Result<()> {
 /// The square norm, a scalar of the graph.
 fn square_norm(x: &Tensor) -> Result<Tensor> {
     reduce::sum(&x.flatten_all()?.sqr()?)
+}
+
+/// `D x` along a dim, where D takes the differences of neighbours; none for fewer than two.
+fn differences(x: &Tensor, dim: usize) -> Result<Option<Tensor>> {
+    let size = x.dim(dim)?;
+    if size < 2 || x.elem_count() == 0 {
+        return Ok(None);
+    }
+    let (left, right) = (x.narrow(dim, 0, size - 1)?, x.narrow(dim, 1, size - 1)?);
+    Ok(Some((right - left)?))
+}
+
+/// `D^T D x`: the negative second differences, with nothing across the ends.
+fn second_differences(x: &Tensor, dim: usize) -> Result<Tensor> {
+    let Some(steps) = differences(x, dim)? else {
+        return Ok(x.zeros_like()?);
+    };
+    let (arriving, leaving) = (
+        steps.pad_with_zeros(dim, 1, 0)?,
+        steps.pad_with_zeros(dim, 0, 1)?,
+    );
+    Ok((arriving - leaving)?)
+}
+
+/// 0, as a scalar of the kind of x.
+fn nothing(x: &Tensor) -> Result<Tensor> {
+    Ok(Tensor::zeros((), x.dtype(), x.device())?)
 }
