@@ -431,7 +431,7 @@ impl DualModule for ConvEncoder {
 }
 
 /// The maximum over the last dim: its first place counts, for every direction.
-fn largest(x: &Dual) -> Result<Dual> {
+pub(super) fn largest(x: &Dual) -> Result<Dual> {
     if x.value().elem_count() == 0 {
         // Candle finds no place among nothing.
         return x.sum_last();

@@ -1,4 +1,4 @@
-//! Networks: dense layers and chains of them, convolutions and transposed ones, image encoders and decoders, residual
+//! Networks: dense layers and chains of them, convolutions and transposed ones, pooling, image encoders and decoders, residual
 //! networks, autoregressive ones over grids of classes, an input layer that selects features, batch normalization, layers of
 //! spectral norm 1, the networks of DCGAN, autoencoders, vector quantizers. Heads that turn features into a distribution,
 //! likelihoods that turn a decoder's raw output into one over data, and priors that learn.
@@ -23,6 +23,7 @@ mod masked_conv;
 mod mixture_prior;
 mod mlp;
 mod pixel_cnn;
+mod pool;
 mod quantizer;
 mod residual;
 mod residual_quantizer;
@@ -56,6 +57,7 @@ pub use masked_conv::{ConvMask, MaskedConv2d, MaskedConv2dConfig, masked_conv2d}
 pub use mixture_prior::{MixturePrior, MixturePriorConfig};
 pub use mlp::{Mlp, mlp};
 pub use pixel_cnn::{PixelCnn, PixelCnnConfig, PixelDistribution, pixel_cnn};
+pub use pool::{Pool2d, Pool2dConfig, Pooling};
 pub use quantizer::{
     Codebook, Quantized, VectorQuantizer, VectorQuantizerConfig, vector_quantizer,
 };

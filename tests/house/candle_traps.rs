@@ -315,3 +315,22 @@ fn negatives_of_whole_numbers_panic() -> Result<()> {
     assert!(loss.critic(&x, &x).is_err());
     Ok(())
 }
+
+#[test]
+fn gradients_of_the_largest_pixel_are_too_small() -> Result<()> {
+    let x = var(&(0..16).map(|i| i as f32).collect::<Vec<_>>())?;
+    let image = x.reshape((1, 1, 4, 4))?;
+    let slopes = gradient(&image.max_pool2d(2)?, &x)?.unwrap_or_default();
+    // A quarter of what it is.
+    assert_eq!((slopes[5], slopes.iter().sum::<f32>()), (0.25, 1.));
+    for apart in [
+        image.max_pool2d_with_stride(3, 1)?,
+        image.avg_pool2d_with_stride(3, 1)?,
+    ] {
+        assert!(gradient(&apart, &x).is_err());
+    }
+    let ours = net::Pool2d::new(&net::Pool2dConfig::default())?.forward(&image)?;
+    let slopes = gradient(&ours, &x)?.unwrap_or_default();
+    assert_eq!((slopes[5], slopes.iter().sum::<f32>()), (1., 4.));
+    Ok(())
+}

@@ -10,6 +10,7 @@ mod heads;
 mod layers;
 mod likelihoods;
 mod pixel_cnn;
+mod pool;
 mod quantizer;
 mod residual_quantizer;
 mod spectral_norm;

@@ -19,14 +19,13 @@ pub(crate) fn max_positions(x: &Tensor) -> Result<Tensor> {
 }
 
 fn composed(x: &Tensor) -> Result<Tensor> {
-    // The first maximum, selected by its index: `max` itself would give the gradient to every one.
-    let first = x
-        .detach()
-        .transpose(1, 2)?
-        .contiguous()?
-        .argmax_keepdim(2)?;
-    let picked = x.transpose(1, 2)?.contiguous()?.gather(&first, 2)?;
-    Ok(picked.squeeze(2)?)
+    // The first maximum, selected by its index: `max` itself would give the gradient to every one, and no NaN.
+    let x = x.transpose(1, 2)?.contiguous()?;
+    let fixed = x.detach();
+    let nan = fixed.ne(&fixed)?;
+    let (first, any) = (nan.argmax_keepdim(2)?, nan.max_keepdim(2)?);
+    let at = any.where_cond(&first, &fixed.argmax_keepdim(2)?)?;
+    Ok(x.gather(&at, 2)?.squeeze(2)?)
 }
 
 #[derive(Default)]
@@ -173,8 +172,10 @@ mod tests {
     #[test]
     fn nan_is_kept() -> Result<()> {
         let x = Tensor::new(&[[[1f32, 2.], [f32::NAN, 0.], [5., 1.]]], &Device::Cpu)?;
-        let y = max_positions(&x)?.to_vec2::<f32>()?;
-        assert!(y[0][0].is_nan() && y[0][1] == 2.);
+        for y in [max_positions(&x)?, composed(&x)?] {
+            let y = y.to_vec2::<f32>()?;
+            assert!(y[0][0].is_nan() && y[0][1] == 2.);
+        }
         Ok(())
     }
 }
