@@ -1,6 +1,7 @@
 //! The way through all layers, as plain functions of tensors.
 
-use super::step::{Law, Layer, Place};
+use super::layers::{Stacks, run, through};
+use super::step::{Law, Place};
 use super::{Memory, Scheme, State, Tangent, Weights};
 use crate::check;
 use crate::detach::Detach;
@@ -52,29 +53,6 @@ pub struct Propagation {
     pub memory: Memory,
 }
 
-/// The stacks of all layers.
-struct Stacks {
-    kernel: Dual,
-    bias: Option<Dual>,
-    second_bias: Option<Dual>,
-}
-
-impl Stacks {
-    fn count(&self) -> usize {
-        self.kernel.value().dims().first().copied().unwrap_or(0)
-    }
-
-    fn layer(&self, j: usize) -> Result<Layer> {
-        let of = |stack: &Dual| stack.linear(|t| Ok(t.get(j)?));
-        let some = |stack: &Option<Dual>| stack.as_ref().map(of).transpose();
-        Ok(Layer {
-            kernel: of(&self.kernel)?,
-            bias: some(&self.bias)?,
-            second_bias: some(&self.second_bias)?,
-        })
-    }
-}
-
 impl Propagation {
     /// The state after the last layer.
     ///
@@ -82,8 +60,12 @@ impl Propagation {
     ///
     /// Gradients: to y, z and all weights.
     pub fn forward(&self, state: &State, weights: &Weights) -> Result<State> {
-        let (law, start, stacks) = self.constants("Propagation::forward", state, weights)?;
-        Ok(through(&law, start, &stacks)?.state())
+        let op = "Propagation::forward";
+        let (law, start, stacks) = self.constants(op, state, weights)?;
+        match run(op, law, &start.state(), &stacks, self.memory)? {
+            Some(end) => Ok(end),
+            None => Ok(through(&law, start, &stacks)?.state()),
+        }
     }
 
     /// The states before the first layer and after each, N + 1 of them: constants, for plots and analysis.
@@ -170,7 +152,7 @@ impl Propagation {
     pub(super) fn forward_dual(&self, y: &Dual, weights: &Weights) -> Result<Dual> {
         let state = State::new(y.value());
         let place = (&state, y.clone(), None);
-        let stacks = (weights, constants(weights));
+        let stacks = (weights, Stacks::constant(weights));
         let (law, start, stacks) = self.prepared("Propagation::forward_dual", place, stacks)?;
         Ok(through(&law, start, &stacks)?.y)
     }
@@ -184,7 +166,7 @@ impl Propagation {
     ) -> Result<(Law, Place, Stacks)> {
         let z = state.z.as_ref().map(Dual::constant);
         let place = (state, Dual::constant(&state.y), z);
-        self.prepared(op, place, (weights, constants(weights)))
+        self.prepared(op, place, (weights, Stacks::constant(weights)))
     }
 
     /// The law, the place before the first layer and the operators of all layers, once all is checked.
@@ -206,42 +188,6 @@ impl Propagation {
         stacks.kernel = law.operators(&stacks.kernel)?;
         let beside = sizes.beside(self.scheme, state.y.dims());
         Ok((law, law.start(y, z, &beside)?, stacks))
-    }
-}
-
-impl Place {
-    fn state(&self) -> State {
-        State {
-            y: self.y.value().clone(),
-            z: self.z.as_ref().map(|z| z.value().clone()),
-        }
-    }
-
-    /// Zeros where nothing moved.
-    fn derivative(&self) -> Result<State> {
-        let of = |d: &Dual| -> Result<Tensor> {
-            match d.tangent() {
-                Some(tangent) => Ok(tangent.clone()),
-                None => Ok(d.value().zeros_like()?),
-            }
-        };
-        Ok(State {
-            y: of(&self.y)?,
-            z: self.z.as_ref().map(of).transpose()?,
-        })
-    }
-}
-
-/// Layer by layer.
-fn through(law: &Law, start: Place, stacks: &Stacks) -> Result<Place> {
-    (0..stacks.count()).try_fold(start, |at, j| law.forward(&at, &stacks.layer(j)?))
-}
-
-fn constants(weights: &Weights) -> Stacks {
-    Stacks {
-        kernel: Dual::constant(&weights.kernel),
-        bias: weights.bias.as_ref().map(Dual::constant),
-        second_bias: weights.second_bias.as_ref().map(Dual::constant),
     }
 }
 

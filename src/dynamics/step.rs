@@ -1,7 +1,7 @@
 //! One layer, forwards and back, on dual numbers: what all ways through the layers share.
 
 use super::operator::{Side, affine};
-use super::{Force, Scheme, Start};
+use super::{Force, Scheme, Start, State};
 use crate::dual::Dual;
 use crate::error::{Error, Result};
 use crate::kernels::network::activation::Activation;
@@ -165,6 +165,34 @@ impl Law {
 }
 
 impl Place {
+    pub(super) fn constant(state: &State) -> Self {
+        Place {
+            y: Dual::constant(&state.y),
+            z: state.z.as_ref().map(Dual::constant),
+        }
+    }
+
+    pub(super) fn state(&self) -> State {
+        State {
+            y: self.y.value().clone(),
+            z: self.z.as_ref().map(|z| z.value().clone()),
+        }
+    }
+
+    /// Zeros where nothing moved.
+    pub(super) fn derivative(&self) -> Result<State> {
+        let of = |d: &Dual| -> Result<Tensor> {
+            match d.tangent() {
+                Some(tangent) => Ok(tangent.clone()),
+                None => Ok(d.value().zeros_like()?),
+            }
+        };
+        Ok(State {
+            y: of(&self.y)?,
+            z: self.z.as_ref().map(of).transpose()?,
+        })
+    }
+
     fn beside(&self) -> Result<&Dual> {
         let missing = || Error::value("Propagation", "z", "what goes with y", "none");
         self.z.as_ref().ok_or_else(missing)

@@ -159,8 +159,8 @@ impl Weights {
     pub fn narrow(&self, start: usize, count: usize) -> Result<Self> {
         let op = "Weights::narrow";
         check::at_least_one(op, &[("count", count)])?;
-        let most = self.layers().saturating_sub(count);
-        check::at_most(op, "start", start, most)?;
+        check::at_most(op, "count", count, self.layers())?;
+        check::at_most(op, "start", start, self.layers() - count)?;
         self.each(|_, stack| Ok(stack.narrow(0, start, count)?))
     }
 

@@ -1,5 +1,9 @@
 //! Differential equations and their solvers; networks whose layers are steps of one.
 
+mod cases;
+mod gradients;
+mod laws;
+mod network;
 mod reference;
 mod solvers;
 #[path = "../support/mod.rs"]
