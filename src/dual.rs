@@ -318,31 +318,67 @@ impl Dual {
     pub fn conv2d(&self, kernel: &Tensor, padding: usize, stride: usize) -> Result<Self> {
         let op = "Dual::conv2d";
         check::at_least_one(op, &[("stride", stride)])?;
+        self.convolved(op, kernel, Kind::Convolution, padding, stride)
+    }
+
+    /// The transpose of a convolution, of images [.., C, H, W] with `kernel` [C, out, h, w], constant of the directions. The
+    /// result has `(H - 1) stride - 2 padding + h + output_padding` rows, and so columns.
+    ///
+    /// Errors: a stride of 0; an output padding that is not less; a kernel of other channels, a result without rows or columns.
+    pub fn conv_transpose2d(
+        &self,
+        kernel: &Tensor,
+        padding: usize,
+        stride: usize,
+        output_padding: usize,
+    ) -> Result<Self> {
+        let op = "Dual::conv_transpose2d";
+        check::at_least_one(op, &[("stride", stride)])?;
+        let output_padding = (output_padding, output_padding);
+        conv2d::check_output_padding(op, output_padding, (stride, stride))?;
+        let kind = Kind::Transposed { output_padding };
+        self.convolved(op, kernel, kind, padding, stride)
+    }
+
+    fn convolved(
+        &self,
+        op: &'static str,
+        kernel: &Tensor,
+        kind: Kind,
+        padding: usize,
+        stride: usize,
+    ) -> Result<Self> {
+        let settings = Settings {
+            kind,
+            stride: (stride, stride),
+            padding: (padding, padding),
+            activation: Activation::Identity,
+            input: Order::ChannelsFirst,
+            output: Order::ChannelsFirst,
+        };
         self.linear(|t| {
             let dims = t.dims();
             if dims.len() < 3 {
                 return Err(Error::shape(op, "x", "[.., C, H, W]", dims));
             }
             let image = &dims[dims.len() - 3..];
-            let fits = match *kernel.dims() {
-                [_, c, h, w] => {
+            let fits = match (kind, kernel.dims()) {
+                (Kind::Convolution, [_, c, h, w]) => {
                     let most = [image[1], image[2]].map(|n| n.saturating_add(2 * padding));
-                    c == image[0] && h > 0 && w > 0 && h <= most[0] && w <= most[1]
+                    *c == image[0] && *h > 0 && *w > 0 && *h <= most[0] && *w <= most[1]
                 }
+                (Kind::Transposed { .. }, [c, ..]) => kernel.rank() == 4 && *c == image[0],
                 _ => false,
             };
             if !fits {
-                let expected = format!("[out, {}, h, w] within images {image:?}", image[0]);
+                let expected = match kind {
+                    Kind::Convolution => {
+                        format!("[out, {}, h, w] within images {image:?}", image[0])
+                    }
+                    Kind::Transposed { .. } => format!("[{}, out, h, w]", image[0]),
+                };
                 return Err(Error::shape(op, "kernel", expected, kernel.dims()));
             }
-            let settings = Settings {
-                kind: Kind::Convolution,
-                stride: (stride, stride),
-                padding: (padding, padding),
-                activation: Activation::Identity,
-                input: Order::ChannelsFirst,
-                output: Order::ChannelsFirst,
-            };
             images(t, |x| conv2d::conv2d(x, kernel, None, settings))
         })
     }

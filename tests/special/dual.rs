@@ -28,7 +28,7 @@ fn difference(f: &dyn Fn(&Dual) -> Result<Dual>, x: &Tensor, v: &Tensor) -> Resu
 #[test]
 fn products_with_the_jacobian_meet_central_differences() -> Result<()> {
     let (w, b) = (normal(1, &[4, 3])?, normal(2, &[4])?);
-    let kernel = normal(3, &[2, 1, 3, 3])?;
+    let (kernel, turned) = (normal(3, &[2, 1, 3, 3])?, normal(11, &[1, 2, 3, 3])?);
     let (row, fixed) = (normal(4, &[3])?, normal(10, &[5, 3])?);
     type Map<'a> = Box<dyn Fn(&Dual) -> Result<Dual> + 'a>;
     let mut maps: Vec<Map> = vec![
@@ -43,6 +43,10 @@ fn products_with_the_jacobian_meet_central_differences() -> Result<()> {
         Box::new(|x| {
             x.linear(|t| Ok(t.unsqueeze(t.rank() - 2)?))?
                 .conv2d(&kernel, 1, 1)
+        }),
+        Box::new(|x| {
+            x.linear(|t| Ok(t.unsqueeze(t.rank() - 2)?))?
+                .conv_transpose2d(&turned, 1, 2, 1)
         }),
     ];
     for activation in [
@@ -156,6 +160,22 @@ fn shapes_that_do_not_fit_are_refused_by_name() -> Result<()> {
         (image.conv2d(&zeros(&[2, 1, 5, 5])?, 0, 1), "conv2d: kernel"),
         (image.conv2d(&zeros(&[2, 3, 3, 3])?, 1, 1), "conv2d: kernel"),
         (image.conv2d(&zeros(&[3, 3])?, 1, 1), "conv2d: kernel"),
+        (
+            image.conv_transpose2d(&square, 1, 0, 0),
+            "conv_transpose2d: stride",
+        ),
+        (
+            image.conv_transpose2d(&square, 1, 2, 2),
+            "conv_transpose2d: output_padding",
+        ),
+        (
+            image.conv_transpose2d(&square, 1, 2, 0),
+            "conv_transpose2d: kernel",
+        ),
+        (
+            image.conv_transpose2d(&zeros(&[1, 3])?, 1, 2, 0),
+            "conv_transpose2d: kernel",
+        ),
     ];
     for (result, what) in refused {
         let error = result.unwrap_err().to_string();
