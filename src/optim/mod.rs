@@ -10,6 +10,8 @@
 //! - [`Minimax`]: two players in turn, at once or by extragradient steps, on a [`Game`] of two losses.
 //! - [`Ema`]: moving averages of weights, in a map upon which the network is built a second time.
 //! - [`clip`]: global norm and value clipping; clipping of weights. [`check`]: what is wrong with a set of gradients, by name.
+//! - [`second_order`]: Newton's method for a linear [`Classifier`], Gauss-Newton steps for the network before it, and block
+//!   coordinate descent on both.
 //! - [`schedule`]: learning rates and KL weights as functions of the step.
 //! - [`checkpoint`]: weights, optimizer state, averages, random number generators and notes in one file.
 
@@ -23,6 +25,7 @@ pub mod extrapolate;
 pub mod minimax;
 pub mod optimistic;
 pub mod schedule;
+pub mod second_order;
 pub mod sgd;
 mod slots;
 pub mod under;
@@ -39,6 +42,12 @@ pub use extrapolate::Origin;
 pub use minimax::{Game, Minimax, MinimaxConfig, Round, Scheme, Turn};
 pub use optimistic::{OptimisticAdam, OptimisticSgd};
 pub use schedule::Schedule;
+pub use second_order::{
+    ArmijoConfig, BlockDescent, BlockDescentConfig, ClassificationLoss, Classifier, Curvature,
+    Evaluation, Examples, GaussNewtonConfig, GaussNewtonReport, Iteration, LineSearch,
+    NewtonConfig, NewtonReport, NewtonStep, NewtonStop, Pcg, PcgConfig, PcgReport, PcgStop,
+    Penalties, armijo, evaluate, gauss_newton, pcg,
+};
 pub use sgd::{Sgd, SgdConfig};
 pub use under::under;
 

@@ -3,6 +3,7 @@
 //! Sums run over 16 lanes in a fixed order and tasks are cut by the shape alone, so results depend neither on the
 //! instruction set's width nor on the number of threads.
 
+pub(crate) mod dot;
 pub(crate) mod norm;
 pub(crate) mod range;
 #[cfg(test)]

@@ -1,0 +1,229 @@
+//! Block coordinate descent, and first-order optimizers on the same models.
+
+use super::Layers;
+use crate::support::flat;
+use candle_core::{DType, Device, Module, Tensor};
+use candle_nn::VarMap;
+use candle_prob::objective::regularization::{Quadratic, WeightDecay};
+use candle_prob::optim::ClassificationLoss::Softmax;
+use candle_prob::optim::{
+    Adam, AdamConfig, BlockDescent, BlockDescentConfig, Classifier, Examples, GaussNewtonConfig,
+    Iteration, Optimizer, PcgConfig, Penalties, Sgd, SgdConfig, evaluate,
+};
+use candle_prob::{Error, Result, Rng, init};
+use std::ops::ControlFlow;
+
+/// Whether a point is within the unit circle, of which the square is the third number.
+fn circle(rows: usize, seed: u64) -> Result<Examples> {
+    let x = Rng::new(seed).normal((rows, 2), DType::F64, &Device::Cpu)?;
+    let inside = x.sqr()?.sum(1)?.lt(1.4)?.to_dtype(DType::U32)?;
+    let x = Tensor::cat(&[&x, &x.zeros_like()?.narrow(1, 0, 1)?], 1)?;
+    Examples::new(&x, &inside)
+}
+
+fn network() -> Result<(VarMap, Layers, Classifier)> {
+    let vars = VarMap::new();
+    let vb = init::seeded(&vars, 0, DType::F64, &Device::Cpu);
+    let classifier = Classifier::new(3, 2, Softmax, vb)?;
+    let model = Layers::new(3, 1., &mut Rng::new(2))?;
+    let mut data = vars.data().lock().unwrap();
+    data.insert("kernel".into(), model.kernel.clone());
+    data.insert("layer_bias".into(), model.bias.clone());
+    drop(data);
+    Ok((vars, model, classifier))
+}
+
+fn values(model: &Layers, classifier: &Classifier) -> Vec<f64> {
+    let vars = [
+        &model.kernel,
+        &model.bias,
+        classifier.weight(),
+        classifier.bias(),
+    ];
+    vars.map(|var| flat(var)).concat()
+}
+
+#[test]
+fn objectives_never_increase_and_points_are_classified() -> Result<()> {
+    let (_vars, model, classifier) = network()?;
+    let (weight, layer) = (WeightDecay { alpha: 1e-3 }, WeightDecay { alpha: 1e-4 });
+    let penalties = Penalties {
+        weight: Some(&weight),
+        parameters: vec![Some(&layer), Some(&layer)],
+    };
+    let config = BlockDescentConfig::default();
+    let (training, validation) = (circle(300, 1)?, circle(100, 2)?);
+    let mut descent = BlockDescent::new(
+        &model,
+        &classifier,
+        training.clone(),
+        Some(validation.clone()),
+        penalties,
+        &config,
+    )?;
+    let objective = || -> Result<f64> {
+        let parts = [
+            layer.value(&model.kernel)?,
+            layer.value(&model.bias)?,
+            weight.value(classifier.weight())?,
+        ];
+        let penalty: f64 = parts.iter().map(|x| flat(x)[0]).sum();
+        Ok(evaluate(&model, &classifier, &training, None)?.loss + penalty)
+    };
+    let (mut rng, mut before) = (Rng::new(0), objective()?);
+    let mut best: Option<(f64, f64, Vec<f64>)> = None;
+    for number in 1..=25 {
+        let iteration = descent.step(&mut rng)?;
+        let now = objective()?;
+        assert!(now <= before + 1e-12, "{number}: {before} {now}");
+        before = now;
+        assert_eq!(iteration.number, number);
+        // What is reported is what is there.
+        let found = evaluate(&model, &classifier, &validation, Some(30))?;
+        let reported = iteration.validation.unwrap();
+        assert!((found.loss - reported.loss).abs() < 1e-12);
+        assert_eq!(found.accuracy, reported.accuracy);
+        let better = best.as_ref().is_none_or(|(accuracy, loss, _)| {
+            reported.accuracy > *accuracy || reported.accuracy == *accuracy && reported.loss < *loss
+        });
+        assert!(better == iteration.best || number == 1);
+        if better {
+            let values = values(&model, &classifier);
+            best = Some((reported.accuracy, reported.loss, values));
+        }
+    }
+    let (accuracy, _, kept) = best.unwrap();
+    assert!(accuracy > 0.95, "{accuracy}");
+    descent.restore_best()?;
+    assert_eq!(values(&model, &classifier), kept);
+    assert_eq!(descent.best().unwrap().accuracy, accuracy);
+    Ok(())
+}
+
+#[test]
+fn runs_repeat_stop_early_and_end_with_the_best() -> Result<()> {
+    let run =
+        |seed: u64, iterations: usize, stop_at: usize| -> Result<(Vec<Iteration>, Vec<f64>)> {
+            let (_vars, model, classifier) = network()?;
+            let config = BlockDescentConfig {
+                rows: Some(60),
+                propagation: GaussNewtonConfig {
+                    hessian_rows: Some(30),
+                    batch: Some(25),
+                    pcg: PcgConfig {
+                        max_steps: 5,
+                        tolerance: 0.1,
+                    },
+                    ..GaussNewtonConfig::default()
+                },
+                ..BlockDescentConfig::default()
+            };
+            let parameters = Penalties {
+                weight: None,
+                parameters: vec![None, None],
+            };
+            let (training, validation) = (circle(200, 1)?, circle(60, 2)?);
+            let mut descent = BlockDescent::new(
+                &model,
+                &classifier,
+                training,
+                Some(validation),
+                parameters,
+                &config,
+            )?;
+            let done = descent.run(iterations, &mut Rng::new(seed), |iteration| {
+                match iteration.number == stop_at {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                }
+            })?;
+            let last = done.iter().rev().find(|iteration| iteration.best).unwrap();
+            assert_eq!(descent.best(), last.validation);
+            Ok((done, values(&model, &classifier)))
+        };
+    let (done, found) = run(1, 6, 0)?;
+    assert_eq!(done.len(), 6);
+    assert_eq!(run(1, 6, 0)?, (done.clone(), found.clone()));
+    let (fewer, _) = run(1, 6, 3)?;
+    assert_eq!(fewer, done[..3]);
+    assert_ne!(run(2, 6, 0)?.1, found);
+    Ok(())
+}
+
+#[test]
+fn without_validation_the_last_iterate_stays() -> Result<()> {
+    let (_vars, model, classifier) = network()?;
+    let penalties = || Penalties {
+        weight: None,
+        parameters: vec![None, None],
+    };
+    let (training, config) = (circle(50, 1)?, BlockDescentConfig::default());
+    let mut descent = BlockDescent::new(
+        &model,
+        &classifier,
+        training.clone(),
+        None,
+        penalties(),
+        &config,
+    )?;
+    let mut last = vec![];
+    descent.run(3, &mut Rng::new(0), |_| {
+        last = values(&model, &classifier);
+        ControlFlow::Continue(())
+    })?;
+    assert_eq!(values(&model, &classifier), last);
+    assert!(descent.best().is_none());
+    let wrong = BlockDescent::new(
+        &model,
+        &classifier,
+        training.clone(),
+        None,
+        Penalties::default(),
+        &config,
+    );
+    assert!(matches!(wrong, Err(Error::Value { .. })));
+    let none = BlockDescentConfig {
+        rows: Some(0),
+        ..config
+    };
+    let wrong = BlockDescent::new(&model, &classifier, training, None, penalties(), &none);
+    assert!(matches!(wrong, Err(Error::Value { .. })));
+    Ok(())
+}
+
+#[test]
+fn first_order_optimizers_train_the_same_network() -> Result<()> {
+    let training = circle(200, 1)?;
+    let (vars, ..) = network()?;
+    let adam = Adam::new(&vars, &AdamConfig::default())?;
+    drop(adam);
+    let make: [fn(&VarMap) -> Result<Box<dyn Optimizer>>; 2] = [
+        |vars| {
+            let config = AdamConfig {
+                lr: 0.05,
+                ..AdamConfig::default()
+            };
+            Ok(Box::new(Adam::new(vars, &config)?))
+        },
+        |vars| {
+            let config = SgdConfig {
+                lr: 0.3,
+                momentum: 0.9,
+                ..SgdConfig::default()
+            };
+            Ok(Box::new(Sgd::new(vars, &config)?))
+        },
+    ];
+    for make in make {
+        let (vars, model, classifier) = network()?;
+        let mut optimizer = make(&vars)?;
+        for _ in 0..200 {
+            let y = model.forward(training.x())?;
+            let update = optimizer.backward_step(&classifier.loss(&y, training.targets())?)?;
+            assert!(update.missing.is_empty());
+        }
+        let found = evaluate(&model, &classifier, &training, None)?;
+        assert!(found.accuracy > 0.9, "{found:?}");
+    }
+    Ok(())
+}
