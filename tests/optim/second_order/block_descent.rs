@@ -194,29 +194,21 @@ fn without_validation_the_last_iterate_stays() -> Result<()> {
 #[test]
 fn first_order_optimizers_train_the_same_network() -> Result<()> {
     let training = circle(200, 1)?;
-    let (vars, ..) = network()?;
-    let adam = Adam::new(&vars, &AdamConfig::default())?;
-    drop(adam);
-    let make: [fn(&VarMap) -> Result<Box<dyn Optimizer>>; 2] = [
-        |vars| {
-            let config = AdamConfig {
-                lr: 0.05,
-                ..AdamConfig::default()
-            };
-            Ok(Box::new(Adam::new(vars, &config)?))
-        },
-        |vars| {
-            let config = SgdConfig {
-                lr: 0.3,
-                momentum: 0.9,
-                ..SgdConfig::default()
-            };
-            Ok(Box::new(Sgd::new(vars, &config)?))
-        },
-    ];
-    for make in make {
+    for first in [true, false] {
         let (vars, model, classifier) = network()?;
-        let mut optimizer = make(&vars)?;
+        let adam = AdamConfig {
+            lr: 0.05,
+            ..AdamConfig::default()
+        };
+        let sgd = SgdConfig {
+            lr: 0.3,
+            momentum: 0.9,
+            ..SgdConfig::default()
+        };
+        let mut optimizer: Box<dyn Optimizer> = match first {
+            true => Box::new(Adam::new(&vars, &adam)?),
+            false => Box::new(Sgd::new(&vars, &sgd)?),
+        };
         for _ in 0..200 {
             let y = model.forward(training.x())?;
             let update = optimizer.backward_step(&classifier.loss(&y, training.targets())?)?;

@@ -2,6 +2,7 @@
 
 mod block_descent;
 mod classifier;
+mod ellipses;
 mod gauss_newton;
 mod losses;
 mod pcg;
@@ -85,9 +86,8 @@ pub fn solve(mut a: Vec<Vec<f64>>, mut b: Vec<f64>) -> Vec<f64> {
         b.swap(i, pivot);
         for j in i + 1..n {
             let factor = a[j][i] / a[i][i];
-            for k in i..n {
-                a[j][k] -= factor * a[i][k];
-            }
+            let row = a[i].clone();
+            a[j].iter_mut().zip(row).for_each(|(x, y)| *x -= factor * y);
             b[j] -= factor * b[i];
         }
     }
