@@ -15,6 +15,7 @@ pub mod multi;
 pub mod planar;
 #[allow(unused_imports)]
 pub mod plot;
+pub mod regions;
 pub mod report;
 pub mod roc;
 pub mod train;

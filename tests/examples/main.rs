@@ -4,6 +4,7 @@
 mod common;
 mod data;
 mod programs;
+mod regions;
 mod scores;
 #[path = "../support/mod.rs"]
 mod support;

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-const ALL: [&str; 9] = [
+const ALL: [&str; 10] = [
     "gmvib",
     "realnvp",
     "ffjord",
@@ -14,6 +14,7 @@ const ALL: [&str; 9] = [
     "vae",
     "autoencoder",
     "gan",
+    "stable_nets",
     "feature_selection",
     "f_divergence",
 ];
@@ -305,7 +306,7 @@ fn resume_wants_a_checkpoint() {
     let folder = scratch("resume");
     fs::create_dir_all(folder.join("empty")).unwrap();
     fs::write(folder.join("file"), "").unwrap();
-    for name in &ALL[..7] {
+    for name in &ALL[..8] {
         refused(
             name,
             &folder,
@@ -369,6 +370,7 @@ fn sizes_have_upper_bounds() {
         ("gan", "--channels 1000000000000 --data digits"),
         ("autoencoder", "--code 1000000000000"),
         ("feature_selection", "--trials 1000000000000"),
+        ("stable_nets", "--levels 1099511627776"),
         ("f_divergence", "--batch 10000000000000"),
         ("f_divergence", "--hidden 1000000000000"),
     ] {
@@ -796,4 +798,66 @@ fn a_gan_takes_losses_and_moves_that_go_together() {
     ] {
         refused("gan", &folder, &format!("{few} {choice}"), &words);
     }
+}
+
+#[test]
+fn levels_that_paused_become_what_they_would_have_become() {
+    let folder = scratch("stable_nets");
+    let own = "--problem swiss-roll --net resnet,verlet --levels 2,8 --epochs 3";
+    for solver in ["gauss-newton", "adam"] {
+        let arguments = format!("{own} --solver {solver}");
+        let whole = done(
+            "stable_nets",
+            &folder,
+            &format!("{arguments} --out {solver}_whole"),
+        );
+        assert!(
+            whole.out.contains("514 train, 512 validate"),
+            "{}",
+            whole.out
+        );
+        let parts = format!("{arguments} --out {solver}_parts");
+        done("stable_nets", &folder, &format!("{parts} --pause-after 2"));
+        let other = format!("{parts} --resume").replace("2,8", "2,4,8");
+        let end = run("stable_nets", &folder, &other);
+        assert!(end.err.contains("levels built from"), "{}", end.err);
+        done("stable_nets", &folder, &format!("{parts} --resume"));
+        let read = |file: &str| fs::read(folder.join(file)).unwrap();
+        for file in ["metrics.json", "levels.png", "resnet.png", "verlet.png"] {
+            let [a, b] = ["whole", "parts"].map(|part| read(&format!("{solver}_{part}/{file}")));
+            assert!(a == b, "{solver} {file}");
+        }
+        let text = String::from_utf8(read(&format!("{solver}_whole/metrics.json"))).unwrap();
+        let metrics: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let value = |name: &str| metrics[name].as_f64().unwrap();
+        for net in ["resnet", "verlet"] {
+            // A level starts from the best of the one before, and keeps its own best.
+            let (before, best) = (
+                value(&format!("{net}_0008.best.accuracy_before")),
+                value(&format!("{net}_0008.best.accuracy")),
+            );
+            assert!(before > 0.3 && best >= before, "{net}: {before} {best}");
+        }
+    }
+}
+
+#[test]
+fn nets_take_levels_that_double() {
+    let folder = scratch("stable_nets_levels");
+    let words = ["--levels", "4 times 2", "12"];
+    refused("stable_nets", &folder, "--levels 4,12 --out o", &words);
+    refused(
+        "stable_nets",
+        &folder,
+        "--levels 8,4 --out o",
+        &["--levels"],
+    );
+    done("stable_nets", &folder, "--problem phase-planes --out phase");
+    for file in ["phase-planes.png", "long-paths.png", "metrics.json"] {
+        assert!(folder.join("phase").join(file).exists(), "{file}");
+    }
+    images(&folder.join("m"), 1);
+    let few =
+        "--problem mnist --levels 2 --epochs 1 --data m --net antisymmetric,leapfrog --out m_o";
+    done("stable_nets", &folder, few);
 }

@@ -252,6 +252,23 @@ impl Canvas<'_> {
         }
     }
 
+    /// An arrow of which the head takes the last pixels; a short one is all head.
+    pub fn arrow(&self, from: Point, to: Point, colour: RGBColor) -> Drawn {
+        const HEAD: f64 = 5.;
+        let (dx, dy) = (to.0 - from.0, to.1 - from.1);
+        let length = dx.hypot(dy);
+        // Below half a pixel there is no direction to be seen.
+        if length.is_nan() || length < 0.5 {
+            return Ok(());
+        }
+        let (dx, dy) = (dx / length, dy / length);
+        let head = HEAD.min(length);
+        let neck = (to.0 - head * dx, to.1 - head * dy);
+        self.line(&[from, neck], 1., colour)?;
+        let wing = |side: f64| (neck.0 - side * head * dy, neck.1 + side * head * dx);
+        self.polygon(&[to, wing(0.4), wing(-0.4)], colour)
+    }
+
     fn polygon(&self, corners: &[Point], colour: RGBColor) -> Drawn {
         let corners: Vec<_> = corners.iter().copied().map(pixel).collect();
         self.area.draw(&Polygon::new(corners, colour.filled()))

@@ -44,6 +44,17 @@ impl Axis {
         }
     }
 
+    /// An axis between two ends, without room.
+    pub fn between(label: &str, (min, max): (f64, f64)) -> Self {
+        Axis {
+            label: label.to_string(),
+            min,
+            max,
+            logarithmic: false,
+            whole: false,
+        }
+    }
+
     /// Where a value lies between the ends.
     fn place(&self, value: f64) -> f64 {
         let value = if self.logarithmic {

@@ -8,6 +8,7 @@ mod frame;
 mod maps;
 mod numerals;
 mod plane;
+mod portraits;
 mod samples;
 
 pub use bars::bars;
@@ -16,6 +17,7 @@ pub use densities::{Cell, densities, histogram};
 pub use maps::{Content, Map, maps, maps_in_rows};
 pub use numerals::numerals;
 pub use plane::{Path, information_plane};
+pub use portraits::{Portrait, Regions, portraits, square_window, window};
 pub use samples::{Caption, Sample, samples};
 
 use plotters::style::RGBColor;

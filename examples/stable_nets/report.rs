@@ -1,0 +1,143 @@
+//! What the levels reached: a table, metrics, figures.
+
+use crate::common::plot::{Curve, Panel, curves};
+use crate::common::report::{Failures, Output, print, table};
+use crate::common::train::{Metrics, by_epoch};
+use crate::config::{Arguments, Net};
+use crate::data::Data;
+use crate::picture;
+use crate::train::{Level, name};
+use candle_prob::Result;
+
+const LEVELS: &str = "levels.png";
+
+/// The files of all figures.
+pub fn figures(nets: &[Net]) -> Vec<String> {
+    nets.iter()
+        .map(|net| file(*net))
+        .chain([LEVELS.into()])
+        .collect()
+}
+
+fn file(net: Net) -> String {
+    format!("{}.png", net.name())
+}
+
+pub struct Report<'a> {
+    pub arguments: &'a Arguments,
+    pub data: &'a Data,
+    pub output: &'a Output,
+    /// The levels of each network.
+    pub runs: &'a [Vec<Level<'a>>],
+}
+
+impl Report<'_> {
+    fn levels(&self) -> impl Iterator<Item = &Level<'_>> {
+        self.runs.iter().flatten()
+    }
+
+    /// Every iteration under `net_NNNN.epoch_NNN.metric`, the level's own under `net_NNNN.best.metric`.
+    fn metrics(&self) -> Metrics {
+        let mut all = Metrics::new();
+        for level in self.levels() {
+            let name = name(level.model.plan.net, level.layers);
+            all.extend(by_epoch(&name, &level.history));
+            let (accuracy, iteration) = level.best();
+            let own = [
+                ("accuracy", accuracy),
+                ("accuracy_before", level.before()),
+                ("train_accuracy", level.train_accuracy),
+                ("iteration", iteration as f64),
+            ];
+            all.extend(own.map(|(metric, value)| (format!("{name}.best.{metric}"), value)));
+        }
+        all
+    }
+
+    fn table(&self) -> String {
+        let header = [
+            "",
+            "layers",
+            "before, %",
+            "best, %",
+            "training, %",
+            "iteration",
+            "s",
+        ];
+        let percent = |x: f64| format!("{:.2}", 100. * x);
+        let row = |level: &Level| {
+            let (accuracy, iteration) = level.best();
+            vec![
+                level.model.plan.net.title().into(),
+                level.layers.to_string(),
+                percent(level.before()),
+                percent(accuracy),
+                percent(level.train_accuracy),
+                iteration.to_string(),
+                format!("{:.1}", level.seconds),
+            ]
+        };
+        let rows: Vec<Vec<String>> = self.levels().map(row).collect();
+        table(&header, &rows)
+    }
+
+    /// The best validation accuracies over the levels, and those before the first iteration in dashes.
+    fn draw_levels(&self) -> Result<()> {
+        let mut lines = vec![];
+        for (k, levels) in self.runs.iter().enumerate() {
+            let Some(first) = levels.first() else {
+                continue;
+            };
+            let title = first.model.plan.net.title();
+            let line = |of: &dyn Fn(&Level) -> f64| {
+                let points = levels
+                    .iter()
+                    .map(|level| ((level.layers as f64).log2(), of(level)));
+                points.collect::<Vec<_>>()
+            };
+            lines.push(Curve {
+                name: title.into(),
+                colour: k,
+                dashed: false,
+                points: line(&|level| level.best().0),
+            });
+            lines.push(Curve {
+                name: format!("{title}, at its start"),
+                colour: k,
+                dashed: true,
+                // The first level starts from nothing.
+                points: line(&|level| level.before()).split_off(1),
+            });
+        }
+        let panel = Panel {
+            x_label: "level (logarithm of the number of layers to base 2)".into(),
+            y_label: "best validation accuracy".into(),
+            logarithmic: false,
+            curves: lines,
+        };
+        curves(&self.output.path(LEVELS), &self.data.title, &[panel])
+    }
+
+    pub fn write(&self, failures: &mut Failures) {
+        if self.runs.is_empty() {
+            return;
+        }
+        let settings = self.arguments.settings(self.data);
+        failures.keep(self.output.metrics(&self.metrics(), &settings));
+        failures.keep(self.draw_levels());
+        for last in self.runs.iter().filter_map(|levels| levels.last()) {
+            let path = self.output.path(&file(last.model.plan.net));
+            failures.keep(picture::draw(&path, last, self.data));
+        }
+        let (title, table) = (&self.data.title, self.table());
+        let counts = format!(
+            "{} train, {} validate",
+            self.data.train.len(),
+            self.data.valid.len()
+        );
+        let folder = self.output.folder().display();
+        failures.keep(print(&format!(
+            "{title}: {counts}\n\n{table}\nwritten to {folder}"
+        )));
+    }
+}
