@@ -25,6 +25,11 @@ pub(crate) trait Lanes: Copy {
     fn highest(self) -> f32;
     /// The sum of the lanes, by halving: the same order on every machine.
     fn total(self) -> f32;
+    /// The [`Self::total`] of each, row by row.
+    #[inline(always)]
+    fn totals(all: [[Self; 4]; 4]) -> Tile {
+        std::array::from_fn(|n| all[n / 4][n % 4].total())
+    }
 }
 
 /// A computation over lanes. Implement with `#[inline(always)]` on `run` and on everything it calls.
@@ -195,6 +200,55 @@ mod x86 {
         fn total(self) -> f32 {
             unsafe { _mm512_reduce_add_ps(self.0) }
         }
+        #[inline(always)]
+        fn totals(all: [[Self; 4]; 4]) -> Tile {
+            let [a, b, c, d] = all;
+            let first = halve_pairs(
+                halve_columns(a[0], b[0], c[0], d[0]),
+                halve_columns(a[1], b[1], c[1], d[1]),
+            );
+            let second = halve_pairs(
+                halve_columns(a[2], b[2], c[2], d[2]),
+                halve_columns(a[3], b[3], c[3], d[3]),
+            );
+            let mut out = [0.; 16];
+            unsafe {
+                let low = _mm512_shuffle_ps::<0x88>(first, second);
+                let high = _mm512_shuffle_ps::<0xDD>(first, second);
+                V4(_mm512_add_ps(low, high)).store(&mut out);
+            }
+            out
+        }
+    }
+
+    /// Each of four registers halved twice, to a quarter of one.
+    #[inline(always)]
+    fn halve_columns(a: V4, b: V4, c: V4, d: V4) -> __m512 {
+        unsafe {
+            let ab = _mm512_add_ps(
+                _mm512_shuffle_f32x4::<0x44>(a.0, b.0),
+                _mm512_shuffle_f32x4::<0xEE>(a.0, b.0),
+            );
+            let cd = _mm512_add_ps(
+                _mm512_shuffle_f32x4::<0x44>(c.0, d.0),
+                _mm512_shuffle_f32x4::<0xEE>(c.0, d.0),
+            );
+            _mm512_add_ps(
+                _mm512_shuffle_f32x4::<0x88>(ab, cd),
+                _mm512_shuffle_f32x4::<0xDD>(ab, cd),
+            )
+        }
+    }
+
+    /// Quarters halved to pairs.
+    #[inline(always)]
+    fn halve_pairs(a: __m512, b: __m512) -> __m512 {
+        unsafe {
+            _mm512_add_ps(
+                _mm512_shuffle_ps::<0x44>(a, b),
+                _mm512_shuffle_ps::<0xEE>(a, b),
+            )
+        }
     }
 
     /// Two AVX2 registers.
@@ -305,6 +359,12 @@ mod tests {
         fn run<V: Lanes, const FMA: bool>(self) -> Vec<f32> {
             let (a, b) = (V::load(&self.0), V::load(&self.1));
             let mut out = vec![a.highest(), a.mul(b).total()];
+            let all: [[V; 4]; 4] = std::array::from_fn(|i| {
+                std::array::from_fn(|j| a.fma(V::splat(i as f32), b.mul(V::splat(j as f32 - 0.7))))
+            });
+            let totals = all.map(|row| row.map(|v| v.total())).concat();
+            assert_eq!(V::totals(all).to_vec(), totals);
+            out.extend(totals);
             for v in [
                 a.add(b),
                 a.sub(b),

@@ -7,6 +7,7 @@
 //!   `continuous`: flows along an ODE.
 //! - `batch_norm`: batch normalization.
 //! - `spectral`: weights over their spectral norm.
+//! - `propagation`: layers of a discretized differential equation, each with its own weights.
 //! - `conv2d`: convolutions, chains of them, residual blocks. `max_positions`: the largest value of each channel over an image.
 
 pub(crate) mod activation;
@@ -18,6 +19,8 @@ pub(crate) mod dense;
 pub(crate) mod flow;
 pub(crate) mod inputs;
 pub(crate) mod max_positions;
+#[allow(dead_code)]
+pub(crate) mod propagation;
 pub(crate) mod rows;
 pub(crate) mod spectral;
 pub(crate) mod sums;
