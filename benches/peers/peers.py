@@ -2,8 +2,8 @@
 """The workloads of `cargo bench` in PyTorch (eager) and JAX (jit), float32, for a comparison in one sitting.
 
     python benches/peers/peers.py torch gaussian samplers distributions mixture flows couplings splines vae encoder convvae dcgan
-    python benches/peers/peers.py torch adversarial
-    python benches/peers/peers.py jax gaussian mixture couplings splines vae adversarial
+    python benches/peers/peers.py torch adversarial dynamics
+    python benches/peers/peers.py jax gaussian mixture couplings splines vae adversarial dynamics
     python benches/peers/peers.py numpy select
     python benches/peers/peers.py abess
     python benches/peers/peers.py skscope
@@ -430,6 +430,39 @@ def torch_peer(workloads):
 
         dcgan("channels first", torch.contiguous_format)
         dcgan("channels last", torch.channels_last)
+    if "dynamics" in workloads:
+        def verlet(rows, width, layers, scale, repeats):
+            kernels = [(scale * torch.randn(width, width)).requires_grad_() for _ in range(layers)]
+            y, z, h = torch.randn(rows, width), torch.randn(rows, width), 4 / layers
+
+            def end(kernels):
+                a, b = y, z
+                for k in kernels:
+                    b = b - h * torch.tanh(a @ k.T)
+                    a = a + h * torch.tanh(b @ k)
+                return a, b
+
+            def loss():
+                a, b = end(kernels)
+                return (a * a).mean() + (b * b).mean()
+
+            name = f"verlet {rows} x {width}, {layers} layers"
+            bench(f"{name}, forward", forward(loss), repeats=repeats)
+            bench(f"{name}, forward+backward", backward(loss, kernels), repeats=repeats)
+            # J v and J^T u of a kept forward pass.
+            stack = torch.stack([k.detach() for k in kernels])
+            along = torch.randn_like(stack)
+            pushed = lambda: torch.func.jvp(lambda stack: end(stack.unbind())[0], (stack,), (along,))
+            if width < 64:
+                bench(f"{name}, J v", forward(pushed), repeats=repeats)
+                a, _ = end(kernels)
+                u = torch.ones_like(a)
+                pulled = lambda: torch.autograd.grad(a, kernels, u, retain_graph=True, allow_unused=True)
+                bench(f"{name}, J^T u", pulled, repeats=repeats)
+
+        verlet(4096, 64, 1024, 0.1, 3)
+        verlet(5000, 2, 1024, 1, 3)
+        verlet(5000, 8, 1024, 1, 3)
 
 
 def jax_peer(workloads):
@@ -544,6 +577,41 @@ def jax_peer(workloads):
                 return state[0]
 
             bench(f"{name} Adam step", go, wait)
+    if "dynamics" in workloads:
+        def verlet(rows, width, layers, scale, repeats):
+            keys = jax.random.split(key, 4)
+            kernels = scale * jax.random.normal(keys[0], (layers, width, width))
+            y, z = (jax.random.normal(key, (rows, width)) for key in keys[1:3])
+            h = 4 / layers
+
+            def layer(state, k):
+                y, z = state
+                z = z - h * jnp.tanh(y @ k.T)
+                y = y + h * jnp.tanh(z @ k)
+                return (y, z), None
+
+            def end(kernels):
+                return jax.lax.scan(layer, (y, z), kernels)[0]
+
+            def loss(kernels):
+                y, z = end(kernels)
+                return (y * y).mean() + (z * z).mean()
+
+            f, g = jax.jit(loss), jax.jit(jax.value_and_grad(loss))
+            name = f"verlet {rows} x {width}, {layers} layers"
+            bench(f"{name}, forward", lambda: f(kernels), wait, repeats=repeats)
+            bench(f"{name}, forward+backward", lambda: g(kernels), wait, repeats=repeats)
+            if width < 64:
+                along = jax.random.normal(keys[3], kernels.shape)
+                pushed = jax.jit(lambda k, v: jax.jvp(lambda k: end(k)[0], (k,), (v,)))
+                bench(f"{name}, J v", lambda: pushed(kernels, along), wait, repeats=repeats)
+                _, pull = jax.vjp(lambda k: end(k)[0], kernels)
+                pull = jax.jit(pull)
+                bench(f"{name}, J^T u", lambda: pull(y), wait, repeats=repeats)
+
+        verlet(4096, 64, 1024, 0.1, 3)
+        verlet(5000, 2, 1024, 1, 3)
+        verlet(5000, 8, 1024, 1, 3)
 
 
 def numpy_peer(workloads):

@@ -289,7 +289,8 @@ fn fused_meets_composed() -> Result<()> {
                 (Some(got), Some(want)) => close(&got, &want, 1e-5, &format!("{what}, of {i}"))?,
                 // Candle has none of an empty product.
                 (Some(got), None) => close(&got, &got.zeros_like()?, 0., &what)?,
-                (got, _) => assert!(got.is_none() && case.batch.contains(&0), "{what}, of {i}"),
+                (None, None) => {}
+                (None, Some(_)) => panic!("{what}: no gradient of {i}"),
             }
         }
     }
