@@ -7,6 +7,7 @@
 //! is that of the network. [`Propagation`] is the same as functions of tensors.
 
 mod dopri5;
+mod fused;
 mod layers;
 mod network;
 mod operator;

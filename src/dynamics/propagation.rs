@@ -2,7 +2,7 @@
 
 use super::layers::{Stacks, run, through};
 use super::step::{Law, Place};
-use super::{Memory, Scheme, State, Tangent, Weights};
+use super::{Memory, Scheme, State, Tangent, Weights, fused};
 use crate::check;
 use crate::detach::Detach;
 use crate::dual::Dual;
@@ -62,7 +62,11 @@ impl Propagation {
     pub fn forward(&self, state: &State, weights: &Weights) -> Result<State> {
         let op = "Propagation::forward";
         let (law, start, stacks) = self.constants(op, state, weights)?;
-        match run(op, law, &start.state(), &stacks, self.memory)? {
+        let at = start.state();
+        if let Some(end) = fused::forward(op, self, &at, &stacks)? {
+            return Ok(end);
+        }
+        match run(op, law, &at, &stacks, self.memory)? {
             Some(end) => Ok(end),
             None => Ok(through(&law, start, &stacks)?.state()),
         }
@@ -145,7 +149,10 @@ impl Propagation {
         };
         let y = y.unwrap_or_else(|| Dual::constant(&state.y));
         let (law, start, stacks) = self.prepared(op, (&state, y, z), (&weights, stacks))?;
-        through(&law, start, &stacks)?.derivative()
+        match fused::tangent(self, &start, &stacks)? {
+            Some(moved) => Ok(moved),
+            None => through(&law, start, &stacks)?.derivative(),
+        }
     }
 
     /// The features after the last layer, along directions of those before the first. Differentiable again.

@@ -19,7 +19,6 @@ pub(crate) mod dense;
 pub(crate) mod flow;
 pub(crate) mod inputs;
 pub(crate) mod max_positions;
-#[allow(dead_code)]
 pub(crate) mod propagation;
 pub(crate) mod rows;
 pub(crate) mod spectral;

@@ -137,8 +137,8 @@ fn block<V: Lanes, const I: usize>(
         }
     } else {
         let mut rows = [&a.k[..0]; I];
-        for n in 0..I {
-            rows[n] = &a.k[(i + n) * a.width..][..a.width];
+        for (n, row) in rows.iter_mut().enumerate() {
+            *row = &a.k[(i + n) * a.width..][..a.width];
         }
         for (k, column) in columns.enumerate().take(a.width) {
             let column = &column[..WIDE];

@@ -62,9 +62,14 @@ impl Case {
         let scale = 1.5 / (m.max(s) as f64).sqrt();
         let with = |width: usize| [self.batch, &[width]].concat();
         let some = |has: bool, shape: &[usize], seed| has.then(|| numbers(shape, seed)).transpose();
+        let mut z = some(z, &with(beside), seed + 2)?;
+        if let (Some(z), Scheme::Leapfrog(_)) = (&mut z, self.scheme) {
+            // A difference.
+            *z = (&*z * self.law().step)?;
+        }
         Ok([
             Some(numbers(&with(s), seed + 1)?),
-            some(z, &with(beside), seed + 2)?,
+            z,
             Some((numbers(&[self.layers, m, s], seed + 3)? * scale)?),
             some(b, &[self.layers, biased], seed + 4)?,
             some(b_z, &[self.layers, m], seed + 5)?,
@@ -518,12 +523,12 @@ fn threads_and_repetitions_change_no_bit() -> Result<()> {
         Scheme::Euler(Force::Double),
         Scheme::Leapfrog(Force::Single),
     ] {
-        let sizes = [20, 20];
+        // Several chunks, and more than one group of layers.
         let case = Case {
             scheme,
-            batch: &[5000],
-            sizes,
-            layers: 200,
+            batch: &[1500],
+            sizes: [40, 40],
+            layers: 70,
             ..VERLET
         };
         let mut seen: Vec<Vec<f32>> = vec![];
