@@ -43,7 +43,7 @@ pub(super) fn through(law: &Law, start: Place, stacks: &Stacks) -> Result<Place>
     (0..stacks.count()).try_fold(start, |at, j| law.forward(&at, &stacks.layer(j)?))
 }
 
-/// The state after the last layer, all layers as one node of the graph; none where no node is to be had.
+/// The state after the last layer, all layers as one node of the graph; none where no node is to be had. Here it is decided which.
 pub(super) fn run(
     op: &'static str,
     law: Law,

@@ -306,6 +306,7 @@ impl Linearize for Network {
     }
 }
 
+/// Directions are of the features. Layer by layer in candle's graph, which grows with their number.
 impl DualModule for Network {
     fn forward_dual(&self, y: &Dual) -> Result<Dual> {
         self.propagation().forward_dual(y, &self.weights)

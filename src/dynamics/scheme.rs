@@ -56,6 +56,9 @@ pub enum Scheme {
 pub enum Memory {
     /// As good as nothing: Verlet and leapfrog go back by the inverse step, Euler's method and Runge-Kutta recompute the states
     /// between checkpoints, one in about sqrt(N) layers.
+    ///
+    /// What was rebuilt is compared with the start and with a few states on a long way. A drift beyond 1e-3 (single precision;
+    /// 1e-8 in double) of the largest value is an error of the backward pass that asks for [`Memory::States`].
     #[default]
     Constant,
     /// The state before every layer.

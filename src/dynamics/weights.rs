@@ -118,13 +118,14 @@ impl Sizes {
         let y = &state.y;
         shape::same_kind(op, "y", y, kernel)?;
         match (self.size, y.dims()) {
-            (None, [.., s]) | (Some(_), [_, s, _, _]) if *s == self.width => {}
+            (None, [.., s]) if *s == self.width => {}
+            (Some(_), [_, s, h, w]) if *s == self.width && *h > 0 && *w > 0 => {}
             (None, found) => {
                 let expected = format!("[.., {}]", self.width);
                 return Err(Error::shape(op, "y", expected, found));
             }
             (Some(_), found) => {
-                let expected = format!("[B, {}, H, W]", self.width);
+                let expected = format!("[B, {}, H, W] of at least one pixel", self.width);
                 return Err(Error::shape(op, "y", expected, found));
             }
         }

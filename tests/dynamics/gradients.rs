@@ -30,12 +30,12 @@ fn gradients_meet_central_differences() -> Result<()> {
     let activations = [Activation::Tanh, Activation::Silu, Activation::Softplus];
     for (i, mut case) in all(3, 0.9, DType::F64)?.into_iter().enumerate() {
         case.law.activation = activations[i % 3];
-        for memory in [Memory::Constant, Memory::States] {
-            case.law.memory = memory;
-            let f = |tensors: &[Tensor]| row(&case.of(tensors).end()?);
-            let checked = candle_prob::testing::check_gradient(&f, &case.tensors(), 1e-6);
-            checked.unwrap_or_else(|error| panic!("{} {memory:?}: {error}", case.name()));
-        }
+        // One of the batch.
+        case.state.y = case.state.y.narrow(0, 0, 1)?;
+        case.state.z = case.state.z.map(|z| z.narrow(0, 0, 1)).transpose()?;
+        let f = |tensors: &[Tensor]| row(&case.of(tensors).end()?);
+        let checked = candle_prob::testing::check_gradient(&f, &case.tensors(), 1e-6);
+        checked.unwrap_or_else(|error| panic!("{}: {error}", case.name()));
     }
     Ok(())
 }
@@ -128,6 +128,9 @@ fn nodes_meet_compositions() -> Result<()> {
         // With 70 layers the way back has states to compare with.
         for layers in [5, 70] {
             for case in all(layers, 2., dtype)? {
+                if layers == 70 && case.state.z.is_none() {
+                    continue;
+                }
                 let wide: Vec<Tensor> = (case.tensors().iter())
                     .map(|t| t.to_dtype(DType::F64))
                     .collect::<candle_core::Result<_>>()?;

@@ -375,6 +375,8 @@ fn arguments_that_do_not_fit_are_refused() -> Result<()> {
                 assert_eq!(found, "kernel", "{what} {dims:?}");
             }
             if conv {
+                let nothing = zeros(&[2, y[1], 0, 5]);
+                assert_eq!(said(&|c| c.state.y = nothing.clone()), "y", "{what}");
                 for window in [[2, 2], [3, 5], [0, 0]] {
                     let dims = [&kernel[..3], &window].concat();
                     let found = said(&|c| c.weights.kernel = zeros(&dims));
