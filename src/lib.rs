@@ -1,6 +1,6 @@
 //! Probability on the [`candle`](candle_core) tensor library: distributions whose draws have gradients, divergences,
-//! normalizing flows, variational and vector-quantized autoencoders, generative adversarial networks, information bottlenecks,
-//! feature selection.
+//! normalizing flows, variational and vector-quantized autoencoders, generative adversarial networks, stable deep networks,
+//! information bottlenecks, feature selection.
 //!
 //! A distribution:
 //!
@@ -79,18 +79,18 @@
 //! - [`distribution`]: families and combinators, their traits, and KL divergences in closed form.
 //! - [`bijector`]: invertible maps with their log-determinants.
 //! - [`flow`]: recipes that assemble bijectors and networks.
-//! - [`dynamics`]: ordinary differential equations as layers.
+//! - [`dynamics`]: ordinary differential equations as layers, and layers as steps of one: stable networks of any depth.
 //! - [`divergence`]: f-divergences, Renyi and Wasserstein distances, Monte-Carlo estimates; how good samples are.
 //! - [`select`]: feature selection by the l2,0 norm and its rivals.
-//! - [`net`]: dense networks, convolutions and image encoders, batch and spectral normalization, DCGAN; heads that turn features
-//!   into a distribution, likelihoods of data, priors of latents.
+//! - [`net`]: dense networks, convolutions and image encoders, pooling, batch and spectral normalization, DCGAN; heads that turn
+//!   features into a distribution, likelihoods of data, priors of latents.
 //! - [`objective`]: variational bounds and bottlenecks, returned as named parts; rates in closed form or from draws; what a
-//!   latent-variable model has learned; losses of critics and generators, gradient penalties.
-//! - [`optim`]: fused Adam and SGD, games of two players, averages of weights, clipping, schedules, checkpoints of the whole
-//!   training state.
+//!   latent-variable model has learned; losses of critics and generators, gradient penalties; smoothness of weights.
+//! - [`optim`]: fused Adam and SGD, games of two players, averages of weights, Newton and Gauss-Newton methods, clipping,
+//!   schedules, checkpoints of the whole training state.
 //! - [`conditional`]: from a context to a distribution.
 //! - [`detach`]: the same value with constants in the place of parameters.
-//! - [`dual`]: forward-mode derivatives of tensor expressions.
+//! - [`dual`]: forward-mode derivatives of tensor expressions and of models along their parameters.
 //! - [`rng`], [`init`]: seeded randomness and seeded parameters.
 //! - `testing` (feature `testing`): the conformance harness for distributions and gradients.
 //! - [`special`]: special functions of tensors.
