@@ -2,8 +2,8 @@
 """The workloads of `cargo bench` in PyTorch (eager) and JAX (jit), float32, for a comparison in one sitting.
 
     python benches/peers/peers.py torch gaussian samplers distributions mixture flows couplings splines vae encoder convvae dcgan
-    python benches/peers/peers.py torch adversarial dynamics
-    python benches/peers/peers.py jax gaussian mixture couplings splines vae adversarial dynamics
+    python benches/peers/peers.py torch adversarial dynamics narrow
+    python benches/peers/peers.py jax gaussian mixture couplings splines vae adversarial dynamics narrow
     python benches/peers/peers.py numpy select
     python benches/peers/peers.py abess
     python benches/peers/peers.py skscope
@@ -430,7 +430,7 @@ def torch_peer(workloads):
 
         dcgan("channels first", torch.contiguous_format)
         dcgan("channels last", torch.channels_last)
-    if "dynamics" in workloads:
+    if "dynamics" in workloads or "narrow" in workloads:
         def verlet(rows, width, layers, scale, repeats):
             kernels = [(scale * torch.randn(width, width)).requires_grad_() for _ in range(layers)]
             y, z, h = torch.randn(rows, width), torch.randn(rows, width), 4 / layers
@@ -460,9 +460,11 @@ def torch_peer(workloads):
                 pulled = lambda: torch.autograd.grad(a, kernels, u, retain_graph=True, allow_unused=True)
                 bench(f"{name}, J^T u", pulled, repeats=repeats)
 
-        verlet(4096, 64, 1024, 0.1, 3)
-        verlet(5000, 2, 1024, 1, 3)
-        verlet(5000, 8, 1024, 1, 3)
+        if "dynamics" in workloads:
+            verlet(4096, 64, 1024, 0.1, 3)
+        if "narrow" in workloads:
+            verlet(5000, 2, 1024, 1, 3)
+            verlet(5000, 8, 1024, 1, 3)
 
 
 def jax_peer(workloads):
@@ -577,7 +579,7 @@ def jax_peer(workloads):
                 return state[0]
 
             bench(f"{name} Adam step", go, wait)
-    if "dynamics" in workloads:
+    if "dynamics" in workloads or "narrow" in workloads:
         def verlet(rows, width, layers, scale, repeats):
             keys = jax.random.split(key, 4)
             kernels = scale * jax.random.normal(keys[0], (layers, width, width))
@@ -609,9 +611,11 @@ def jax_peer(workloads):
                 pull = jax.jit(pull)
                 bench(f"{name}, J^T u", lambda: pull(y), wait, repeats=repeats)
 
-        verlet(4096, 64, 1024, 0.1, 3)
-        verlet(5000, 2, 1024, 1, 3)
-        verlet(5000, 8, 1024, 1, 3)
+        if "dynamics" in workloads:
+            verlet(4096, 64, 1024, 0.1, 3)
+        if "narrow" in workloads:
+            verlet(5000, 2, 1024, 1, 3)
+            verlet(5000, 8, 1024, 1, 3)
 
 
 def numpy_peer(workloads):
