@@ -7,7 +7,8 @@
 //!
 //! A [`Network`] is such an equation with weights of its own at each time: its N layers are N steps of `h = T / N` by a
 //! [`Scheme`], and whether small changes of the features grow, die out or stay is a matter of the equation and the method, and not
-//! of luck with the weights. [`Propagation`] is the same as functions of tensors, [`network`] builds it with parameters.
+//! of luck with the weights. [`Propagation`] is the same as functions of tensors, [`network`] builds it with parameters,
+//! [`analysis`] says what it does to the features.
 //!
 //! ```
 //! use candle_core::{DType, Device, Module};
@@ -82,6 +83,7 @@
 //! Source: Haber and Ruthotto (2017), Stable architectures for deep neural networks; Hairer, Lubich and Wanner (2006), Geometric
 //! Numerical Integration, sections I.1 and VI.3, for the methods.
 
+pub mod analysis;
 mod dopri5;
 mod fused;
 mod layers;

@@ -165,7 +165,7 @@ impl Propagation {
     }
 
     /// As [`Self::prepared`] where nothing moves.
-    fn constants(
+    pub(super) fn constants(
         &self,
         op: &'static str,
         state: &State,

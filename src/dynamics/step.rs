@@ -60,7 +60,7 @@ impl Law {
     }
 
     /// f(y).
-    fn force(&self, force: Force, y: &Dual, layer: &Layer) -> Result<Dual> {
+    pub(super) fn force(&self, force: Force, y: &Dual, layer: &Layer) -> Result<Dual> {
         let (kernel, bias) = (&layer.kernel, layer.bias.as_ref());
         match force {
             Force::Definite if kernel.value().rank() == 4 => {
@@ -77,13 +77,13 @@ impl Law {
     }
 
     /// `sigma(K y + b_z)`, what drives Verlet's z.
-    fn drives_z(&self, y: &Dual, layer: &Layer) -> Result<Dual> {
+    pub(super) fn drives_z(&self, y: &Dual, layer: &Layer) -> Result<Dual> {
         let bias = layer.second_bias.as_ref();
         affine(&layer.kernel, Side::Plain, y, bias, self.activation)
     }
 
     /// `sigma(K^T z + b)`, what drives its y.
-    fn drives_y(&self, z: &Dual, layer: &Layer) -> Result<Dual> {
+    pub(super) fn drives_y(&self, z: &Dual, layer: &Layer) -> Result<Dual> {
         let bias = layer.bias.as_ref();
         affine(&layer.kernel, Side::Transposed, z, bias, self.activation)
     }

@@ -1,5 +1,6 @@
 //! Differential equations and their solvers; networks whose layers are steps of one.
 
+mod analysis;
 mod cases;
 mod gradients;
 mod laws;
