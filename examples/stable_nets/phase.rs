@@ -21,8 +21,8 @@ const K: [(&str, Matrix<2>); 3] = [
 ];
 const STARTS: [Place; 3] = [(0.1, 0.1), (-0.1, -0.1), (0., 0.5)];
 /// Half the side of the window, and arrows along a side.
-const REACH: f64 = 0.8;
-const ARROWS: i32 = 8;
+const REACH: f64 = 1.;
+const ARROWS: i32 = 9;
 const VERLET: Matrix<3> = [[2., 1.], [-1., 2.], [0., 1.]];
 /// Layers of the second example.
 const LAYERS: [usize; 2] = [500, 5000];
@@ -119,7 +119,7 @@ fn short(metrics: &mut Metrics, output: &Output) -> Result<()> {
         let growth = distance(ends[0], ends[1]) / distance(STARTS[0], STARTS[1]);
         metrics.insert(format!("k_{file}.growth"), growth);
         panels.push(Portrait {
-            caption: format!("{name}: distances grow {growth:.2}-fold"),
+            caption: format!("{name}: distance \u{d7} {growth:.2}"),
             window: [(-1.08 * REACH, 1.08 * REACH); 2],
             arrows: net.arrows(&places, 0.9 * REACH / f64::from(ARROWS))?,
             points: STARTS.into_iter().zip(0..).collect(),
@@ -127,7 +127,8 @@ fn short(metrics: &mut Metrics, output: &Output) -> Result<()> {
             ..Portrait::default()
         });
     }
-    let title = "ResNets of 10 equal layers, h = 0.1: paths of three features in the force field";
+    let title =
+        "ResNets of 10 equal layers, h = 0.1: paths of three features, the distance of two of them";
     portraits(&output.path(FIGURES[0]), title, 3, &panels)
 }
 

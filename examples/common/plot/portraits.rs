@@ -31,6 +31,8 @@ const RIGHT: f64 = 16.;
 const HEAD: f64 = 60.;
 const CAPTION: f64 = 30.;
 const FOOT: f64 = 40.;
+/// Pieces of a path that are drawn as lines.
+const MOST_LINES: usize = 1000;
 
 /// A window that holds all finite points, with some room at its ends.
 pub fn window(points: impl Iterator<Item = Point>) -> [Point; 2] {
@@ -112,13 +114,23 @@ fn draw(canvas: &Canvas, panel: &Portrait, (left, top): Point) -> Drawn {
     }
     for (path, colour) in &panel.paths {
         let path: Vec<Point> = frame.all(path);
-        let width = if path.len() < 1000 { 1.6 } else { 1. };
         // Piece by piece: joints of sharp turns would be long spikes. What leaves the window is not followed outside.
         let pieces = path
             .windows(2)
             .filter(|ends| ends.iter().all(|at| inside(*at)));
-        for ends in pieces {
-            canvas.line(ends, width, palette(*colour))?;
+        for ends in pieces.filter(|_| path.len() <= MOST_LINES) {
+            canvas.line(ends, 1.6, palette(*colour))?;
+        }
+    }
+    // Of long paths the places, those of all paths in turn, so that none covers another.
+    let long = || panel.paths.iter().filter(|path| path.0.len() > MOST_LINES);
+    let longest = long().map(|path| path.0.len()).max().unwrap_or(0);
+    for k in 0..longest {
+        for (path, colour) in long() {
+            let at = path.get(k).map(|point| frame.at(*point));
+            if let Some(at) = at.filter(|at| inside(*at)) {
+                canvas.rectangle(at, (at.0 + 1., at.1 + 1.), palette(*colour))?;
+            }
         }
     }
     // A white rim keeps neighbours apart where there are few, and points from a region of their colour.
