@@ -89,7 +89,11 @@ impl<'a> Model<'a> {
             time: plan.time,
             kernel: plan.kernel(),
             bias: true,
-            memory: Memory::default(),
+            // Steps of a time of 5 are chaotic, and some of their way back does not lead to where it came from.
+            memory: match plan.size {
+                None => Memory::States,
+                Some(_) => Memory::Constant,
+            },
         };
         let width = plan.width;
         let mut dims = vec![1, width, width];

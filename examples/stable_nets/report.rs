@@ -81,41 +81,41 @@ impl Report<'_> {
         table(&header, &rows)
     }
 
-    /// The best validation accuracies over the levels, and those before the first iteration in dashes.
+    /// The best validation accuracies over the levels, and those before the first iteration.
     fn draw_levels(&self) -> Result<()> {
-        let mut lines = vec![];
-        for (k, levels) in self.runs.iter().enumerate() {
-            let Some(first) = levels.first() else {
-                continue;
+        let panel = |label: &str, of: &dyn Fn(&Level) -> f64, skipped: usize| {
+            let curve = |(colour, levels): (usize, &Vec<Level>)| {
+                let levels = levels.iter().skip(skipped);
+                let points = levels.map(|level| ((level.layers as f64).log2(), of(level)));
+                Curve {
+                    name: self.title(colour),
+                    colour,
+                    dashed: false,
+                    points: points.collect(),
+                }
             };
-            let title = first.model.plan.net.title();
-            let line = |of: &dyn Fn(&Level) -> f64| {
-                let points = levels
-                    .iter()
-                    .map(|level| ((level.layers as f64).log2(), of(level)));
-                points.collect::<Vec<_>>()
-            };
-            lines.push(Curve {
-                name: title.into(),
-                colour: k,
-                dashed: false,
-                points: line(&|level| level.best().0),
-            });
-            lines.push(Curve {
-                name: format!("{title}, at its start"),
-                colour: k,
-                dashed: true,
-                // The first level starts from nothing.
-                points: line(&|level| level.before()).split_off(1),
-            });
-        }
-        let panel = Panel {
-            x_label: "level (logarithm of the number of layers to base 2)".into(),
-            y_label: "best validation accuracy".into(),
-            logarithmic: false,
-            curves: lines,
+            Panel {
+                x_label: "level (binary logarithm of the layers)".into(),
+                y_label: label.into(),
+                logarithmic: false,
+                curves: self.runs.iter().enumerate().map(curve).collect(),
+            }
         };
-        curves(&self.output.path(LEVELS), &self.data.title, &[panel])
+        let panels = [
+            panel("best validation accuracy", &|level| level.best().0, 0),
+            // The first level starts from nothing.
+            panel(
+                "before the level's first iteration",
+                &|level| level.before(),
+                1,
+            ),
+        ];
+        curves(&self.output.path(LEVELS), &self.data.title, &panels)
+    }
+
+    fn title(&self, run: usize) -> String {
+        let levels = self.runs.get(run).and_then(|levels| levels.first());
+        levels.map_or(String::new(), |level| level.model.plan.net.title().into())
     }
 
     pub fn write(&self, failures: &mut Failures) {
