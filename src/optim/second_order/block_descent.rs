@@ -3,14 +3,16 @@
 use super::classifier::{Classifier, Evaluation};
 use super::examples::{Examples, check_batch, evaluate};
 use super::gauss_newton::{GaussNewtonConfig, GaussNewtonReport, check_penalties, gauss_newton};
-use super::lists::{set, values};
+use super::lists::{number, set};
 use super::newton::{NewtonConfig, NewtonReport};
 use super::pcg::PcgConfig;
 use crate::dual::Linearize;
 use crate::error::Result;
+use crate::init::poisoned;
 use crate::objective::regularization::Quadratic;
 use crate::rng::Rng;
-use candle_core::{Tensor, Var};
+use candle_core::{Device, Tensor, Var};
+use candle_nn::VarMap;
 use std::ops::ControlFlow;
 
 /// Configuration of [`BlockDescent`].
@@ -95,12 +97,13 @@ pub struct Iteration {
 /// validation accuracy, among equals the one with the lowest loss, is kept, and [`run`](BlockDescent::run) ends with it. With
 /// all examples in each iteration the objective, mean loss plus penalties, never increases.
 ///
-/// Every draw is from the given [`Rng`]. Model and classifier own their variables; to continue later, save these with the `Rng`
-/// in a [`Checkpoint`](crate::optim::Checkpoint): nothing else carries over from one iteration to the next, but for the best
-/// iterate.
+/// Every draw is from the given [`Rng`]. To continue later, save the variables of model and classifier,
+/// [`progress`](BlockDescent::progress) and the `Rng` in a [`Checkpoint`](crate::optim::Checkpoint): nothing else carries over from
+/// one iteration to the next.
 ///
 /// Errors: a configuration out of range; penalties that are not one for each parameter; in an iteration those of its parts.
-/// Each of the two steps happens whole or not at all.
+/// Each of the two steps happens whole or not at all, and the best iterate is there for
+/// [`restore_best`](BlockDescent::restore_best).
 ///
 /// ```
 /// use candle_core::{DType, Device};
@@ -134,7 +137,7 @@ pub struct Iteration {
 ///     Some(found) if found.accuracy > 0.98 => ControlFlow::Break(()),
 ///     _ => ControlFlow::Continue(()),
 /// })?;
-/// assert!(descent.best().unwrap().accuracy > 0.95, "{done:#?}");
+/// assert!(descent.best()?.unwrap().accuracy > 0.95, "{done:#?}");
 /// # Ok(())
 /// # }
 /// ```
@@ -147,8 +150,7 @@ pub struct BlockDescent<'a, M: ?Sized> {
     validation: Option<Examples>,
     penalties: Penalties<'a>,
     config: BlockDescentConfig,
-    done: usize,
-    best: Option<(Evaluation, Vec<Tensor>)>,
+    progress: Progress,
 }
 
 impl<'a, M: Linearize + ?Sized> BlockDescent<'a, M> {
@@ -173,14 +175,14 @@ impl<'a, M: Linearize + ?Sized> BlockDescent<'a, M> {
             validation,
             penalties,
             config: config.clone(),
-            done: 0,
-            best: None,
+            progress: Progress::new(&variables(model, classifier))?,
         })
     }
 
     /// One iteration.
     pub fn step(&mut self, rng: &mut Rng) -> Result<Iteration> {
-        if self.done == 0 && self.best.is_none() {
+        let done = self.progress.done()?;
+        if done == 0 {
             self.keep_if_best()?;
         }
         let batch = self.config.propagation.batch;
@@ -208,10 +210,11 @@ impl<'a, M: Linearize + ?Sized> BlockDescent<'a, M> {
             &self.config.propagation,
             rng,
         )?;
-        self.done += 1;
         let validation = self.keep_if_best()?;
+        let number = done + 1;
+        write(&self.progress.iterations, number as f64)?;
         Ok(Iteration {
-            number: self.done,
+            number,
             classifier,
             propagation,
             validation: validation.map(|found| found.0),
@@ -240,16 +243,28 @@ impl<'a, M: Linearize + ?Sized> BlockDescent<'a, M> {
     }
 
     /// How the best iterate so far does on the validation examples; none before the first iteration, or without such examples.
-    pub fn best(&self) -> Option<Evaluation> {
-        self.best.as_ref().map(|best| best.0)
+    pub fn best(&self) -> Result<Option<Evaluation>> {
+        self.progress.best()
     }
 
     /// Puts the best iterate so far back into the variables; where there is none they stay.
     pub fn restore_best(&self) -> Result<()> {
-        match &self.best {
-            Some((_, kept)) => set(&self.variables(), kept),
-            None => Ok(()),
+        if self.best()?.is_some() {
+            let kept: Vec<Tensor> = self
+                .progress
+                .kept
+                .iter()
+                .map(|v| v.as_tensor().clone())
+                .collect();
+            set(&variables(self.model, self.classifier), &kept)?;
         }
+        Ok(())
+    }
+
+    /// What has to be saved to continue, beside the variables of model and classifier and the `Rng`: the best iterate, how it
+    /// does, and the number of iterations.
+    pub fn progress(&self) -> &VarMap {
+        &self.progress.vars
     }
 
     /// How model and classifier do on other examples, in the batches of the configuration.
@@ -263,28 +278,83 @@ impl<'a, M: Linearize + ?Sized> BlockDescent<'a, M> {
         &self.training
     }
 
-    fn variables(&self) -> Vec<Var> {
-        let mut variables = self.model.parameters();
-        variables.extend([
-            self.classifier.weight().clone(),
-            self.classifier.bias().clone(),
-        ]);
-        variables
-    }
-
     /// The validation examples where the variables are, and whether nothing was better before.
     fn keep_if_best(&mut self) -> Result<Option<(Evaluation, bool)>> {
         let Some(validation) = &self.validation else {
             return Ok(None);
         };
         let found = self.evaluate(validation)?;
-        let better = self.best.as_ref().is_none_or(|(best, _)| {
+        let better = self.best()?.is_none_or(|best| {
             found.accuracy > best.accuracy
                 || found.accuracy == best.accuracy && found.loss < best.loss
         });
         if better {
-            self.best = Some((found, values(&self.variables())?));
+            let variables = variables(self.model, self.classifier);
+            for (kept, variable) in self.progress.kept.iter().zip(&variables) {
+                kept.set(variable)?;
+            }
+            write(&self.progress.loss, found.loss)?;
+            write(&self.progress.accuracy, found.accuracy)?;
         }
         Ok(Some((found, better)))
     }
+}
+
+fn variables<M: Linearize + ?Sized>(model: &M, classifier: &Classifier) -> Vec<Var> {
+    let mut variables = model.parameters();
+    variables.extend([classifier.weight().clone(), classifier.bias().clone()]);
+    variables
+}
+
+/// The best iterate and the number of iterations, in variables, so that a checkpoint holds them.
+struct Progress {
+    vars: VarMap,
+    kept: Vec<Var>,
+    iterations: Var,
+    /// Below 0 where there is no best iterate yet.
+    accuracy: Var,
+    loss: Var,
+}
+
+impl Progress {
+    fn new(variables: &[Var]) -> Result<Self> {
+        let number = |x: f64| Var::new(x, &Device::Cpu);
+        let (iterations, accuracy, loss) = (number(0.)?, number(-1.)?, number(0.)?);
+        let kept = variables.iter().map(|v| Var::from_tensor(&v.zeros_like()?));
+        let kept = kept.collect::<candle_core::Result<Vec<Var>>>()?;
+        let vars = VarMap::new();
+        let mut data = vars.data().lock().map_err(poisoned)?;
+        let numbers = [
+            ("iterations", &iterations),
+            ("accuracy", &accuracy),
+            ("loss", &loss),
+        ];
+        data.extend(numbers.map(|(name, var)| (name.to_string(), var.clone())));
+        data.extend(
+            kept.iter()
+                .enumerate()
+                .map(|(i, var)| (format!("best.{i}"), var.clone())),
+        );
+        drop(data);
+        Ok(Progress {
+            vars,
+            kept,
+            iterations,
+            accuracy,
+            loss,
+        })
+    }
+
+    fn done(&self) -> Result<usize> {
+        Ok(number(&self.iterations)? as usize)
+    }
+
+    fn best(&self) -> Result<Option<Evaluation>> {
+        let (accuracy, loss) = (number(&self.accuracy)?, number(&self.loss)?);
+        Ok((accuracy >= 0.).then_some(Evaluation { loss, accuracy }))
+    }
+}
+
+fn write(variable: &Var, number: f64) -> Result<()> {
+    Ok(variable.set(&Tensor::new(number, &Device::Cpu)?)?)
 }

@@ -130,7 +130,7 @@ pub fn pcg(
     }
     let mut residual: Vec<Tensor> = right.iter().map(Tensor::detach).collect();
     let mut left = 1.;
-    let smallest = epsilon(right[0].dtype());
+    let smallest = 16. * epsilon(right[0].dtype());
     // The direction before with its rho, its squared length in the preconditioner's norm, and the largest curvature so far.
     let mut direction: Option<(Vec<Tensor>, f64, f64)> = None;
     let mut largest = 0f64;

@@ -7,8 +7,8 @@ use candle_nn::VarMap;
 use candle_prob::objective::regularization::{Quadratic, WeightDecay};
 use candle_prob::optim::ClassificationLoss::Softmax;
 use candle_prob::optim::{
-    Adam, AdamConfig, BlockDescent, BlockDescentConfig, Classifier, Examples, GaussNewtonConfig,
-    Iteration, Optimizer, PcgConfig, Penalties, Sgd, SgdConfig, evaluate,
+    Adam, AdamConfig, BlockDescent, BlockDescentConfig, Checkpoint, Classifier, Examples,
+    GaussNewtonConfig, Iteration, Optimizer, PcgConfig, Penalties, Sgd, SgdConfig, evaluate,
 };
 use candle_prob::{Error, Result, Rng, init};
 use std::ops::ControlFlow;
@@ -96,7 +96,7 @@ fn objectives_never_increase_and_points_are_classified() -> Result<()> {
     assert!(accuracy > 0.95, "{accuracy}");
     descent.restore_best()?;
     assert_eq!(values(&model, &classifier), kept);
-    assert_eq!(descent.best().unwrap().accuracy, accuracy);
+    assert_eq!(descent.best()?.unwrap().accuracy, accuracy);
     Ok(())
 }
 
@@ -138,7 +138,7 @@ fn runs_repeat_stop_early_and_end_with_the_best() -> Result<()> {
                 }
             })?;
             let last = done.iter().rev().find(|iteration| iteration.best).unwrap();
-            assert_eq!(descent.best(), last.validation);
+            assert_eq!(descent.best()?, last.validation);
             Ok((done, values(&model, &classifier)))
         };
     let (done, found) = run(1, 6, 0)?;
@@ -172,7 +172,7 @@ fn without_validation_the_last_iterate_stays() -> Result<()> {
         ControlFlow::Continue(())
     })?;
     assert_eq!(values(&model, &classifier), last);
-    assert!(descent.best().is_none());
+    assert!(descent.best()?.is_none());
     let wrong = BlockDescent::new(
         &model,
         &classifier,
@@ -217,5 +217,63 @@ fn first_order_optimizers_train_the_same_network() -> Result<()> {
         let found = evaluate(&model, &classifier, &training, None)?;
         assert!(found.accuracy > 0.9, "{found:?}");
     }
+    Ok(())
+}
+
+#[test]
+fn a_run_goes_on_from_a_checkpoint() -> Result<()> {
+    let config = BlockDescentConfig {
+        rows: Some(60),
+        ..BlockDescentConfig::default()
+    };
+    let path = std::env::temp_dir().join(format!("block-descent-{}", std::process::id()));
+    // Three iterations and three more, with or without a file between them.
+    let run = |broken: bool| -> Result<(Vec<f64>, Vec<Iteration>)> {
+        let mut rng = Rng::new(5);
+        let mut reports = vec![];
+        for half in 0..2 {
+            let (vars, model, classifier) = network()?;
+            let penalties = Penalties {
+                weight: None,
+                parameters: vec![None, None],
+            };
+            let (training, validation) = (circle(200, 1)?, circle(60, 2)?);
+            let mut descent = BlockDescent::new(
+                &model,
+                &classifier,
+                training,
+                Some(validation),
+                penalties,
+                &config,
+            )?;
+            if half == 1 {
+                rng = Rng::new(0);
+                Checkpoint::new()
+                    .vars("model", &vars)
+                    .vars("progress", descent.progress())
+                    .rng("rng", &mut rng)
+                    .load(&path)?;
+            }
+            let steps = if broken { 3 } else { 6 };
+            for _ in 0..steps {
+                reports.push(descent.step(&mut rng)?);
+            }
+            if half == 1 || !broken {
+                assert_eq!(reports.len(), 6);
+                let last = reports.iter().rev().find(|iteration| iteration.best);
+                assert_eq!(descent.best()?, last.unwrap().validation);
+                descent.restore_best()?;
+                return Ok((values(&model, &classifier), reports));
+            }
+            Checkpoint::new()
+                .vars("model", &vars)
+                .vars("progress", descent.progress())
+                .rng("rng", &mut rng)
+                .save(&path)?;
+        }
+        unreachable!()
+    };
+    assert_eq!(run(true)?, run(false)?);
+    std::fs::remove_file(&path).ok();
     Ok(())
 }

@@ -64,7 +64,7 @@ fn train(dtype: DType, iterations: usize) -> Result<(Evaluation, usize)> {
         assert!(step.line_search.value <= step.value, "{iteration:?}");
     }
     let found = descent.evaluate(&validation)?;
-    assert_eq!(descent.best(), Some(found));
+    assert_eq!(descent.best()?, Some(found));
     Ok((found, done.len()))
 }
 

@@ -140,6 +140,29 @@ fn negative_curvature_stops_with_a_descent() -> Result<()> {
 }
 
 #[test]
+fn what_a_singular_matrix_leaves_is_not_blown_up() -> Result<()> {
+    let diagonal = tensor((0..N).map(|i| i as f64).collect(), &[N, 1]);
+    let a = Tensor::eye(N, DType::F64, &Device::Cpu)?.broadcast_mul(&diagonal)?;
+    // Nearly in the range: what the matrix cannot reach is 1e-14.
+    let b = tensor(
+        (0..N).map(|i| if i == 0 { 1e-14 } else { 1. }).collect(),
+        &[N],
+    );
+    let config = PcgConfig {
+        max_steps: 60,
+        tolerance: 0.,
+    };
+    let found = pcg(|v| times(&a, v), &split(&b)?, |v| Ok(v.to_vec()), &config)?;
+    assert_eq!(found.report.stop, PcgStop::NegativeCurvature);
+    let x = flat(&join(&found.solution)?);
+    assert!(x[0].abs() < 10., "{x:?}");
+    for (i, x) in x.iter().enumerate().skip(1) {
+        assert!((x - 1. / i as f64).abs() < 1e-6);
+    }
+    Ok(())
+}
+
+#[test]
 fn what_is_not_finite_stops_the_iteration() -> Result<()> {
     let bad = |v: &[Tensor]| Ok(vec![(&v[0] * f64::NAN)?]);
     let b = [tensor(vec![1., 2.], &[2])];
