@@ -74,7 +74,8 @@ pub struct GaussNewtonReport {
 ///
 /// Gradients: none.
 ///
-/// Errors: a configuration out of range; another number of penalties; an objective that is infinite or NaN; those of the model.
+/// Errors: a configuration out of range; another number of penalties; an objective or a gradient that is
+/// infinite or NaN, as that of exploding layers; those of the model.
 /// The parameters are where they were then.
 ///
 /// ```
@@ -143,9 +144,11 @@ pub fn gauss_newton<M: Linearize + ?Sized>(
         batch: config.batch,
     };
     let (value, g, graph) = problem.gradient(examples, &at)?;
-    if !value.is_finite() {
-        let expected = "examples and parameters with a finite objective";
-        return Err(Error::value(op, "examples", expected, value));
+    let gradient = length(&g)?;
+    if !(value.is_finite() && gradient.is_finite()) {
+        let expected = "examples and parameters with a finite objective and gradient";
+        let found = format!("{value} and a gradient of length {gradient}");
+        return Err(Error::value(op, "examples", expected, found));
     }
     let sample = match config.hessian_rows {
         Some(rows) if rows < examples.rows() => problem.linearize(&examples.draw(rows, rng)?)?,
@@ -177,7 +180,7 @@ pub fn gauss_newton<M: Linearize + ?Sized>(
     }
     Ok(GaussNewtonReport {
         value,
-        gradient: length(&g)?,
+        gradient,
         pcg: found.report,
         line_search: line_search?,
     })

@@ -122,7 +122,7 @@ impl Classifier {
     ///
     /// Gradients: none; features are read as constants.
     ///
-    /// Errors: no rows; a configuration out of range; features with infinities or NaN, by the objective that is not finite;
+    /// Errors: no rows; a configuration out of range; features with infinities or NaN, by the objective or gradient that is not finite;
     /// those of loss and penalty. W and mu stay where the last whole step led.
     ///
     /// Numerics: separable data without a penalty have no minimum; the steps end by their number, with finite weights.
@@ -150,14 +150,16 @@ impl Classifier {
             penalty,
         };
         let value = problem.value(&x, &at[0])?;
-        if !value.is_finite() {
-            let expected = "features and weights with a finite objective";
-            return Err(Error::value(op, "features", expected, value));
-        }
         let mut g = problem.gradient(&x, &at[0])?;
+        let gradient = length(&g)?;
+        if !(value.is_finite() && gradient.is_finite()) {
+            let expected = "features and weights with a finite objective and gradient";
+            let found = format!("{value} and a gradient of length {gradient}");
+            return Err(Error::value(op, "features", expected, found));
+        }
         let mut report = NewtonReport {
             value,
-            gradient: length(&g)?,
+            gradient,
             steps: vec![],
             stop: NewtonStop::MaxSteps,
         };

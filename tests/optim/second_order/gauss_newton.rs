@@ -321,6 +321,17 @@ fn what_fails_leaves_the_parameters() -> Result<()> {
     let report = run(&s.examples, &[None, Some(&WeightDecay { alpha: 1. })], &far)?;
     assert!(!report.line_search.found() && report.line_search.value == report.value);
     assert_eq!(numbers(&s.model), at);
+    // A finite objective whose gradient explodes.
+    let x = (s.examples.x() * 0.)?;
+    let eye = Tensor::eye(WIDTH, DType::F64, &Device::Cpu)?;
+    s.model.kernel.set(&(eye * 1e200)?)?;
+    s.model.bias.set(&s.model.bias.zeros_like()?)?;
+    let large = (s.classifier.weight().as_tensor() * 1e150)?;
+    s.classifier.weight().set(&large)?;
+    let at = numbers(&s.model);
+    let still = Examples::new(&x, s.examples.targets())?;
+    assert!(value(run(&still, &[None, None], &exact())));
+    assert_eq!(numbers(&s.model), at);
     let none = s.examples.x().narrow(0, 0, 0)?;
     assert!(matches!(
         Examples::new(&none, &none),
