@@ -3,7 +3,7 @@ use candle_core::Device;
 
 const WAYS: [Way; 4] = [Way::Rebuilt, Way::Checked, Way::Checkpoints, Way::States];
 
-/// `z <- (1 - damping) z - h sin(k_i y) shift`, then `y <- y + h sin(z)`; the term is the sum of `k_i y` over a row.
+/// `z <- (1 - damping) z - h sin(k_i y + 1/2) shift`, then `y <- y + h sin(z)`; the term is the sum of `k_i y` over a row.
 #[derive(Clone)]
 struct Toy {
     count: usize,
@@ -17,7 +17,10 @@ struct Toy {
 
 impl Toy {
     fn force(&self, y: &Tensor, k: &Tensor) -> candle_core::Result<Tensor> {
-        y.broadcast_mul(k)?.sin()?.broadcast_mul(&self.shift)? * self.h
+        (y.broadcast_mul(k)? + 0.5)?
+            .sin()?
+            .broadcast_mul(&self.shift)?
+            * self.h
     }
 }
 
