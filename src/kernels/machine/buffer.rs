@@ -87,7 +87,7 @@ pub(crate) fn filled<T: Copy + Send + Sync>(
 }
 
 /// Numbers that begin with a line of the cache, whatever the allocator does: wide loads across two lines take twice as long.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Aligned<T> {
     all: Vec<T>,
     start: usize,

@@ -7,8 +7,10 @@
 //!
 //! - `panels`: rows as the kernels want them. `product`: the loops. `layer`: one layer, there and back. `run`: chunks through
 //!   all layers. `drift`: what was rebuilt beside what was.
+//! - `images`: the same where K is a convolution.
 
 mod drift;
+mod images;
 mod layer;
 mod panels;
 mod product;
@@ -86,6 +88,9 @@ pub(crate) fn forward(
     z: Option<&Tensor>,
     weights: Weights,
 ) -> Result<Option<Vec<Tensor>>> {
+    if weights.kernel.rank() == 5 {
+        return images::forward(op, law, y, z, weights);
+    }
     let mut inputs = Inputs::new(y);
     let places = Places {
         z: z.map(|z| inputs.push(z)),
@@ -114,6 +119,9 @@ pub(crate) fn tangent(
     weights: Weights,
     along: Along,
 ) -> Result<Option<Vec<Tensor>>> {
+    if weights.kernel.rank() == 5 {
+        return images::tangent(law, y, z, weights, along);
+    }
     let mut all = vec![];
     let mut push = |tensor: Option<&Tensor>| {
         tensor.map(|tensor| {

@@ -1,0 +1,353 @@
+//! N layers of a propagation of images, whose operators are convolutions, as one graph node: each image goes through all layers
+//! on one thread, in planes that stay in its cache. The way back computes an image's states again from its first one, so the
+//! node keeps its arguments alone.
+//!
+//! - `planes`: images as the kernels want them. `convolve`, `outer`: the loops. `program`: a layer's convolutions. `run`: images
+//!   through all layers.
+
+mod convolve;
+mod outer;
+mod planes;
+mod program;
+mod run;
+#[cfg(test)]
+mod tests;
+
+use super::{Along, Force, Law, Scheme, Weights};
+use crate::error::Result;
+use crate::kernels::graph;
+use crate::kernels::graph::node::{Fresh, Op, Reached, fresh};
+use crate::kernels::machine::buffer::{View, views};
+use crate::kernels::machine::tiles::unwritten;
+use crate::kernels::network::inputs::Inputs;
+use candle_core::Tensor;
+use rayon::prelude::*;
+use run::{Biases, Images, Run, Sums};
+use std::ops::Range;
+
+/// The state after the last layer: `y` `[B, s, H, W]` and, of all but Euler's method, `z`; without `z` that begins at 0. Kernels
+/// are `[N, m, s, k, k]` with k odd. `op` is what errors call it. `None` where there is no fused form.
+pub(crate) fn forward(
+    op: &'static str,
+    law: Law,
+    y: &Tensor,
+    z: Option<&Tensor>,
+    weights: Weights,
+) -> Result<Option<Vec<Tensor>>> {
+    let mut inputs = Inputs::new(y);
+    let places = Places {
+        y: 0,
+        kernel: inputs.push(weights.kernel),
+        z: z.map(|z| inputs.push(z)),
+        bias: weights.bias.map(|b| inputs.push(b)),
+        second_bias: weights.second_bias.map(|b| inputs.push(b)),
+    };
+    if !fits(law, y, z, weights) || !inputs.fused() {
+        return Ok(None);
+    }
+    Ok(Some(inputs.apply(Propagation { op, law, places })?))
+}
+
+/// The derivative of [`forward`]'s results along a direction. Constants. `None` where there is no fused form.
+pub(crate) fn tangent(
+    law: Law,
+    y: &Tensor,
+    z: Option<&Tensor>,
+    weights: Weights,
+    along: Along,
+) -> Result<Option<Vec<Tensor>>> {
+    let own = [z, weights.bias, weights.second_bias];
+    let moved = [along.z, along.bias, along.second_bias];
+    let mut pairs = own.into_iter().zip(moved);
+    let same = |(own, moved): (Option<&Tensor>, Option<&Tensor>)| {
+        moved.is_none_or(|moved| own.is_some_and(|own| own.dims() == moved.dims()))
+    };
+    let fit = fits(law, y, z, weights)
+        && pairs.all(same)
+        && same((Some(y), along.y))
+        && same((Some(weights.kernel), along.kernel));
+    let all = [Some(y), Some(weights.kernel), along.y, along.kernel];
+    let all: Vec<&Tensor> = all.into_iter().chain(own).chain(moved).flatten().collect();
+    if !fit || !graph::fused(&all) {
+        return Ok(None);
+    }
+    let plain = |t: Option<&Tensor>| t.map(|t| t.detach().contiguous()).transpose();
+    let (mut tensors, mut places) = (vec![], vec![]);
+    let [z, bias, second_bias] = own;
+    for set in [
+        [Some(y), Some(weights.kernel), z, bias, second_bias],
+        [
+            along.y,
+            along.kernel,
+            along.z,
+            along.bias,
+            along.second_bias,
+        ],
+    ] {
+        for tensor in set {
+            places.push(tensor.map(|_| tensors.len()));
+            tensors.extend(plain(tensor)?);
+        }
+    }
+    let views = views(&tensors)?;
+    let slice = |n: usize| places[n].map(|at| views[at].f32()).transpose();
+    let places = Places {
+        y: 0,
+        kernel: 1,
+        z: places[2],
+        bias: places[3],
+        second_bias: places[4],
+    };
+    let call = Call::new(law, &places, &tensors, &views)?;
+    let moved = Biases {
+        bias: slice(8)?,
+        second_bias: slice(9)?,
+    };
+    let parts = call.tangent([slice(5)?, slice(7)?], &moved, slice(6)?);
+    let tensors = (parts.into_iter().zip(call.shapes()))
+        .map(|(data, shape)| Tensor::from_vec(data, shape, y.device()));
+    Ok(Some(tensors.collect::<candle_core::Result<_>>()?))
+}
+
+/// Whether there is a fused form of these sizes.
+fn fits(law: Law, y: &Tensor, z: Option<&Tensor>, weights: Weights) -> bool {
+    let (&[layers, m, s, k, columns], &[batch, channels, height, width]) =
+        (weights.kernel.dims(), y.dims())
+    else {
+        return false;
+    };
+    let (inner, biased) = match law.scheme {
+        Scheme::Verlet => (m, s),
+        Scheme::Euler(Force::Single) | Scheme::Leapfrog(Force::Single) => (s, s),
+        Scheme::Euler(Force::Double) | Scheme::Leapfrog(Force::Double) => (s, m),
+    };
+    let square = !matches!(
+        law.scheme,
+        Scheme::Euler(Force::Single) | Scheme::Leapfrog(Force::Single)
+    ) || m == s;
+    let euler = matches!(law.scheme, Scheme::Euler(_));
+    let beside = |z: &Tensor| !euler && z.dims() == [batch, inner, height, width];
+    let stack = |b: Option<&Tensor>, width: usize| b.is_none_or(|b| b.dims() == [layers, width]);
+    let numbers = [layers, m, s, k, height, width];
+    numbers.iter().all(|n| *n > 0)
+        && (channels == s && square && k == columns && k % 2 == 1)
+        && z.is_none_or(beside)
+        && (stack(weights.bias, biased) && stack(weights.second_bias, m))
+        && (weights.second_bias.is_none() || law.scheme == Scheme::Verlet)
+        && law.activation.slope_from_output()
+}
+
+/// Where the arguments stand among the inputs.
+struct Places {
+    y: usize,
+    kernel: usize,
+    z: Option<usize>,
+    bias: Option<usize>,
+    second_bias: Option<usize>,
+}
+
+struct Propagation {
+    op: &'static str,
+    law: Law,
+    places: Places,
+}
+
+/// Parts of the batch, each with sums of its own, at most; fewer where the weights are many.
+const PARTS: usize = 32;
+const WEIGHTS: usize = 1 << 22;
+
+/// Below this many multiplications a parallel region costs more than it saves.
+const SERIAL: usize = 1 << 20;
+
+/// The arguments as slices.
+struct Call<'a> {
+    run: Run<'a>,
+    images: Images<'a>,
+    /// Of the batch, by the shapes alone, so that the number of threads changes no bit.
+    parts: Vec<Range<usize>>,
+    parallel: bool,
+    /// Of a channel.
+    image: [usize; 2],
+}
+
+impl<'a> Call<'a> {
+    fn new(
+        law: Law,
+        places: &Places,
+        inputs: &[Tensor],
+        views: &'a [View],
+    ) -> candle_core::Result<Self> {
+        let (batch, _, height, width) = inputs[places.y].dims4()?;
+        let (layers, m, s, k, _) = inputs[places.kernel].dims5()?;
+        let slice = |place: usize| views[place].f32();
+        let some = |place: Option<usize>| place.map(slice).transpose();
+        let biases = Biases {
+            bias: some(places.bias)?,
+            second_bias: some(places.second_bias)?,
+        };
+        let kernel = slice(places.kernel)?;
+        let parts = (WEIGHTS / kernel.len().max(1)).clamp(4, PARTS);
+        let part = batch.div_ceil(parts).max(1);
+        let work = (batch * height * width).saturating_mul(kernel.len());
+        Ok(Call {
+            run: Run::new(law, [layers, m, s, k], [height, width], kernel, biases),
+            images: Images {
+                count: batch,
+                states: [Some(slice(places.y)?), some(places.z)?],
+            },
+            parts: (0..batch)
+                .step_by(part)
+                .map(|from| from..(from + part).min(batch))
+                .collect(),
+            parallel: work >= SERIAL,
+            image: [height, width],
+        })
+    }
+
+    /// Of y and, if the scheme has it, z.
+    fn shapes(&self) -> Vec<Vec<usize>> {
+        let channels = self.run.image().map(|numbers| numbers / self.run.pixels);
+        let shape = |c| vec![self.images.count, c, self.image[0], self.image[1]];
+        channels.into_iter().filter(|c| *c > 0).map(shape).collect()
+    }
+
+    /// Two results of `f` on each part, with what it returns; a set that layers do not have is left out.
+    fn each<R: Send>(
+        &self,
+        f: impl Fn(Range<usize>, [&mut [f32]; 2]) -> R + Sync,
+    ) -> (Vec<Vec<f32>>, Vec<R>) {
+        let sizes = self.run.image();
+        let mut results = sizes.map(|len| unwritten::<f32>(self.images.count * len));
+        let mut rest = results.each_mut().map(|r| &mut r[..]);
+        let mut parts = vec![];
+        for part in &self.parts {
+            let mut n = 0;
+            let own = rest.each_mut().map(|rest| {
+                let (own, more) = std::mem::take(rest).split_at_mut(part.len() * sizes[n]);
+                (*rest, n) = (more, n + 1);
+                own
+            });
+            parts.push((part.clone(), own));
+        }
+        let run = |(part, own)| f(part, own);
+        let returned = match self.parallel {
+            true => parts.into_par_iter().with_max_len(1).map(run).collect(),
+            false => parts.into_iter().map(run).collect(),
+        };
+        let results = results.into_iter().zip(sizes).filter(|(_, len)| *len > 0);
+        (results.map(|(result, _)| result).collect(), returned)
+    }
+
+    /// Those of a part.
+    fn images<'b>(&self, states: [Option<&'b [f32]>; 2], part: &Range<usize>) -> Images<'b> {
+        let [y, z] = self.run.image();
+        let [of_y, of_z] = states;
+        let cut = |states: Option<&'b [f32]>, len: usize| {
+            states.map(|states| &states[part.start * len..part.end * len])
+        };
+        Images {
+            count: part.len(),
+            states: [cut(of_y, y), cut(of_z, z)],
+        }
+    }
+
+    fn forward(&self) -> Vec<Vec<f32>> {
+        let states = self.images.states;
+        self.each(|part, out| self.run.forward(self.images(states, &part), out))
+            .0
+    }
+
+    fn tangent(
+        &self,
+        along: [Option<&[f32]>; 2],
+        moved: &Biases,
+        kernel: Option<&[f32]>,
+    ) -> Vec<Vec<f32>> {
+        let (states, packs) = (self.images.states, self.run.packs(kernel));
+        let (derivatives, _) = self.each(|part, out| {
+            let [images, along] = [states, along].map(|s| self.images(s, &part));
+            self.run.tangent(images, along, moved, &packs, out)
+        });
+        derivatives
+    }
+
+    /// The gradients of the states, and the sums of those of the weights that `sums` begins.
+    fn backward(
+        &self,
+        reached: [Option<&[f32]>; 2],
+        sums: impl Fn() -> Sums + Sync,
+    ) -> (Vec<Vec<f32>>, Sums) {
+        let states = self.images.states;
+        let (gradients, parts) = self.each(|part, out| {
+            let mut sums = sums();
+            let [images, reached] = [states, reached].map(|s| self.images(s, &part));
+            self.run.backward(images, reached, out, &mut sums);
+            sums
+        });
+        let mut total = sums();
+        parts.iter().for_each(|part| total.add(part));
+        (gradients, total)
+    }
+}
+
+impl Op for Propagation {
+    const NAME: &'static str = "propagation";
+
+    fn name(&self) -> &'static str {
+        self.op
+    }
+
+    fn forward(&mut self, inputs: &[Tensor], _: bool) -> candle_core::Result<Vec<Fresh>> {
+        let views = views(inputs)?;
+        let call = Call::new(self.law, &self.places, inputs, &views)?;
+        let results = call.forward().into_iter().zip(call.shapes());
+        Ok(results.map(|(data, shape)| fresh(data, shape)).collect())
+    }
+
+    fn backward(
+        &self,
+        inputs: &[Tensor],
+        outputs: &[Option<Reached>],
+        needs: &[bool],
+    ) -> candle_core::Result<Vec<Option<Tensor>>> {
+        let given = views(inputs)?;
+        let places = &self.places;
+        let call = Call::new(self.law, places, inputs, &given)?;
+        let reached: Vec<Tensor> = (outputs.iter().flatten().map(|r| r.gradient.clone())).collect();
+        let reached = views(&reached)?;
+        let mut reached = reached.iter().map(View::f32);
+        let mut slices = [None; 2];
+        for (slice, output) in slices.iter_mut().zip(outputs) {
+            if output.is_some() {
+                *slice = reached.next().transpose()?;
+            }
+        }
+        let zeros = |place: Option<usize>| {
+            let place = place.filter(|place| needs[*place])?;
+            Some(vec![0f64; inputs[place].elem_count()])
+        };
+        let (gradients, sums) = call.backward(slices, || Sums {
+            kernel: zeros(Some(places.kernel)),
+            bias: zeros(places.bias),
+            second_bias: zeros(places.second_bias),
+        });
+        let mut all = vec![None; inputs.len()];
+        let mut put = |place: Option<usize>, data: Option<Vec<f32>>| -> candle_core::Result<()> {
+            if let (Some(place), Some(data)) = (place.filter(|place| needs[*place]), data) {
+                let input = &inputs[place];
+                all[place] = Some(Tensor::from_vec(data, input.shape(), input.device())?);
+            }
+            Ok(())
+        };
+        let narrow = |sums: Option<Vec<f64>>| -> Option<Vec<f32>> {
+            Some(sums?.into_iter().map(|s| s as f32).collect())
+        };
+        let mut gradients = gradients.into_iter();
+        put(Some(places.y), gradients.next())?;
+        put(places.z, gradients.next())?;
+        put(Some(places.kernel), narrow(sums.kernel))?;
+        put(places.bias, narrow(sums.bias))?;
+        put(places.second_bias, narrow(sums.second_bias))?;
+        Ok(all)
+    }
+}
