@@ -1,4 +1,4 @@
-//! Dense layers in single precision: the kernel that takes all of them, and what it is told.
+//! Layers in single precision: the kernel that takes all of them, and what it is told.
 
 use super::layers::Stacks;
 use super::step::Place;
@@ -10,7 +10,11 @@ use candle_core::Tensor;
 
 /// The law as the kernel knows it; of the kernels that the layers multiply with, which [`Force::Antisymmetric`] and
 /// [`Force::Definite`] have made.
-fn law(propagation: &Propagation) -> Option<kernel::Law> {
+fn law(propagation: &Propagation, stacks: &Stacks) -> Option<kernel::Law> {
+    // Of convolutions there is no `-C^T C`: their zeros at the border come between.
+    if stacks.kernel.value().rank() == 5 && propagation.scheme.force() == Some(Force::Definite) {
+        return None;
+    }
     let of = |force: Force| match force {
         Force::Double => kernel::Force::Double,
         Force::Single | Force::Antisymmetric { .. } | Force::Definite => kernel::Force::Single,
@@ -50,7 +54,7 @@ pub(super) fn forward(
     start: &State,
     stacks: &Stacks,
 ) -> Result<Option<State>> {
-    let Some(law) = law(propagation) else {
+    let Some(law) = law(propagation, stacks) else {
         return Ok(None);
     };
     let end = kernel::forward(op, law, &start.y, start.z.as_ref(), weights(stacks))?;
@@ -63,7 +67,7 @@ pub(super) fn tangent(
     start: &Place,
     stacks: &Stacks,
 ) -> Result<Option<State>> {
-    let Some(law) = law(propagation) else {
+    let Some(law) = law(propagation, stacks) else {
         return Ok(None);
     };
     let along = kernel::Along {

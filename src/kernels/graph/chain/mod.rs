@@ -30,7 +30,6 @@ pub(crate) struct Stepped {
 }
 
 /// Where the backward pass has the states from.
-#[allow(dead_code)]
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Way {
     /// From [`Steps::back`].
@@ -85,25 +84,6 @@ pub(crate) fn run(
         kept: BTreeMap::new(),
     };
     Ok(Some(node::apply(chain, &all)?))
-}
-
-/// What [`run`] returns, step by step in candle's graph.
-#[allow(dead_code)]
-pub(crate) fn composed(
-    op: &'static str,
-    steps: &impl Steps,
-    state: &[Tensor],
-    stacks: &[Tensor],
-) -> Result<Vec<Tensor>> {
-    check_stacks(op, steps.count(), stacks)?;
-    let (mut state, mut total) = (state.to_vec(), None);
-    for i in 0..steps.count() {
-        let done = steps.forward(i, &state, &slices(stacks, i)?)?;
-        state = done.state;
-        total = add(total, done.term)?;
-    }
-    state.extend(total);
-    Ok(state)
 }
 
 fn check_stacks(op: &'static str, count: usize, stacks: &[Tensor]) -> Result<()> {

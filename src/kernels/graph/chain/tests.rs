@@ -93,7 +93,7 @@ impl Case {
     fn outputs(&self, way: Option<Way>) -> Result<Vec<Tensor>> {
         let (state, stacks) = (self.state(), [self.stack.as_tensor().clone()]);
         let Some(way) = way else {
-            return composed("toy", &self.toy, &state, &stacks);
+            return composed(&self.toy, &state, &stacks);
         };
         let inputs = Inputs {
             state: &state,
@@ -124,6 +124,18 @@ impl Case {
         }
         Ok(all)
     }
+}
+
+/// What [`run`] returns, step by step in candle's graph.
+fn composed(steps: &impl Steps, state: &[Tensor], stacks: &[Tensor]) -> Result<Vec<Tensor>> {
+    let (mut state, mut total) = (state.to_vec(), None);
+    for i in 0..steps.count() {
+        let done = steps.forward(i, &state, &slices(stacks, i)?)?;
+        state = done.state;
+        total = add(total, done.term)?;
+    }
+    state.extend(total);
+    Ok(state)
 }
 
 fn distance(a: &Tensor, b: &Tensor) -> Result<f64> {
