@@ -7,6 +7,7 @@ mod common;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::{Module, ModuleT, VarBuilder, VarMap};
 use candle_prob::distribution::{Bernoulli, Distribution, Kl, MultivariateNormalDiag};
+use candle_prob::dynamics::{Memory, Propagation, Scheme, State, Tangent, Weights};
 use candle_prob::net::{
     BatchNormConfig, Conv2dConfig, ConvDecoder, ConvDecoderConfig, ConvEncoder, ConvEncoderConfig,
     ConvTranspose2dConfig, DcganConfig, DcganDiscriminator, DcganGenerator, Dense,
@@ -292,12 +293,80 @@ fn dcgan(c: &mut Criterion) {
     c.timed(format!("{name}/step"), || gan.step().unwrap());
 }
 
+/// Verlet layers as one node, beside the same of candle's operations.
+fn propagation(c: &mut Criterion) {
+    let layers = 16;
+    let name = "verlet/64x6x28x28, 16 layers k3";
+    let y = normal((64, 6, 28, 28)).unwrap();
+    let mut rng = Rng::new(1);
+    let mut stack = |shape: &[usize], scale: f64| {
+        let draw: Tensor = rng.normal(shape, DType::F32, &DEVICE).unwrap();
+        Var::from_tensor(&(draw * scale).unwrap()).unwrap()
+    };
+    let kernel = stack(&[layers, 6, 6, 3, 3], 0.1);
+    let biases = [0, 1].map(|_| stack(&[layers, 6], 0.1));
+    let direction = stack(&[layers, 6, 6, 3, 3], 1.).as_detached_tensor();
+    let law = Propagation {
+        scheme: Scheme::Verlet,
+        activation: Activation::Tanh,
+        step: 6. / layers as f64,
+        memory: Memory::Constant,
+    };
+    let weights = Weights {
+        kernel: kernel.as_tensor().clone(),
+        bias: Some(biases[0].as_tensor().clone()),
+        second_bias: Some(biases[1].as_tensor().clone()),
+    };
+    let state = State::new(&y);
+    let composed = |weights: &Weights| -> Result<Tensor> {
+        let (mut y, mut z) = (y.clone(), y.zeros_like()?);
+        let of = |stack: &Option<Tensor>, j: usize| match stack {
+            Some(stack) => stack.get(j)?.reshape((1, 6, 1, 1)),
+            None => Tensor::zeros((1, 6, 1, 1), DType::F32, &DEVICE),
+        };
+        for j in 0..layers {
+            let k = weights.kernel.get(j)?;
+            let a = y.conv2d(&k, 1, 1, 1, 1)?;
+            let a = a.broadcast_add(&of(&weights.second_bias, j)?)?.tanh()?;
+            z = (z - (a * law.step)?)?;
+            let a = z.conv_transpose2d(&k, 1, 0, 1, 1)?;
+            let a = a.broadcast_add(&of(&weights.bias, j)?)?.tanh()?;
+            y = (y + (a * law.step)?)?;
+        }
+        Ok(y)
+    };
+    let fused = |weights: &Weights| law.forward(&state, weights).unwrap().y;
+    let loss = |y: Tensor| y.sqr().unwrap().mean_all().unwrap();
+    let frozen = weights.detach();
+    c.timed(format!("{name}/forward/fused"), || fused(&frozen));
+    c.timed(format!("{name}/forward/candle"), || {
+        composed(&frozen).unwrap()
+    });
+    c.timed(format!("{name}/gradient/fused"), || {
+        loss(fused(&weights)).backward().unwrap()
+    });
+    c.timed(format!("{name}/gradient/candle"), || {
+        loss(composed(&weights).unwrap()).backward().unwrap()
+    });
+    let along = Tangent {
+        kernel: Some(direction),
+        ..Default::default()
+    };
+    c.timed(format!("{name}/J v"), || {
+        law.tangent(&state, &frozen, &along).unwrap()
+    });
+    let end = fused(&weights);
+    c.timed(format!("{name}/J^T u"), || {
+        end.sum_all().unwrap().backward().unwrap()
+    });
+}
+
 criterion_group! {
     name = benches;
     config = common::config()
         .sample_size(20)
         .warm_up_time(std::time::Duration::from_millis(500))
         .measurement_time(std::time::Duration::from_secs(3));
-    targets = layer, transposed, encoder, autoencoder, residual, normalization, dcgan
+    targets = layer, transposed, encoder, autoencoder, residual, normalization, dcgan, propagation
 }
 criterion_main!(benches);

@@ -2,7 +2,7 @@
 """The workloads of `cargo bench` in PyTorch (eager) and JAX (jit), float32, for a comparison in one sitting.
 
     python benches/peers/peers.py torch gaussian samplers distributions mixture flows couplings splines vae encoder convvae dcgan
-    python benches/peers/peers.py torch adversarial dynamics narrow
+    python benches/peers/peers.py torch adversarial dynamics narrow verlet_images
     python benches/peers/peers.py jax gaussian mixture couplings splines vae adversarial dynamics narrow
     python benches/peers/peers.py numpy select
     python benches/peers/peers.py abess
@@ -465,6 +465,36 @@ def torch_peer(workloads):
         if "narrow" in workloads:
             verlet(5000, 2, 1024, 1, 3)
             verlet(5000, 8, 1024, 1, 3)
+    if "verlet_images" in workloads:
+        def images(name, order, compiled):
+            x = torch.randn(64, 6, 28, 28).to(memory_format=order)
+            kernels = [(0.1 * torch.randn(6, 6, 3, 3)).requires_grad_() for _ in range(16)]
+            first, second = ([(0.1 * torch.randn(6)).requires_grad_() for _ in range(16)] for _ in range(2))
+            h = 6 / 16
+
+            def end(kernels):
+                y, z = x, torch.zeros_like(x)
+                for k, a, b in zip(kernels, first, second):
+                    z = z - h * torch.tanh(F.conv2d(y, k, b, padding=1))
+                    y = y + h * torch.tanh(F.conv_transpose2d(z, k, a, padding=1))
+                return y
+
+            end = torch.compile(end) if compiled else end
+            name = f"verlet 64 x 6 x 28 x 28, 16 layers, {name}"
+            bench(f"{name}, forward", forward(lambda: end(kernels)))
+            bench(f"{name}, forward+backward", backward(lambda: end(kernels).square().mean(), kernels + first + second))
+            if not compiled:
+                along = [torch.randn_like(k) for k in kernels]
+                pushed = lambda: torch.func.jvp(lambda *kernels: end(kernels), tuple(k.detach() for k in kernels), tuple(along))
+                bench(f"{name}, J v", forward(pushed))
+                y = end(kernels)
+                u = torch.ones_like(y)
+                bench(f"{name}, J^T u", lambda: torch.autograd.grad(y, kernels, u, retain_graph=True))
+
+        images("channels first", torch.contiguous_format, False)
+        images("channels last", torch.channels_last, False)
+        if hasattr(torch, "compile") and os.environ.get("COMPILE", "1") == "1":
+            images("compiled", torch.contiguous_format, True)
 
 
 def jax_peer(workloads):
