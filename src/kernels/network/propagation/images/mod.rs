@@ -152,9 +152,9 @@ struct Propagation {
     places: Places,
 }
 
-/// Parts of the batch, each with sums of its own, at most; fewer where the weights are many.
+/// Parts of the batch, each with sums of its own, at most; fewer where the weights are many, so that the sums are few numbers.
 const PARTS: usize = 32;
-const WEIGHTS: usize = 1 << 22;
+const WEIGHTS: usize = 1 << 20;
 
 /// Below this many multiplications a parallel region costs more than it saves.
 const SERIAL: usize = 1 << 20;
