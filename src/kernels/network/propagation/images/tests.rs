@@ -326,7 +326,9 @@ fn derivatives_along_directions() -> Result<()> {
                 assert_eq!(got.len(), above.len());
                 for ((got, above), below) in got.iter().zip(&above).zip(&below) {
                     let gap = gap(got, &((above - below)? / 2e-5)?)?;
-                    assert!(gap <= 6e-6, "{scheme:?} {sizes:?} {still:?}: {gap}");
+                    // Rounding grows along the layers.
+                    let bound = 6e-6 * (sizes.layers as f64 / 16.).max(1.);
+                    assert!(gap <= bound, "{scheme:?} {sizes:?} {still:?}: {gap}");
                 }
             }
         }
