@@ -73,9 +73,9 @@ impl Outer<'_> {
                         }
                     }
                 }
-                for o in 0..O {
+                for (o, totals) in totals.iter().enumerate() {
                     let sums = &mut self.sums[(first + o) * taps.len() + n * TAPS..];
-                    for (sum, total) in sums.iter_mut().zip(&totals[o]).take(some.len()) {
+                    for (sum, total) in sums.iter_mut().zip(totals).take(some.len()) {
                         *sum += f64::from(total.total());
                     }
                 }
