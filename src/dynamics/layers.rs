@@ -68,6 +68,10 @@ pub(super) fn run(
         law,
         count: stacks.count(),
         biases: [stacks.bias.is_some(), stacks.second_bias.is_some()],
+        batch: match stacks.kernel.value().rank() {
+            3 => start.y.rank().saturating_sub(1),
+            _ => 1,
+        },
     };
     let inputs = Inputs {
         state: &tensors(start),
@@ -84,6 +88,8 @@ struct Layers {
     count: usize,
     /// Whether there are the first and the second.
     biases: [bool; 2],
+    /// Dims of the batch.
+    batch: usize,
 }
 
 impl Layers {
@@ -115,6 +121,10 @@ impl Steps for Layers {
             state: tensors(&next.state()),
             term: None,
         })
+    }
+
+    fn batch(&self) -> usize {
+        self.batch
     }
 
     fn back(&self, _: usize, at: &[Tensor], own: &[Tensor]) -> Result<Vec<Tensor>> {

@@ -59,7 +59,9 @@ pub enum Memory {
     /// the scheme, but for Runge-Kutta and [`Force::Definite`].
     ///
     /// What was rebuilt is compared with the start and with a few states on a long way. A drift beyond 1e-3 (single precision;
-    /// 1e-8 in double) of the largest value is an error of the backward pass that asks for [`Memory::States`].
+    /// 1e-8 in double) of the largest value of a row (of an image) is an error of the backward pass that asks for
+    /// [`Memory::States`]; rows without an upstream gradient may drift. From a row that is not finite at its end nothing can be
+    /// rebuilt: its gradients are NaN.
     #[default]
     Constant,
     /// The state before every layer.

@@ -177,13 +177,18 @@ pub fn row(state: &State) -> Result<Tensor> {
     Ok(Tensor::cat(&all, 0)?)
 }
 
+/// The largest absolute value; NaN where there is one, which candle's maximum passes over.
+pub fn largest(x: &Tensor) -> Result<f64> {
+    let x: Vec<f64> = x.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
+    Ok(match x.iter().find(|x| x.is_nan()) {
+        Some(nan) => *nan,
+        None => x.into_iter().fold(0., |most, x| x.abs().max(most)),
+    })
+}
+
 /// The largest distance of two tensors beside the largest value of the second.
 pub fn distance(a: &Tensor, b: &Tensor) -> Result<f64> {
     assert_eq!(a.dims(), b.dims());
-    let largest = |x: &Tensor| -> Result<f64> {
-        let x = x.to_dtype(DType::F64)?.abs()?.flatten_all()?;
-        Ok(x.max(0)?.to_scalar()?)
-    };
     let (a, b) = (a.to_dtype(DType::F64)?, b.to_dtype(DType::F64)?);
     Ok(largest(&(&a - &b)?)? / largest(&b)?.max(1e-300))
 }

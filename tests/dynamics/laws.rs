@@ -1,6 +1,6 @@
 //! What the schemes are made for: orders of convergence, time reversal, bounded energy, operators with exact transposes.
 
-use crate::cases::{CPU, Case, Options, SCHEMES, distance, dot, order, reversible};
+use crate::cases::{CPU, Case, Options, SCHEMES, distance, dot, largest, order, reversible};
 use candle_core::{DType, Tensor};
 use candle_prob::dynamics::{
     Dopri5, Force, Memory, Propagation, Scheme, Start, State, Weights, solve,
@@ -168,11 +168,6 @@ fn schemes_have_their_order() -> Result<()> {
         assert!((found - want).abs() < 0.2, "{what}: {found}");
     }
     Ok(())
-}
-
-fn largest(x: &Tensor) -> Result<f64> {
-    let x = x.to_dtype(DType::F64)?.abs()?.flatten_all()?;
-    Ok(x.max(0)?.to_scalar()?)
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Trajectories and gradients against reference values. The source: numpy and torch in double precision, 100 digits for the long
 //! runs (`tests/golden/dynamics.json`).
 
+use crate::cases::largest;
 use crate::support::golden;
 use candle_core::{DType, Device, Tensor, Var};
 use candle_prob::dynamics::{Force, Memory, Propagation, Scheme, Start, State, Weights};
@@ -198,10 +199,7 @@ fn example_2_of_the_paper() -> Result<()> {
                 };
                 let allowed = 100. * case[key][i].as_f64().unwrap() + least;
                 let got = &states[step.as_u64().unwrap() as usize].y;
-                let off = (got.to_dtype(DType::F64)? - want.get(i)?)?
-                    .abs()?
-                    .max_all()?;
-                let off = off.to_scalar::<f64>()?;
+                let off = largest(&(got.to_dtype(DType::F64)? - want.get(i)?)?)?;
                 assert!(off <= allowed, "{scheme:?} {dtype:?} step {step}: {off}");
             }
         }

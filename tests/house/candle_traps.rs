@@ -334,3 +334,15 @@ fn gradients_of_the_largest_pixel_are_too_small() -> Result<()> {
     assert_eq!((slopes[5], slopes.iter().sum::<f32>()), (1., 4.));
     Ok(())
 }
+
+#[test]
+fn a_maximum_passes_over_nan() -> Result<()> {
+    let nan = f64::NAN;
+    for (values, hidden) in [([1., nan, 2.], true), ([nan, 1., 2.], false)] {
+        let x = Tensor::new(&values, &Device::Cpu)?;
+        for max in [x.max(0)?, x.max_all()?] {
+            assert_eq!(max.to_scalar::<f64>()? == 2., hidden);
+        }
+    }
+    Ok(())
+}

@@ -5,8 +5,10 @@
 //! - `first_only`: gradients that refuse a second backward pass by name.
 //! - `late`: gradients multiplied by what is known only later.
 //! - `chain`: steps one after the other that keep little of what lies between them.
+//!   `drift`: what was rebuilt beside what was.
 
 pub(crate) mod chain;
+pub(crate) mod drift;
 pub(crate) mod first_only;
 pub(crate) mod late;
 pub(crate) mod node;

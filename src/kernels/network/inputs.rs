@@ -39,6 +39,12 @@ impl<'a> Inputs<'a> {
         graph::fused(&self.0)
     }
 
+    /// Constants, contiguous.
+    pub(crate) fn contiguous(&self) -> Result<Vec<Tensor>> {
+        let all = self.0.iter().map(|t| t.detach().contiguous());
+        Ok(all.collect::<candle_core::Result<_>>()?)
+    }
+
     /// The outputs of `op` on them.
     pub(crate) fn apply(&self, op: impl Op) -> Result<Vec<Tensor>> {
         Ok(node::apply(op, &self.0)?)

@@ -1,11 +1,12 @@
 //! Steps one after the other as one node, which keeps little of what lies between them: the backward pass has each step's argument
 //! from its result, from a checkpoint before it, or kept, and differentiates one step at a time.
 
-mod drift;
+mod rows;
 #[cfg(test)]
 mod tests;
 
 use crate::error::{Error, Result};
+use crate::kernels::graph::drift::{self, Near};
 use crate::kernels::graph::node::{self, Fresh, Op, Reached};
 use crate::kernels::machine::buffer::View;
 use candle_core::{CpuStorage, DType, Tensor, Var, WithDType};
@@ -18,8 +19,13 @@ pub(crate) trait Steps: Send + Sync + 'static {
     /// What step `i` makes of a state; `own` are its slices of the stacks.
     fn forward(&self, i: usize, state: &[Tensor], own: &[Tensor]) -> Result<Stepped>;
 
-    /// The state before step `i` from that after it. Only [`Way::Rebuilt`] asks.
+    /// The state before step `i` from that after it. Only [`Way::Rebuilt`] and [`Way::Checked`] ask.
     fn back(&self, i: usize, state: &[Tensor], own: &[Tensor]) -> Result<Vec<Tensor>>;
+
+    /// How many dims of a state, from the first on, number rows that have nothing to do with each other.
+    fn batch(&self) -> usize {
+        0
+    }
 }
 
 /// What a step makes.
@@ -35,7 +41,8 @@ pub(crate) enum Way {
     /// From [`Steps::back`].
     Rebuilt,
     /// From [`Steps::back`], with a few states kept along a long way. What was rebuilt is compared with them and with the
-    /// argument: a drift beyond 1e-3 of the largest value in f32, 1e-8 in f64, is an error.
+    /// argument: a drift beyond 1e-3 of a row's largest value in f32, 1e-8 in f64, is an error. Gradients of a row whose end is
+    /// not finite are NaN.
     Checked,
     /// Recomputed from about as many kept states as the root of the number of steps.
     Checkpoints,
@@ -107,10 +114,6 @@ fn add(total: Option<Tensor>, more: Option<Tensor>) -> candle_core::Result<Optio
     }
 }
 
-/// So many parts has a way that is rebuilt and checked from [`LONG`] steps on, so that memory is the same for all of those.
-const PARTS: usize = 8;
-const LONG: usize = 64;
-
 struct Chain<S> {
     op: &'static str,
     steps: S,
@@ -145,8 +148,7 @@ impl<S: Steps> Chain<S> {
         let count = self.steps.count();
         match self.way {
             Way::Rebuilt => count,
-            Way::Checked if count < LONG => count,
-            Way::Checked => count.div_ceil(PARTS),
+            Way::Checked => drift::interval(count),
             Way::Checkpoints => count.isqrt().max(1),
             Way::States => 1,
         }
@@ -208,14 +210,22 @@ struct Back<'a, S> {
     inputs: &'a [Tensor],
     /// The result of the step whose argument comes next, where it is rebuilt from that.
     result: Vec<Tensor>,
-    /// The last of these that is known and not rebuilt.
-    known: Vec<Tensor>,
+    /// The last of these that is known and not rebuilt, and the rows that matter.
+    near: Near,
+    asked: Near,
     /// Recomputed from the last checkpoint, the next one on top.
     recomputed: Vec<Vec<Tensor>>,
 }
 
 impl<'a, S: Steps> Back<'a, S> {
-    fn new(chain: &'a Chain<S>, inputs: &'a [Tensor], ends: &[Option<Reached>]) -> Result<Self> {
+    /// With the gradients of the ends; `all` rows matter, or those with a gradient.
+    fn new(
+        chain: &'a Chain<S>,
+        inputs: &'a [Tensor],
+        ends: &[Option<Reached>],
+        gradients: &mut [Option<Tensor>],
+        all: bool,
+    ) -> Result<Self> {
         let result = match chain.way {
             Way::Checkpoints | Way::States => vec![],
             Way::Rebuilt | Way::Checked => {
@@ -228,10 +238,22 @@ impl<'a, S: Steps> Back<'a, S> {
                 }
             }
         };
+        let (mut near, mut asked) = (Near::default(), Near::default());
+        if chain.way == Way::Checked {
+            let rows = rows::count(&result, chain.steps.batch());
+            asked = if all {
+                Near::new(rows)
+            } else {
+                rows::asked(rows, gradients)?
+            };
+            near = rows::near(asked.clone(), &result)?;
+            rows::spoil(&asked, &near, gradients)?;
+        }
         Ok(Back {
             chain,
             inputs,
-            known: result.clone(),
+            near,
+            asked,
             result,
             recomputed: vec![],
         })
@@ -269,9 +291,25 @@ impl<'a, S: Steps> Back<'a, S> {
         let mut rebuilt: Vec<Tensor> = rebuilt.iter().map(Tensor::detach).collect();
         let (from, kept) = self.kept(i);
         if chain.way == Way::Checked && from == i {
-            drift::check(chain.op, i, &rebuilt, kept, &self.known)?;
+            let limit = match kept.first().map(Tensor::dtype) {
+                Some(DType::F64) => drift::DOUBLE,
+                _ => drift::SINGLE,
+            };
+            let shapes =
+                |state: &[Tensor]| state.iter().map(|x| x.dims().to_vec()).collect::<Vec<_>>();
+            if shapes(&rebuilt) != shapes(kept) {
+                let expected = format!("{:?}", shapes(kept));
+                return Err(Error::value(
+                    chain.op,
+                    "state before",
+                    expected,
+                    format!("{:?}", shapes(&rebuilt)),
+                ));
+            }
+            let worst = rows::worst(&self.near, &rebuilt, kept)?;
+            worst.check(chain.op, i, limit)?;
             rebuilt = kept.to_vec();
-            self.known = kept.to_vec();
+            self.near = rows::near(self.asked.clone(), kept)?;
         }
         self.result = rebuilt.clone();
         Ok(rebuilt)
@@ -346,7 +384,7 @@ impl<S: Steps> Op for Chain<S> {
             .map(|(stack, needed)| needed.then(|| stack.zeros_like()).transpose())
             .collect::<candle_core::Result<_>>()?;
         let mut totals = vec![None; self.variables.len()];
-        let mut back = Back::new(self, inputs, ends)?;
+        let mut back = Back::new(self, inputs, ends, &mut gradients, term.is_some())?;
         for i in (0..self.steps.count()).rev() {
             let state: Vec<Tensor> = (back.argument(i)?.iter().zip(state_needs))
                 .map(|(x, needed)| leaf(x, i > 0 || *needed))

@@ -5,11 +5,11 @@
 //! step, and what was rebuilt is compared with a few states that were kept; Euler's method recomputes them from about sqrt(N).
 //! The layers go back in groups, so that the partial sums of the weights' gradients are those of a group alone.
 //!
-//! - `panels`: rows as the kernels want them. `product`: the loops. `layer`: one layer, there and back. `run`: chunks through
-//!   all layers. `drift`: what was rebuilt beside what was.
+//! - `arguments`: what a propagation is given. `panels`: rows as the kernels want them. `product`: the loops. `layer`: one
+//!   layer, there and back. `run`: chunks through all layers.
 //! - `images`: the same where K is a convolution.
 
-mod drift;
+mod arguments;
 mod images;
 mod layer;
 mod panels;
@@ -19,11 +19,11 @@ mod run;
 mod tests;
 
 use crate::error::Result;
-use crate::kernels::graph;
 use crate::kernels::graph::node::{Fresh, Op, Reached};
 use crate::kernels::machine::buffer::views;
 use crate::kernels::network::activation::Activation;
 use crate::kernels::network::inputs::Inputs;
+use arguments::{Places, fits};
 use candle_core::Tensor;
 use run::{Kept, Run};
 
@@ -92,12 +92,7 @@ pub(crate) fn forward(
         return images::forward(op, law, y, z, weights);
     }
     let mut inputs = Inputs::new(y);
-    let places = Places {
-        z: z.map(|z| inputs.push(z)),
-        kernel: inputs.push(weights.kernel),
-        bias: weights.bias.map(|b| inputs.push(b)),
-        second_bias: weights.second_bias.map(|b| inputs.push(b)),
-    };
+    let places = Places::new(&mut inputs, z, weights);
     if !fits(law, y, z, weights) || !inputs.fused() {
         return Ok(None);
     }
@@ -122,60 +117,20 @@ pub(crate) fn tangent(
     if weights.kernel.rank() == 5 {
         return images::tangent(law, y, z, weights, along);
     }
-    let mut all = vec![];
-    let mut push = |tensor: Option<&Tensor>| {
-        tensor.map(|tensor| {
-            all.push(tensor.clone());
-            all.len() - 1
-        })
-    };
-    let mut places =
-        |y, z, kernel, bias, second_bias| (push(y), [z, kernel, bias, second_bias].map(&mut push));
-    let Weights {
-        kernel,
-        bias,
-        second_bias,
-    } = weights;
-    let (_, [at_z, _, at_bias, at_second]) = places(Some(y), z, Some(kernel), bias, second_bias);
-    let own = Places {
-        z: at_z,
-        kernel: 1 + usize::from(z.is_some()),
-        bias: at_bias,
-        second_bias: at_second,
-    };
-    let (dy, [dz, dkernel, dbias, dsecond]) = places(
-        along.y,
-        along.z,
-        along.kernel,
-        along.bias,
-        along.second_bias,
-    );
-    let same = |a: Option<&Tensor>, b: Option<&Tensor>| match (a, b) {
-        (Some(a), Some(b)) => a.dims() == b.dims(),
-        (None, _) => true,
-        (Some(_), None) => false,
-    };
-    let fit = fits(law, y, z, weights)
-        && same(along.y, Some(y))
-        && same(along.kernel, Some(kernel))
-        && (same(along.z, z) && same(along.bias, bias))
-        && same(along.second_bias, second_bias);
-    if !fit || !graph::fused(&all.iter().collect::<Vec<_>>()) {
+    let mut inputs = Inputs::new(y);
+    let places = Places::new(&mut inputs, z, weights);
+    let directions = along.push(&mut inputs);
+    if !fits(law, y, z, weights) || !along.fits(y, z, weights) || !inputs.fused() {
         return Ok(None);
     }
-    let contiguous = all.iter().map(|t| t.detach().contiguous());
-    let all: Vec<Tensor> = contiguous.collect::<candle_core::Result<_>>()?;
+    let all = inputs.contiguous()?;
     let views = views(&all)?;
-    let run = Run::new(law, &own, &all, &views)?;
-    let slice = |at: Option<usize>| at.map(|at| views[at].f32()).transpose();
-    let directions = run::Directions {
-        y: slice(dy)?,
-        z: slice(dz)?,
-        kernel: slice(dkernel)?,
-        bias: slice(dbias)?,
-        second_bias: slice(dsecond)?,
-    };
-    let parts = run.tangent(&directions)?.into_iter();
+    let run = Run::new(law, &places, &all, &views)?;
+    let mut slices = [None; 5];
+    for (slice, at) in slices.iter_mut().zip(directions) {
+        *slice = at.map(|at| views[at].f32()).transpose()?;
+    }
+    let parts = run.tangent(slices)?.into_iter();
     let tensors = parts.map(|(storage, shape)| {
         Tensor::from_storage(
             candle_core::Storage::Cpu(storage),
@@ -185,45 +140,6 @@ pub(crate) fn tangent(
         )
     });
     Ok(Some(tensors.collect()))
-}
-
-/// Whether there is a fused form of these sizes.
-fn fits(law: Law, y: &Tensor, z: Option<&Tensor>, weights: Weights) -> bool {
-    let &[layers, m, s] = weights.kernel.dims() else {
-        return false;
-    };
-    let (square, inner, biased) = match law.scheme {
-        Scheme::Verlet => (false, m, s),
-        Scheme::Euler(Force::Single) | Scheme::Leapfrog(Force::Single) => (true, s, s),
-        Scheme::Euler(Force::Double) | Scheme::Leapfrog(Force::Double) => (false, s, m),
-    };
-    let Some((width, batch)) = y.dims().split_last() else {
-        return false;
-    };
-    let beside = |z: &Tensor| {
-        let all = z.dims().split_last();
-        all.is_some_and(|(width, rest)| *width == inner && rest == batch)
-    };
-    let stack = |b: Option<&Tensor>, width: usize| b.is_none_or(|b| b.dims() == [layers, width]);
-    let euler = matches!(law.scheme, Scheme::Euler(_));
-    layers > 0
-        && m > 0
-        && s > 0
-        && *width == s
-        && (m == s || !square)
-        && z.is_none_or(|z| !euler && beside(z))
-        && stack(weights.bias, biased)
-        && stack(weights.second_bias, m)
-        && (weights.second_bias.is_none() || law.scheme == Scheme::Verlet)
-        && law.activation.slope_from_output()
-}
-
-/// Where the arguments stand among the inputs; y is the first.
-struct Places {
-    z: Option<usize>,
-    kernel: usize,
-    bias: Option<usize>,
-    second_bias: Option<usize>,
 }
 
 struct Propagation {

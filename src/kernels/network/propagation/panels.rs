@@ -90,4 +90,11 @@ impl Cut {
         }
         out
     }
+
+    /// Where the numbers of a lane stand.
+    pub(super) fn places(&self, lane: usize, width: usize) -> impl Iterator<Item = usize> + use<> {
+        let panel = self.panel;
+        let at = lane / panel * panel * width + lane % panel;
+        (0..width).map(move |f| at + f * panel)
+    }
 }

@@ -1,24 +1,23 @@
 //! Chunks of rows through all layers.
 
-use super::drift::Drift;
+use super::arguments::Places;
 use super::layer::{Gradients, Layer, Moved, Room, State};
 use super::panels::Cut;
-use super::{Law, Places, Scheme};
+use super::{Law, Scheme};
+use crate::kernels::graph::drift::{self, Drift, Near, Worst};
 use crate::kernels::graph::node::{Fresh, Reached, fresh};
 use crate::kernels::machine::buffer::View;
 use crate::kernels::network::sums::{Sums, tensors, total};
 use candle_core::{Result, Tensor};
 use std::borrow::Cow;
 
-/// Layers whose weights' gradients are summed at once: so many numbers at most.
+/// Layers whose weights' gradients are summed at once: so many numbers at most, and so many layers, so that the partial sums of
+/// a deep network are no larger than those of a shallow one.
 const GROUP: usize = 1 << 16;
+const LAYERS: usize = 64;
 
 /// Partial sums, at most.
 const PARTS: usize = 16;
-
-/// So many parts has a way that is rebuilt from [`LONG`] layers on, so that memory is the same for all of those.
-const ANCHORS: usize = 8;
-const LONG: usize = 64;
 
 /// What a chunk leaves for the way back: the states before layers `interval`, `2 interval`, .. and the last state.
 pub(super) type Kept = Vec<State>;
@@ -39,15 +38,6 @@ pub(super) struct Run<'a> {
     cut: Cut,
 }
 
-/// Directions as slices.
-pub(super) struct Directions<'a> {
-    pub(super) y: Option<&'a [f32]>,
-    pub(super) z: Option<&'a [f32]>,
-    pub(super) kernel: Option<&'a [f32]>,
-    pub(super) bias: Option<&'a [f32]>,
-    pub(super) second_bias: Option<&'a [f32]>,
-}
-
 /// A chunk on its way back.
 struct Back<'k> {
     kept: &'k Kept,
@@ -57,11 +47,11 @@ struct Back<'k> {
     /// Whether these are all.
     whole: bool,
     state: State,
-    /// The last state that was not rebuilt.
-    near: State,
+    /// Of the last state that was not rebuilt.
+    near: Near,
     g: State,
     /// By layer.
-    drifts: Vec<(usize, Drift)>,
+    drifts: Vec<(usize, Worst)>,
 }
 
 /// The slice of layer `j`.
@@ -160,8 +150,7 @@ impl<'a> Run<'a> {
         match self.law.scheme {
             _ if self.law.states => 1,
             Scheme::Euler(_) => self.layers.isqrt().max(1),
-            _ if self.layers < LONG => self.layers,
-            _ => self.layers.div_ceil(ANCHORS),
+            _ => drift::interval(self.layers),
         }
     }
 
@@ -223,8 +212,11 @@ impl<'a> Run<'a> {
         Ok((outputs, kept))
     }
 
-    /// The derivatives of the outputs.
-    pub(super) fn tangent(&self, along: &Directions) -> Result<Vec<Fresh>> {
+    /// The derivatives of the outputs along directions of y, z and the weights.
+    pub(super) fn tangent(
+        &self,
+        [along_y, along_z, kernel, bias, second_bias]: [Option<&[f32]>; 5],
+    ) -> Result<Vec<Fresh>> {
         let (outputs, _) = self.each_chunk(|rows| {
             let (mut state, beside) = (self.start(rows), self.beside());
             let load = |d: Option<&[f32]>, width| match d {
@@ -232,17 +224,17 @@ impl<'a> Run<'a> {
                 None => vec![0.; self.cut.room(rows.len(), width)],
             };
             let mut moved = State {
-                y: load(along.y, self.width),
-                z: load(along.z, beside),
+                y: load(along_y, self.width),
+                z: load(along_z, beside),
             };
             let mut room = self.room(self.cut.panel);
             for (place, direction) in self.panels(&mut state).zip(self.panels(&mut moved)) {
                 let ([y, z], [dy, dz]) = (place, direction);
                 for j in 0..self.layers {
                     let moved = Moved {
-                        k: slice(along.kernel, j, self.layers),
-                        b: slice(along.bias, j, self.layers),
-                        b_z: slice(along.second_bias, j, self.layers),
+                        k: slice(kernel, j, self.layers),
+                        b: slice(bias, j, self.layers),
+                        b_z: slice(second_bias, j, self.layers),
                     };
                     let (place, direction) = ([&mut *y, &mut *z], [&mut *dy, &mut *dz]);
                     self.layer(j).tangent(moved, place, direction, &mut room);
@@ -325,7 +317,7 @@ impl<'a> Run<'a> {
 
     /// How many layers go back at once: whole intervals where states are recomputed.
     fn group(&self) -> usize {
-        let group = (GROUP / (self.height * self.width)).clamp(1, self.layers);
+        let group = (GROUP / (self.height * self.width)).clamp(1, LAYERS.min(self.layers));
         match self.law.scheme {
             Scheme::Euler(_) => self
                 .interval()
@@ -366,13 +358,16 @@ impl<'a> Run<'a> {
             whole: rows.len() == all.len(),
             rows,
             state: State::default(),
-            near: State::default(),
+            near: Near::default(),
             g,
             drifts: vec![],
         };
         let end = kept.last().map(|end| self.select(end, &chunk).into_owned());
         chunk.state = end.unwrap_or_default();
-        chunk.near = chunk.state.clone();
+        if self.rebuilds() {
+            chunk.near = self.near(&chunk.state, chunk.rows.len());
+            self.spoil(&mut chunk);
+        }
         Some(chunk)
     }
 
@@ -387,7 +382,7 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// The state before layer `j`, a multiple of the interval.
+    /// The state before the first layer of the interval of layer `j`.
     fn known<'k>(&self, j: usize, chunk: &Back<'k>) -> Cow<'k, State> {
         match (j / self.interval()).checked_sub(1) {
             Some(i) => self.select(&chunk.kept[i], chunk),
@@ -404,23 +399,22 @@ impl<'a> Run<'a> {
         lens: [usize; 3],
     ) {
         let mut room = self.room(chunk.rows.len());
+        let interval = self.interval();
         let euler = matches!(self.law.scheme, Scheme::Euler(_));
-        // The states before each layer, where they are not rebuilt.
+        // The states before the layers of an interval, where they are not rebuilt.
         let mut before: Vec<State> = vec![];
-        if euler {
-            for j in layers.clone() {
-                let next = match before.last() {
-                    Some(last) if j % self.interval() != 0 => {
-                        let mut next = last.clone();
-                        self.step(j - 1, &mut next, &mut room);
-                        next
-                    }
-                    _ => self.known(j, chunk).into_owned(),
-                };
-                before.push(next);
-            }
-        }
         for j in layers.clone().rev() {
+            if euler && before.is_empty() {
+                let mut state = self.known(j, chunk).into_owned();
+                for i in j / interval * interval..j {
+                    before.push(state.clone());
+                    self.step(i, &mut state, &mut room);
+                }
+                before.push(state);
+            }
+            if let Some(state) = before.pop() {
+                chunk.state = state;
+            }
             let mut own = sums.iter_mut().zip(lens).map(|(sum, len)| {
                 let at = (j - layers.start) * len;
                 (len > 0).then(|| &mut sum[at..at + len])
@@ -431,13 +425,38 @@ impl<'a> Run<'a> {
                 b: next(),
                 b_z: next(),
             };
-            if let Some(state) = before.pop() {
-                chunk.state = state;
-            }
             let Back { state, g, .. } = &mut *chunk;
             self.layer(j).back(state, g, own, &mut room);
-            if !euler && j % self.interval() == 0 {
+            if !euler && j % interval == 0 {
                 self.meet(j, chunk);
+            }
+        }
+    }
+
+    /// Whether states come from the inverse step.
+    fn rebuilds(&self) -> bool {
+        !self.law.states && !matches!(self.law.scheme, Scheme::Euler(_))
+    }
+
+    /// The largest value of each row.
+    fn near(&self, state: &State, rows: usize) -> Near {
+        let mut near = Near::new(rows);
+        for row in 0..rows {
+            for (x, width) in [(&state.y, self.width), (&state.z, self.beside())] {
+                let places = self.cut.places(row, width);
+                places.for_each(|at| near.see(row, x[at].into()));
+            }
+        }
+        near
+    }
+
+    /// The gradients of rows whose end is not finite, from which nothing can be rebuilt, are NaN.
+    fn spoil(&self, chunk: &mut Back) {
+        let Back { near, g, .. } = chunk;
+        for row in (0..near.rows()).filter(|row| near.left_out(*row)) {
+            for (g, width) in [(&mut g.y, self.width), (&mut g.z, self.beside())] {
+                let places = self.cut.places(row, width);
+                places.for_each(|at| g[at] = f32::NAN);
             }
         }
     }
@@ -445,12 +464,22 @@ impl<'a> Run<'a> {
     /// The state before layer `j` was rebuilt and is known.
     fn meet(&self, j: usize, chunk: &mut Back) {
         let known = self.known(j, chunk).into_owned();
-        if !self.law.states {
-            let near = [chunk.near.y.as_slice(), &chunk.near.z];
-            let drift = Drift::between(&chunk.state.y, &known.y)
-                .and(Drift::between(&chunk.state.z, &known.z));
-            chunk.drifts.push((j, drift.near(near)));
-            chunk.near = known.clone();
+        if self.rebuilds() {
+            let (state, rows) = (&chunk.state, chunk.rows.len());
+            let mut drift = Drift::new(&chunk.near);
+            let pairs = [
+                (&state.y, &known.y, self.width),
+                (&state.z, &known.z, self.beside()),
+            ];
+            for (rebuilt, known, width) in pairs {
+                for row in 0..rows {
+                    let places = self.cut.places(row, width);
+                    places.for_each(|at| drift.see(row, rebuilt[at].into(), known[at].into()));
+                }
+            }
+            let worst = drift.worst();
+            chunk.drifts.push((j, worst));
+            chunk.near = self.near(&known, rows);
         }
         chunk.state = known;
     }
@@ -462,8 +491,8 @@ impl<'a> Run<'a> {
         };
         for (i, (j, _)) in first.drifts.iter().enumerate() {
             let all = chunks.iter().filter_map(|chunk| chunk.drifts.get(i));
-            let drift = all.fold(Drift::default(), |sum, (_, drift)| sum.and(*drift));
-            drift.check(op, *j)?;
+            let worst = all.fold(Worst::default(), |worst, (_, other)| worst.or(*other));
+            worst.check(op, *j, drift::SINGLE)?;
         }
         Ok(())
     }
