@@ -295,16 +295,10 @@ impl<'a, S: Steps> Back<'a, S> {
                 Some(DType::F64) => drift::DOUBLE,
                 _ => drift::SINGLE,
             };
-            let shapes =
-                |state: &[Tensor]| state.iter().map(|x| x.dims().to_vec()).collect::<Vec<_>>();
-            if shapes(&rebuilt) != shapes(kept) {
-                let expected = format!("{:?}", shapes(kept));
-                return Err(Error::value(
-                    chain.op,
-                    "state before",
-                    expected,
-                    format!("{:?}", shapes(&rebuilt)),
-                ));
+            let mut pairs = rebuilt.iter().zip(kept);
+            if let Some((a, b)) = pairs.find(|(a, b)| a.dims() != b.dims()) {
+                let expected = format!("{:?}", b.dims());
+                return Err(Error::shape(chain.op, "state before", expected, a.dims()));
             }
             let worst = rows::worst(&self.near, &rebuilt, kept)?;
             worst.check(chain.op, i, limit)?;

@@ -169,17 +169,32 @@ impl Layer<'_> {
     }
 
     /// A chunk back: `state`, that after the layer, becomes that before it where the scheme has an inverse, and has to be that
-    /// before it where it has none; `g`, the gradients after the layer, become those before it.
-    pub(super) fn back(&self, state: &mut State, g: &mut State, sums: Gradients, room: &mut Room) {
+    /// before it where it has none; `g`, the gradients after the layer, become those before it. Slopes are those at `y`, the
+    /// features before the layer, where these are known and not rebuilt.
+    pub(super) fn back(
+        &self,
+        state: &mut State,
+        y: Option<&[f32]>,
+        g: &mut State,
+        sums: Gradients,
+        room: &mut Room,
+    ) {
         match self.law.scheme {
-            Scheme::Verlet => self.back_verlet(state, g, sums, room),
+            Scheme::Verlet => self.back_verlet(state, y, g, sums, room),
             Scheme::Euler(force) | Scheme::Leapfrog(force) => {
-                self.back_force(force, state, g, sums, room)
+                self.back_force(force, state, y, g, sums, room)
             }
         }
     }
 
-    fn back_verlet(&self, state: &mut State, g: &mut State, mut sums: Gradients, room: &mut Room) {
+    fn back_verlet(
+        &self,
+        state: &mut State,
+        known: Option<&[f32]>,
+        g: &mut State,
+        mut sums: Gradients,
+        room: &mut Room,
+    ) {
         let (f, h) = (self.law.activation, self.by());
         let (tall, wide) = (self.panels(self.height), self.panels(self.width));
         let [y_len, z_len] = [state.y.len(), state.z.len()];
@@ -199,6 +214,9 @@ impl Layer<'_> {
         }
         self.outer(&state.z, d, 1., sums.k.as_deref_mut());
         self.sum(d, sums.b);
+        if let Some(y) = known {
+            state.y.copy_from_slice(y);
+        }
         // z -= h sigma(K y + b_z)
         let d = &mut room.d[..z_len];
         let places = state
@@ -221,6 +239,7 @@ impl Layer<'_> {
         &self,
         force: Force,
         state: &mut State,
+        known: Option<&[f32]>,
         g: &mut State,
         mut sums: Gradients,
         room: &mut Room,
@@ -232,6 +251,9 @@ impl Layer<'_> {
             // y += z
             advance(&mut state.y, -1., &state.z);
             advance(&mut g.z, 1., &g.y);
+        }
+        if let Some(y) = known {
+            state.y.copy_from_slice(y);
         }
         let inner = state.y.len() / self.width * self.height;
         let (a, d) = (&mut room.a[..inner], &mut room.d[..inner]);

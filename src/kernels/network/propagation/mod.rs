@@ -120,7 +120,8 @@ pub(crate) fn tangent(
     let mut inputs = Inputs::new(y);
     let places = Places::new(&mut inputs, z, weights);
     let directions = along.push(&mut inputs);
-    if !fits(law, y, z, weights) || !along.fits(y, z, weights) || !inputs.fused() {
+    let fit = fits(law, y, z, weights) && along.fits(y, z, weights);
+    if !fit || !inputs.fused() {
         return Ok(None);
     }
     let all = inputs.contiguous()?;

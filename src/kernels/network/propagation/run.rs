@@ -425,9 +425,16 @@ impl<'a> Run<'a> {
                 b: next(),
                 b_z: next(),
             };
+            let known = match euler {
+                false if self.law.states => Some(self.known(j, chunk).into_owned()),
+                _ => None,
+            };
+            let y = known.as_ref().map(|known| known.y.as_slice());
             let Back { state, g, .. } = &mut *chunk;
-            self.layer(j).back(state, g, own, &mut room);
-            if !euler && j % interval == 0 {
+            self.layer(j).back(state, y, g, own, &mut room);
+            if let Some(known) = known {
+                chunk.state = known;
+            } else if !euler && j % interval == 0 {
                 self.meet(j, chunk);
             }
         }
@@ -464,23 +471,21 @@ impl<'a> Run<'a> {
     /// The state before layer `j` was rebuilt and is known.
     fn meet(&self, j: usize, chunk: &mut Back) {
         let known = self.known(j, chunk).into_owned();
-        if self.rebuilds() {
-            let (state, rows) = (&chunk.state, chunk.rows.len());
-            let mut drift = Drift::new(&chunk.near);
-            let pairs = [
-                (&state.y, &known.y, self.width),
-                (&state.z, &known.z, self.beside()),
-            ];
-            for (rebuilt, known, width) in pairs {
-                for row in 0..rows {
-                    let places = self.cut.places(row, width);
-                    places.for_each(|at| drift.see(row, rebuilt[at].into(), known[at].into()));
-                }
+        let (state, rows) = (&chunk.state, chunk.rows.len());
+        let mut drift = Drift::new(&chunk.near);
+        let pairs = [
+            (&state.y, &known.y, self.width),
+            (&state.z, &known.z, self.beside()),
+        ];
+        for (rebuilt, known, width) in pairs {
+            for row in 0..rows {
+                let places = self.cut.places(row, width);
+                places.for_each(|at| drift.see(row, rebuilt[at].into(), known[at].into()));
             }
-            let worst = drift.worst();
-            chunk.drifts.push((j, worst));
-            chunk.near = self.near(&known, rows);
         }
+        let worst = drift.worst();
+        chunk.drifts.push((j, worst));
+        chunk.near = self.near(&known, rows);
         chunk.state = known;
     }
 
