@@ -84,16 +84,12 @@ impl<'a> Model<'a> {
         let layers = plan.levels[0];
         let config = NetworkConfig {
             scheme: plan.net.scheme(),
-            activation: Activation::Tanh,
-            layers,
-            time: plan.time,
-            kernel: plan.kernel(),
-            bias: true,
             // Steps of a time of 5 are chaotic, and some of their way back does not lead to where it came from.
             memory: match plan.size {
                 None => Memory::States,
                 Some(_) => Memory::Constant,
             },
+            ..NetworkConfig::new(plan.kernel(), layers, plan.time)
         };
         let width = plan.width;
         let mut dims = vec![1, width, width];

@@ -99,7 +99,7 @@ mod step;
 mod weights;
 
 pub use dopri5::Dopri5;
-pub use network::{KernelShape, Network, NetworkConfig, network};
+pub use network::{Biases, KernelShape, Network, NetworkConfig, network};
 pub use prolong::{Prolongation, prolong};
 pub use propagation::Propagation;
 pub use rk4::Rk4;

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::init;
 use crate::kernels::network::activation::Activation;
 use crate::shape;
-use candle_core::{Module, Tensor, Var};
+use candle_core::{DType, Module, Tensor, Var};
 use candle_nn::{Init, VarBuilder};
 
 /// What the kernels of a [`Network`] are.
@@ -69,6 +69,18 @@ impl KernelShape {
     }
 }
 
+/// The biases of a [`Network`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Biases {
+    /// None.
+    None,
+    /// One for each equation: for Verlet b and `b_z`, of the sizes of K's two sides.
+    #[default]
+    Separate,
+    /// One for each layer: Verlet's b is its `b_z` too, as (4.17) writes it, for which K has to be square.
+    Tied,
+}
+
 /// Options of a [`Network`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct NetworkConfig {
@@ -82,8 +94,8 @@ pub struct NetworkConfig {
     pub time: f64,
     /// What K is.
     pub kernel: KernelShape,
-    /// Whether there are biases; for Verlet both.
-    pub bias: bool,
+    /// Which biases there are.
+    pub biases: Biases,
     /// What is kept for the way back.
     pub memory: Memory,
 }
@@ -97,9 +109,14 @@ impl NetworkConfig {
             layers,
             time,
             kernel,
-            bias: true,
+            biases: Biases::default(),
             memory: Memory::default(),
         }
+    }
+
+    /// Whether one bias stands in two equations.
+    fn tied(&self) -> bool {
+        self.scheme == Scheme::Verlet && self.biases == Biases::Tied
     }
 
     /// Checks all and tells the sizes.
@@ -110,6 +127,13 @@ impl NetworkConfig {
         self.scheme.check(op)?;
         let sizes = self.kernel.sizes(self.layers);
         sizes.check(op, "kernel", self.scheme)?;
+        if self.tied() && sizes.inner != sizes.width {
+            let expected = format!(
+                "square kernels, as biases are tied, [N, {0}, {0}, ..]",
+                sizes.width
+            );
+            return Err(Error::shape(op, "kernel", expected, &sizes.kernel()));
+        }
         Ok(sizes)
     }
 }
@@ -144,13 +168,14 @@ pub struct Network {
     weights: Weights,
 }
 
-/// A [`Network`] with the variables `kernel`, `bias` and, for Verlet, `second_bias`, each a stack of all layers.
+/// A [`Network`] with the variables `kernel`, `bias` and, for Verlet with separate biases, `second_bias`, each a stack of all
+/// layers.
 ///
 /// Initializers: kernels normal with standard deviation `1 / sqrt(fan in)`, so that the features that K leads to are as large as
 /// those that it reads; biases 0.
 ///
 /// Errors: no layer, a time that is not positive and finite, `gamma < 0`, no features, kernels that are not square where they
-/// have to be or have an even size; what `vb` refuses.
+/// have to be (tied biases are a reason too) or have an even size; what `vb` refuses.
 pub fn network(config: &NetworkConfig, vb: VarBuilder) -> Result<Network> {
     let sizes = config.sizes("dynamics::network")?;
     let fan_in = (sizes.width * sizes.size.map_or(1, |k| k * k)) as f64;
@@ -161,10 +186,12 @@ pub fn network(config: &NetworkConfig, vb: VarBuilder) -> Result<Network> {
     let kernel = vb.get_with_hints(sizes.kernel(), "kernel", random)?;
     let zero = Init::Const(0.);
     let mut weights = Weights::new(&kernel);
-    if config.bias {
+    if config.biases != Biases::None {
         let bias = sizes.bias(config.scheme);
         weights.bias = Some(vb.get_with_hints(&bias, "bias", zero)?);
-        if config.scheme == Scheme::Verlet {
+        if config.tied() {
+            weights.second_bias = weights.bias.clone();
+        } else if config.scheme == Scheme::Verlet {
             let inner = [sizes.layers, sizes.inner];
             weights.second_bias = Some(vb.get_with_hints(&inner, "second_bias", zero)?);
         }
@@ -178,8 +205,8 @@ pub fn network(config: &NetworkConfig, vb: VarBuilder) -> Result<Network> {
 impl Network {
     /// A network whose variables start as these weights, without gradients to them.
     ///
-    /// Errors: those of [`network`]; weights of other shapes or dtype, biases where the config has none or none where it has; a
-    /// `vb` that gives constants.
+    /// Errors: those of [`network`]; weights of other shapes or dtype, biases where the config has none or none where it has, two
+    /// that differ where they are tied; a `vb` that gives constants.
     pub fn with(config: &NetworkConfig, weights: &Weights, vb: VarBuilder) -> Result<Self> {
         let op = "Network::with";
         let sizes = weights.sizes(op, config.scheme)?;
@@ -195,6 +222,14 @@ impl Network {
                 let say = |there: bool| if there { "one" } else { "none" };
                 let (expected, found) = (say(own.is_some()), say(given.is_some()));
                 return Err(Error::value(op, arg, expected, found));
+            }
+        }
+        if let (true, Some(b), Some(second)) = (config.tied(), &weights.bias, &weights.second_bias)
+        {
+            let apart = b.ne(second)?.to_dtype(DType::F32)?.max_all()?;
+            if apart.to_scalar::<f32>()? > 0. {
+                let expected = "the numbers of bias, as biases are tied";
+                return Err(Error::value(op, "second_bias", expected, "others"));
             }
         }
         init::write(op, &own.kernel, &weights.kernel)?;
@@ -247,7 +282,8 @@ impl Network {
 
     fn stacks(&self) -> Vec<&Tensor> {
         let weights = &self.weights;
-        let biases = [&weights.bias, &weights.second_bias];
+        let second = weights.second_bias.as_ref().filter(|_| !self.config.tied());
+        let biases = [weights.bias.as_ref(), second];
         let all = std::iter::once(&weights.kernel);
         all.chain(biases.into_iter().flatten()).collect()
     }
@@ -295,10 +331,16 @@ impl Linearize for Network {
             true => parts.next().cloned(),
             false => None,
         };
+        let kernel = next(&self.weights.kernel);
+        let bias = self.weights.bias.as_ref().and_then(&mut next);
+        let second_bias = match self.config.tied() {
+            true => bias.clone(),
+            false => self.weights.second_bias.as_ref().and_then(&mut next),
+        };
         let along = Tangent {
-            kernel: next(&self.weights.kernel),
-            bias: self.weights.bias.as_ref().and_then(&mut next),
-            second_bias: self.weights.second_bias.as_ref().and_then(&mut next),
+            kernel,
+            bias,
+            second_bias,
             ..Default::default()
         };
         let law = self.propagation();

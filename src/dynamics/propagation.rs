@@ -86,7 +86,8 @@ impl Propagation {
 
     /// The state before the first layer from that after the last, by the inverse steps: time reversal. A constant.
     ///
-    /// Errors: a scheme without inverse steps (Euler's method, Runge-Kutta); for leapfrog no z.
+    /// Errors: a scheme without inverse steps (Euler's method, Runge-Kutta); no z, without which nothing says where the way came
+    /// from.
     ///
     /// Numerics: each step rounds as one forward does, so over many layers of a chaotic propagation the way back does not lead
     /// to the start.
@@ -97,8 +98,8 @@ impl Propagation {
             let found = format!("{:?}", self.scheme);
             return Err(Error::value(op, "scheme", expected, found));
         }
-        if state.z.is_none() && self.scheme != Scheme::Verlet {
-            let expected = "the last difference of y";
+        if state.z.is_none() {
+            let expected = "what forward gave beside y";
             return Err(Error::value(op, "z", expected, "none"));
         }
         let (state, weights) = (state.detach(), weights.detach());

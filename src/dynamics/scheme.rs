@@ -46,8 +46,8 @@ pub enum Scheme {
     Rk4(Force),
     /// `y_{j+1} = 2 y_j - y_{j-1} + h^2 f(y_j)` for the second-order equation `y'' = f(y)` (4.16), of order 2. Reversible.
     Leapfrog(Force, Start),
-    /// `z += -h sigma(K y + b_z)`, then `y += h sigma(K^T z + b)`, for K of any size (4.17), of order 2 where z is read at whole
-    /// steps. Reversible.
+    /// `z += -h sigma(K y + b_z)`, then `y += h sigma(K^T z + b)`, for K of any size (4.17). Of order 2, z read at whole steps,
+    /// where the weights stand still; of order 1 where they move, since both half steps have the same. Reversible.
     Verlet,
 }
 

@@ -5,8 +5,8 @@ use candle_core::{DType, Module, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use candle_prob::dual::{Dual, DualModule, Linearize};
 use candle_prob::dynamics::{
-    Force, KernelShape, Memory, Network, NetworkConfig, Prolongation, Propagation, Scheme, Start,
-    State, Tangent, Weights, network, prolong,
+    Biases, Force, KernelShape, Memory, Network, NetworkConfig, Prolongation, Propagation, Scheme,
+    Start, State, Tangent, Weights, network, prolong,
 };
 use candle_prob::optim::{Adam, AdamConfig, Optimizer};
 use candle_prob::{Activation, Detach, Error, Result, Rng, init};
@@ -69,7 +69,7 @@ fn networks_own_their_weights_by_name() -> Result<()> {
     // Without biases there is the kernel alone; other schemes have one bias.
     let vars = VarMap::new();
     let bare = NetworkConfig {
-        bias: false,
+        biases: Biases::None,
         ..config
     };
     network(&bare, builder(&vars, DType::F32))?;
@@ -77,11 +77,70 @@ fn networks_own_their_weights_by_name() -> Result<()> {
     let vars = VarMap::new();
     let double = NetworkConfig {
         scheme: Scheme::Euler(Force::Double),
-        bias: true,
+        biases: Biases::Separate,
         ..bare
     };
     network(&double, builder(&vars, DType::F32))?;
     assert_eq!(init::named_vars(&vars)?["bias"].dims(), [4, 5]);
+    Ok(())
+}
+
+/// One variable in both equations: its gradient is the sum of both, its direction moves both.
+#[test]
+fn tied_biases_are_one_variable() -> Result<()> {
+    for (kernel, x) in [
+        (KernelShape::dense(3), features(false)?),
+        (KernelShape::conv(2), features(true)?),
+    ] {
+        let vars = VarMap::new();
+        let separate = NetworkConfig::new(kernel, 3, 2.);
+        let tied = NetworkConfig {
+            biases: Biases::Tied,
+            ..separate.clone()
+        };
+        let net = network(&tied, builder(&vars, DType::F64))?;
+        let bias = &init::named_vars(&vars)?["bias"];
+        bias.set(&Rng::new(2).normal(bias.shape(), DType::F64, &CPU)?)?;
+        let own = VarMap::new();
+        let apart = Network::with(&separate, net.weights(), builder(&own, DType::F64))?;
+        assert_eq!((vars.all_vars().len(), own.all_vars().len()), (2, 3));
+        assert_eq!(distance(&net.forward(&x)?, &apart.forward(&x)?)?, 0.);
+
+        let gradient = |net: &Network| net.forward(&x)?.sqr()?.sum_all()?.backward();
+        let (one, two) = (gradient(&net)?, gradient(&apart)?);
+        let of = |name: &str| -> Result<Tensor> {
+            Ok(two.get(&init::named_vars(&own)?[name]).unwrap().clone())
+        };
+        let sum = (of("bias")? + of("second_bias")?)?;
+        assert!(distance(one.get(bias).unwrap(), &sum)? < 1e-12);
+
+        let direction: Vec<Tensor> = (net.parameters().iter())
+            .map(|v| v.ones_like())
+            .collect::<candle_core::Result<_>>()?;
+        let both = [&direction[..], &direction[1..]].concat();
+        assert!(distance(&net.tangent(&x, &direction)?, &apart.tangent(&x, &both)?)? < 1e-12);
+
+        let fine = net.prolong(Prolongation::Linear, builder(&VarMap::new(), DType::F64))?;
+        assert_eq!(fine.parameters().len(), 2);
+        let mut other = net.weights().detach();
+        other.second_bias = Some(bias.zeros_like()?);
+        let refused = Network::with(&tied, &other, builder(&VarMap::new(), DType::F64));
+        assert!(matches!(
+            refused,
+            Err(Error::Value {
+                arg: "second_bias",
+                ..
+            })
+        ));
+    }
+    let config = NetworkConfig {
+        biases: Biases::Tied,
+        ..NetworkConfig::new(KernelShape::Dense { width: 2, inner: 3 }, 3, 1.)
+    };
+    assert!(matches!(
+        network(&config, builder(&VarMap::new(), DType::F64)),
+        Err(Error::Shape { arg: "kernel", .. })
+    ));
     Ok(())
 }
 
@@ -394,8 +453,7 @@ fn arguments_that_do_not_fit_are_refused() -> Result<()> {
             }
             let back = named(good.law.back(&good.state, &good.weights));
             let want = match scheme {
-                Scheme::Verlet => "nothing",
-                Scheme::Leapfrog(..) => "z",
+                Scheme::Verlet | Scheme::Leapfrog(..) => "z",
                 _ => "scheme",
             };
             assert_eq!(back, want, "{what}");
