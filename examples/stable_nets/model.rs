@@ -10,7 +10,7 @@ use candle_prob::objective::regularization::{
     Derivative, Images, Quadratic, SpatialSmoothness, TimeSmoothness,
 };
 use candle_prob::optim::{Classifier, Evaluation, Examples, evaluate};
-use candle_prob::{Activation, Result, Rng, init};
+use candle_prob::{Result, Rng, init};
 
 /// Samples that go through a network at once.
 pub const PART: usize = 2500;
