@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 /// Networks that are stable by construction (Haber and Ruthotto, 2017), trained level by level
 ///
-/// Each level has more layers than the one before and starts from its weights. Prints the best validation accuracy of each level
-/// and the one before its first iteration; draws the features before and after propagation and what is predicted. Writes
+/// Each level has more layers than the one before and starts from its weights. Prints the validation accuracy of each
+/// level, of its best iterate or of Adam's last one, and the one before its first iteration; draws the features before and after propagation and what is predicted. Writes
 /// metrics.json, figures and a checkpoint for each level.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "stable_nets")]
@@ -221,6 +221,23 @@ impl Arguments {
 
     /// Refuses what does not go together.
     pub fn check(&self) -> Result<()> {
+        if self.problem == Problem::PhasePlanes {
+            let given = [
+                ("--net", self.nets() != [Net::Verlet]),
+                ("--levels", !self.levels.is_empty()),
+                ("--solver", self.solver != Solver::GaussNewton),
+                ("--epochs", self.common.epochs.is_some()),
+                ("--resume", self.common.resume),
+                ("--pause-after", self.pause_after.is_some()),
+                ("--data", self.data.is_some()),
+                ("--images", self.images.is_some()),
+                ("--hessian", self.hessian.is_some()),
+            ];
+            if let Some((flag, _)) = given.into_iter().find(|(_, given)| *given) {
+                let expected = "a problem that is trained: nothing is of phase-planes";
+                return Err(file_error(Path::new(flag), expected, "phase-planes"));
+            }
+        }
         let levels = &self.plan(Net::Verlet).levels;
         for pair in levels.windows(2) {
             let ratio = pair[1] / pair[0];

@@ -3,7 +3,7 @@
 use crate::config::{Lift, Net, Plan};
 use crate::data::Data;
 use candle_core::{DType, Device, Module, Tensor, Var};
-use candle_nn::{Init, VarBuilder, VarMap};
+use candle_nn::{VarBuilder, VarMap};
 use candle_prob::dual::Linearize;
 use candle_prob::dynamics::{KernelShape, Memory, Network, NetworkConfig, Prolongation, Weights};
 use candle_prob::objective::regularization::{
@@ -14,8 +14,6 @@ use candle_prob::{Result, Rng, init};
 
 /// Samples that go through a network at once.
 pub const PART: usize = 2500;
-/// The variables that hold the best accuracy and its loss.
-const REACHED: [&str; 2] = ["accuracy", "loss"];
 
 /// Inputs as features of the network's width, and the network.
 pub struct Lifted {
@@ -28,8 +26,6 @@ pub struct Lifted {
 pub struct Model<'a> {
     pub plan: &'a Plan,
     pub vars: VarMap,
-    /// The values of all variables where the validation accuracy was best.
-    pub best: VarMap,
     pub lifted: Lifted,
     pub classifier: Classifier,
     pub smooth: TimeSmoothness,
@@ -133,7 +129,7 @@ impl<'a> Model<'a> {
         let vb = builder(&vars).pp("classifier");
         let image = data.image();
         let features = plan.width * image.map_or(1, |(rows, columns)| rows * columns);
-        let model = Model {
+        Ok(Model {
             plan,
             classifier: Classifier::new(features, data.outputs(), data.loss(), vb)?,
             smooth: TimeSmoothness {
@@ -156,31 +152,7 @@ impl<'a> Model<'a> {
                 network,
             },
             vars,
-            best: VarMap::new(),
-        };
-        let best = builder(&model.best);
-        for name in REACHED {
-            let number = best.clone().set_dtype(DType::F64);
-            number.get_with_hints((), name, Init::Const(-1.))?;
-        }
-        for (name, var) in init::named_vars(&model.vars)? {
-            best.get_with_hints(var.shape().clone(), &name, Init::Const(0.))?;
-        }
-        Ok(model)
-    }
-
-    /// Keeps the values if they validate better than the best so far, or as well and with a lower loss.
-    pub fn keep_if_best(&self, found: Evaluation) -> Result<()> {
-        let best = init::named_vars(&self.best)?;
-        let [accuracy, loss] = REACHED.map(|name| &best[name]);
-        let before = (accuracy.to_scalar::<f64>()?, loss.to_scalar::<f64>()?);
-        let better = found.accuracy > before.0;
-        if better || found.accuracy == before.0 && found.loss < before.1 {
-            accuracy.set(&Tensor::new(found.accuracy, &Device::Cpu)?)?;
-            loss.set(&Tensor::new(found.loss, &Device::Cpu)?)?;
-            copy(&self.vars, &self.best)?;
-        }
-        Ok(())
+        })
     }
 
     /// A classifier of zeros again.
@@ -189,11 +161,6 @@ impl<'a> Model<'a> {
             variable.set(&variable.zeros_like()?)?;
         }
         Ok(())
-    }
-
-    /// Takes the best values.
-    pub fn restore(&self) -> Result<()> {
-        copy(&self.best, &self.vars)
     }
 
     pub fn evaluate(&self, examples: &Examples) -> Result<Evaluation> {
@@ -251,15 +218,4 @@ impl Plan {
             },
         }
     }
-}
-
-/// Writes the values of one map to the variables of the same names of another.
-fn copy(from: &VarMap, to: &VarMap) -> Result<()> {
-    let from = init::named_vars(from)?;
-    for (name, var) in init::named_vars(to)? {
-        if let Some(value) = from.get(&name) {
-            var.set(&value.as_detached_tensor())?;
-        }
-    }
-    Ok(())
 }

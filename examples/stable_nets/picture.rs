@@ -97,7 +97,7 @@ fn points(path: &Path, level: &Level, data: &Data, set: Set) -> Result<()> {
 
 fn title(level: &Level, data: &Data) -> String {
     let (net, layers) = (level.model.plan.net.title(), level.layers);
-    let accuracy = 100. * level.best().0;
+    let accuracy = 100. * level.accuracy;
     let name = &data.title;
     format!("{name}: {net}, {layers} layers, {accuracy:.2} % of the validation data")
 }

@@ -36,20 +36,19 @@ impl Report<'_> {
         self.runs.iter().flatten()
     }
 
-    /// Every iteration under `net_NNNN.epoch_NNN.metric`, the level's own under `net_NNNN.best.metric`.
+    /// Every iteration under `net_NNNN.epoch_NNN.metric`, the level's own under `net_NNNN.reached.metric`.
     fn metrics(&self) -> Metrics {
         let mut all = Metrics::new();
         for level in self.levels() {
             let name = name(level.model.plan.net, level.layers);
             all.extend(by_epoch(&name, &level.history));
-            let (accuracy, iteration) = level.best();
             let own = [
-                ("accuracy", accuracy),
+                ("accuracy", level.accuracy),
                 ("accuracy_before", level.before()),
                 ("train_accuracy", level.train_accuracy),
-                ("iteration", iteration as f64),
+                ("iteration", level.iteration as f64),
             ];
-            all.extend(own.map(|(metric, value)| (format!("{name}.best.{metric}"), value)));
+            all.extend(own.map(|(metric, value)| (format!("{name}.reached.{metric}"), value)));
         }
         all
     }
@@ -59,21 +58,20 @@ impl Report<'_> {
             "",
             "layers",
             "before, %",
-            "best, %",
+            "reached, %",
             "training, %",
             "iteration",
-            "s",
+            "s of this run",
         ];
         let percent = |x: f64| format!("{:.2}", 100. * x);
         let row = |level: &Level| {
-            let (accuracy, iteration) = level.best();
             vec![
                 level.model.plan.net.title().into(),
                 level.layers.to_string(),
                 percent(level.before()),
-                percent(accuracy),
+                percent(level.accuracy),
                 percent(level.train_accuracy),
-                iteration.to_string(),
+                level.iteration.to_string(),
                 format!("{:.1}", level.seconds),
             ]
         };
@@ -81,7 +79,7 @@ impl Report<'_> {
         table(&header, &rows)
     }
 
-    /// The best validation accuracies over the levels, and those before the first iteration.
+    /// The validation accuracies over the levels, and those before the first iteration.
     fn draw_levels(&self) -> Result<()> {
         let panel = |label: &str, of: &dyn Fn(&Level) -> f64, skipped: usize| {
             let curve = |(colour, levels): (usize, &Vec<Level>)| {
@@ -102,7 +100,7 @@ impl Report<'_> {
             }
         };
         let panels = [
-            panel("best validation accuracy", &|level| level.best().0, 0),
+            panel("validation accuracy", &|level| level.accuracy, 0),
             // The first level starts from nothing.
             panel(
                 "before the level's first iteration",

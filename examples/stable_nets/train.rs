@@ -1,19 +1,18 @@
 //! The levels of a network, one after the other.
 
 use crate::common::report::Output;
-use crate::common::train::{History, Learner, Metrics, Training};
+use crate::common::train::{History, Learner, Metrics, Steps, Training};
 use crate::config::{Arguments, Net, Plan, Solver, join};
 use crate::data::Data;
-use crate::model::{Model, PART};
+use crate::model::{Lifted, Model, PART};
+use candle_nn::VarMap;
 use candle_prob::dual::Linearize;
 use candle_prob::objective::regularization::Quadratic;
 use candle_prob::optim::{
-    Adam, AdamConfig, ArmijoConfig, BlockDescent, BlockDescentConfig, Checkpoint, Clipped,
-    GaussNewtonConfig, NewtonConfig, Optimizer, PcgConfig, Penalties, Schedule, backward,
-    clip_grad_norm_or_skip,
+    ArmijoConfig, BlockDescent, BlockDescentConfig, Checkpoint, Evaluation, GaussNewtonConfig,
+    NewtonConfig, PcgConfig, Penalties,
 };
 use candle_prob::{Result, Rng};
-use indicatif::ProgressBar;
 use std::time::Instant;
 
 /// Bound of the norm of Adam's gradients.
@@ -21,13 +20,17 @@ const MAX_NORM: f64 = 10.;
 /// Halvings of a step of Gauss-Newton or Newton.
 const TRIALS: usize = 20;
 
-/// A level that has been trained; the model is at its best.
+/// A level that has been trained: Gauss-Newton's ends at its best iterate, Adam's and one that paused where they are.
 pub struct Level<'a> {
     pub layers: usize,
     pub history: History,
     pub model: Model<'a>,
+    /// Of this run, which may have continued another one.
     pub seconds: f64,
-    /// Of the samples that train, at the best.
+    /// The iterations that led to the model.
+    pub iteration: usize,
+    /// Of the samples that validate, and of those that train.
+    pub accuracy: f64,
     pub train_accuracy: f64,
 }
 
@@ -38,20 +41,6 @@ impl Level<'_> {
             .first()
             .map_or(f64::NAN, |first| first["accuracy_before"])
     }
-
-    /// The best validation accuracy, after how many iterations.
-    pub fn best(&self) -> (f64, usize) {
-        best(&self.history)
-    }
-}
-
-fn best(history: &History) -> (f64, usize) {
-    let before = history.first().map_or(0., |first| first["accuracy_before"]);
-    let after = history.iter().map(|epoch| epoch["accuracy"]).zip(1..);
-    after.fold(
-        (before, 0),
-        |best, own| if own.0 > best.0 { own } else { best },
-    )
 }
 
 impl Arguments {
@@ -135,125 +124,108 @@ fn level<'a>(
     output: &Output,
 ) -> Result<Level<'a>> {
     let begun = Instant::now();
-    let bar = training.bar();
-    let mut pass = Pass::new(&model, training, bar.clone())?;
     let rng = Rng::new(arguments.common.seed).fork(training.name);
     let resume = arguments.common.resume;
-    let history = training.run_with(&mut pass, &bar, resume, output, |epoch, pass| {
-        let mut metrics = Metrics::new();
-        if epoch == 0 {
-            let before = model.evaluate(&data.valid.examples)?;
-            model.keep_if_best(before)?;
-            metrics.insert("accuracy_before".into(), before.accuracy);
-            // Newton's method does not come back from where probabilities are 0 and 1, and wrong.
-            if model.evaluate(&data.train.examples)?.loss > (data.classes as f64).ln() {
-                model.forget_classifier()?;
+    let history = match arguments.solver {
+        Solver::Adam => training.run(&model.vars, resume, output, |epoch, steps| {
+            let mut metrics = before(epoch, &model, data)?;
+            let mut rng = rng.fork(&format!("{epoch}"));
+            let objective = adam(steps, &model, arguments.batch, data, &mut rng)?;
+            metrics.insert("objective".into(), objective);
+            let after = model.evaluate(&data.valid.examples)?;
+            metrics.extend(validation(after));
+            Ok(metrics)
+        })?,
+        Solver::GaussNewton => {
+            let mut descent = Descent::new(&model, data)?;
+            let bar = training.bar();
+            let history =
+                training.run_with(&mut descent, &bar, resume, output, |epoch, descent| {
+                    let mut metrics = before(epoch, &model, data)?;
+                    let mut rng = rng.fork(&format!("{epoch}"));
+                    metrics.extend(descent.step(&mut rng)?);
+                    bar.inc(1);
+                    Ok(metrics)
+                })?;
+            if history.len() == training.epochs {
+                descent.blocks.restore_best()?;
             }
+            history
         }
-        let mut rng = rng.fork(&format!("{epoch}"));
-        match arguments.solver {
-            Solver::Adam => pass.adam(arguments.batch, data, &mut rng, &mut metrics)?,
-            Solver::GaussNewton => pass.gauss_newton(data, &mut rng, &mut metrics)?,
-        }
-        let after = model.evaluate(&data.valid.examples)?;
-        model.keep_if_best(after)?;
-        metrics.insert("accuracy".into(), after.accuracy);
-        metrics.insert("validation_loss".into(), after.loss);
-        Ok(metrics)
-    })?;
-    if history.len() == training.epochs {
-        model.restore()?;
-    }
+    };
+    let kept = match history.len() == training.epochs {
+        true => history
+            .iter()
+            .rposition(|iteration| iteration.get("best") != Some(&0.)),
+        false => history.len().checked_sub(1),
+    };
     Ok(Level {
         layers,
-        history,
+        iteration: kept.map_or(0, |last| last + 1),
+        accuracy: model.evaluate(&data.valid.examples)?.accuracy,
         train_accuracy: model.evaluate(&data.train.examples)?.accuracy,
+        history,
         seconds: begun.elapsed().as_secs_f64(),
         model,
     })
 }
 
-/// A pass over the data, or an iteration.
-struct Pass<'a, 'b> {
-    model: &'a Model<'b>,
-    training: &'a Training<'a>,
-    bar: ProgressBar,
-    adam: Adam,
-    schedule: Schedule,
-    epoch: usize,
-    skipped: usize,
+/// Before the first iteration: how the start does.
+fn before(epoch: usize, model: &Model, data: &Data) -> Result<Metrics> {
+    let mut metrics = Metrics::new();
+    if epoch == 0 {
+        let before = model.evaluate(&data.valid.examples)?;
+        metrics.insert("accuracy_before".into(), before.accuracy);
+        // Newton's method does not come back from where probabilities are 0 and 1, and wrong.
+        if model.evaluate(&data.train.examples)?.loss > (data.classes as f64).ln() {
+            model.forget_classifier()?;
+        }
+    }
+    Ok(metrics)
 }
 
-impl Learner for Pass<'_, '_> {
+fn validation(found: Evaluation) -> [(String, f64); 2] {
+    [
+        ("accuracy".into(), found.accuracy),
+        ("validation_loss".into(), found.loss),
+    ]
+}
+
+/// Steps on all samples in random order; the mean objective on the way.
+fn adam(steps: &mut Steps, model: &Model, batch: usize, data: &Data, rng: &mut Rng) -> Result<f64> {
+    let (mut sum, mut count) = (0., 0.);
+    let order = rng.permutation(data.train.len());
+    for indices in order.chunks(batch) {
+        let objective = model.objective(&data.train.select(indices)?)?;
+        if steps.step(&objective)? {
+            sum += f64::from(objective.to_scalar::<f32>()?);
+            count += 1.;
+        }
+    }
+    Ok(sum / count)
+}
+
+/// Newton's method for the classifier and Gauss-Newton's for the network.
+struct Descent<'a> {
+    vars: &'a VarMap,
+    blocks: BlockDescent<'a, Lifted>,
+}
+
+impl Learner for Descent<'_> {
     fn parts<'a>(&'a mut self, checkpoint: Checkpoint<'a>) -> Checkpoint<'a> {
-        let checkpoint = checkpoint.vars("model", &self.model.vars);
-        let checkpoint = checkpoint.vars("best", &self.model.best);
-        checkpoint.optimizer("adam", &mut self.adam)
+        let checkpoint = checkpoint.vars("model", self.vars);
+        checkpoint.vars("descent", self.blocks.progress())
     }
 
-    fn begin(&mut self, epoch: usize) {
-        (self.epoch, self.skipped) = (epoch, 0);
-    }
+    fn begin(&mut self, _: usize) {}
 
     fn skipped(&self) -> usize {
-        self.skipped
+        0
     }
 }
 
-impl<'a, 'b> Pass<'a, 'b> {
-    fn new(model: &'a Model<'b>, training: &'a Training<'a>, bar: ProgressBar) -> Result<Self> {
-        let config = AdamConfig {
-            lr: training.lr,
-            ..AdamConfig::default()
-        };
-        Ok(Pass {
-            adam: Adam::new(&model.vars, &config)?,
-            schedule: Schedule::Cosine {
-                from: training.lr,
-                to: 0.,
-                steps: training.epochs * training.steps,
-            },
-            model,
-            training,
-            bar,
-            epoch: 0,
-            skipped: 0,
-        })
-    }
-
-    /// Steps on all samples in random order; the mean objective on the way.
-    fn adam(
-        &mut self,
-        batch: usize,
-        data: &Data,
-        rng: &mut Rng,
-        metrics: &mut Metrics,
-    ) -> Result<()> {
-        let (mut sum, mut count) = (0., 0.);
-        let order = rng.permutation(data.train.len());
-        for (k, indices) in order.chunks(batch).enumerate() {
-            let objective = self.model.objective(&data.train.select(indices)?)?;
-            let mut gradients = backward(&objective)?;
-            let step = self.epoch * self.training.steps + k;
-            self.adam.set_learning_rate(self.schedule.at(step));
-            self.bar.inc(1);
-            match clip_grad_norm_or_skip(&mut gradients, &self.model.vars, MAX_NORM)? {
-                Clipped::Norm(_) => {
-                    self.adam.step(&gradients)?;
-                    sum += f64::from(objective.to_scalar::<f32>()?);
-                    count += 1.;
-                }
-                Clipped::NotFinite => self.skipped += 1,
-            }
-            self.training.check_skipped(self.epoch, self.skipped)?;
-        }
-        metrics.insert("objective".into(), sum / count);
-        Ok(())
-    }
-
-    /// A step on the classifier and one on the network; the objective after it.
-    fn gauss_newton(&mut self, data: &Data, rng: &mut Rng, metrics: &mut Metrics) -> Result<()> {
-        let model = self.model;
+impl<'a> Descent<'a> {
+    fn new(model: &'a Model, data: &Data) -> Result<Self> {
         let plan = model.plan;
         let (steps, products) = plan.newton;
         let newton = NewtonConfig::default();
@@ -287,24 +259,36 @@ impl<'a, 'b> Pass<'a, 'b> {
                 .map(|spatial| spatial as &dyn Quadratic),
             parameters: vec![Some(smooth); model.lifted.parameters().len()],
         };
-        let training = data.train.examples.clone();
-        let mut descent = BlockDescent::new(
+        let blocks = BlockDescent::new(
             &model.lifted,
             &model.classifier,
-            training,
-            None,
+            data.train.examples.clone(),
+            Some(data.valid.examples.clone()),
             penalties,
             &config,
         )?;
-        let step = descent.step(rng)?.propagation;
-        self.bar.inc(1);
+        Ok(Descent {
+            vars: &model.vars,
+            blocks,
+        })
+    }
+
+    /// A step on the classifier and one on the network, and what came of them.
+    fn step(&mut self, rng: &mut Rng) -> Result<Metrics> {
+        let iteration = self.blocks.step(rng)?;
+        let step = iteration.propagation;
         let parts = [
             ("objective", step.line_search.value),
             ("gradient", step.gradient),
             ("products", step.pcg.steps as f64),
             ("step", step.line_search.step),
+            ("best", f64::from(u8::from(iteration.best))),
         ];
-        metrics.extend(parts.map(|(name, value)| (name.to_string(), value)));
-        Ok(())
+        let parts = parts.map(|(name, value)| (name.to_string(), value));
+        let found = iteration.validation.map(validation);
+        Ok(parts
+            .into_iter()
+            .chain(found.into_iter().flatten())
+            .collect())
     }
 }

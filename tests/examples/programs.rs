@@ -831,12 +831,25 @@ fn levels_that_paused_become_what_they_would_have_become() {
         let metrics: serde_json::Value = serde_json::from_str(&text).unwrap();
         let value = |name: &str| metrics[name].as_f64().unwrap();
         for net in ["resnet", "verlet"] {
-            // A level starts from the best of the one before, and keeps its own best.
-            let (before, best) = (
-                value(&format!("{net}_0008.best.accuracy_before")),
-                value(&format!("{net}_0008.best.accuracy")),
+            let before = value(&format!("{net}_0008.reached.accuracy_before"));
+            let reached = value(&format!("{net}_0008.reached.accuracy"));
+            let iteration = value(&format!("{net}_0008.reached.iteration"));
+            assert!(before > 0.3, "{net}: {before}");
+            // Gauss-Newton's level ends at its best iterate, of equal ones at that of the lowest loss; Adam's at the last one.
+            let of = |k: usize, metric: &str| value(&format!("{net}_0008.epoch_{k:03}.{metric}"));
+            let own = (1..=3).map(|k| (of(k, "accuracy"), -of(k, "validation_loss")));
+            let best = own.zip(1..).max_by(|a, b| a.0.partial_cmp(&b.0).unwrap());
+            let ((best, _), number) = best.unwrap();
+            let expected = match solver {
+                "adam" => (of(3, "accuracy"), 3),
+                _ if before > best => (before, 0),
+                _ => (best, number),
+            };
+            assert_eq!(
+                (reached, iteration),
+                (expected.0, f64::from(expected.1)),
+                "{net}"
             );
-            assert!(before > 0.3 && best >= before, "{net}: {before} {best}");
         }
     }
 }
@@ -853,6 +866,17 @@ fn nets_take_levels_that_double() {
         &["--levels"],
     );
     done("stable_nets", &folder, "--problem phase-planes --out phase");
+    for flag in [
+        "--net resnet",
+        "--levels 4",
+        "--solver adam",
+        "--epochs 3",
+        "--resume",
+    ] {
+        let arguments = format!("--problem phase-planes {flag} --out phase");
+        let name = flag.split(' ').next().unwrap_or(flag);
+        refused("stable_nets", &folder, &arguments, &[name, "phase-planes"]);
+    }
     for file in ["phase-planes.png", "long-paths.png", "metrics.json"] {
         assert!(folder.join("phase").join(file).exists(), "{file}");
     }
