@@ -13,9 +13,9 @@ mod run;
 #[cfg(test)]
 mod tests;
 
-use super::{Along, Force, Law, Scheme, Weights};
+use super::arguments::{Places, fits};
+use super::{Along, Law, Weights};
 use crate::error::Result;
-use crate::kernels::graph;
 use crate::kernels::graph::node::{Fresh, Op, Reached, fresh};
 use crate::kernels::machine::buffer::{View, views};
 use crate::kernels::machine::tiles::unwritten;
@@ -35,13 +35,7 @@ pub(crate) fn forward(
     weights: Weights,
 ) -> Result<Option<Vec<Tensor>>> {
     let mut inputs = Inputs::new(y);
-    let places = Places {
-        y: 0,
-        kernel: inputs.push(weights.kernel),
-        z: z.map(|z| inputs.push(z)),
-        bias: weights.bias.map(|b| inputs.push(b)),
-        second_bias: weights.second_bias.map(|b| inputs.push(b)),
-    };
+    let places = Places::new(&mut inputs, z, weights);
     if !fits(law, y, z, weights) || !inputs.fused() {
         return Ok(None);
     }
@@ -56,94 +50,26 @@ pub(crate) fn tangent(
     weights: Weights,
     along: Along,
 ) -> Result<Option<Vec<Tensor>>> {
-    let own = [z, weights.bias, weights.second_bias];
-    let moved = [along.z, along.bias, along.second_bias];
-    let mut pairs = own.into_iter().zip(moved);
-    let same = |(own, moved): (Option<&Tensor>, Option<&Tensor>)| {
-        moved.is_none_or(|moved| own.is_some_and(|own| own.dims() == moved.dims()))
-    };
-    let fit = fits(law, y, z, weights)
-        && pairs.all(same)
-        && same((Some(y), along.y))
-        && same((Some(weights.kernel), along.kernel));
-    let all = [Some(y), Some(weights.kernel), along.y, along.kernel];
-    let all: Vec<&Tensor> = all.into_iter().chain(own).chain(moved).flatten().collect();
-    if !fit || !graph::fused(&all) {
+    let mut inputs = Inputs::new(y);
+    let places = Places::new(&mut inputs, z, weights);
+    let directions = along.push(&mut inputs);
+    let fit = fits(law, y, z, weights) && along.fits(y, z, weights);
+    if !fit || !inputs.fused() {
         return Ok(None);
     }
-    let plain = |t: Option<&Tensor>| t.map(|t| t.detach().contiguous()).transpose();
-    let (mut tensors, mut places) = (vec![], vec![]);
-    let [z, bias, second_bias] = own;
-    for set in [
-        [Some(y), Some(weights.kernel), z, bias, second_bias],
-        [
-            along.y,
-            along.kernel,
-            along.z,
-            along.bias,
-            along.second_bias,
-        ],
-    ] {
-        for tensor in set {
-            places.push(tensor.map(|_| tensors.len()));
-            tensors.extend(plain(tensor)?);
-        }
+    let all = inputs.contiguous()?;
+    let views = views(&all)?;
+    let call = Call::new(law, &places, &all, &views)?;
+    let mut slices = [None; 5];
+    for (slice, at) in slices.iter_mut().zip(directions) {
+        *slice = at.map(|at| views[at].f32()).transpose()?;
     }
-    let views = views(&tensors)?;
-    let slice = |n: usize| places[n].map(|at| views[at].f32()).transpose();
-    let places = Places {
-        y: 0,
-        kernel: 1,
-        z: places[2],
-        bias: places[3],
-        second_bias: places[4],
-    };
-    let call = Call::new(law, &places, &tensors, &views)?;
-    let moved = Biases {
-        bias: slice(8)?,
-        second_bias: slice(9)?,
-    };
-    let parts = call.tangent([slice(5)?, slice(7)?], &moved, slice(6)?);
+    let [y_along, z_along, kernel, bias, second_bias] = slices;
+    let moved = Biases { bias, second_bias };
+    let parts = call.tangent([y_along, z_along], &moved, kernel);
     let tensors = (parts.into_iter().zip(call.shapes()))
         .map(|(data, shape)| Tensor::from_vec(data, shape, y.device()));
     Ok(Some(tensors.collect::<candle_core::Result<_>>()?))
-}
-
-/// Whether there is a fused form of these sizes.
-fn fits(law: Law, y: &Tensor, z: Option<&Tensor>, weights: Weights) -> bool {
-    let (&[layers, m, s, k, columns], &[batch, channels, height, width]) =
-        (weights.kernel.dims(), y.dims())
-    else {
-        return false;
-    };
-    let (inner, biased) = match law.scheme {
-        Scheme::Verlet => (m, s),
-        Scheme::Euler(Force::Single) | Scheme::Leapfrog(Force::Single) => (s, s),
-        Scheme::Euler(Force::Double) | Scheme::Leapfrog(Force::Double) => (s, m),
-    };
-    let square = !matches!(
-        law.scheme,
-        Scheme::Euler(Force::Single) | Scheme::Leapfrog(Force::Single)
-    ) || m == s;
-    let euler = matches!(law.scheme, Scheme::Euler(_));
-    let beside = |z: &Tensor| !euler && z.dims() == [batch, inner, height, width];
-    let stack = |b: Option<&Tensor>, width: usize| b.is_none_or(|b| b.dims() == [layers, width]);
-    let numbers = [layers, m, s, k, height, width];
-    numbers.iter().all(|n| *n > 0)
-        && (channels == s && square && k == columns && k % 2 == 1)
-        && z.is_none_or(beside)
-        && (stack(weights.bias, biased) && stack(weights.second_bias, m))
-        && (weights.second_bias.is_none() || law.scheme == Scheme::Verlet)
-        && law.activation.slope_from_output()
-}
-
-/// Where the arguments stand among the inputs.
-struct Places {
-    y: usize,
-    kernel: usize,
-    z: Option<usize>,
-    bias: Option<usize>,
-    second_bias: Option<usize>,
 }
 
 struct Propagation {
@@ -152,7 +78,8 @@ struct Propagation {
     places: Places,
 }
 
-/// Parts of the batch, each with sums of its own, at most; fewer where the weights are many, so that the sums are few numbers.
+/// Parts of the batch, each with sums of its own, at most; fewer where the weights are many, so that a part's work is more than
+/// to begin its sums and to add them.
 const PARTS: usize = 32;
 const WEIGHTS: usize = 1 << 20;
 
@@ -177,7 +104,7 @@ impl<'a> Call<'a> {
         inputs: &[Tensor],
         views: &'a [View],
     ) -> candle_core::Result<Self> {
-        let (batch, _, height, width) = inputs[places.y].dims4()?;
+        let (batch, _, height, width) = inputs[0].dims4()?;
         let (layers, m, s, k, _) = inputs[places.kernel].dims5()?;
         let slice = |place: usize| views[place].f32();
         let some = |place: Option<usize>| place.map(slice).transpose();
@@ -193,7 +120,7 @@ impl<'a> Call<'a> {
             run: Run::new(law, [layers, m, s, k], [height, width], kernel, biases),
             images: Images {
                 count: batch,
-                states: [Some(slice(places.y)?), some(places.z)?],
+                states: [Some(slice(0)?), some(places.z)?],
             },
             parts: (0..batch)
                 .step_by(part)
@@ -211,11 +138,14 @@ impl<'a> Call<'a> {
         channels.into_iter().filter(|c| *c > 0).map(shape).collect()
     }
 
-    /// Two results of `f` on each part, with what it returns; a set that layers do not have is left out.
+    /// Two results of `f` on each part; a set that layers do not have is left out. `take` gets what `f` returns, part by part in
+    /// their order, after at most `wave` of them.
     fn each<R: Send>(
         &self,
+        wave: usize,
         f: impl Fn(Range<usize>, [&mut [f32]; 2]) -> R + Sync,
-    ) -> (Vec<Vec<f32>>, Vec<R>) {
+        mut take: impl FnMut(R),
+    ) -> Vec<Vec<f32>> {
         let sizes = self.run.image();
         let mut results = sizes.map(|len| unwritten::<f32>(self.images.count * len));
         let mut rest = results.each_mut().map(|r| &mut r[..]);
@@ -230,12 +160,21 @@ impl<'a> Call<'a> {
             parts.push((part.clone(), own));
         }
         let run = |(part, own)| f(part, own);
-        let returned = match self.parallel {
-            true => parts.into_par_iter().with_max_len(1).map(run).collect(),
-            false => parts.into_iter().map(run).collect(),
-        };
+        if self.parallel {
+            let mut parts = parts.into_iter();
+            loop {
+                let some: Vec<_> = parts.by_ref().take(wave.max(1)).collect();
+                if some.is_empty() {
+                    break;
+                }
+                let some = some.into_par_iter().with_max_len(1).map(run);
+                some.collect::<Vec<R>>().into_iter().for_each(&mut take);
+            }
+        } else {
+            parts.into_iter().map(run).for_each(take);
+        }
         let results = results.into_iter().zip(sizes).filter(|(_, len)| *len > 0);
-        (results.map(|(result, _)| result).collect(), returned)
+        results.map(|(result, _)| result).collect()
     }
 
     /// Those of a part.
@@ -253,8 +192,10 @@ impl<'a> Call<'a> {
 
     fn forward(&self) -> Vec<Vec<f32>> {
         let states = self.images.states;
-        self.each(|part, out| self.run.forward(self.images(states, &part), out))
-            .0
+        let run = |part: Range<usize>, out: [&mut [f32]; 2]| {
+            self.run.forward(self.images(states, &part), out)
+        };
+        self.each(PARTS, run, |()| ())
     }
 
     fn tangent(
@@ -264,11 +205,11 @@ impl<'a> Call<'a> {
         kernel: Option<&[f32]>,
     ) -> Vec<Vec<f32>> {
         let (states, packs) = (self.images.states, self.run.packs(kernel));
-        let (derivatives, _) = self.each(|part, out| {
+        let run = |part: Range<usize>, out: [&mut [f32]; 2]| {
             let [images, along] = [states, along].map(|s| self.images(s, &part));
             self.run.tangent(images, along, moved, &packs, out)
-        });
-        derivatives
+        };
+        self.each(PARTS, run, |()| ())
     }
 
     /// The gradients of the states, and the sums of those of the weights that `sums` begins.
@@ -278,14 +219,16 @@ impl<'a> Call<'a> {
         sums: impl Fn() -> Sums + Sync,
     ) -> (Vec<Vec<f32>>, Sums) {
         let states = self.images.states;
-        let (gradients, parts) = self.each(|part, out| {
+        let mut total = sums();
+        let run = |part: Range<usize>, out: [&mut [f32]; 2]| {
             let mut sums = sums();
             let [images, reached] = [states, reached].map(|s| self.images(s, &part));
             self.run.backward(images, reached, out, &mut sums);
             sums
-        });
-        let mut total = sums();
-        parts.iter().for_each(|part| total.add(part));
+        };
+        // Sums that wait are memory. The order of the additions is that of the parts, however many are there at once.
+        let wave = 2 * rayon::current_num_threads();
+        let gradients = self.each(wave, run, |part| total.add(&part));
         (gradients, total)
     }
 }
@@ -343,7 +286,7 @@ impl Op for Propagation {
             Some(sums?.into_iter().map(|s| s as f32).collect())
         };
         let mut gradients = gradients.into_iter();
-        put(Some(places.y), gradients.next())?;
+        put(Some(0), gradients.next())?;
         put(places.z, gradients.next())?;
         put(Some(places.kernel), narrow(sums.kernel))?;
         put(places.bias, narrow(sums.bias))?;

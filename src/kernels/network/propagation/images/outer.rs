@@ -1,16 +1,20 @@
 //! Gradients of kernels, and of what an activation and a bias make.
 
 use super::planes::Planes;
+use crate::kernels::graph::node::weigh;
 use crate::kernels::machine::lanes::{Lanes, Lanewise, Tile};
 use crate::kernels::machine::simd::Loop;
 use crate::kernels::machine::tiles::sum;
 use crate::kernels::network::activation::Activation;
 
+/// p, q; whether q is the gradient and p the input, as of transposed convolutions.
+pub(super) type Source<'a> = (&'a [f32], &'a [f32], bool);
+
 /// `sums[o, c, i, j] += sum over all pixels of p_o` times the `q_c` that the kernel's element `i, j` brings there, over all
-/// sources `(p, q)`.
+/// sources.
 pub(super) struct Outer<'a> {
     pub(super) planes: &'a Planes,
-    pub(super) sources: &'a [(&'a [f32], &'a [f32])],
+    pub(super) sources: &'a [Source<'a>],
     /// Channels of p and of q.
     pub(super) channels: [usize; 2],
     pub(super) sums: &'a mut [f64],
@@ -49,7 +53,7 @@ impl Outer<'_> {
             for from in (0..planes.body).step_by(BLOCK) {
                 let len = BLOCK.min(planes.body - from);
                 let mut totals = [[V::splat(0.); TAPS]; O];
-                for (p, q) in self.sources {
+                for (p, q, _) in self.sources {
                     let mut rows: [&[Tile]; O] = [&[]; O];
                     for o in 0..O {
                         rows[o] = p[planes.start(first + o) + from..][..len].as_chunks().0;
@@ -75,14 +79,39 @@ impl Outer<'_> {
                 }
                 for (o, totals) in totals.iter().enumerate() {
                     let sums = &mut self.sums[(first + o) * taps.len() + n * TAPS..];
-                    for (sum, total) in sums.iter_mut().zip(totals).take(some.len()) {
-                        *sum += f64::from(total.total());
+                    for (t, (sum, total)) in
+                        sums.iter_mut().zip(totals).take(some.len()).enumerate()
+                    {
+                        let total = total.total();
+                        *sum += match total.is_finite() {
+                            true => f64::from(total),
+                            false => asked(
+                                self.sources,
+                                planes.start(first + o) + from,
+                                some[t] + from,
+                                len,
+                            ),
+                        };
                     }
                 }
             }
         }
         O
     }
+}
+
+/// One sum by [`weigh`]: pixels that are not finite count where somebody asks for them, between the rows nobody does.
+#[cold]
+fn asked(sources: &[Source], p: usize, q: usize, len: usize) -> f64 {
+    let sum = |(from, to, transposed): &Source| {
+        let pairs = from[p..][..len].iter().zip(&to[q..][..len]);
+        let products = pairs.map(|(p, q)| match transposed {
+            false => weigh(*p, *q),
+            true => weigh(*q, *p),
+        });
+        products.map(f64::from).sum::<f64>()
+    };
+    sources.iter().map(sum).sum()
 }
 
 /// `out = by * g` times the slope at the activation's results `y`; `bias` gets the sums over each channel.

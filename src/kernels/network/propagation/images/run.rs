@@ -2,7 +2,7 @@
 
 use super::super::Law;
 use super::convolve::{Convolve, pack};
-use super::outer::{Advance, Outer, Slopes};
+use super::outer::{Advance, Outer, Slopes, Source};
 use super::planes::Planes;
 use super::program::{Bias, Half, Program, Set};
 use crate::kernels::machine::buffer::Aligned;
@@ -11,6 +11,11 @@ use crate::kernels::network::activation::Activation;
 use std::mem::take;
 
 type Channels = Aligned<f32>;
+
+/// On the thread that asks, which is one of many that take parts of the batch.
+fn zeros(len: usize) -> Channels {
+    Aligned::build(len, len.max(1), |_, out| out.fill(0.))
+}
 
 /// Y, Z, V, U; what a layer does not have is empty.
 pub(super) type Sets = [Channels; 4];
@@ -115,10 +120,14 @@ impl<'a> Run<'a> {
 
     /// Sets of zeros, of `times` as many channels.
     fn sets(&self, times: usize) -> Sets {
-        [Set::Y, Set::Z, Set::V, Set::U].map(|set| match times * self.channels(set) {
-            0 => Aligned::zeros(0),
-            channels => Aligned::zeros(self.planes.len(channels)),
-        })
+        [Set::Y, Set::Z, Set::V, Set::U].map(|set| self.zeros(times * self.channels(set)))
+    }
+
+    fn zeros(&self, channels: usize) -> Channels {
+        match channels {
+            0 => zeros(0),
+            channels => zeros(self.planes.len(channels)),
+        }
     }
 
     /// Channels of a half's input and result.
@@ -287,10 +296,10 @@ impl<'a> Run<'a> {
             return;
         };
         let halves = self.program.halves.iter().zip(room.iter());
-        let sources: Vec<(&[f32], &[f32])> = halves
+        let sources: Vec<Source> = halves
             .map(|(half, t)| match half.transposed {
-                false => (&t[..], &tape[half.input as usize][..]),
-                true => (&tape[half.input as usize][..], &t[..]),
+                false => (&t[..], &tape[half.input as usize][..], false),
+                true => (&tape[half.input as usize][..], &t[..], true),
             })
             .collect();
         let size = kernel.len() / self.layers;
@@ -345,14 +354,16 @@ impl<'a> Run<'a> {
         let mut tape: Vec<Sets> = (0..segment).map(|_| self.sets(1)).collect();
         // Those before all segments but the last one.
         let last = (self.layers - 1) / segment;
-        let mut kept: Vec<Sets> = (0..last).map(|_| self.sets(1)).collect();
+        let state = || [Set::Y, Set::Z].map(|set| self.zeros(self.channels(set)));
+        let mut kept: Vec<[Channels; 2]> = (0..last).map(|_| state()).collect();
         let halves = self.program.halves.iter();
         let mut room: Vec<Channels> = halves
-            .map(|half| Aligned::zeros(self.planes.len(self.channels(half.out))))
+            .map(|half| self.zeros(self.channels(half.out)))
             .collect();
-        let copy = |from: &Sets, to: &mut Sets| {
-            to[0].copy_from_slice(&from[0]);
-            to[1].copy_from_slice(&from[1]);
+        let copy = |from: &[Channels], to: &mut [Channels]| {
+            for (from, to) in from.iter().zip(to) {
+                to.copy_from_slice(from);
+            }
         };
         for i in 0..images.count {
             let [at_y, at_z] = self.ranges(i);

@@ -1,3 +1,4 @@
+use super::super::{Force, Scheme};
 use super::*;
 use crate::kernels::graph::node::backward;
 use crate::kernels::network::activation::Activation;
@@ -184,15 +185,26 @@ fn gradients(vars: &[Var], results: &[Tensor], mask: [f64; 2]) -> Result<Vec<Ten
     Ok(each.collect::<candle_core::Result<_>>()?)
 }
 
-/// The largest distance, relative to values above 1.
+/// The largest distance, relative to values above 1; NaN if one is.
 fn gap(a: &Tensor, b: &Tensor) -> Result<f64> {
     assert_eq!(a.dims(), b.dims());
-    if a.elem_count() == 0 {
-        return Ok(0.);
-    }
-    let most = |t: Tensor| t.abs()?.flatten_all()?.max_all()?.to_scalar::<f64>();
     let (a, b) = (a.to_dtype(DType::F64)?, b.to_dtype(DType::F64)?);
+    // The maximum of a tensor passes over NaN.
+    let most = |t: Tensor| -> Result<f64> {
+        let numbers = t.abs()?.flatten_all()?.to_vec1::<f64>()?;
+        let larger = |most: f64, x| if most.is_nan() || x <= most { most } else { x };
+        Ok(numbers.into_iter().fold(0., larger))
+    };
     Ok(most((a - &b)?)? / most(b)?.max(1.))
+}
+
+#[test]
+fn a_gap_of_nan_is_none_within_a_bound() -> Result<()> {
+    let numbers = |x: f64| Tensor::new(&[1., x, 2.], &Device::Cpu);
+    let (plain, spoilt) = (numbers(1.)?, numbers(f64::NAN)?);
+    assert!(gap(&spoilt, &plain)?.is_nan() && gap(&plain, &spoilt)?.is_nan());
+    assert_eq!(gap(&plain, &numbers(3.)?)?, 2. / 3.);
+    Ok(())
 }
 
 fn sizes() -> Vec<Sizes> {
@@ -232,11 +244,19 @@ fn fitting(scheme: Scheme, sizes: Sizes) -> Sizes {
 
 #[test]
 fn values_and_gradients_of_the_composition() -> Result<()> {
-    let activations = [Activation::Tanh, Activation::Softplus, Activation::Sigmoid];
-    for scheme in SCHEMES {
+    let activations = [
+        Activation::Tanh,
+        Activation::Softplus,
+        Activation::Sigmoid,
+        Activation::Relu,
+        Activation::LeakyRelu(0.1),
+        Activation::Elu,
+        Activation::Identity,
+    ];
+    for (first, scheme) in SCHEMES.into_iter().enumerate() {
         for (n, sizes) in sizes().into_iter().enumerate() {
             let sizes = fitting(scheme, sizes);
-            let law = law(scheme, activations[n % 3]);
+            let law = law(scheme, activations[(first + n) % 7]);
             let mut set = draw(scheme, sizes, 1.)?;
             // Small enough that many layers stay tame.
             set[2] = set[2].take().map(|k| k * 0.2).transpose()?;
@@ -336,7 +356,7 @@ fn derivatives_along_directions() -> Result<()> {
     Ok(())
 }
 
-/// Views with strides.
+/// Views with strides, and of an image that stands for many.
 #[test]
 fn arguments_lie_anyhow() -> Result<()> {
     let sizes = Sizes {
@@ -349,16 +369,32 @@ fn arguments_lie_anyhow() -> Result<()> {
     };
     for scheme in [Scheme::Verlet, Scheme::Euler(Force::Double)] {
         let law = law(scheme, Activation::Tanh);
-        let set = draw(scheme, sizes, 1.)?;
-        let want = fused(law, &set)?;
+        let (vars, set) = variables(&draw(scheme, sizes, 1.)?)?;
+        let all = |set: &Set| -> Result<Vec<Tensor>> {
+            let mut all = fused(law, set)?;
+            all.extend(gradients(&vars, &all, [1., 0.6])?);
+            Ok(all)
+        };
         let mut turned: Set = Default::default();
         for (turned, t) in turned.iter_mut().zip(&set) {
             let Some(t) = t else { continue };
             let (a, b) = (0, t.rank() - 1);
             *turned = Some(t.transpose(a, b)?.contiguous()?.transpose(a, b)?);
         }
-        for (a, b) in fused(law, &turned)?.iter().zip(&want) {
-            assert_eq!(gap(a, b)?, 0.);
+        let (mut many, mut copies) = (set.clone(), set.clone());
+        if let Some(y) = &set[0] {
+            let one = y.narrow(0, 1, 1)?;
+            many[0] = Some(one.broadcast_as(y.dims())?);
+            copies[0] = Some(Tensor::cat(&[&one; 4], 0)?);
+        }
+        for (lies, plain) in [(turned, set), (many, copies)] {
+            let (got, want) = (all(&lies)?, all(&plain)?);
+            assert_eq!(got.len(), want.len());
+            for (a, b) in got.iter().zip(&want) {
+                let gap = gap(a, b)?;
+                // Candle adds the four images' gradients in another order.
+                assert!(gap <= 1e-6, "{gap}");
+            }
         }
     }
     Ok(())
@@ -458,6 +494,45 @@ fn infinite_pixels_stay_where_they_are() -> Result<()> {
     for (n, x) in got.iter().enumerate() {
         let near = n / 6 <= 2 && n % 6 >= 4;
         assert_eq!(x.is_nan(), near, "{n}");
+    }
+    Ok(())
+}
+
+/// An image whose pixels are not finite where the loss does not reach has the gradients of one whose pixels are 1 there.
+#[test]
+fn pixels_that_nobody_asks_for_spoil_nothing() -> Result<()> {
+    let sizes = Sizes {
+        batch: 1,
+        s: 2,
+        m: 2,
+        image: [8, 6],
+        k: 3,
+        layers: 1,
+    };
+    for scheme in SCHEMES {
+        let law = law(scheme, Activation::Softplus);
+        let run = |pixel: f32| -> Result<Vec<Tensor>> {
+            let mut set = draw(scheme, sizes, 1.)?;
+            if let Some(y) = &set[0] {
+                let mut pixels = y.flatten_all()?.to_vec1::<f32>()?;
+                // At the ends of a row, in the middle of one, of both channels.
+                [11, 12, 50].iter().for_each(|n: &usize| pixels[*n] = pixel);
+                set[0] = Some(Tensor::from_vec(pixels, y.shape(), &Device::Cpu)?);
+            }
+            let (vars, set) = variables(&set)?;
+            let mut results = fused(law, &set)?;
+            for result in &mut results {
+                *result = result.narrow(2, 5, 3)?;
+            }
+            gradients(&vars, &results, [1., 0.5])
+        };
+        let want = run(1.)?;
+        for pixel in [f32::NAN, f32::INFINITY] {
+            for (n, (a, b)) in run(pixel)?.iter().zip(&want).enumerate() {
+                let gap = gap(a, b)?;
+                assert!(gap <= 1e-6, "{scheme:?} {n}: {gap}");
+            }
+        }
     }
     Ok(())
 }
