@@ -56,7 +56,8 @@ pub enum Scheme {
 pub enum Memory {
     /// As good as nothing: Verlet and leapfrog go back by the inverse step, Euler's method and Runge-Kutta recompute the states
     /// between checkpoints, one in about sqrt(N) layers. Images in f32 are recomputed too, one at a time, whatever the memory and
-    /// the scheme, but for Runge-Kutta and [`Force::Definite`].
+    /// the scheme, but for Runge-Kutta and [`Force::Definite`]; their weights' gradients take sums in double precision, two for each
+    /// thread and one of all images.
     ///
     /// What was rebuilt is compared with the start and with a few states on a long way. A drift beyond 1e-3 (single precision;
     /// 1e-8 in double) of the largest value of a row (of an image) is an error of the backward pass that asks for
