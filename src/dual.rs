@@ -329,8 +329,8 @@ impl Dual {
         &self,
         kernel: &Tensor,
         padding: usize,
-        stride: usize,
         output_padding: usize,
+        stride: usize,
     ) -> Result<Self> {
         let op = "Dual::conv_transpose2d";
         check::at_least_one(op, &[("stride", stride)])?;
@@ -364,7 +364,8 @@ impl Dual {
             let image = &dims[dims.len() - 3..];
             let fits = match (kind, kernel.dims()) {
                 (Kind::Convolution, [_, c, h, w]) => {
-                    let most = [image[1], image[2]].map(|n| n.saturating_add(2 * padding));
+                    let most =
+                        [image[1], image[2]].map(|n| n.saturating_add(padding.saturating_mul(2)));
                     *c == image[0] && *h > 0 && *w > 0 && *h <= most[0] && *w <= most[1]
                 }
                 (Kind::Transposed { .. }, [c, ..]) => kernel.rank() == 4 && *c == image[0],

@@ -285,6 +285,16 @@ pub(crate) fn concat(parts: &[&[usize]]) -> Vec<usize> {
     parts.concat()
 }
 
+/// The distance between 1 and the next number.
+pub(crate) fn epsilon(dtype: DType) -> f64 {
+    match dtype {
+        DType::F64 => f64::EPSILON,
+        DType::F16 => 2f64.powi(-10),
+        DType::BF16 => 2f64.powi(-7),
+        _ => f64::from(f32::EPSILON),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

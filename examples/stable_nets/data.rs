@@ -4,7 +4,8 @@ use crate::common::images::{CLASSES, Images};
 use crate::common::regions::{Points, Set};
 use crate::config::Arguments;
 use candle_core::{Device, Tensor};
-use candle_prob::optim::{ClassificationLoss, Examples};
+use candle_prob::objective::ClassificationLoss;
+use candle_prob::optim::Examples;
 use candle_prob::{Result, Rng};
 
 pub struct Data {

@@ -178,6 +178,7 @@ pub struct Network {
 /// have to be (tied biases are a reason too) or have an even size; what `vb` refuses.
 pub fn network(config: &NetworkConfig, vb: VarBuilder) -> Result<Network> {
     let sizes = config.sizes("dynamics::network")?;
+    check::product("dynamics::network", "kernel", &sizes.kernel())?;
     let fan_in = (sizes.width * sizes.size.map_or(1, |k| k * k)) as f64;
     let random = Init::Randn {
         mean: 0.,

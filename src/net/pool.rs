@@ -116,8 +116,8 @@ impl Pool2d {
             return Err(Error::shape(OP, "x", "[.., H, W]", x.dims()));
         };
         let after = |n: usize, padding: usize, size: usize, stride: usize| {
-            let n = n.saturating_add(2 * padding);
-            (n > 2 * padding && n >= size).then(|| (n - size) / stride + 1)
+            let padded = n.checked_add(padding.checked_mul(2)?)?;
+            (n > 0 && padded >= size).then(|| (padded - size) / stride + 1)
         };
         let rows = after(height, c.padding.0, c.size.0, c.stride.0);
         let columns = after(width, c.padding.1, c.size.1, c.stride.1);
@@ -156,22 +156,21 @@ impl Pool2d {
             let row = place(i * c.stride.0 + k, c.padding.0, height);
             (row * width + place(j * c.stride.1 + l, c.padding.1, width)) as u32
         };
+        let numbers = check::product("Pool2d", "size", &[rows, columns, kh, kw])?;
         let (count, pixels) = (rows * columns, kh * kw);
         let (indices, dims): (Vec<u32>, _) = match last {
             true => (
-                (0..count * pixels)
+                (0..numbers)
                     .map(|n| index(n / pixels, n % pixels))
                     .collect(),
                 [count, pixels],
             ),
             false => (
-                (0..count * pixels)
-                    .map(|n| index(n % count, n / count))
-                    .collect(),
+                (0..numbers).map(|n| index(n % count, n / count)).collect(),
                 [pixels, count],
             ),
         };
-        let indices = Tensor::from_vec(indices, count * pixels, x.device())?;
+        let indices = Tensor::from_vec(indices, numbers, x.device())?;
         let before = &x.dims()[..x.rank() - 2];
         let flat = x.flatten_from(D::Minus2)?.contiguous()?;
         let taken = flat.index_select(&indices, D::Minus1)?;

@@ -203,12 +203,7 @@ fn polar(gradient: &Tensor) -> Result<(Tensor, Tensor)> {
 
 /// Whether each example's product is the length of its gradient.
 fn agree(op: &'static str, product: &Tensor, norm: &Tensor) -> Result<()> {
-    let precision: f64 = match norm.dtype() {
-        DType::F64 => f64::EPSILON,
-        DType::F32 => f32::EPSILON.into(),
-        DType::F16 => 2f64.powi(-10),
-        _ => 2f64.powi(-7),
-    };
+    let precision = shape::epsilon(norm.dtype());
     let numbers = |x: &Tensor| -> Result<Vec<f64>> { Ok(x.to_dtype(DType::F64)?.to_vec1()?) };
     let (product, norm) = (numbers(product)?, numbers(norm)?);
     let largest = norm.iter().copied().filter(|n| n.is_finite());

@@ -16,6 +16,7 @@
 //! - [`Rate`]: a prior with its divergence, in closed form; [`MonteCarlo`]: any prior for any posterior, such as a flow or a
 //!   mixture. [`sample_latents`]: the draws with both log-densities, for bounds that reduce them otherwise.
 //! - [`vq`](vq()): the losses of vector quantization.
+//! - [`ClassificationLoss`]: convex losses of a classifier's scores, with their first and second derivatives.
 //! - [`regularization`]: quadratic penalties of weights, with what second-order methods need of them.
 //! - [`AdversarialLoss`]: games of a critic and a generator, from raw scores; [`f_gan`]: the bound behind [`FGan`].
 //!
@@ -27,6 +28,7 @@ mod active_units;
 mod adversarial;
 mod bottleneck;
 mod capacity;
+mod classification;
 mod dip;
 mod distortion_rate;
 mod elbo;
@@ -55,6 +57,7 @@ pub use adversarial::{
 };
 pub use bottleneck::{BottleneckConfig, Gmvib, gmvib, vib};
 pub use capacity::Capacity;
+pub use classification::{ClassificationLoss, Curvature};
 pub use dip::{Dip, DipConfig, DipCovariance, dip};
 pub use distortion_rate::DistortionRate;
 pub use elbo::{ElboConfig, elbo};

@@ -43,10 +43,10 @@ pub use minimax::{Game, Minimax, MinimaxConfig, Round, Scheme, Turn};
 pub use optimistic::{OptimisticAdam, OptimisticSgd};
 pub use schedule::Schedule;
 pub use second_order::{
-    ArmijoConfig, BlockDescent, BlockDescentConfig, ClassificationLoss, Classifier, Curvature,
-    Evaluation, Examples, GaussNewtonConfig, GaussNewtonReport, Iteration, LineSearch,
-    NewtonConfig, NewtonReport, NewtonStep, NewtonStop, Pcg, PcgConfig, PcgReport, PcgStop,
-    Penalties, armijo, evaluate, gauss_newton, pcg,
+    ArmijoConfig, BlockDescent, BlockDescentConfig, Classifier, Evaluation, Examples,
+    GaussNewtonConfig, GaussNewtonReport, Iteration, LineSearch, NewtonConfig, NewtonReport,
+    NewtonStep, NewtonStop, Pcg, PcgConfig, PcgReport, PcgStop, Penalties, armijo, evaluate,
+    gauss_newton, pcg,
 };
 pub use sgd::{Sgd, SgdConfig};
 pub use under::under;

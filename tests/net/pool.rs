@@ -189,13 +189,17 @@ fn tangents_are_linear_in_the_direction() -> Result<()> {
             let moved = layer.forward(&x.broadcast_add(&v)?)?;
             let want = floats(&moved.broadcast_sub(&plain)?)?;
             let tolerance = if dtype == DType::F32 { 1e-6 } else { 1e-15 };
-            // A pair of pixels may be nearer than the step.
+            // Where the largest is taken a pair of pixels may be nearer than the step; the others are linear.
+            let may = match layer.config().pooling {
+                Pooling::Max => want.len() / 50,
+                Pooling::Skip | Pooling::Average => 0,
+            };
             let wrong = floats(tangent)?
                 .iter()
                 .zip(&want)
                 .filter(|(a, b)| (*a - *b).abs() > tolerance)
                 .count();
-            assert!(wrong * 50 <= want.len(), "{:?}: {wrong}", layer.config());
+            assert!(wrong <= may, "{:?}: {wrong}", layer.config());
             let constant = layer.forward_dual(&Dual::constant(&x))?;
             assert!(constant.tangent().is_none());
         }

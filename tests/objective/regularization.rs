@@ -352,7 +352,7 @@ fn arguments_that_make_no_penalty_are_refused() -> Result<()> {
         let space = spatial(Derivative::Gradient, Images::Rows, (3, 4));
         all(&SpatialSmoothness { alpha, ..space }, "alpha");
     }
-    for step in [0., -1., f64::NAN] {
+    for step in [0., -1., f64::NAN, f64::INFINITY] {
         all(&TimeSmoothness { alpha: 1., step }, "step");
     }
     let smooth = TimeSmoothness {

@@ -46,7 +46,7 @@ fn products_with_the_jacobian_meet_central_differences() -> Result<()> {
         }),
         Box::new(|x| {
             x.linear(|t| Ok(t.unsqueeze(t.rank() - 2)?))?
-                .conv_transpose2d(&turned, 1, 2, 1)
+                .conv_transpose2d(&turned, 1, 1, 2)
         }),
     ];
     for activation in [
@@ -161,6 +161,10 @@ fn shapes_that_do_not_fit_are_refused_by_name() -> Result<()> {
         (image.conv2d(&zeros(&[2, 3, 3, 3])?, 1, 1), "conv2d: kernel"),
         (image.conv2d(&zeros(&[3, 3])?, 1, 1), "conv2d: kernel"),
         (
+            image.conv2d(&zeros(&[2, 3, 3, 3])?, usize::MAX, 1),
+            "conv2d: kernel",
+        ),
+        (
             image.conv_transpose2d(&square, 1, 0, 0),
             "conv_transpose2d: stride",
         ),
@@ -169,11 +173,11 @@ fn shapes_that_do_not_fit_are_refused_by_name() -> Result<()> {
             "conv_transpose2d: output_padding",
         ),
         (
-            image.conv_transpose2d(&square, 1, 2, 0),
+            image.conv_transpose2d(&square, 1, 0, 2),
             "conv_transpose2d: kernel",
         ),
         (
-            image.conv_transpose2d(&zeros(&[1, 3])?, 1, 2, 0),
+            image.conv_transpose2d(&zeros(&[1, 3])?, 1, 0, 2),
             "conv_transpose2d: kernel",
         ),
     ];

@@ -47,7 +47,7 @@ impl TimeSmoothness {
     /// `alpha / h`, for tensors of layers.
     fn coupling(&self, op: &'static str, arg: &'static str, tensor: &Tensor) -> Result<f64> {
         check::non_negative(op, "alpha", self.alpha)?;
-        check::positive(op, "step", self.step)?;
+        check::positive_finite(op, "step", self.step)?;
         shape::float(op, arg, tensor)?;
         if tensor.rank() == 0 {
             return Err(Error::shape(op, arg, "[N, ..]", tensor.dims()));

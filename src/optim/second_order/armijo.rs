@@ -77,7 +77,7 @@ impl LineSearch {
 ///
 /// Source: Armijo (1966); Nocedal and Wright (2006), Numerical Optimization, algorithm 3.1.
 pub fn armijo(
-    mut f: impl FnMut(f64) -> Result<f64>,
+    f: impl FnMut(f64) -> Result<f64>,
     value: f64,
     slope: f64,
     config: &ArmijoConfig,
@@ -88,20 +88,52 @@ pub fn armijo(
     if slope.is_nan() || slope == f64::NEG_INFINITY {
         return Err(Error::value(op, "slope", "a finite number", slope));
     }
-    let none = |trials| LineSearch {
-        step: 0.,
-        value,
-        trials,
-    };
     if slope >= 0. {
-        return Ok(none(0));
+        return Ok(none(value, 0));
     }
+    let suffices = |step: f64, there: f64| Ok(decreases(there, value, step * slope, config));
+    first_that(f, suffices, value, config.max_trials, config)
+}
+
+/// [`armijo`] on a function with rounding of its value times `epsilon`. Where the promised decrease is below that, values tell
+/// little: a step counts as well where the function stays, to rounding, and the gradient becomes `shorter`, of at most `few` that are tried.
+pub(super) fn armijo_to_rounding(
+    f: impl FnMut(f64) -> Result<f64>,
+    mut shorter: impl FnMut(f64) -> Result<bool>,
+    value: f64,
+    slope: f64,
+    (epsilon, few): (f64, usize),
+    config: &ArmijoConfig,
+) -> Result<LineSearch> {
+    let small = 32. * epsilon * value.abs();
+    let below = slope < 0. && -slope <= small;
+    if !below {
+        return armijo(f, value, slope, config);
+    }
+    let suffices = |step: f64, there: f64| {
+        let falls = decreases(there, value, step * slope, config);
+        Ok(falls || there <= value + small && shorter(step)?)
+    };
+    first_that(f, suffices, value, config.max_trials.min(few), config)
+}
+
+fn decreases(there: f64, value: f64, promise: f64, config: &ArmijoConfig) -> bool {
+    // A promise below the rounding of the value asks for a decrease all the same.
+    there.is_finite() && there <= value + config.sufficient * promise && there < value
+}
+
+/// The first of the steps that suffices.
+fn first_that(
+    mut f: impl FnMut(f64) -> Result<f64>,
+    mut suffices: impl FnMut(f64, f64) -> Result<bool>,
+    value: f64,
+    trials: usize,
+    config: &ArmijoConfig,
+) -> Result<LineSearch> {
     let mut step = config.first;
-    for trial in 1..=config.max_trials {
+    for trial in 1..=trials {
         let there = f(step)?;
-        // Not at NaN. A promise below the rounding of the value asks for a decrease all the same.
-        let enough = value + config.sufficient * step * slope;
-        if there <= enough && there < value {
+        if suffices(step, there)? {
             return Ok(LineSearch {
                 step,
                 value: there,
@@ -110,5 +142,13 @@ pub fn armijo(
         }
         step *= config.shrink;
     }
-    Ok(none(config.max_trials))
+    Ok(none(value, trials))
+}
+
+fn none(value: f64, trials: usize) -> LineSearch {
+    LineSearch {
+        step: 0.,
+        value,
+        trials,
+    }
 }

@@ -85,7 +85,7 @@ pub struct Iteration {
     pub propagation: GaussNewtonReport,
     /// The validation examples after the iteration, if there are any.
     pub validation: Option<Evaluation>,
-    /// Whether no iterate before it, nor the start, did better on them.
+    /// Whether it does better on them than the start and all iterates before it, so that it is the one that is kept.
     pub best: bool,
 }
 
@@ -102,17 +102,16 @@ pub struct Iteration {
 /// one iteration to the next.
 ///
 /// Errors: a configuration out of range; penalties that are not one for each parameter; in an iteration those of its parts.
-/// Each of the two steps happens whole or not at all, and the best iterate is there for
-/// [`restore_best`](BlockDescent::restore_best).
+/// Each of the two steps happens whole or not at all; [`run`](BlockDescent::run) then puts the best iterate back, after a
+/// [`step`](BlockDescent::step) it is there for [`restore_best`](BlockDescent::restore_best).
 ///
 /// ```
 /// use candle_core::{DType, Device};
 /// use candle_nn::VarMap;
 /// use candle_prob::dynamics::{KernelShape, NetworkConfig, network};
 /// use candle_prob::objective::regularization::TimeSmoothness;
-/// use candle_prob::optim::{
-///     BlockDescent, BlockDescentConfig, ClassificationLoss, Classifier, Examples, Penalties,
-/// };
+/// use candle_prob::objective::ClassificationLoss;
+/// use candle_prob::optim::{BlockDescent, BlockDescentConfig, Classifier, Examples, Penalties};
 /// use candle_prob::{Rng, init};
 /// use std::ops::ControlFlow;
 /// # fn main() -> candle_prob::Result<()> {
@@ -222,12 +221,24 @@ impl<'a, M: Linearize + ?Sized> BlockDescent<'a, M> {
         })
     }
 
-    /// At most `iterations` of them, until `watch` says to break; then the best iterate is put back. Their reports, in order.
+    /// At most `iterations` of them, until `watch` says to break; then, or where one fails, the best iterate is put back. Their
+    /// reports, in order.
     pub fn run(
         &mut self,
         iterations: usize,
         rng: &mut Rng,
         mut watch: impl FnMut(&Iteration) -> ControlFlow<()>,
+    ) -> Result<Vec<Iteration>> {
+        let done = self.iterate(iterations, rng, &mut watch);
+        self.restore_best()?;
+        done
+    }
+
+    fn iterate(
+        &mut self,
+        iterations: usize,
+        rng: &mut Rng,
+        watch: &mut dyn FnMut(&Iteration) -> ControlFlow<()>,
     ) -> Result<Vec<Iteration>> {
         let mut done = vec![];
         for _ in 0..iterations {
@@ -238,7 +249,6 @@ impl<'a, M: Linearize + ?Sized> BlockDescent<'a, M> {
                 break;
             }
         }
-        self.restore_best()?;
         Ok(done)
     }
 
@@ -286,7 +296,7 @@ impl<'a, M: Linearize + ?Sized> BlockDescent<'a, M> {
         let found = self.evaluate(validation)?;
         let better = self.best()?.is_none_or(|best| {
             found.accuracy > best.accuracy
-                || found.accuracy == best.accuracy && found.loss < best.loss
+                || found.accuracy == best.accuracy && lower(found.loss, best.loss)
         });
         if better {
             let variables = variables(self.model, self.classifier);
@@ -298,6 +308,11 @@ impl<'a, M: Linearize + ?Sized> BlockDescent<'a, M> {
         }
         Ok(Some((found, better)))
     }
+}
+
+/// NaN is above all numbers.
+fn lower(a: f64, b: f64) -> bool {
+    a < b || b.is_nan() && !a.is_nan()
 }
 
 fn variables<M: Linearize + ?Sized>(model: &M, classifier: &Classifier) -> Vec<Var> {

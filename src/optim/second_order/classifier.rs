@@ -1,8 +1,9 @@
 //! The linear classifier behind a network.
 
-use super::loss::ClassificationLoss;
 use crate::check;
 use crate::error::{Error, Result};
+use crate::init;
+use crate::objective::ClassificationLoss;
 use crate::shape;
 use candle_core::{DType, Module, Tensor, Var};
 use candle_nn::{Init, VarBuilder};
@@ -18,14 +19,15 @@ use candle_nn::{Init, VarBuilder};
 /// As a [`Module`] it gives scores, with gradients to features, W and mu: [`loss`](Classifier::loss) trains it together with a
 /// network by any [`Optimizer`](crate::optim::Optimizer). At fixed features [`fit`](Classifier::fit) solves for W and mu.
 ///
-/// Errors: no features or no classes; features of another size; those of the loss.
+/// Errors: no features or no classes; a `vb` of constants; features of another size; those of the loss.
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
 /// use candle_nn::VarMap;
 /// use candle_prob::init;
 /// use candle_prob::objective::regularization::WeightDecay;
-/// use candle_prob::optim::{ClassificationLoss, Classifier, NewtonConfig};
+/// use candle_prob::objective::ClassificationLoss;
+/// use candle_prob::optim::{Classifier, NewtonConfig};
 /// # fn main() -> candle_prob::Result<()> {
 /// let vars = VarMap::new();
 /// let vb = init::seeded(&vars, 0, DType::F64, &Device::Cpu);
@@ -58,9 +60,15 @@ impl Classifier {
         let op = "Classifier::new";
         check::at_least_one(op, &[("features", features), ("classes", classes)])?;
         let get = |shape: &[usize], name| vb.get_with_hints(shape, name, Init::Const(0.));
-        let weight = Var::from_tensor(&get(&[classes, features], "weight")?)?;
+        let (weight, bias) = (
+            get(&[classes, features], "weight")?,
+            get(&[classes], "bias")?,
+        );
         shape::float(op, "vb", &weight)?;
-        let bias = Var::from_tensor(&get(&[classes], "bias")?)?;
+        for parameter in [&weight, &bias] {
+            init::check_variable(op, parameter)?;
+        }
+        let (weight, bias) = (Var::from_tensor(&weight)?, Var::from_tensor(&bias)?);
         Ok(Classifier { weight, bias, loss })
     }
 

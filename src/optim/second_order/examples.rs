@@ -8,7 +8,7 @@ use crate::shape;
 use candle_core::{Module, Tensor};
 
 /// Examples x, `[B, ..]`, with their targets, `[B]` or `[B, K]`, as a
-/// [`ClassificationLoss`](super::ClassificationLoss) has them. Cheap to clone.
+/// [`ClassificationLoss`](crate::objective::ClassificationLoss) has them. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Examples {
     x: Tensor,

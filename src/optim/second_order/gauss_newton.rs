@@ -1,14 +1,14 @@
 //! A Gauss-Newton step for the parameters of a network before a classifier.
 
-use super::armijo::{ArmijoConfig, LineSearch, armijo};
+use super::armijo::{ArmijoConfig, LineSearch, armijo_to_rounding};
 use super::classifier::{Classifier, total};
 use super::examples::{Examples, check_batch};
-use super::lists::{along, check_like, inner, length, number, set, values, zeros};
-use super::loss::Curvature;
+use super::lists::{along, check_like, inner, length, negated, number, set, values, zeros};
 use super::newton::check_shift;
-use super::pcg::{PcgConfig, PcgReport, negated, pcg};
+use super::pcg::{PcgConfig, PcgReport, pcg};
 use crate::dual::Linearize;
 use crate::error::{Error, Result};
+use crate::objective::Curvature;
 use crate::objective::regularization::Quadratic;
 use crate::optim::backward;
 use crate::rng::Rng;
@@ -69,6 +69,8 @@ pub struct GaussNewtonReport {
 /// by preconditioned conjugate gradients, where H is the loss's exact Hessian in the scores and i runs over a sample of B' rows.
 /// `J v` is [`Linearize::tangent`], `J^T u` candle's backward pass on one graph, which is built once. The preconditioner is the
 /// penalties' [`solve`](Quadratic::solve) with a shift. The step is as long as Armijo's rule on f over all rows says.
+/// (Where the decrease that it promises is below the rounding of the objective, a step counts that makes the gradient shorter and
+/// leaves the objective where it is, to rounding.)
 ///
 /// Shapes: `penalties` has one for each of the model's parameters, in their order.
 ///
@@ -82,7 +84,8 @@ pub struct GaussNewtonReport {
 /// use candle_core::{Device, Module, Tensor, Var, DType};
 /// use candle_nn::VarMap;
 /// use candle_prob::dual::Linearize;
-/// use candle_prob::optim::{self, ClassificationLoss, Classifier, Examples, GaussNewtonConfig};
+/// use candle_prob::objective::ClassificationLoss;
+/// use candle_prob::optim::{self, Classifier, Examples, GaussNewtonConfig};
 /// use candle_prob::{Result, Rng, init};
 ///
 /// /// theta^3 x.
@@ -151,7 +154,11 @@ pub fn gauss_newton<M: Linearize + ?Sized>(
         return Err(Error::value(op, "examples", expected, found));
     }
     let sample = match config.hessian_rows {
-        Some(rows) if rows < examples.rows() => problem.linearize(&examples.draw(rows, rng)?)?,
+        Some(rows) if rows < examples.rows() => {
+            // The graph of all rows is not needed any more.
+            drop(graph);
+            problem.linearize(&examples.draw(rows, rng)?)?
+        }
         _ => match graph {
             Some(linear) => linear,
             None => problem.linearize(examples)?,
@@ -174,7 +181,14 @@ pub fn gauss_newton<M: Linearize + ?Sized>(
         set(&problem.variables, &there)?;
         problem.value(examples, &there)
     };
-    let line_search = armijo(trial, value, slope, &config.line_search);
+    let shorter = |t: f64| {
+        let there = along(&at, t, &found.solution)?;
+        Ok(length(&problem.gradient(examples, &there)?.1)? < gradient)
+    };
+    // The step may be too long there as well: the matrix is not the Hessian.
+    let rounding = (shape::epsilon(problem.weight.dtype()), 4);
+    let line_search =
+        armijo_to_rounding(trial, shorter, value, slope, rounding, &config.line_search);
     if !line_search.as_ref().is_ok_and(LineSearch::found) {
         set(&problem.variables, &at)?;
     }

@@ -23,9 +23,9 @@ pub(super) fn along(a: &[Tensor], factor: f64, b: &[Tensor]) -> Result<Vec<Tenso
     pairs.map(|(a, b)| Ok((a + (b * factor)?)?)).collect()
 }
 
-/// `factor a`.
-pub(super) fn scaled(a: &[Tensor], factor: f64) -> Result<Vec<Tensor>> {
-    a.iter().map(|a| Ok((a * factor)?)).collect()
+/// `-a`.
+pub(super) fn negated(a: &[Tensor]) -> Result<Vec<Tensor>> {
+    a.iter().map(|a| Ok(a.neg()?)).collect()
 }
 
 pub(super) fn zeros(a: &[Tensor]) -> Result<Vec<Tensor>> {
@@ -63,16 +63,7 @@ pub(super) fn check_like(
     Ok(())
 }
 
-/// The distance between 1 and the next number.
-pub(super) fn epsilon(dtype: DType) -> f64 {
-    match dtype {
-        DType::F64 => f64::EPSILON,
-        DType::F16 => 2f64.powi(-10),
-        DType::BF16 => 2f64.powi(-7),
-        _ => f64::from(f32::EPSILON),
-    }
-}
-
+/// The one number of a tensor.
 pub(super) fn number(tensor: &Tensor) -> Result<f64> {
     Ok(tensor.to_dtype(DType::F64)?.to_scalar()?)
 }

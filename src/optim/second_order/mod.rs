@@ -7,7 +7,6 @@ mod classifier;
 mod examples;
 mod gauss_newton;
 mod lists;
-mod loss;
 mod newton;
 mod pcg;
 
@@ -16,6 +15,5 @@ pub use block_descent::{BlockDescent, BlockDescentConfig, Iteration, Penalties};
 pub use classifier::{Classifier, Evaluation};
 pub use examples::{Examples, evaluate};
 pub use gauss_newton::{GaussNewtonConfig, GaussNewtonReport, gauss_newton};
-pub use loss::{ClassificationLoss, Curvature};
 pub use newton::{NewtonConfig, NewtonReport, NewtonStep, NewtonStop};
 pub use pcg::{Pcg, PcgConfig, PcgReport, PcgStop, pcg};

@@ -1,14 +1,15 @@
 //! Newton's method on the convex problem of the classifier.
 
-use super::armijo::{ArmijoConfig, LineSearch, armijo};
+use super::armijo::{ArmijoConfig, LineSearch, armijo_to_rounding};
 use super::classifier::{Classifier, check_rows, scores, total};
-use super::lists::{along, epsilon, inner, length, number, set, values};
-use super::loss::{ClassificationLoss, Curvature};
-use super::pcg::{PcgConfig, PcgReport, negated, pcg};
+use super::lists::{along, inner, length, negated, number, set, values, zeros};
+use super::pcg::{PcgConfig, PcgReport, PcgStop, pcg};
 use crate::check;
 use crate::error::{Error, Result};
 use crate::kernels::reduce::norm;
 use crate::objective::regularization::Quadratic;
+use crate::objective::{ClassificationLoss, Curvature};
+use crate::shape;
 use candle_core::Tensor;
 
 /// Configuration of [`Classifier::fit`].
@@ -85,9 +86,9 @@ pub struct NewtonStep {
 /// What [`Classifier::fit`] did.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewtonReport {
-    /// The objective at the start: mean loss and penalty.
+    /// The objective where the steps start: mean loss and penalty.
     pub value: f64,
-    /// The length of the gradient at the start.
+    /// The length of the gradient there.
     pub gradient: f64,
     /// The steps, in order, the last one perhaps without a decrease.
     pub steps: Vec<NewtonStep>,
@@ -110,14 +111,15 @@ impl NewtonReport {
 }
 
 impl Classifier {
-    /// Minimizes the mean loss plus a penalty of W over W and mu, at fixed features, from where they are.
+    /// Minimizes the mean loss plus a penalty of W over W and mu, at fixed features, from where they are, or from 0 if the
+    /// objective is lower there.
     ///
     /// Formula: `min 1/B sum_i loss(W y_i + mu, c_i) + R(W)` by Newton's method: each step solves `H d = -g` by conjugate
     /// gradients with exact products of the Hessian, preconditioned by `R`'s shifted inverse, and moves along d as far as
     /// Armijo's rule says. The objective never increases. (Where the decrease that a step promises is below the rounding of the
     /// objective, a step counts that makes the gradient shorter and leaves the objective where it is, to rounding.)
     ///
-    /// Shapes: features `[B, ..]`, targets as the [`ClassificationLoss`](super::ClassificationLoss) has them; the penalty takes
+    /// Shapes: features `[B, ..]`, targets as the [`ClassificationLoss`](crate::objective::ClassificationLoss) has them; the penalty takes
     /// W, `[K, n]`.
     ///
     /// Gradients: none; features are read as constants.
@@ -126,6 +128,8 @@ impl Classifier {
     /// those of loss and penalty. W and mu stay where the last whole step led.
     ///
     /// Numerics: separable data without a penalty have no minimum; the steps end by their number, with finite weights.
+    /// Where a classifier is certain, and wrong, the loss is nearly linear and Newton's direction has no length: what is worse than
+    /// no classifier starts anew from 0, and no step is tried that promises an objective far below 0.
     pub fn fit(
         &self,
         features: &Tensor,
@@ -149,13 +153,21 @@ impl Classifier {
             rows,
             penalty,
         };
-        let value = problem.value(&x, &at[0])?;
+        let mut value = problem.value(&x, &at[0])?;
         let mut g = problem.gradient(&x, &at[0])?;
-        let gradient = length(&g)?;
+        let mut gradient = length(&g)?;
         if !(value.is_finite() && gradient.is_finite()) {
             let expected = "features and weights with a finite objective and gradient";
             let found = format!("{value} and a gradient of length {gradient}");
             return Err(Error::value(op, "features", expected, found));
+        }
+        let (none, zero) = (x.zeros_like()?, zeros(&at)?);
+        let at_zero = problem.value(&none, &zero[0])?;
+        if at_zero < value {
+            (x, at, value) = (none, zero, at_zero);
+            g = problem.gradient(&x, &at[0])?;
+            gradient = length(&g)?;
+            set(&variables, &at)?;
         }
         let mut report = NewtonReport {
             value,
@@ -183,15 +195,23 @@ impl Classifier {
                 Ok((x, at, value))
             };
             let search = |t: f64| Ok(trial(t)?.2);
-            let mut line = armijo(search, before, slope, &config.line_search)?;
-            let small = 32. * epsilon(x.dtype()) * before.abs();
-            if !line.found() && slope < 0. && -slope <= small {
-                let (x, at, value) = trial(1.)?;
-                let shorter = length(&problem.gradient(&x, &at[0])?)? < report.last_gradient();
-                if shorter && value <= before + small {
-                    (line.step, line.value) = (1., value);
-                }
+            let shorter = |t: f64| -> Result<bool> {
+                let (x, at, _) = trial(t)?;
+                Ok(length(&problem.gradient(&x, &at[0])?)? < report.last_gradient())
+            };
+            // No objective is below 0: a direction that promises more, where hardly anything curves, is too long.
+            let mut config = config.line_search.clone();
+            let most = 4. * before / -slope;
+            if slope < 0. && most > 0. && most.is_finite() {
+                config.first = match found.report.stop {
+                    // Nothing curves, so that the direction has no length of its own.
+                    PcgStop::NegativeCurvature if found.report.steps == 1 => most,
+                    _ => config.first.min(most),
+                };
             }
+            // Newton's step is right in length there.
+            let rounding = (shape::epsilon(x.dtype()), 1);
+            let line = armijo_to_rounding(search, shorter, before, slope, rounding, &config)?;
             if line.found() {
                 (x, at, _) = trial(line.step)?;
                 g = problem.gradient(&x, &at[0])?;

@@ -1,6 +1,6 @@
 //! Preconditioned conjugate gradients on lists of tensors.
 
-use super::lists::{along, check_like, epsilon, inner, length, scaled, zeros};
+use super::lists::{along, check_like, inner, length, zeros};
 use crate::check;
 use crate::error::{Error, Result};
 use crate::shape;
@@ -130,7 +130,7 @@ pub fn pcg(
     }
     let mut residual: Vec<Tensor> = right.iter().map(Tensor::detach).collect();
     let mut left = 1.;
-    let smallest = 16. * epsilon(right[0].dtype());
+    let smallest = 16. * shape::epsilon(right[0].dtype());
     // The direction before with its rho, its squared length in the preconditioner's norm, and the largest curvature so far.
     let mut direction: Option<(Vec<Tensor>, f64, f64)> = None;
     let mut largest = 0f64;
@@ -175,9 +175,4 @@ pub fn pcg(
         direction = Some((p, rho, square));
     }
     end(x, config.max_steps, left, PcgStop::MaxSteps)
-}
-
-/// `-x`.
-pub(super) fn negated(x: &[Tensor]) -> Result<Vec<Tensor>> {
-    scaled(x, -1.)
 }

@@ -4,8 +4,9 @@ use super::Layers;
 use crate::support::flat;
 use candle_core::{DType, Device, Module, Tensor};
 use candle_nn::VarMap;
+use candle_prob::dual::Linearize;
+use candle_prob::objective::ClassificationLoss::Softmax;
 use candle_prob::objective::regularization::{Quadratic, WeightDecay};
-use candle_prob::optim::ClassificationLoss::Softmax;
 use candle_prob::optim::{
     Adam, AdamConfig, BlockDescent, BlockDescentConfig, Checkpoint, Classifier, Examples,
     GaussNewtonConfig, Iteration, Optimizer, PcgConfig, Penalties, Sgd, SgdConfig, evaluate,
@@ -275,5 +276,162 @@ fn a_run_goes_on_from_a_checkpoint() -> Result<()> {
     };
     assert_eq!(run(true)?, run(false)?);
     std::fs::remove_file(&path).ok();
+    Ok(())
+}
+
+/// All of one class.
+fn of_class(class: u32, rows: usize, seed: u64) -> Result<Examples> {
+    let x = Rng::new(seed).normal((rows, 3), DType::F64, &Device::Cpu)?;
+    Examples::new(&x, &Tensor::full(class, rows, &Device::Cpu)?)
+}
+
+#[test]
+fn the_start_stays_the_best_where_nothing_is_better() -> Result<()> {
+    let (_vars, model, classifier) = network()?;
+    let penalties = Penalties {
+        weight: None,
+        parameters: vec![None, None],
+    };
+    let start = values(&model, &classifier);
+    // Equal scores mean class 0, which training unlearns.
+    let (training, validation) = (of_class(1, 30, 1)?, of_class(0, 10, 2)?);
+    let config = BlockDescentConfig::default();
+    let mut descent = BlockDescent::new(
+        &model,
+        &classifier,
+        training,
+        Some(validation),
+        penalties,
+        &config,
+    )?;
+    let mut moved = false;
+    let done = descent.run(3, &mut Rng::new(0), |_| {
+        moved = values(&model, &classifier) != start;
+        ControlFlow::Continue(())
+    })?;
+    assert!(moved && done.iter().all(|iteration| !iteration.best));
+    assert_eq!(values(&model, &classifier), start);
+    assert_eq!(descent.best()?.unwrap().accuracy, 1.);
+    Ok(())
+}
+
+/// A model that ends with NaN, or with an error, after a number of propagations of as many rows.
+struct Ending {
+    layers: Layers,
+    rows: usize,
+    left: std::cell::Cell<usize>,
+    error: bool,
+}
+
+impl Module for Ending {
+    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        let y = self.layers.forward(x)?;
+        if x.dim(0)? != self.rows {
+            return Ok(y);
+        }
+        match self.left.get() {
+            0 if self.error => candle_core::bail!("the end"),
+            0 => y * f64::NAN,
+            n => {
+                self.left.set(n - 1);
+                Ok(y)
+            }
+        }
+    }
+}
+
+impl Linearize for Ending {
+    fn parameters(&self) -> Vec<candle_core::Var> {
+        self.layers.parameters()
+    }
+
+    fn tangent(&self, x: &Tensor, direction: &[Tensor]) -> Result<Tensor> {
+        self.layers.tangent(x, direction)
+    }
+}
+
+#[test]
+fn what_is_nan_is_never_the_best_and_errors_put_the_best_back() -> Result<()> {
+    for error in [false, true] {
+        let (_vars, layers, classifier) = network()?;
+        let penalties = Penalties {
+            weight: None,
+            parameters: vec![None, None],
+        };
+        let (training, validation) = (circle(50, 1)?, circle(20, 2)?);
+        // The start and one iteration.
+        let model = Ending {
+            layers,
+            rows: 20,
+            left: std::cell::Cell::new(2),
+            error,
+        };
+        let mut descent = BlockDescent::new(
+            &model,
+            &classifier,
+            training,
+            Some(validation),
+            penalties,
+            &BlockDescentConfig::default(),
+        )?;
+        let mut first = vec![];
+        let done = descent.run(3, &mut Rng::new(0), |iteration| {
+            if iteration.number == 1 {
+                assert!(iteration.best);
+                first = values(&model.layers, &classifier);
+            }
+            ControlFlow::Continue(())
+        });
+        match error {
+            true => assert!(done.is_err()),
+            false => {
+                let done = done?;
+                assert!(done[2].validation.unwrap().loss.is_nan());
+                assert!(!done[1].best && !done[2].best);
+            }
+        }
+        assert_eq!(values(&model.layers, &classifier), first);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_start_of_nan_is_replaced_at_the_same_accuracy() -> Result<()> {
+    let (_vars, layers, classifier) = network()?;
+    // The first propagation of the validation examples alone has NaN, of which class 0 is said as of equal scores.
+    struct Beginning(Layers, std::cell::Cell<bool>);
+    impl Module for Beginning {
+        fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+            let y = self.0.forward(x)?;
+            match x.dim(0)? == 10 && self.1.replace(false) {
+                true => y * f64::NAN,
+                false => Ok(y),
+            }
+        }
+    }
+    impl Linearize for Beginning {
+        fn parameters(&self) -> Vec<candle_core::Var> {
+            self.0.parameters()
+        }
+        fn tangent(&self, x: &Tensor, direction: &[Tensor]) -> Result<Tensor> {
+            self.0.tangent(x, direction)
+        }
+    }
+    let model = Beginning(layers, std::cell::Cell::new(true));
+    let penalties = Penalties {
+        weight: None,
+        parameters: vec![None, None],
+    };
+    let mut descent = BlockDescent::new(
+        &model,
+        &classifier,
+        of_class(0, 30, 1)?,
+        Some(of_class(0, 10, 2)?),
+        penalties,
+        &BlockDescentConfig::default(),
+    )?;
+    let iteration = descent.step(&mut Rng::new(0))?;
+    let best = descent.best()?.unwrap();
+    assert!(iteration.best && best.loss.is_finite(), "{best:?}");
     Ok(())
 }

@@ -4,8 +4,8 @@ use super::tensor;
 use crate::support::{flat, golden};
 use candle_core::{DType, Device, Module, Tensor};
 use candle_nn::VarMap;
+use candle_prob::objective::ClassificationLoss::{self, Logistic, Softmax, Squared};
 use candle_prob::objective::regularization::WeightDecay;
-use candle_prob::optim::ClassificationLoss::{self, Logistic, Softmax, Squared};
 use candle_prob::optim::{Classifier, NewtonConfig, NewtonStop, PcgConfig};
 use candle_prob::{Error, Result, Rng, init};
 
@@ -265,5 +265,54 @@ fn images_are_rows() -> Result<()> {
     for (a, b) in fit(&strided)?.iter().zip(fit(&rows)?) {
         assert!((a - b).abs() < 1e-12);
     }
+    Ok(())
+}
+
+#[test]
+fn certain_and_wrong_classifiers_come_back() -> Result<()> {
+    let (x, classes, _) = irises();
+    let penalty = WeightDecay { alpha: 1e-2 };
+    for dtype in [DType::F64, DType::F32] {
+        let x = x.to_dtype(dtype)?;
+        let fresh = classifier(4, 3, Softmax, dtype)?;
+        let want = fresh.fit(&x, &classes, Some(&penalty), &exact(50))?;
+        for scale in [1., 30., 1e3, 1e5] {
+            let wrong = classifier(4, 3, Softmax, dtype)?;
+            let weights = (Rng::new(1).normal((3, 4), DType::F64, &Device::Cpu)? * scale)?;
+            wrong.weight().set(&weights.to_dtype(dtype)?)?;
+            let report = wrong.fit(&x, &classes, Some(&penalty), &exact(50))?;
+            let off = report.last_value() - want.last_value();
+            assert!(off.abs() < 1e-6, "{dtype:?} {scale}: {report:?}");
+        }
+        // One row among many, so that zeros are worse than what is there.
+        let y = Tensor::new(&[[1f64, 0.], [-1., 0.], [0., 1.]], &Device::Cpu)?;
+        let y = y.repeat((400, 1))?.narrow(0, 0, 1199)?;
+        let y = Tensor::cat(&[y, tensor(vec![0., 2.], &[1, 2])], 0)?.to_dtype(dtype)?;
+        let mut one = [1u32, 0, 1].repeat(400);
+        one[1199] = 0;
+        let one = Tensor::new(one, &Device::Cpu)?;
+        let (fresh, wrong) = (
+            classifier(2, 2, Softmax, dtype)?,
+            classifier(2, 2, Softmax, dtype)?,
+        );
+        let want = fresh.fit(&y, &one, Some(&penalty), &exact(50))?;
+        let weights = tensor(vec![-100., -80., 100., 80.], &[2, 2]);
+        wrong.weight().set(&weights.to_dtype(dtype)?)?;
+        let weak = WeightDecay { alpha: 1e-8 };
+        let report = wrong.fit(&y, &one, Some(&weak), &exact(3))?;
+        assert!(report.value < 2f64.ln(), "{report:?}");
+        assert!(report.last_value() < report.value, "{report:?}");
+        let report = wrong.fit(&y, &one, Some(&penalty), &exact(50))?;
+        let off = report.last_value() - want.last_value();
+        assert!(off.abs() < 1e-6, "{dtype:?}: {report:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn constants_are_no_parameters() -> Result<()> {
+    let vb = candle_nn::VarBuilder::zeros(DType::F32, &Device::Cpu);
+    let found = Classifier::new(2, 2, Softmax, vb);
+    assert!(matches!(found, Err(Error::Value { .. })));
     Ok(())
 }

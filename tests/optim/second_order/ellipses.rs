@@ -3,8 +3,8 @@
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarMap;
 use candle_prob::dynamics::{KernelShape, Network, NetworkConfig, network};
+use candle_prob::objective::ClassificationLoss::Logistic;
 use candle_prob::objective::regularization::TimeSmoothness;
-use candle_prob::optim::ClassificationLoss::Logistic;
 use candle_prob::optim::{
     BlockDescent, BlockDescentConfig, Classifier, Evaluation, Examples, Penalties,
 };

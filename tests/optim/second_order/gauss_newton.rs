@@ -5,8 +5,8 @@ use crate::support::flat;
 use candle_core::{DType, Device, Module, Tensor, Var};
 use candle_nn::VarMap;
 use candle_prob::dual::Linearize;
+use candle_prob::objective::ClassificationLoss::{self, Logistic, Softmax, Squared};
 use candle_prob::objective::regularization::{Quadratic, WeightDecay};
-use candle_prob::optim::ClassificationLoss::{self, Logistic, Softmax, Squared};
 use candle_prob::optim::{
     ArmijoConfig, Classifier, Examples, GaussNewtonConfig, PcgConfig, PcgStop, gauss_newton,
 };
@@ -342,5 +342,109 @@ fn what_fails_leaves_the_parameters() -> Result<()> {
         Examples::new(s.examples.x(), &less),
         Err(Error::Shape { .. })
     ));
+    Ok(())
+}
+
+#[test]
+fn below_rounding_no_trials_are_spent() -> Result<()> {
+    let vb = init::seeded(&VarMap::new(), 0, DType::F32, &Device::Cpu);
+    let classifier = Classifier::new(WIDTH, 3, Softmax, vb)?;
+    let s = setting(Softmax, 40)?;
+    let single = |x: &Tensor| x.to_dtype(DType::F32);
+    classifier.weight().set(&single(s.classifier.weight())?)?;
+    classifier.bias().set(&single(s.classifier.bias())?)?;
+    let model = Layers {
+        kernel: Var::from_tensor(&single(&s.model.kernel)?)?,
+        bias: Var::from_tensor(&single(&s.model.bias)?)?,
+        step: s.model.step,
+    };
+    let examples = Examples::new(&single(s.examples.x())?, s.examples.targets())?;
+    let penalty = WeightDecay { alpha: 1e-2 };
+    let penalties: [Option<&dyn Quadratic>; 2] = [Some(&penalty), Some(&penalty)];
+    let mut reports = vec![];
+    for _ in 0..80 {
+        let report = gauss_newton(
+            &model,
+            &classifier,
+            &examples,
+            &penalties,
+            &exact(),
+            &mut Rng::new(0),
+        )?;
+        reports.push((report.value, report.gradient, report.line_search));
+    }
+    let slack = 64. * f64::from(f32::EPSILON) * reports[0].0;
+    for (before, _, line) in &reports {
+        assert!(line.value <= before + slack, "{reports:?}");
+    }
+    for (_, _, line) in &reports[20..] {
+        assert!(line.trials <= 4, "{reports:?}");
+    }
+    // As short as single precision tells.
+    assert!(reports[79].1 < 1e-6, "{reports:?}");
+    Ok(())
+}
+
+/// A model that is propagated a number of times, then no more.
+struct Failing {
+    model: Layers,
+    left: std::cell::Cell<usize>,
+}
+
+impl Module for Failing {
+    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        match self.left.get() {
+            0 => candle_core::bail!("no more"),
+            n => self.left.set(n - 1),
+        }
+        self.model.forward(x)
+    }
+}
+
+impl Linearize for Failing {
+    fn parameters(&self) -> Vec<Var> {
+        self.model.parameters()
+    }
+
+    fn tangent(&self, x: &Tensor, direction: &[Tensor]) -> Result<Tensor> {
+        self.model.tangent(x, direction)
+    }
+}
+
+#[test]
+fn an_error_in_the_line_search_leaves_the_parameters() -> Result<()> {
+    let s = setting(Softmax, 9)?;
+    let at = numbers(&s.model);
+    let model = Failing {
+        model: s.model,
+        left: std::cell::Cell::new(1),
+    };
+    let run = |left: usize, first: f64| {
+        model.left.set(left);
+        let config = GaussNewtonConfig {
+            line_search: ArmijoConfig {
+                first,
+                ..ArmijoConfig::default()
+            },
+            ..exact()
+        };
+        let penalty = WeightDecay { alpha: 1. };
+        let penalties: [Option<&dyn Quadratic>; 2] = [Some(&penalty), Some(&penalty)];
+        let mut rng = Rng::new(0);
+        gauss_newton(
+            &model,
+            &s.classifier,
+            &s.examples,
+            &penalties,
+            &config,
+            &mut rng,
+        )
+    };
+    // At the first trial and, of steps that are too long, at the third.
+    for (left, first) in [(1, 1.), (3, 1e3)] {
+        assert!(run(left, first).is_err());
+        assert_eq!((model.left.get(), numbers(&model.model)), (0, at.clone()));
+    }
+    assert!(run(9, 1.)?.line_search.found());
     Ok(())
 }

@@ -3,7 +3,7 @@
 use super::tensor;
 use crate::support::{differences, flat};
 use candle_core::{DType, Device, Tensor, Var};
-use candle_prob::optim::ClassificationLoss::{self, Logistic, Softmax, Squared};
+use candle_prob::objective::ClassificationLoss::{self, Logistic, Softmax, Squared};
 use candle_prob::{Error, Result, Rng};
 
 const ALL: [ClassificationLoss; 3] = [Softmax, Logistic, Squared];
@@ -155,5 +155,72 @@ fn targets_that_do_not_fit_are_refused() -> Result<()> {
         Logistic.value(&column, &binary),
         Err(Error::Value { .. })
     ));
+    Ok(())
+}
+
+#[test]
+fn derivatives_of_certain_scores_keep_their_digits() -> Result<()> {
+    // What a class is short of 1 is below the digits of f32, far above those of f64.
+    let scores = tensor(vec![20., 0., -2., -1., 19., 1., 0.5, 0., 0.25], &[3, 3]);
+    let v = tensor(vec![1., -0.5, 2., 3., 1., 0.5, -1., 2., 0.75], &[3, 3]);
+    let rows = tensor(vec![1., 0., 0., 0., 1., 0., 0.25, 0.25, 0.5], &[3, 3]);
+    let near = |found: &Tensor, want: &[f64], what: &str| {
+        for (found, want) in flat(found).iter().zip(want) {
+            let close = (found - want).abs() <= 1e-5 * want.abs();
+            assert!(close, "{what}: {found:e} is not {want:e}");
+        }
+    };
+    let x: Vec<Vec<f64>> = scores.to_vec2()?;
+    let (along, hot): (Vec<Vec<f64>>, Vec<Vec<f64>>) = (v.to_vec2()?, rows.to_vec2()?);
+    let (mut gradients, mut products) = ([vec![], vec![]], [vec![], vec![]]);
+    for i in 0..3 {
+        let total: f64 = x[i].iter().map(|x| x.exp()).sum();
+        let p: Vec<f64> = x[i].iter().map(|x| x.exp() / total).collect();
+        for k in 0..3 {
+            // By pairs, which do not cancel.
+            let pairs = (0..3).map(|j| p[j] * (along[i][k] - along[i][j]));
+            products[0].push(p[k] * pairs.sum::<f64>());
+            let pairs = (0..3).filter(|j| *j != k);
+            let pairs = pairs.map(|j| p[k] * hot[i][j] - p[j] * hot[i][k]);
+            gradients[0].push(pairs.sum::<f64>());
+            let (up, down) = (1. / (1. + (-x[i][k]).exp()), 1. / (1. + x[i][k].exp()));
+            products[1].push(up * down * along[i][k]);
+            gradients[1].push((1. - hot[i][k]) * up - hot[i][k] * down);
+        }
+    }
+    for dtype in [DType::F64, DType::F32] {
+        let [scores, v, rows] = [&scores, &v, &rows].map(|x| x.to_dtype(dtype));
+        let (scores, v, rows) = (scores?, v?, rows?);
+        for (i, loss) in [Softmax, Logistic].into_iter().enumerate() {
+            let curvature = loss.curvature(&scores)?;
+            near(&curvature.product(&v)?, &products[i], "product");
+            near(&loss.gradient(&scores, &rows)?, &gradients[i], "gradient");
+        }
+        // Definite but for what adds the same number to all scores.
+        let product = Softmax.curvature(&scores)?.product(&v)?;
+        let squares: Vec<f64> = flat(&(product * v)?.sum(1)?);
+        assert!(squares.iter().all(|x| *x > 0.), "{squares:?}");
+    }
+    let none = Tensor::zeros((0, 3), DType::F64, &Device::Cpu)?;
+    let product = Softmax.curvature(&none)?.product(&none)?;
+    assert_eq!(product.dims(), [0, 3]);
+    Ok(())
+}
+
+#[test]
+fn classes_are_whole_numbers_of_any_width() -> Result<()> {
+    let scores = Rng::new(1).normal((3, 3), DType::F64, &Device::Cpu)?;
+    let classes = Tensor::new(&[2u32, 0, 1], &Device::Cpu)?;
+    for loss in ALL {
+        let want = flat(&loss.value(&scores, &classes)?);
+        for dtype in [DType::U8, DType::I64] {
+            assert_eq!(flat(&loss.value(&scores, &classes.to_dtype(dtype)?)?), want);
+        }
+        for wrong in [[0i64, -1, 1], [0, 3, 1], [0, 1 << 32, 1]] {
+            let wrong = Tensor::new(&wrong, &Device::Cpu)?;
+            let found = loss.value(&scores, &wrong);
+            assert!(matches!(found, Err(Error::Value { .. })), "{found:?}");
+        }
+    }
     Ok(())
 }

@@ -211,10 +211,7 @@ fn a_step_decreases_sufficiently_or_is_none() -> Result<()> {
     for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         let f = |t: f64| if t > 0.2 { bad } else { -t };
         let found = search(&f, -1.)?;
-        let want = match bad == f64::NEG_INFINITY {
-            true => (1., bad, 1),
-            false => (0.125, -0.125, 4),
-        };
+        let want = (0.125, -0.125, 4);
         assert_eq!((found.step, found.value, found.trials), want);
     }
     // Upwards everywhere: ten trials, and the value at 0.

@@ -2,17 +2,12 @@
 
 use crate::error::Result;
 use crate::kernels::number::double::ln;
+use crate::shape;
 use candle_core::{D, DType, Tensor};
 
 /// How far from 1 the sum of a point may be.
 pub(super) fn tolerance(dtype: DType, categories: usize) -> f64 {
-    let epsilon = match dtype {
-        DType::F64 => f64::EPSILON,
-        DType::F32 => f64::from(f32::EPSILON),
-        DType::F16 => 2f64.powi(-10),
-        _ => 2f64.powi(-7),
-    };
-    1e-6 + categories as f64 * epsilon
+    1e-6 + categories as f64 * shape::epsilon(dtype)
 }
 
 /// A coordinate: whether it is zero or outside, and its logarithm, 0 there.

@@ -16,18 +16,18 @@ use candle_core::{D, DType, Tensor};
 ///   Squared    1/2 sum (x_k - c_k)^2                           h = x
 /// ```
 ///
-/// Shapes: scores `[B, K]`. Targets are classes, `U32 [B]`, or rows `[B, K]` of the scores' dtype: probabilities of the
+/// Shapes: scores `[B, K]`. Targets are classes, `[B]` of U8, U32 or I64, or rows `[B, K]` of the scores' dtype: probabilities of the
 /// classes for `Softmax`, a probability for each column for `Logistic`, any numbers for `Squared`. A single column of
 /// `Logistic` or `Squared` tells two classes apart: class 1 is the target 1, class 0 the target 0.
 ///
-/// Units: nats, for each row; [`Classifier`](super::Classifier) takes the mean over rows.
+/// Units: nats, for each row; [`Classifier`](crate::optim::Classifier) takes the mean over rows.
 ///
 /// Errors: shapes and dtypes that do not fit; classes that are not below K; probabilities outside of `[0, 1]`, for `Softmax`
 /// rows that do not add up to 1.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
-/// use candle_prob::optim::ClassificationLoss;
+/// use candle_prob::objective::ClassificationLoss;
 /// # fn main() -> candle_prob::Result<()> {
 /// let (scores, classes) = (Tensor::new(&[[1e4f32, 0.]], &Device::Cpu)?, Tensor::new(&[1u32], &Device::Cpu)?);
 /// let loss = ClassificationLoss::Softmax;
@@ -37,7 +37,8 @@ use candle_core::{D, DType, Tensor};
 /// # }
 /// ```
 ///
-/// Numerics: values and derivatives are finite for scores up to 1e4 and beyond, and not negative.
+/// Numerics: values and derivatives are finite for scores up to 1e4 and beyond, and values are not negative. Where a class is
+/// nearly certain, [`gradient`](Self::gradient) and [`curvature`](Self::curvature) keep the digits of what it is short of 1.
 ///
 /// Source: Haber and Ruthotto (2017), Stable architectures for deep neural networks, equations 2.2 to 2.4. Their example of a
 /// squared loss has h in it; here h is the identity, so that it is convex in the scores.
@@ -71,7 +72,7 @@ impl ClassificationLoss {
         shape::float(op, "scores", scores)?;
         let [_, _] = shape::dims(op, "scores", scores.dims(), "[B, K]")?;
         let form = match self {
-            ClassificationLoss::Softmax => Form::Softmax(special::softmax(scores, D::Minus1)?),
+            ClassificationLoss::Softmax => Form::Softmax(Categories::of(scores)?),
             ClassificationLoss::Logistic => {
                 // Both factors keep their digits where the other is 1.
                 let [up, down] = [scores.clone(), scores.neg()?].map(|x| sigmoid(&x));
@@ -120,7 +121,7 @@ impl ClassificationLoss {
     }
 
     /// Targets as rows in the dtype of the scores, checked.
-    pub(super) fn rows(
+    pub(crate) fn rows(
         &self,
         op: &'static str,
         scores: &Tensor,
@@ -137,17 +138,21 @@ impl ClassificationLoss {
             ));
         }
         shape::same_device(op, "targets", targets, scores)?;
-        if targets.dtype() == DType::U32 {
+        if matches!(targets.dtype(), DType::U8 | DType::U32 | DType::I64) {
             shape::exactly(op, "targets", targets.dims(), &[batch])?;
             let binary = columns == 1 && *self != ClassificationLoss::Softmax;
             let classes = if binary { 2 } else { columns };
             if batch > 0 {
-                let most = targets.max(0)?.to_scalar::<u32>()?;
-                if most as usize >= classes {
-                    let expected = format!("classes below {classes}");
-                    return Err(Error::value(op, "targets", expected, most));
+                let whole = targets.to_dtype(DType::I64)?;
+                for end in [whole.min(0)?, whole.max(0)?] {
+                    let end = end.to_scalar::<i64>()?;
+                    if !usize::try_from(end).is_ok_and(|end| end < classes) {
+                        let expected = format!("classes from 0, below {classes}");
+                        return Err(Error::value(op, "targets", expected, end));
+                    }
                 }
             }
+            let targets = targets.to_dtype(DType::U32)?;
             if binary {
                 return Ok(targets.unsqueeze(1)?.to_dtype(scores.dtype())?);
             }
@@ -168,7 +173,7 @@ impl ClassificationLoss {
         }
         if *self == ClassificationLoss::Softmax {
             let sums = targets.to_dtype(DType::F64)?.sum(1)?;
-            let slack = 4. * columns as f64 * super::lists::epsilon(scores.dtype());
+            let slack = 4. * columns as f64 * shape::epsilon(scores.dtype());
             let (low, high) = (End::Closed(1. - slack), End::Closed(1. + slack));
             if let Some(found) = first_outside(&sums, low, high)? {
                 return refused("rows that add up to 1", found);
@@ -178,7 +183,7 @@ impl ClassificationLoss {
     }
 
     /// As [`value`](Self::value), of rows that were checked.
-    pub(super) fn value_of(&self, scores: &Tensor, rows: &Tensor) -> Result<Tensor> {
+    pub(crate) fn value_of(&self, scores: &Tensor, rows: &Tensor) -> Result<Tensor> {
         let parts = match self {
             ClassificationLoss::Softmax => {
                 (special::log_softmax(scores, D::Minus1)?.neg()? * rows)?
@@ -195,13 +200,66 @@ impl ClassificationLoss {
     }
 
     /// As [`gradient`](Self::gradient), of rows that were checked.
-    pub(super) fn gradient_of(&self, scores: &Tensor, rows: &Tensor) -> Result<Tensor> {
-        Ok((self.predict(scores)? - rows)?)
+    pub(crate) fn gradient_of(&self, scores: &Tensor, rows: &Tensor) -> Result<Tensor> {
+        // p - c = p (1 - c) - c (1 - p): nothing cancels where p is nearly c.
+        let [up, down] = match self {
+            ClassificationLoss::Softmax => {
+                let categories = Categories::of(scores)?;
+                [categories.rest()?, categories.p].map(Ok)
+            }
+            ClassificationLoss::Logistic => [scores.neg()?, scores.clone()].map(|x| sigmoid(&x)),
+            ClassificationLoss::Squared => return Ok((scores - rows)?),
+        };
+        Ok(((down? * (1. - rows)?)? - (up? * rows)?)?)
     }
 }
 
 fn sigmoid(x: &Tensor) -> Result<Tensor> {
     Ok(special::log_sigmoid(x)?.exp()?)
+}
+
+/// The probabilities of a softmax, with the likeliest class of each row.
+#[derive(Debug, Clone)]
+struct Categories {
+    p: Tensor,
+    /// `U32 [B, 1]`; without rows none.
+    top: Option<Tensor>,
+}
+
+impl Categories {
+    fn of(scores: &Tensor) -> Result<Self> {
+        let top = match scores.elem_count() {
+            0 => None,
+            _ => Some(scores.argmax_keepdim(1)?),
+        };
+        let p = special::softmax(scores, D::Minus1)?;
+        Ok(Categories { p, top })
+    }
+
+    /// `1 - p`, for the likeliest class by the sum of the others, which keeps its digits.
+    fn rest(&self) -> Result<Tensor> {
+        let Some(top) = &self.top else {
+            return Ok(self.p.clone());
+        };
+        let columns = Tensor::arange(0u32, self.p.dims()[1] as u32, self.p.device())?;
+        let hit = top.broadcast_eq(&columns.unsqueeze(0)?)?;
+        let others = hit.where_cond(&self.p.zeros_like()?, &self.p)?;
+        let sum = others.sum_keepdim(1)?.broadcast_as(self.p.dims())?;
+        Ok(hit.where_cond(&sum, &(1. - &self.p)?)?)
+    }
+
+    /// `(diag(p) - p p^T) v`.
+    fn product(&self, v: &Tensor) -> Result<Tensor> {
+        let Some(top) = &self.top else {
+            return Ok(v.clone());
+        };
+        // A number that is added to all of v changes nothing: less v at the likeliest class the mean is as small as what
+        // the others have, and is subtracted from nothing that is near it.
+        let v = v.contiguous()?;
+        let v = v.broadcast_sub(&v.gather(top, 1)?)?;
+        let mean = (&self.p * &v)?.sum_keepdim(1)?;
+        Ok((&self.p * v.broadcast_sub(&mean)?)?)
+    }
 }
 
 /// The second derivatives of a [`ClassificationLoss`] at given scores: one positive semi-definite matrix `[K, K]` for each row.
@@ -214,7 +272,7 @@ pub struct Curvature {
 #[derive(Debug, Clone)]
 enum Form {
     /// diag(p) - p p^T.
-    Softmax(Tensor),
+    Softmax(Categories),
     Diagonal(Tensor),
     Identity,
 }
@@ -226,23 +284,19 @@ impl Curvature {
     pub fn product(&self, v: &Tensor) -> Result<Tensor> {
         shape::exactly("Curvature::product", "v", v.dims(), &self.dims)?;
         Ok(match &self.form {
-            Form::Softmax(p) => {
-                let pv = (p * v)?;
-                let mean = pv.sum_keepdim(1)?;
-                (pv - p.broadcast_mul(&mean)?)?
-            }
+            Form::Softmax(categories) => categories.product(v)?,
             Form::Diagonal(d) => (d * v)?,
             Form::Identity => v.clone(),
         })
     }
 
     /// The mean of the elements on the diagonals.
-    pub(super) fn mean_diagonal(&self) -> Result<f64> {
+    pub(crate) fn mean_diagonal(&self) -> Result<f64> {
         let diagonal = match &self.form {
-            Form::Softmax(p) => (p * (1. - p)?)?,
+            Form::Softmax(categories) => (&categories.p * categories.rest()?)?,
             Form::Diagonal(d) => d.clone(),
             Form::Identity => return Ok(1.),
         };
-        super::lists::number(&diagonal.mean_all()?)
+        Ok(diagonal.to_dtype(DType::F64)?.mean_all()?.to_scalar()?)
     }
 }
