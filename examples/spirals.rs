@@ -4,9 +4,10 @@
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarMap;
 use candle_prob::dynamics::{KernelShape, NetworkConfig, Prolongation, network};
+use candle_prob::objective::ClassificationLoss;
 use candle_prob::objective::regularization::TimeSmoothness;
 use candle_prob::optim::{
-    BlockDescent, BlockDescentConfig, ClassificationLoss, Classifier, Examples, Penalties, evaluate,
+    BlockDescent, BlockDescentConfig, Classifier, Examples, Penalties, evaluate,
 };
 use candle_prob::{Result, Rng, init};
 use std::f32::consts::PI;
