@@ -28,10 +28,7 @@ fn spirals(count: usize, rng: &mut Rng) -> Result<Examples> {
 fn main() -> Result<()> {
     let mut rng = Rng::new(0);
     let parameters = || init::seeded(&VarMap::new(), 0, DType::F32, &Device::Cpu);
-    let config = NetworkConfig {
-        memory: candle_prob::dynamics::Memory::States,
-        ..NetworkConfig::new(KernelShape::dense(2), 4, 20.)
-    };
+    let config = NetworkConfig::new(KernelShape::dense(2), 4, 20.);
     let mut net = network(&config, parameters())?;
     let classifier = Classifier::new(2, 2, ClassificationLoss::Softmax, parameters())?;
     let (training, validation) = (spirals(256, &mut rng)?, spirals(256, &mut rng)?);
@@ -49,7 +46,6 @@ fn main() -> Result<()> {
         let mut descent =
             BlockDescent::new(&net, &classifier, training, validation, penalties, &config)?;
         descent.run(50, &mut rng, |_iteration| ControlFlow::Continue(()))?;
-        println!("{} layers: {:?}", net.config().layers, descent.best());
         if net.config().layers == 256 {
             break;
         }

@@ -2,7 +2,7 @@
 
 use super::layers::Stacks;
 use super::step::Place;
-use super::{Force, Memory, Propagation, Scheme, State};
+use super::{Force, Propagation, Scheme, State};
 use crate::dual::Dual;
 use crate::error::Result;
 use crate::kernels::network::propagation as kernel;
@@ -29,7 +29,7 @@ fn law(propagation: &Propagation, stacks: &Stacks) -> Option<kernel::Law> {
         scheme,
         activation: propagation.activation,
         step: propagation.step,
-        states: propagation.memory == Memory::States,
+        states: propagation.memory.states(stacks.count()),
     })
 }
 

@@ -51,10 +51,10 @@ pub(super) fn run(
     stacks: &Stacks,
     memory: Memory,
 ) -> Result<Option<State>> {
-    let way = match memory {
-        Memory::States => Way::States,
-        Memory::Constant if law.scheme.reversible() => Way::Checked,
-        Memory::Constant => Way::Checkpoints,
+    let way = match law.scheme.reversible() {
+        _ if memory.states(stacks.count()) => Way::States,
+        true => Way::Checked,
+        false => Way::Checkpoints,
     };
     let parts = [
         Some(&stacks.kernel),
