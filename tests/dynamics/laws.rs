@@ -1,9 +1,10 @@
 //! What the schemes are made for: orders of convergence, time reversal, bounded energy, operators with exact transposes.
 
 use crate::cases::{CPU, Case, Options, SCHEMES, distance, dot, largest, order, reversible};
+use crate::support::floats;
 use candle_core::{DType, Tensor};
 use candle_prob::dynamics::{
-    Dopri5, Force, Memory, Propagation, Scheme, Start, State, Weights, solve,
+    Dopri5, Force, Memory, Propagation, Scheme, Start, State, Weights, analysis, solve,
 };
 use candle_prob::{Activation, Result, Rng};
 
@@ -274,6 +275,48 @@ fn the_energy_of_the_augmented_system_stays() -> Result<()> {
     };
     let errors = [(1, most(0.1, 20_000)?), (2, most(0.05, 40_000)?)];
     assert!((order(&errors) - 2.).abs() < 0.2, "{errors:?}");
+    Ok(())
+}
+
+/// 1e5 layers of leapfrog in single precision: what conserves an energy keeps it, and a kernel that is not symmetric, of negative
+/// eigenvalues, keeps features where they are.
+#[test]
+fn leapfrog_neither_explodes_nor_dies_out() -> Result<()> {
+    let (at_once, times) = (10_000, 10);
+    let y = Tensor::new(&[[0.1f32, 0.1], [0.5, -0.5], [1., 2.]], &CPU)?;
+    for (force, kernel) in [
+        (Force::Single, [[-2f32, 1.], [0., -1.]]),
+        (Force::Definite, [[1.2, 0.3], [-0.4, 0.9]]),
+        (Force::Double, [[1.2, 0.3], [-0.4, 0.9]]),
+    ] {
+        let law = law(Scheme::Leapfrog(force, Start::Rest), Activation::Tanh, 0.1);
+        let kernel = Tensor::new(&kernel, &CPU)?;
+        let weights = Weights::new(&kernel.broadcast_as((at_once, 2, 2))?);
+        let energy = |at: &State| -> Result<Option<Vec<f64>>> {
+            if force == Force::Single {
+                return Ok(None);
+            }
+            let found = analysis::energies(&law, at, &weights.narrow(0, 1)?)?;
+            Ok(Some(floats(&found.get(0)?)?))
+        };
+        let mut at = law.forward(&State::new(&y), &weights.narrow(0, 1)?)?;
+        let first = energy(&at)?;
+        for round in 0..times {
+            at = law.forward(&at, &weights)?;
+            let most = floats(&at.y)?
+                .iter()
+                .fold(0f64, |most, y| most.max(y.abs()));
+            assert!(most < 20. && most > 1e-2, "{force:?} {round}: {most}");
+            if let (Some(first), Some(now)) = (&first, energy(&at)?) {
+                for (first, now) in first.iter().zip(now) {
+                    assert!(
+                        (now / first - 1.).abs() < 2e-2,
+                        "{force:?} {round}: {now} {first}"
+                    );
+                }
+            }
+        }
+    }
     Ok(())
 }
 
