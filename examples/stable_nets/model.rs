@@ -155,14 +155,6 @@ impl<'a> Model<'a> {
         })
     }
 
-    /// A classifier of zeros again.
-    pub fn forget_classifier(&self) -> Result<()> {
-        for variable in [self.classifier.weight(), self.classifier.bias()] {
-            variable.set(&variable.zeros_like()?)?;
-        }
-        Ok(())
-    }
-
     pub fn evaluate(&self, examples: &Examples) -> Result<Evaluation> {
         evaluate(&self.lifted, &self.classifier, examples, Some(PART))
     }

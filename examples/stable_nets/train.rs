@@ -176,10 +176,6 @@ fn before(epoch: usize, model: &Model, data: &Data) -> Result<Metrics> {
     if epoch == 0 {
         let before = model.evaluate(&data.valid.examples)?;
         metrics.insert("accuracy_before".into(), before.accuracy);
-        // Newton's method does not come back from where probabilities are 0 and 1, and wrong.
-        if model.evaluate(&data.train.examples)?.loss > (data.classes as f64).ln() {
-            model.forget_classifier()?;
-        }
     }
     Ok(metrics)
 }
