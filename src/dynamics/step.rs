@@ -17,6 +17,7 @@ pub(super) struct Law {
 }
 
 /// The weights of one layer.
+#[derive(Clone)]
 pub(super) struct Layer {
     pub(super) kernel: Dual,
     pub(super) bias: Option<Dual>,

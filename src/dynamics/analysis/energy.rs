@@ -64,21 +64,17 @@ pub fn energies(law: &Propagation, state: &State, weights: &Weights) -> Result<T
     }
     let walk = Walk::new(OP, law, state, weights)?;
     let event = walk.event();
-    let Walk {
-        law,
-        mut place,
-        stacks,
-    } = walk;
-    let mut all = vec![];
-    for j in 0..stacks.count() {
-        let layer = stacks.layer(j)?;
-        all.push(energy(&law, &place, &layer, event)?);
-        place = law.forward(&place, &layer)?;
-        if j + 1 == stacks.count() {
-            all.push(energy(&law, &place, &layer, event)?);
-        }
-    }
-    Ok(Tensor::stack(&all, 0)?)
+    // After the last layer by that layer's weights.
+    let mut last = None;
+    let before = walk.stacked(|law, before, after, layer| {
+        last = Some((*law, after.clone(), layer.clone()));
+        energy(law, before, layer, event)
+    })?;
+    let Some((law, place, layer)) = last else {
+        return Ok(before);
+    };
+    let after = energy(&law, &place, &layer, event)?.unsqueeze(0)?;
+    Ok(Tensor::cat(&[before, after], 0)?)
 }
 
 fn energy(law: &Law, at: &Place, layer: &Layer, event: usize) -> Result<Tensor> {

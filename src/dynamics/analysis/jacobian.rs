@@ -37,20 +37,10 @@ use candle_core::{DType, Tensor};
 pub fn jacobians(law: &Propagation, state: &State, weights: &Weights) -> Result<Tensor> {
     let walk = Walk::new("dynamics::analysis::jacobians", law, state, weights)?;
     let event = walk.event();
-    let Walk {
-        law,
-        mut place,
-        stacks,
-    } = walk;
-    let mut all = vec![];
-    for j in 0..stacks.count() {
-        let layer = stacks.layer(j)?;
-        let next = law.forward(&place, &layer)?;
-        let moved = force(&law, &place, &next, &layer, event)?;
-        all.push(matrices(&moved, place.y.value(), event)?);
-        place = next;
-    }
-    Ok(Tensor::stack(&all, 0)?)
+    walk.stacked(|law, before, after, layer| {
+        let moved = force(law, before, after, layer, event)?;
+        matrices(&moved, before.y.value(), event)
+    })
 }
 
 /// The derivative of the features after the last layer with respect to those before the first.

@@ -26,10 +26,11 @@ pub use lyapunov::{Lyapunov, lyapunov};
 pub use stability::{Stability, stability};
 
 use super::layers::Stacks;
-use super::step::{Law, Place};
+use super::step::{Law, Layer, Place};
 use super::{Propagation, State, Weights};
 use crate::detach::Detach;
 use crate::error::Result;
+use candle_core::Tensor;
 
 /// The way through the layers.
 struct Walk {
@@ -50,6 +51,22 @@ impl Walk {
             3 => 1,
             _ => 3,
         }
+    }
+
+    /// What `f` makes of the places before and after each layer, and of the layer, in one tensor with the layers first.
+    fn stacked(
+        self,
+        mut f: impl FnMut(&Law, &Place, &Place, &Layer) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let mut all = vec![];
+        let mut before = self.place;
+        for j in 0..self.stacks.count() {
+            let layer = self.stacks.layer(j)?;
+            let after = self.law.forward(&before, &layer)?;
+            all.push(f(&self.law, &before, &after, &layer)?);
+            before = after;
+        }
+        Ok(Tensor::stack(&all, 0)?)
     }
 
     /// The dims of y before the features.

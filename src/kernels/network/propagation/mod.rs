@@ -1,5 +1,5 @@
-//! N layers of a dense propagation (Haber and Ruthotto 2017) as one graph node that keeps little of the way: Euler's method,
-//! leapfrog in differences, Verlet.
+//! N layers of a propagation (Haber and Ruthotto 2017) as one graph node that keeps little of the way: Euler's method,
+//! leapfrog in differences, Verlet; here with dense operators.
 //!
 //! A chunk of rows goes through all layers on one thread. On the way back leapfrog and Verlet rebuild the states by the inverse
 //! step, and what was rebuilt is compared with a few states that were kept; Euler's method recomputes them from about sqrt(N).
@@ -79,7 +79,7 @@ pub(crate) struct Along<'a> {
     pub(crate) second_bias: Option<&'a Tensor>,
 }
 
-/// The state after the last layer, `y` [.., s] and, of all but Euler's method, `z`; without `z` that begins at 0. `op` is what
+/// The state after the last layer, `y` [.., s] or [B, s, H, W] and, of all but Euler's method, `z`; without `z` that begins at 0. `op` is what
 /// errors call it. `None` where there is no fused form.
 pub(crate) fn forward(
     op: &'static str,
@@ -88,21 +88,26 @@ pub(crate) fn forward(
     z: Option<&Tensor>,
     weights: Weights,
 ) -> Result<Option<Vec<Tensor>>> {
-    if weights.kernel.rank() == 5 {
-        return images::forward(op, law, y, z, weights);
-    }
     let mut inputs = Inputs::new(y);
     let places = Places::new(&mut inputs, z, weights);
     if !fits(law, y, z, weights) || !inputs.fused() {
         return Ok(None);
     }
-    let node = Propagation {
-        op,
-        law,
-        places,
-        kept: vec![],
+    let outputs = match of_images(weights) {
+        true => inputs.apply(images::Propagation { op, law, places }),
+        false => inputs.apply(Propagation {
+            op,
+            law,
+            places,
+            kept: vec![],
+        }),
     };
-    Ok(Some(inputs.apply(node)?))
+    outputs.map(Some)
+}
+
+/// Whether the operators are convolutions.
+fn of_images(weights: Weights) -> bool {
+    weights.kernel.rank() == 5
 }
 
 /// The derivative of [`forward`]'s results along a direction, beside a forward pass that keeps nothing. Constants. `None` where
@@ -114,9 +119,6 @@ pub(crate) fn tangent(
     weights: Weights,
     along: Along,
 ) -> Result<Option<Vec<Tensor>>> {
-    if weights.kernel.rank() == 5 {
-        return images::tangent(law, y, z, weights, along);
-    }
     let mut inputs = Inputs::new(y);
     let places = Places::new(&mut inputs, z, weights);
     let directions = along.push(&mut inputs);
@@ -126,13 +128,15 @@ pub(crate) fn tangent(
     }
     let all = inputs.contiguous()?;
     let views = views(&all)?;
-    let run = Run::new(law, &places, &all, &views)?;
     let mut slices = [None; 5];
     for (slice, at) in slices.iter_mut().zip(directions) {
         *slice = at.map(|at| views[at].f32()).transpose()?;
     }
-    let parts = run.tangent(slices)?.into_iter();
-    let tensors = parts.map(|(storage, shape)| {
+    let parts = match of_images(weights) {
+        true => images::tangent(law, &places, &all, &views, slices)?,
+        false => Run::new(law, &places, &all, &views)?.tangent(slices)?,
+    };
+    let tensors = parts.into_iter().map(|(storage, shape)| {
         Tensor::from_storage(
             candle_core::Storage::Cpu(storage),
             shape,

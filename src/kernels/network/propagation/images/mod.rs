@@ -13,69 +13,34 @@ mod run;
 #[cfg(test)]
 mod tests;
 
-use super::arguments::{Places, fits};
-use super::{Along, Law, Weights};
-use crate::error::Result;
+use super::Law;
+use super::arguments::Places;
 use crate::kernels::graph::node::{Fresh, Op, Reached, fresh};
 use crate::kernels::machine::buffer::{View, views};
 use crate::kernels::machine::tiles::unwritten;
-use crate::kernels::network::inputs::Inputs;
 use candle_core::Tensor;
 use rayon::prelude::*;
 use run::{Biases, Images, Run, Sums};
 use std::ops::Range;
 
-/// The state after the last layer: `y` `[B, s, H, W]` and, of all but Euler's method, `z`; without `z` that begins at 0. Kernels
-/// are `[N, m, s, k, k]` with k odd. `op` is what errors call it. `None` where there is no fused form.
-pub(crate) fn forward(
-    op: &'static str,
+/// The derivative of the results along directions of y, z, kernel, bias and second bias, beside a forward pass.
+pub(super) fn tangent(
     law: Law,
-    y: &Tensor,
-    z: Option<&Tensor>,
-    weights: Weights,
-) -> Result<Option<Vec<Tensor>>> {
-    let mut inputs = Inputs::new(y);
-    let places = Places::new(&mut inputs, z, weights);
-    if !fits(law, y, z, weights) || !inputs.fused() {
-        return Ok(None);
-    }
-    Ok(Some(inputs.apply(Propagation { op, law, places })?))
+    places: &Places,
+    inputs: &[Tensor],
+    views: &[View],
+    [y, z, kernel, bias, second_bias]: [Option<&[f32]>; 5],
+) -> candle_core::Result<Vec<Fresh>> {
+    let call = Call::new(law, places, inputs, views)?;
+    let parts = call.tangent([y, z], &Biases { bias, second_bias }, kernel);
+    Ok(call.outputs(parts))
 }
 
-/// The derivative of [`forward`]'s results along a direction. Constants. `None` where there is no fused form.
-pub(crate) fn tangent(
-    law: Law,
-    y: &Tensor,
-    z: Option<&Tensor>,
-    weights: Weights,
-    along: Along,
-) -> Result<Option<Vec<Tensor>>> {
-    let mut inputs = Inputs::new(y);
-    let places = Places::new(&mut inputs, z, weights);
-    let directions = along.push(&mut inputs);
-    let fit = fits(law, y, z, weights) && along.fits(y, z, weights);
-    if !fit || !inputs.fused() {
-        return Ok(None);
-    }
-    let all = inputs.contiguous()?;
-    let views = views(&all)?;
-    let call = Call::new(law, &places, &all, &views)?;
-    let mut slices = [None; 5];
-    for (slice, at) in slices.iter_mut().zip(directions) {
-        *slice = at.map(|at| views[at].f32()).transpose()?;
-    }
-    let [y_along, z_along, kernel, bias, second_bias] = slices;
-    let moved = Biases { bias, second_bias };
-    let parts = call.tangent([y_along, z_along], &moved, kernel);
-    let tensors = (parts.into_iter().zip(call.shapes()))
-        .map(|(data, shape)| Tensor::from_vec(data, shape, y.device()));
-    Ok(Some(tensors.collect::<candle_core::Result<_>>()?))
-}
-
-struct Propagation {
-    op: &'static str,
-    law: Law,
-    places: Places,
+/// The node. Its state is `y` `[B, s, H, W]` and, of all but Euler's method, `z`; kernels are `[N, m, s, k, k]` with k odd.
+pub(super) struct Propagation {
+    pub(super) op: &'static str,
+    pub(super) law: Law,
+    pub(super) places: Places,
 }
 
 /// Parts of the batch, each with sums of its own, at most; fewer where the weights are many, so that a part's work is more than
@@ -131,11 +96,13 @@ impl<'a> Call<'a> {
         })
     }
 
-    /// Of y and, if the scheme has it, z.
-    fn shapes(&self) -> Vec<Vec<usize>> {
+    /// y and, if the scheme has it, z.
+    fn outputs(&self, parts: Vec<Vec<f32>>) -> Vec<Fresh> {
         let channels = self.run.image().map(|numbers| numbers / self.run.pixels);
+        let channels = channels.into_iter().filter(|c| *c > 0);
         let shape = |c| vec![self.images.count, c, self.image[0], self.image[1]];
-        channels.into_iter().filter(|c| *c > 0).map(shape).collect()
+        let each = parts.into_iter().zip(channels);
+        each.map(|(data, c)| fresh(data, shape(c))).collect()
     }
 
     /// Two results of `f` on each part; a set that layers do not have is left out. `take` gets what `f` returns, part by part in
@@ -243,8 +210,7 @@ impl Op for Propagation {
     fn forward(&mut self, inputs: &[Tensor], _: bool) -> candle_core::Result<Vec<Fresh>> {
         let views = views(inputs)?;
         let call = Call::new(self.law, &self.places, inputs, &views)?;
-        let results = call.forward().into_iter().zip(call.shapes());
-        Ok(results.map(|(data, shape)| fresh(data, shape)).collect())
+        Ok(call.outputs(call.forward()))
     }
 
     fn backward(
