@@ -1,5 +1,5 @@
-//! Two spirals told apart by 256 layers that are stable whatever their weights are, by Gauss-Newton steps in the memory of one
-//! layer: `cargo run --release --example spirals`.
+//! Two spirals told apart by 256 layers that are stable whatever their weights are, by Gauss-Newton steps in constant
+//! memory: `cargo run --release --example spirals`.
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarMap;

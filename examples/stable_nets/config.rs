@@ -10,6 +10,10 @@ use candle_prob::dynamics::{Force, Scheme, Start};
 use clap::{Parser, ValueEnum};
 use std::path::{Path, PathBuf};
 
+/// Points or images of a step of Adam, and its highest rate, if nothing else is asked for.
+const BATCH: usize = 100;
+const RATE: f64 = 1e-2;
+
 /// Networks that are stable by construction (Haber and Ruthotto, 2017), trained level by level
 ///
 /// Each level has more layers than the one before and starts from its weights. Prints the validation accuracy of each
@@ -37,10 +41,10 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value_t = Solver::GaussNewton)]
     pub solver: Solver,
     /// Samples of Adam's steps
-    #[arg(long, default_value_t = 100, value_parser = cli::count)]
+    #[arg(long, default_value_t = BATCH, value_parser = cli::count)]
     pub batch: usize,
     /// Adam's learning rate at the start of each level
-    #[arg(long, default_value_t = 1e-2, value_parser = cli::positive)]
+    #[arg(long, default_value_t = RATE, value_parser = cli::positive)]
     pub lr: f64,
     /// A folder of IDX files for the problem mnist; without it the digits shipped here
     #[arg(long, value_name = "FOLDER")]
@@ -232,6 +236,8 @@ impl Arguments {
                 ("--data", self.data.is_some()),
                 ("--images", self.images.is_some()),
                 ("--hessian", self.hessian.is_some()),
+                ("--batch", self.batch != BATCH),
+                ("--lr", self.lr != RATE),
             ];
             if let Some((flag, _)) = given.into_iter().find(|(_, given)| *given) {
                 let expected = "a problem that is trained: nothing is of phase-planes";

@@ -29,7 +29,9 @@ fn law(propagation: &Propagation, stacks: &Stacks) -> Option<kernel::Law> {
         scheme,
         activation: propagation.activation,
         step: propagation.step,
-        states: propagation.memory.states(stacks.count()),
+        states: propagation
+            .memory
+            .states(propagation.scheme, stacks.count()),
     })
 }
 

@@ -52,7 +52,7 @@ pub(super) fn run(
     memory: Memory,
 ) -> Result<Option<State>> {
     let way = match law.scheme.reversible() {
-        _ if memory.states(stacks.count()) => Way::States,
+        _ if memory.states(law.scheme, stacks.count()) => Way::States,
         true => Way::Checked,
         false => Way::Checkpoints,
     };

@@ -54,11 +54,11 @@ pub enum Scheme {
 /// What is kept of the way through the layers for the way back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Memory {
-    /// As good as nothing: of more than 32 layers Verlet and leapfrog go back by the inverse step, Euler's method and Runge-Kutta
-    /// recompute the states between checkpoints, one in about sqrt(N) layers. Up to 32 layers keep their states: their steps may be
-    /// so long that nothing could be rebuilt. Images in f32 are recomputed, one at a time, whatever the memory and the scheme, but
-    /// for Runge-Kutta and [`Force::Definite`]; their weights' gradients take sums in double precision, two for each thread and one
-    /// of all images.
+    /// As good as nothing: of more than 32 layers Verlet and leapfrog go back by the inverse step; fewer keep their states, as
+    /// their steps may be so long that nothing could be rebuilt. Euler's method and Runge-Kutta recompute the states between
+    /// checkpoints, one in about sqrt(N) layers. Images in f32 are recomputed, one at a time, whatever the memory and the scheme,
+    /// but for Runge-Kutta, [`Force::Definite`] and the activations `Silu`, `Gelu` and `LeakyRelu` of a negative slope; their
+    /// weights' gradients take sums in double precision, two for each thread and one of all images.
     ///
     /// What was rebuilt is compared with the start and with a few states on a long way. A drift beyond 1e-3 (single precision;
     /// 1e-8 in double) of the largest value of a row (of an image) is an error of the backward pass that asks for
@@ -70,13 +70,13 @@ pub enum Memory {
     States,
 }
 
-/// Up to so many layers their states take as good as no memory.
+/// Up to so many layers are not rebuilt.
 const FEW: usize = 32;
 
 impl Memory {
     /// Whether the states of so many layers are kept.
-    pub(super) fn states(self, layers: usize) -> bool {
-        self == Memory::States || layers <= FEW
+    pub(super) fn states(self, scheme: Scheme, layers: usize) -> bool {
+        self == Memory::States || scheme.reversible() && layers <= FEW
     }
 }
 

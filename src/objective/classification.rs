@@ -1,6 +1,7 @@
 //! Convex losses of scores, with their derivatives.
 
 use crate::error::{Error, Result};
+use crate::kernels::reduce;
 use crate::kernels::reduce::range::{End, first_outside};
 use crate::shape;
 use crate::special;
@@ -196,7 +197,7 @@ impl ClassificationLoss {
             }
             ClassificationLoss::Squared => ((scores - rows)?.sqr()? * 0.5)?,
         };
-        Ok(parts.sum(1)?)
+        reduce::sum(&parts)
     }
 
     /// As [`gradient`](Self::gradient), of rows that were checked.
@@ -244,7 +245,9 @@ impl Categories {
         let columns = Tensor::arange(0u32, self.p.dims()[1] as u32, self.p.device())?;
         let hit = top.broadcast_eq(&columns.unsqueeze(0)?)?;
         let others = hit.where_cond(&self.p.zeros_like()?, &self.p)?;
-        let sum = others.sum_keepdim(1)?.broadcast_as(self.p.dims())?;
+        let sum = reduce::sum(&others)?
+            .unsqueeze(1)?
+            .broadcast_as(self.p.dims())?;
         Ok(hit.where_cond(&sum, &(1. - &self.p)?)?)
     }
 
@@ -257,7 +260,7 @@ impl Categories {
         // the others have, and is subtracted from nothing that is near it.
         let v = v.contiguous()?;
         let v = v.broadcast_sub(&v.gather(top, 1)?)?;
-        let mean = (&self.p * &v)?.sum_keepdim(1)?;
+        let mean = reduce::sum(&(&self.p * &v)?)?.unsqueeze(1)?;
         Ok((&self.p * v.broadcast_sub(&mean)?)?)
     }
 }

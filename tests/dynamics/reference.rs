@@ -84,45 +84,42 @@ fn networks_meet_reference_values() -> Result<()> {
         found += 1;
         let (scheme, turned) = scheme(case);
         for (dtype, tolerance) in [(DType::F64, 1e-11), (DType::F32, 2e-5)] {
-            for memory in [Memory::Constant, Memory::States] {
-                let law = law(scheme, case, memory);
-                let var = |name: &str| -> Result<Var> {
-                    Ok(Var::from_tensor(&tensor(&case[name], dtype)?)?)
-                };
-                let (y0, kernel, bias) = (var("y0")?, var("K")?, var("b")?);
-                let second = match scheme {
-                    Scheme::Verlet => Some(var("bz")?),
-                    _ => None,
-                };
-                let weights = Weights {
-                    kernel: match turned {
-                        true => kernel.transpose(1, 2)?,
-                        false => kernel.as_tensor().clone(),
-                    },
-                    bias: Some(bias.as_tensor().clone()),
-                    second_bias: second.as_ref().map(|b| b.as_tensor().clone()),
-                };
-                let what = |name: &str| format!("{scheme:?} {memory:?} {name}");
-                let start = State::new(&y0);
-                let states = law.states(&start, &weights)?;
-                let all = stacked(&states, |s| s.y.clone())?;
-                close(&what("states"), &all, &case["states"], tolerance)?;
-                if scheme == Scheme::Verlet {
-                    let all = stacked(&states, |s| s.z.clone().unwrap())?;
-                    close(&what("z"), &all, &case["z_states"], tolerance)?;
-                }
-                let end = law.forward(&start, &weights)?.y;
-                let loss = end.sqr()?.sum_all()?;
-                let gradients = loss.backward()?;
-                let loss = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
-                let want = case["loss"].as_f64().unwrap();
-                golden::check(&what("loss"), loss, want, 0., dtype, tolerance);
-                let mut pairs = vec![("grad_y0", &y0), ("grad_K", &kernel), ("grad_b", &bias)];
-                pairs.extend(second.as_ref().map(|b| ("grad_bz", b)));
-                for (name, var) in pairs {
-                    let got = gradients.get(var).expect(name);
-                    close(&what(name), got, &case[name], tolerance)?;
-                }
+            let law = law(scheme, case, Memory::Constant);
+            let var =
+                |name: &str| -> Result<Var> { Ok(Var::from_tensor(&tensor(&case[name], dtype)?)?) };
+            let (y0, kernel, bias) = (var("y0")?, var("K")?, var("b")?);
+            let second = match scheme {
+                Scheme::Verlet => Some(var("bz")?),
+                _ => None,
+            };
+            let weights = Weights {
+                kernel: match turned {
+                    true => kernel.transpose(1, 2)?,
+                    false => kernel.as_tensor().clone(),
+                },
+                bias: Some(bias.as_tensor().clone()),
+                second_bias: second.as_ref().map(|b| b.as_tensor().clone()),
+            };
+            let what = |name: &str| format!("{scheme:?} {name}");
+            let start = State::new(&y0);
+            let states = law.states(&start, &weights)?;
+            let all = stacked(&states, |s| s.y.clone())?;
+            close(&what("states"), &all, &case["states"], tolerance)?;
+            if scheme == Scheme::Verlet {
+                let all = stacked(&states, |s| s.z.clone().unwrap())?;
+                close(&what("z"), &all, &case["z_states"], tolerance)?;
+            }
+            let end = law.forward(&start, &weights)?.y;
+            let loss = end.sqr()?.sum_all()?;
+            let gradients = loss.backward()?;
+            let loss = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+            let want = case["loss"].as_f64().unwrap();
+            golden::check(&what("loss"), loss, want, 0., dtype, tolerance);
+            let mut pairs = vec![("grad_y0", &y0), ("grad_K", &kernel), ("grad_b", &bias)];
+            pairs.extend(second.as_ref().map(|b| ("grad_bz", b)));
+            for (name, var) in pairs {
+                let got = gradients.get(var).expect(name);
+                close(&what(name), got, &case[name], tolerance)?;
             }
         }
     }

@@ -38,11 +38,19 @@ const STEPS: usize = 100;
 /// Numerics: in f64 by the real Schur form, whose error is about 1e-15 of the largest element; eigenvalues of a matrix that is nearly
 /// defective are as far off as such are sensitive.
 pub fn eigenvalues(matrices: &Tensor) -> Result<Eigenvalues> {
-    const OP: &str = "dynamics::analysis::eigenvalues";
-    let (all, dims) = of(OP, matrices)?;
+    eigenvalues_of("dynamics::analysis::eigenvalues", "matrices", matrices)
+}
+
+/// [`eigenvalues`] of matrices that an operation of this name has from this argument.
+pub(super) fn eigenvalues_of(
+    op: &'static str,
+    arg: &'static str,
+    matrices: &Tensor,
+) -> Result<Eigenvalues> {
+    let (all, dims) = of(op, arg, matrices)?;
     let (mut real, mut imaginary) = (vec![], vec![]);
     for matrix in all {
-        let mut found = spectrum(matrix).ok_or_else(|| unfinished(OP, "eigenvalues"))?;
+        let mut found = spectrum(matrix).ok_or_else(|| unfinished(op, arg, "eigenvalues"))?;
         found.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.total_cmp(&a.1)));
         real.extend(found.iter().map(|e| e.0));
         imaginary.extend(found.iter().map(|e| e.1));
@@ -53,7 +61,8 @@ pub fn eigenvalues(matrices: &Tensor) -> Result<Eigenvalues> {
     })
 }
 
-/// The condition numbers of matrices: their largest singular value over the smallest, infinite for singular matrices.
+/// The condition numbers of matrices: their largest singular value over the smallest. Rounding makes some 1e16 of
+/// most singular matrices, infinity where the smallest is found to be 0.
 ///
 /// Shapes: matrices `[.., n, n]`, n from 1 on; the result is `[..]`, f64, without gradient. Of
 /// [`propagation_jacobian`](super::propagation_jacobian) it says how ill-posed it is to learn from the propagated features.
@@ -61,20 +70,16 @@ pub fn eigenvalues(matrices: &Tensor) -> Result<Eigenvalues> {
 /// Errors: those of [`eigenvalues`]; empty matrices.
 pub fn condition_numbers(matrices: &Tensor) -> Result<Tensor> {
     const OP: &str = "dynamics::analysis::condition_numbers";
-    let (all, dims) = of(OP, matrices)?;
+    const ARG: &str = "matrices";
+    let (all, dims) = of(OP, ARG, matrices)?;
     if dims.ends_with(&[0]) {
-        return Err(Error::shape(
-            OP,
-            "matrices",
-            "[.., n, n], n at least 1",
-            &dims,
-        ));
+        return Err(Error::shape(OP, ARG, "[.., n, n], n at least 1", &dims));
     }
     let mut conditions = vec![];
     for matrix in all {
         let most = STEPS * matrix.nrows();
         let found = SVD::try_new(matrix, false, false, f64::EPSILON, most)
-            .ok_or_else(|| unfinished(OP, "singular values"))?;
+            .ok_or_else(|| unfinished(OP, ARG, "singular values"))?;
         let (low, high) = (found.singular_values.min(), found.singular_values.max());
         conditions.push(if low > 0. { high / low } else { f64::INFINITY });
     }
@@ -85,18 +90,16 @@ pub fn condition_numbers(matrices: &Tensor) -> Result<Tensor> {
     )?)
 }
 
-fn unfinished(op: &'static str, what: &str) -> Error {
-    Error::value(
-        op,
-        "matrices",
-        format!("{what} after {STEPS} n steps"),
-        "none",
-    )
+fn unfinished(op: &'static str, arg: &'static str, what: &str) -> Error {
+    Error::value(op, arg, format!("{what} after {STEPS} n steps"), "none")
 }
 
 /// Square matrices of finite numbers, with the dims of all.
-fn of(op: &'static str, matrices: &Tensor) -> Result<(Vec<DMatrix<f64>>, Vec<usize>)> {
-    let arg = "matrices";
+fn of(
+    op: &'static str,
+    arg: &'static str,
+    matrices: &Tensor,
+) -> Result<(Vec<DMatrix<f64>>, Vec<usize>)> {
     shape::float(op, arg, matrices)?;
     let dims = matrices.dims().to_vec();
     let size = match dims[..] {

@@ -1,7 +1,8 @@
 //! The test of Lemma 1.
 
 use super::super::{Propagation, Scheme, State, Weights};
-use super::{Eigenvalues, eigenvalues, jacobians};
+use super::eigenvalues::{Eigenvalues, eigenvalues_of};
+use super::jacobians;
 use crate::check;
 use crate::error::Result;
 use crate::kernels::reduce::norm;
@@ -43,7 +44,7 @@ impl Stability {
 ///
 /// Shapes: see [`Stability`]; y is `[.., s]` or `[B, s, H, W]`.
 ///
-/// Errors: those of [`Propagation::forward`] and [`eigenvalues`].
+/// Errors: those of [`Propagation::forward`] and [`eigenvalues`](super::eigenvalues()).
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -67,7 +68,8 @@ impl Stability {
 ///
 /// Source: Haber and Ruthotto (2017), Stable architectures for deep neural networks, Lemma 1 and eq. 3.9.
 pub fn stability(law: &Propagation, state: &State, weights: &Weights) -> Result<Stability> {
-    let found = eigenvalues(&jacobians(law, state, weights)?)?;
+    let jacobians = jacobians(law, state, weights)?;
+    let found = eigenvalues_of("dynamics::analysis::stability", "state", &jacobians)?;
     let shape = found.real.dims();
     let (outer, size) = shape.split_at(shape.len() - 1);
     let real = found.real.flatten_all()?.to_vec1::<f64>()?;

@@ -95,8 +95,8 @@ pub fn armijo(
     first_that(f, suffices, value, config.max_trials, config)
 }
 
-/// [`armijo`] on a function with rounding of its value times `epsilon`. Where the promised decrease is below that, values tell
-/// little: a step counts as well where the function stays, to rounding, and the gradient becomes `shorter`, of at most `few` that are tried.
+/// [`armijo`] on a function with rounding of its value times `epsilon`. Where the decrease that the first
+/// step promises is below that, values tell little: a step counts as well where the function stays, to rounding, and the gradient becomes `shorter`, of at most `few` that are tried.
 pub(super) fn armijo_to_rounding(
     f: impl FnMut(f64) -> Result<f64>,
     mut shorter: impl FnMut(f64) -> Result<bool>,
@@ -106,7 +106,7 @@ pub(super) fn armijo_to_rounding(
     config: &ArmijoConfig,
 ) -> Result<LineSearch> {
     let small = 32. * epsilon * value.abs();
-    let below = slope < 0. && -slope <= small;
+    let below = slope < 0. && -slope * config.first <= small;
     if !below {
         return armijo(f, value, slope, config);
     }

@@ -5,7 +5,7 @@ use crate::support::{flat, golden};
 use candle_core::{DType, Device, Module, Tensor};
 use candle_nn::VarMap;
 use candle_prob::objective::ClassificationLoss::{self, Logistic, Softmax, Squared};
-use candle_prob::objective::regularization::WeightDecay;
+use candle_prob::objective::regularization::{Quadratic, WeightDecay};
 use candle_prob::optim::{Classifier, NewtonConfig, NewtonStop, PcgConfig};
 use candle_prob::{Error, Result, Rng, init};
 
@@ -284,27 +284,33 @@ fn certain_and_wrong_classifiers_come_back() -> Result<()> {
             let off = report.last_value() - want.last_value();
             assert!(off.abs() < 1e-6, "{dtype:?} {scale}: {report:?}");
         }
-        // One row among many, so that zeros are worse than what is there.
-        let y = Tensor::new(&[[1f64, 0.], [-1., 0.], [0., 1.]], &Device::Cpu)?;
-        let y = y.repeat((400, 1))?.narrow(0, 0, 1199)?;
-        let y = Tensor::cat(&[y, tensor(vec![0., 2.], &[1, 2])], 0)?.to_dtype(dtype)?;
-        let mut one = [1u32, 0, 1].repeat(400);
-        one[1199] = 0;
-        let one = Tensor::new(one, &Device::Cpu)?;
-        let (fresh, wrong) = (
-            classifier(2, 2, Softmax, dtype)?,
-            classifier(2, 2, Softmax, dtype)?,
-        );
-        let want = fresh.fit(&y, &one, Some(&penalty), &exact(50))?;
-        let weights = tensor(vec![-100., -80., 100., 80.], &[2, 2]);
-        wrong.weight().set(&weights.to_dtype(dtype)?)?;
-        let weak = WeightDecay { alpha: 1e-8 };
-        let report = wrong.fit(&y, &one, Some(&weak), &exact(3))?;
-        assert!(report.value < 2f64.ln(), "{report:?}");
-        assert!(report.last_value() < report.value, "{report:?}");
-        let report = wrong.fit(&y, &one, Some(&penalty), &exact(50))?;
-        let off = report.last_value() - want.last_value();
-        assert!(off.abs() < 1e-6, "{dtype:?}: {report:?}");
+        // One row among many, so that zeros are worse than what is there, and so many that the slope is below rounding.
+        let part = Tensor::new(&[[1f64, 0.], [-1., 0.], [0., 1.]], &Device::Cpu)?;
+        for parts in [400, 4000] {
+            let last = 3 * parts - 1;
+            let y = part.repeat((parts, 1))?.narrow(0, 0, last)?;
+            let y = Tensor::cat(&[y, tensor(vec![0., 2.], &[1, 2])], 0)?.to_dtype(dtype)?;
+            let mut one = [1u32, 0, 1].repeat(parts);
+            one[last] = 0;
+            let one = Tensor::new(one, &Device::Cpu)?;
+            let (fresh, wrong) = (
+                classifier(2, 2, Softmax, dtype)?,
+                classifier(2, 2, Softmax, dtype)?,
+            );
+            let want = fresh.fit(&y, &one, Some(&penalty), &exact(50))?;
+            let weights = tensor(vec![-100., -80., 100., 80.], &[2, 2]);
+            wrong.weight().set(&weights.to_dtype(dtype)?)?;
+            let weak = WeightDecay { alpha: 1e-8 };
+            for penalty in [None, Some(&weak as &dyn Quadratic)] {
+                wrong.weight().set(&weights.to_dtype(dtype)?)?;
+                let report = wrong.fit(&y, &one, penalty, &exact(3))?;
+                assert!(report.value < 2f64.ln(), "{report:?}");
+                assert!(report.last_value() < report.value, "{report:?}");
+            }
+            let report = wrong.fit(&y, &one, Some(&penalty), &exact(50))?;
+            let off = report.last_value() - want.last_value();
+            assert!(off.abs() < 1e-6, "{dtype:?}: {report:?}");
+        }
     }
     Ok(())
 }

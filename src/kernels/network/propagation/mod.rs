@@ -2,7 +2,8 @@
 //! leapfrog in differences, Verlet; here with dense operators.
 //!
 //! A chunk of rows goes through all layers on one thread. On the way back leapfrog and Verlet rebuild the states by the inverse
-//! step, and what was rebuilt is compared with a few states that were kept; Euler's method recomputes them from about sqrt(N).
+//! step, and what was rebuilt is compared with a few states that were kept; Euler's method recomputes them from about sqrt(N);
+//! or all are kept.
 //! The layers go back in groups, so that the partial sums of the weights' gradients are those of a group alone.
 //!
 //! - `arguments`: what a propagation is given. `panels`: rows as the kernels want them. `product`: the loops. `layer`: one
@@ -54,7 +55,7 @@ pub(crate) struct Law {
     pub(crate) activation: Activation,
     /// h.
     pub(crate) step: f64,
-    /// Whether the state before each layer is kept for the way back.
+    /// Whether the state before each layer is kept for the way back. Of images none is.
     pub(crate) states: bool,
 }
 

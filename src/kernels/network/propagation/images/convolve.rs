@@ -22,7 +22,7 @@ fn next(rest: usize) -> usize {
 }
 
 /// The blocks of so many outputs: the first of each, and how many.
-fn blocks(outputs: usize) -> impl Iterator<Item = (usize, usize)> {
+pub(super) fn blocks(outputs: usize) -> impl Iterator<Item = (usize, usize)> {
     let from = move |o: usize| (o < outputs).then(|| (o, next(outputs - o)));
     std::iter::successors(from(0), move |(o, size)| from(o + size))
 }

@@ -1,5 +1,6 @@
 //! Gradients of kernels, and of what an activation and a bias make.
 
+use super::convolve::blocks;
 use super::planes::Planes;
 use crate::kernels::graph::node::weigh;
 use crate::kernels::machine::lanes::{Lanes, Lanewise, Tile};
@@ -24,16 +25,14 @@ impl Lanewise for Outer<'_> {
     type Output = ();
     #[inline(always)]
     fn run<V: Lanes, const FMA: bool>(mut self) {
-        let mut o = 0;
-        while o < self.channels[0] {
-            o += match self.channels[0] - o {
+        for (o, size) in blocks(self.channels[0]) {
+            match size {
                 1 => self.rows::<V, 1>(o),
                 2 => self.rows::<V, 2>(o),
                 3 => self.rows::<V, 3>(o),
-                4 | 7 | 8 => self.rows::<V, 4>(o),
-                5 => self.rows::<V, 3>(o),
+                4 => self.rows::<V, 4>(o),
                 _ => self.rows::<V, 6>(o),
-            };
+            }
         }
     }
 }
@@ -47,7 +46,7 @@ const BLOCK: usize = 2048;
 impl Outer<'_> {
     /// Those of `O` channels of p.
     #[inline(always)]
-    fn rows<V: Lanes, const O: usize>(&mut self, first: usize) -> usize {
+    fn rows<V: Lanes, const O: usize>(&mut self, first: usize) {
         let (planes, taps) = (self.planes, self.planes.taps(self.channels[1]));
         for (n, some) in taps.chunks(TAPS).enumerate() {
             for from in (0..planes.body).step_by(BLOCK) {
@@ -96,7 +95,6 @@ impl Outer<'_> {
                 }
             }
         }
-        O
     }
 }
 
