@@ -230,6 +230,7 @@ impl Arguments {
                 ("--net", self.nets() != [Net::Verlet]),
                 ("--levels", !self.levels.is_empty()),
                 ("--solver", self.solver != Solver::GaussNewton),
+                ("--seed", self.common.seed != 0),
                 ("--epochs", self.common.epochs.is_some()),
                 ("--resume", self.common.resume),
                 ("--pause-after", self.pause_after.is_some()),

@@ -22,7 +22,8 @@ struct Pending {
 }
 
 thread_local! {
-    // A backward pass runs on one thread, so passes over the same graph on two threads do not meet here.
+    // A backward pass runs on one thread, so passes over one graph on two threads do not meet here. Two could on one thread
+    // of rayon's pool, where a task that waits may be given another that walks the same graph.
     static PENDING: RefCell<HashMap<u64, Pending>> = RefCell::default();
 }
 

@@ -1,8 +1,8 @@
 //! The gradients of a convolution and of its transpose.
 
 use super::geometry::Geometry;
-use super::maps::{self, Classes, Map, Packed, Patches};
-use super::tile::{Product, Run, Start};
+use super::maps::{self, Classes, Map, Patches};
+use super::tile::{Packed, Product, Run, Start};
 use super::{SERIAL_WORK, Settings, workspace};
 use crate::kernels::graph::node::{Reached, asked};
 use crate::kernels::machine::buffer::View;

@@ -1,8 +1,8 @@
 //! The convolution or its transpose: products of laid-out images and the packed weight, a small group of images at a time.
 
 use super::geometry::Geometry;
-use super::maps::{self, Classes, Map, Packed, Patches};
-use super::tile::Start;
+use super::maps::{self, Classes, Map, Patches};
+use super::tile::{Packed, Start};
 use super::{SERIAL_WORK, Settings, workspace};
 use crate::kernels::graph::node::{Fresh, fresh};
 use crate::kernels::machine::buffer::View;

@@ -4,7 +4,7 @@
 use super::classes::{ClassPlan, Frame, class_plans};
 use super::geometry::{Geometry, Side};
 use super::narrow::Narrow;
-use super::tile::{Product, Run, Start};
+use super::tile::{Packed, Product, Run};
 use super::{Order, workspace};
 use crate::kernels::network::activation::Activation;
 use crate::kernels::network::transpose::transpose;
@@ -32,14 +32,6 @@ pub(super) trait Map: Sync {
 
     /// The first `width` channels of the results for `live` images, channels-last.
     fn products(&self, p: &Packed, live: usize, out: &mut [f32], width: usize) -> Result<()>;
-}
-
-/// What products multiply, and what they start from.
-#[derive(Clone, Copy)]
-pub(super) struct Packed<'a> {
-    pub(super) laid: &'a [f32],
-    pub(super) weight: &'a [f32],
-    pub(super) start: Start<'a>,
 }
 
 /// An image of any order channels-last, in `spare` where it is not already.

@@ -3,8 +3,7 @@
 //! of them empty: images of one channel would take sixteen times the multiply-adds.
 
 use super::geometry::Geometry;
-use super::maps::Packed;
-use super::tile::{LANES, Product, Run, Start};
+use super::tile::{LANES, Packed, Product, Run, Start};
 use super::workspace;
 use candle_core::Result;
 

@@ -26,6 +26,14 @@ pub(super) enum Start<'a> {
     Output,
 }
 
+/// What products multiply, and what they start from.
+#[derive(Clone, Copy)]
+pub(super) struct Packed<'a> {
+    pub(super) laid: &'a [f32],
+    pub(super) weight: &'a [f32],
+    pub(super) start: Start<'a>,
+}
+
 /// `out[m][j] = start + sum over runs, t < len of a[rows[m] + run.a + t a_step] b[run.b + t][j]`.
 pub(super) struct Product<'a> {
     pub(super) a: &'a [f32],
