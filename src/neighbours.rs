@@ -2,7 +2,9 @@
 
 use crate::check;
 use crate::error::{Error, Result};
-use crate::kernels::linear::neighbours::{Chebyshev, Manhattan, Neighbour, Points};
+use crate::kernels::linear::neighbours::{
+    Chebyshev, Manhattan, Neighbour, Points, SquaredEuclidean,
+};
 use crate::kernels::linear::screen::Screen;
 use crate::kernels::machine::buffer::{self, CHUNK, View};
 use crate::shape;
@@ -20,7 +22,16 @@ pub enum Metric {
     Chebyshev,
 }
 
-/// Points to find the nearest of, by looking at every one.
+/// Whether what is exactly as far as a radius lies within it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    /// It does not: `distance < radius`.
+    Open,
+    /// It does: `distance <= radius`.
+    Closed,
+}
+
+/// Points to find the nearest of, or to count those within a radius.
 ///
 /// Formula: the k points of least distance, the nearest first; of equally near ones the first. A distance that is NaN is
 /// longer than all.
@@ -91,14 +102,9 @@ impl NearestNeighbours {
     /// The `k` points nearest to each query.
     pub fn nearest(&self, queries: &Tensor, k: usize) -> Result<Neighbours> {
         let op = "NearestNeighbours::nearest";
-        shape::float(op, "queries", queries)?;
-        let [_, dims] = shape::dims(op, "queries", queries.dims(), "[M, d]")?;
-        if dims != self.dims {
-            let expected = format!("[M, {}]", self.dims);
-            return Err(Error::shape(op, "queries", expected, queries.dims()));
-        }
+        let queries = self.queries(op, queries)?;
         check::count_in(op, "k", k, 1..=self.rows.len() / self.dims, "points")?;
-        self.find(&numbers(queries)?, k, |_| None)
+        self.find(&queries, k, |_| None)
     }
 
     /// The `k` nearest to each of the points among the others: `[N, k]`, k up to `N - 1`.
@@ -107,6 +113,78 @@ impl NearestNeighbours {
         let others = self.rows.len() / self.dims - 1;
         check::count_in(op, "k", k, 1..=others, "points")?;
         self.find(&self.rows, k, Some)
+    }
+
+    /// How many points lie within each query's radius: u32 `[M]`, for queries `[M, d]` and radii `[M]`.
+    ///
+    /// A distance is the number that [`nearest`](Self::nearest) returns. Nothing lies within a radius that is negative or
+    /// NaN, and a distance that is NaN lies within none.
+    ///
+    /// ```
+    /// use candle_core::{Device, Tensor};
+    /// use candle_prob::neighbours::{Bound, Metric, NearestNeighbours};
+    /// # fn main() -> candle_prob::Result<()> {
+    /// let points = Tensor::new(&[[0f32], [1.], [2.], [2.]], &Device::Cpu)?;
+    /// let points = NearestNeighbours::new(&points, Metric::Chebyshev)?;
+    /// let query = Tensor::new(&[[1f32]], &Device::Cpu)?;
+    /// let radius = Tensor::new(&[1f64], &Device::Cpu)?;
+    /// let open = points.count_within(&query, &radius, Bound::Open)?;
+    /// let closed = points.count_within(&query, &radius, Bound::Closed)?;
+    /// assert_eq!(open.to_vec1::<u32>()?, [1]);
+    /// assert_eq!(closed.to_vec1::<u32>()?, [4]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn count_within(&self, queries: &Tensor, radius: &Tensor, bound: Bound) -> Result<Tensor> {
+        let op = "NearestNeighbours::count_within";
+        let queries = self.queries(op, queries)?;
+        self.count(op, &queries, radius, bound, |_| None)
+    }
+
+    /// How many of the other points lie within each point's radius: u32 `[N]`, for radii `[N]`. A point does not count
+    /// itself, but others at its place; the rest is as of [`count_within`](Self::count_within).
+    pub fn count_others_within(&self, radius: &Tensor, bound: Bound) -> Result<Tensor> {
+        let op = "NearestNeighbours::count_others_within";
+        self.count(op, &self.rows, radius, bound, Some)
+    }
+
+    fn count(
+        &self,
+        op: &'static str,
+        queries: &[f64],
+        radius: &Tensor,
+        bound: Bound,
+        skip: impl Fn(usize) -> Option<usize> + Sync,
+    ) -> Result<Tensor> {
+        let queries: Vec<&[f64]> = queries.chunks_exact(self.dims).collect();
+        shape::float(op, "radius", radius)?;
+        shape::exactly(op, "radius", radius.dims(), &[queries.len()])?;
+        let limits = numbers(radius)?;
+        let limits: Vec<f64> = limits.iter().map(|r| limit(*r, bound)).collect();
+        let counts = match self.metric {
+            Metric::Euclidean => {
+                let limits: Vec<f64> = limits.into_iter().map(square_within).collect();
+                self.points
+                    .within(SquaredEuclidean, &queries, &limits, skip)
+            }
+            Metric::Manhattan => self.points.within(Manhattan, &queries, &limits, skip),
+            Metric::Chebyshev => self.points.within(Chebyshev, &queries, &limits, skip),
+        };
+        Ok(Tensor::from_vec::<_, u32>(
+            counts,
+            queries.len(),
+            &Device::Cpu,
+        )?)
+    }
+
+    fn queries(&self, op: &'static str, queries: &Tensor) -> Result<Vec<f64>> {
+        shape::float(op, "queries", queries)?;
+        let [_, dims] = shape::dims(op, "queries", queries.dims(), "[M, d]")?;
+        if dims != self.dims {
+            let expected = format!("[M, {}]", self.dims);
+            return Err(Error::shape(op, "queries", expected, queries.dims()));
+        }
+        numbers(queries)
     }
 
     fn find(
@@ -135,6 +213,32 @@ impl NearestNeighbours {
             distance: Tensor::from_vec::<_, f64>(distance, shape, &Device::Cpu)?,
         })
     }
+}
+
+/// The largest distance within a radius.
+fn limit(radius: f64, bound: Bound) -> f64 {
+    match bound {
+        Bound::Open => radius.next_down(),
+        Bound::Closed => radius,
+    }
+}
+
+/// The largest number whose square root, as it is rounded, is at most this; NaN where there is none.
+fn square_within(most: f64) -> f64 {
+    if !(most >= 0.) {
+        return f64::NAN;
+    }
+    if most == f64::INFINITY {
+        return most;
+    }
+    let mut square = (most * most).min(f64::MAX);
+    while square.sqrt() > most {
+        square = square.next_down();
+    }
+    while square.next_up().sqrt() <= most {
+        square = square.next_up();
+    }
+    square
 }
 
 fn numbers(x: &Tensor) -> Result<Vec<f64>> {

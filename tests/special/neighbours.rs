@@ -1,7 +1,7 @@
 //! Nearest neighbours beside a plain loop, ties, and what is refused.
 
 use candle_core::{DType, Device, Tensor};
-use candle_prob::neighbours::{Metric, NearestNeighbours};
+use candle_prob::neighbours::{Bound, Metric, NearestNeighbours};
 use candle_prob::{Result, Rng};
 
 /// The number and distance of each point other than `skip`, the nearest first.
@@ -101,5 +101,85 @@ fn what_is_no_distance_is_farther_than_all() -> Result<()> {
             assert_eq!(got, [want], "{metric:?}");
         }
     }
+    Ok(())
+}
+
+/// Radii that are distances of points, of all sizes, negative and no number; a point at its own place.
+#[test]
+fn counts_are_those_of_a_plain_loop() -> Result<()> {
+    let mut rng = Rng::new(1);
+    let near = |bound, distance: f64, radius: f64| match bound {
+        Bound::Open => distance < radius,
+        Bound::Closed => distance <= radius,
+    };
+    for (scale, parts, count, dims) in [
+        (1., 1., 70, 2),
+        (1., 1e3, 70, 3),
+        (1., 1e3, 300, 1),
+        (1., 1e6, 300, 12),
+        (1e-160, 1e3, 70, 3),
+        (1e160, 1e3, 70, 3),
+    ] {
+        let mut normal = |n| -> Result<Tensor> {
+            let x = rng.normal((n, dims), DType::F64, &Device::Cpu)?;
+            Ok((((x * parts)?.round()? / parts)? * scale)?)
+        };
+        let (points, queries) = (normal(count)?, normal(count)?);
+        let (own, asked) = (points.to_vec2::<f64>()?, queries.to_vec2::<f64>()?);
+        for metric in [Metric::Euclidean, Metric::Manhattan, Metric::Chebyshev] {
+            let all = NearestNeighbours::new(&points, metric)?;
+            let near_by = all.nearest(&queries, 5)?.distance.to_vec2::<f64>()?;
+            let others = all.nearest_others(5)?.distance.to_vec2::<f64>()?;
+            let odd = [0., -1., f64::NAN, f64::INFINITY, f64::MAX];
+            let radii = |of: &[Vec<f64>]| -> Vec<f64> {
+                let each = of.iter().enumerate();
+                each.map(|(n, row)| *odd.get(n).unwrap_or(&row[n % 5]))
+                    .collect()
+            };
+            for bound in [Bound::Open, Bound::Closed] {
+                for (queries, radii, itself) in [
+                    (&asked, radii(&near_by), false),
+                    (&own, radii(&others), true),
+                ] {
+                    let radius = Tensor::new(&*radii, &Device::Cpu)?;
+                    let found = match itself {
+                        true => all.count_others_within(&radius, bound)?,
+                        false => all.count_within(
+                            &Tensor::new(queries.clone(), &Device::Cpu)?,
+                            &radius,
+                            bound,
+                        )?,
+                    };
+                    for (n, found) in found.to_vec1::<u32>()?.into_iter().enumerate() {
+                        let skip = if itself { n } else { usize::MAX };
+                        let each = plain(&own, &queries[n], metric, skip);
+                        let want = each.iter().filter(|p| near(bound, p.1, radii[n])).count();
+                        assert_eq!(
+                            found as usize, want,
+                            "{metric:?} {bound:?} {dims} {scale} {n}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+    let four = Tensor::new(&[[0f64], [f64::NAN], [f64::INFINITY], [0.]], &Device::Cpu)?;
+    let four = NearestNeighbours::new(&four, Metric::Euclidean)?;
+    let all = Tensor::full(f64::INFINITY, 4, &Device::Cpu)?;
+    let found = four
+        .count_others_within(&all, Bound::Closed)?
+        .to_vec1::<u32>()?;
+    assert_eq!(found, [2, 0, 2, 2]);
+    let found = four
+        .count_others_within(&all, Bound::Open)?
+        .to_vec1::<u32>()?;
+    assert_eq!(found, [1, 0, 0, 1]);
+    let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F64, &Device::Cpu);
+    for (queries, radii) in [(&[2, 1][..], &[1][..]), (&[2, 2], &[2]), (&[2, 1], &[2, 1])] {
+        let error = four.count_within(&zeros(queries)?, &zeros(radii)?, Bound::Open);
+        assert!(error.is_err(), "{queries:?} {radii:?}");
+    }
+    let none = four.count_within(&zeros(&[0, 1])?, &zeros(&[0])?, Bound::Open)?;
+    assert_eq!(none.dims(), [0]);
     Ok(())
 }

@@ -174,6 +174,40 @@ impl Points {
         found
     }
 
+    /// For each query how many points are no farther than its limit; a point that `skip` names does not count.
+    pub(crate) fn within<M: Metric>(
+        &self,
+        _: M,
+        queries: &[&[f64]],
+        limits: &[f64],
+        skip: impl Fn(usize) -> Option<usize> + Sync,
+    ) -> Vec<u32> {
+        let mut counts = vec![0; queries.len()];
+        buffer::parallel(&mut counts, QUERIES, |from, counts| {
+            let queries = &queries[from..][..counts.len()];
+            for block in 0..self.count.div_ceil(LANES) {
+                let first = block * LANES;
+                let mut sums = [[0.; LANES]; QUERIES];
+                let sums = &mut sums[..queries.len()];
+                dispatch(Block::<M> {
+                    points: &self.blocks[first * self.dims..][..self.dims * LANES],
+                    queries,
+                    sums,
+                    metric: std::marker::PhantomData,
+                });
+                let last = LANES.min(self.count - first);
+                for (n, sums) in sums.iter().enumerate() {
+                    let skip = skip(from + n);
+                    for (lane, distance) in sums[..last].iter().enumerate() {
+                        let near = *distance <= limits[from + n] && skip != Some(first + lane);
+                        counts[n] += u32::from(near);
+                    }
+                }
+            }
+        });
+        counts
+    }
+
     /// Offers a block's points to up to [`QUERIES`] queries, of which the first is number `from`.
     fn look<M: Metric>(
         &self,
