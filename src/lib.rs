@@ -81,6 +81,7 @@
 //! - [`flow`]: recipes that assemble bijectors and networks.
 //! - [`dynamics`]: ordinary differential equations as layers, and layers as steps of one: stable networks of any depth.
 //! - [`divergence`]: f-divergences, Renyi and Wasserstein distances, Monte-Carlo estimates; how good samples are.
+//! - [`information`]: entropies and informations of tables, and what a representation keeps of its input and its label.
 //! - [`select`]: feature selection by the l2,0 norm and its rivals.
 //! - [`net`]: dense networks, convolutions and image encoders, pooling, batch and spectral normalization, DCGAN; heads that turn
 //!   features into a distribution, likelihoods of data, priors of latents.
@@ -111,6 +112,7 @@ pub mod dual;
 pub mod dynamics;
 pub mod error;
 pub mod flow;
+pub mod information;
 pub mod init;
 mod kernels;
 pub mod neighbours;

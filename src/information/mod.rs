@@ -1,0 +1,1 @@
+//! Information: entropies, mutual informations and their relatives, in nats.

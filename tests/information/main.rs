@@ -1,0 +1,4 @@
+//! Information quantities and estimators.
+
+#[path = "../support/mod.rs"]
+mod support;
