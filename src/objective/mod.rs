@@ -55,7 +55,11 @@ pub use adversarial::{
     LeastSquares, Negated, NonSaturating, Relativistic, RelativisticAverage, Saturating,
     Wasserstein,
 };
-pub use bottleneck::{BottleneckConfig, Gmvib, gmvib, vib};
+pub use bottleneck::{
+    BottleneckConfig, Gmvib, Surrogate, SurrogateBottleneck, SurrogateConfig, SurrogateRate,
+    ZERO_ENTROPY_VARIANCE, decoder_cross_entropy, error_bound, gmvib, prediction_cross_entropy,
+    surrogate_bottleneck, vib, zero_entropy_noise, zero_entropy_posterior,
+};
 pub use capacity::Capacity;
 pub use classification::{ClassificationLoss, Curvature};
 pub use dip::{Dip, DipConfig, DipCovariance, dip};

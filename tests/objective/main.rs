@@ -16,5 +16,6 @@ mod priors;
 mod rate;
 mod regularization;
 mod score;
+mod surrogate;
 mod total_correlation;
 mod vq;

@@ -1,40 +1,13 @@
-//! The variational information bottleneck and its Gaussian-mixture form.
-//!
-//! A stochastic code Z of the input X should tell much about the label Y and little about X. Both objectives minimise
-//!
-//! ```text
-//!   E[-ln q(y | z)] + beta * KL(p(z | x) || r(z))  =  distortion + beta * rate
-//! ```
-//!
-//! Averaged over the data the parts bound mutual informations, in nats: `I(Z; X) <= mean rate` and
-//! `I(Z; Y) >= H(Y) - mean distortion`. The decoder is any [`Conditional`] whose output is a distribution over labels.
+//! The information bottleneck of a mixture of codes.
 
-use super::elbo::{bound, check_rate, distortion};
-use super::{DistortionRate, ElboConfig, Rate};
+use super::BottleneckConfig;
 use crate::conditional::Conditional;
 use crate::distribution::{Distribution, Reparameterized, WeightedSum};
 use crate::error::{Error, Result};
+use crate::objective::elbo::{check_rate, distortion};
+use crate::objective::{DistortionRate, Rate};
 use crate::rng::Rng;
 use candle_core::Tensor;
-
-/// Settings of both objectives.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct BottleneckConfig {
-    /// Weight of the rate, `beta >= 0`. At 0 the rate is reported and has no influence.
-    pub beta: f64,
-    /// Monte-Carlo samples of the code for each example, at least 1.
-    pub samples: usize,
-}
-
-impl Default for BottleneckConfig {
-    /// The values of Zuo (2023), section 3.2.
-    fn default() -> Self {
-        BottleneckConfig {
-            beta: 1e-3,
-            samples: 12,
-        }
-    }
-}
 
 /// Parts of the Gaussian-mixture bottleneck objective, in nats; `batch` is the shape of the weight posterior's batch.
 #[derive(Debug, Clone)]
@@ -48,56 +21,6 @@ pub struct Gmvib {
     pub weight_rate: Tensor,
 }
 
-/// The variational information bottleneck: [`elbo`](super::elbo()) of the label.
-///
-/// Formula: `total = -E_{z ~ p(z|x)}[ln q(y | z)] + beta * KL(p(z | x) || r(z))`.
-///
-/// Shapes: `posterior` has batch `B` and event `E`; codes of shape `[samples] ++ B ++ E` go through `decoder`, whose
-/// distribution scores `target` (`B ++ label event`) into `[samples] ++ B`; the parts have shape `B`. Units: nats.
-///
-/// Gradients: pathwise through the posterior's samples, and through its KL.
-///
-/// The prior's type chooses the rate: a distribution to which the posterior has a KL in closed form, or
-/// [`MonteCarlo`](super::MonteCarlo) of any other, such as a flow or a mixture, from the same samples.
-///
-/// Errors: zero samples, a negative or non-finite `beta`, a prior whose batch does not broadcast to `B`, a decoder whose
-/// log-likelihood has another shape than `[samples] ++ B`, and what the posterior, the prior and the decoder refuse.
-///
-/// ```
-/// use candle_core::{DType, Device, Tensor};
-/// use candle_prob::distribution::{Normal, Distribution};
-/// use candle_prob::{Rng, objective::{BottleneckConfig, vib}};
-/// # fn main() -> candle_prob::Result<()> {
-/// let zero = Tensor::zeros((4, 3), DType::F64, &Device::Cpu)?;
-/// let posterior = Normal::new(&zero, &(zero.ones_like()? * 0.5)?)?.to_event(1)?;
-/// let prior = Normal::new(&zero, &zero.ones_like()?)?.to_event(1)?;
-/// let decoder = |z: &Tensor| Normal::new(&z.sum(candle_core::D::Minus1)?, &Tensor::new(1f64, &Device::Cpu)?);
-/// let target = Tensor::zeros(4, DType::F64, &Device::Cpu)?;
-/// let parts = vib(&posterior, &prior, &decoder, &target, &BottleneckConfig::default(), &mut Rng::new(0))?;
-/// assert_eq!(parts.total.dims(), &[4]);
-/// let loss = parts.total.mean_all()?;
-/// # Ok(())
-/// # }
-/// ```
-///
-/// Source: Alemi, Fischer, Dillon and Murphy (2017), eq. 17.
-pub fn vib<P, R, C>(
-    posterior: &P,
-    prior: &R,
-    decoder: &C,
-    target: &Tensor,
-    config: &BottleneckConfig,
-    rng: &mut Rng,
-) -> Result<DistortionRate>
-where
-    P: Reparameterized,
-    R: Rate<P>,
-    C: Conditional<Output: Distribution>,
-{
-    let (op, config) = ("objective::vib", config.bound());
-    bound(op, posterior, prior, decoder, target, &config, rng)
-}
-
 /// The Gaussian-mixture variational information bottleneck.
 ///
 /// The code is `z = e_1 z_1 + ... + e_K z_K`: K Gaussian components `z_k` and a random weight `e` on the simplex, all
@@ -106,16 +29,16 @@ where
 /// Formula: `total = -E[ln q(y | z)] + beta * (sum_k KL(p(z_k | x) || r(z_k)) + KL(p(e | x) || r(e)))`.
 ///
 /// Shapes: `weight` has batch `B` and event `[K]`, `components` batch `B ++ [K]` and event `E`; codes have shape
-/// `[samples] ++ B ++ E`; `target` and the decoder as for [`vib`]. Units: nats.
+/// `[samples] ++ B ++ E`; `target` and the decoder as for [`vib`](super::vib). Units: nats.
 ///
 /// The weight posterior is a choice of type: [`Dirichlet`](crate::distribution::Dirichlet) with implicit gradients and
 /// the KL between Dirichlets, or [`LogisticNormal`](crate::distribution::LogisticNormal), a Gaussian through softmax
-/// with the KL to `N(0, I)` underneath, as the paper computes it. Either prior may be a [`MonteCarlo`](super::MonteCarlo):
+/// with the KL to `N(0, I)` underneath, as the paper computes it. Either prior may be a [`MonteCarlo`](crate::objective::MonteCarlo):
 /// components are then drawn and scored one by one, K times the work.
 ///
 /// Gradients: pathwise through components and weight, and through both KL terms.
 ///
-/// Errors: as [`vib`]; also a weight whose event is not `[K]` or whose batch is not the components' without `K`.
+/// Errors: as [`vib`](super::vib); also a weight whose event is not `[K]` or whose batch is not the components' without `K`.
 ///
 /// Numerics: given the weight, a sum of Gaussians is Gaussian, so [`WeightedSum`] draws one code instead of K.
 ///
@@ -188,14 +111,4 @@ where
         component_rates,
         weight_rate,
     })
-}
-
-impl BottleneckConfig {
-    /// The same numbers as the bound names them.
-    fn bound(&self) -> ElboConfig {
-        ElboConfig {
-            beta: self.beta,
-            samples: self.samples,
-        }
-    }
 }

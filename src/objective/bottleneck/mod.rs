@@ -1,0 +1,80 @@
+//! The family of the information bottleneck.
+//!
+//! A stochastic code Z of the input X should tell much about the label Y and little else about X. All objectives of the family
+//! minimise
+//!
+//! ```text
+//!   decoder cross-entropy H_theta[Y|Z] + beta * regularizer  =  distortion + beta * rate
+//! ```
+//!
+//! and return the parts as a [`DistortionRate`] (or a struct that turns into one by `into()`), of the shape of the batch and in
+//! nats, so that a training loop takes any of them and steps on `total.mean_all()`:
+//!
+//! | objective | the rate, on average over the batch | bounds from above |
+//! |---|---|---|
+//! | [`vib`] | `KL(p(z\|x) \|\| r(z))` | `I[X;Z]` |
+//! | [`gmvib`] | the same of K codes and their weight | `I[X;Z]` |
+//! | [`surrogate_bottleneck`] | `E\|Z\|^2`, `log Var[Z]` or `log Var[Z\|Y]` | but for the first, `H[Z]` and `H[Z\|Y]` |
+//!
+//! Averaged over the data the distortion bounds `I[Y;Z] >= H[Y] - distortion`. The decoder is any
+//! [`Conditional`](crate::Conditional) whose output is a distribution over labels.
+//!
+//! Entropies of continuous codes are bounded from below only where there is noise: [`zero_entropy_noise`] makes
+//! `I[X;Z|Y] <= H[Z|Y] <= H[Z]` hold as for discrete codes.
+
+mod cross_entropy;
+mod gmvib;
+mod noise;
+mod surrogate;
+mod vib;
+
+pub use cross_entropy::{decoder_cross_entropy, error_bound, prediction_cross_entropy};
+pub use gmvib::{Gmvib, gmvib};
+pub use noise::{ZERO_ENTROPY_VARIANCE, zero_entropy_noise, zero_entropy_posterior};
+pub use surrogate::{
+    Surrogate, SurrogateBottleneck, SurrogateConfig, SurrogateRate, surrogate_bottleneck,
+};
+pub use vib::vib;
+
+use super::{DistortionRate, ElboConfig};
+
+/// Settings of the variational objectives.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BottleneckConfig {
+    /// Weight of the rate, `beta >= 0`. At 0 the rate is reported and has no influence.
+    pub beta: f64,
+    /// Monte-Carlo samples of the code for each example, at least 1.
+    pub samples: usize,
+}
+
+impl Default for BottleneckConfig {
+    /// The values of Zuo (2023), section 3.2.
+    fn default() -> Self {
+        BottleneckConfig {
+            beta: 1e-3,
+            samples: 12,
+        }
+    }
+}
+
+impl BottleneckConfig {
+    /// The same numbers as the bound names them.
+    fn bound(&self) -> ElboConfig {
+        ElboConfig {
+            beta: self.beta,
+            samples: self.samples,
+        }
+    }
+}
+
+impl From<Gmvib> for DistortionRate {
+    fn from(objective: Gmvib) -> Self {
+        objective.parts
+    }
+}
+
+impl From<SurrogateBottleneck> for DistortionRate {
+    fn from(objective: SurrogateBottleneck) -> Self {
+        objective.parts
+    }
+}
