@@ -295,6 +295,17 @@ pub(crate) fn epsilon(dtype: DType) -> f64 {
     }
 }
 
+/// How far the sum of n probabilities of a dtype may be from 1.
+pub(crate) fn sum_tolerance(dtype: DType, n: usize) -> f64 {
+    let rounding = match dtype {
+        DType::F64 => 1e-10,
+        DType::F32 => 2e-6,
+        DType::F16 => 1e-3,
+        _ => 1e-2,
+    };
+    rounding * (n as f64).sqrt()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

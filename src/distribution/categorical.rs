@@ -74,13 +74,7 @@ impl Categorical {
         let arg = "probs";
         Domain::NonNegative.check(op, arg, probs)?;
         let classes = shape::vectors(op, arg, probs)?;
-        let rounding = match probs.dtype() {
-            DType::F64 => 1e-10,
-            DType::F32 => 2e-6,
-            DType::F16 => 1e-3,
-            _ => 1e-2,
-        };
-        let tolerance = rounding * (classes as f64).sqrt();
+        let tolerance = shape::sum_tolerance(probs.dtype(), classes);
         let sums = double(&probs.detach())?.sum(D::Minus1)?;
         let ends = [1. - tolerance, 1. + tolerance].map(End::Closed);
         if let Some(sum) = first_outside(&sums, ends[0], ends[1])? {

@@ -1,0 +1,79 @@
+//! The terms that entropies and informations are sums of. A cell without mass has none, nor has it a gradient: `p ln p` goes
+//! to 0 with p, and so does what a softmax makes of its slope.
+
+use crate::error::Result;
+use crate::kernels::elementwise::{Formula, named};
+use crate::kernels::number::Real;
+use crate::kernels::reduce;
+use candle_core::Tensor;
+
+/// `-p ln p`.
+#[derive(Clone, Copy)]
+struct Surprise;
+
+impl Formula<1> for Surprise {
+    #[inline(always)]
+    fn at<R: Real>(self, [p]: [R; 1]) -> R {
+        if p.value() == 0. {
+            return R::constant(0.);
+        }
+        -(p * p.ln())
+    }
+}
+
+/// `p ln(whole / p)`, of a part of a whole.
+#[derive(Clone, Copy)]
+struct Uncertainty;
+
+impl Formula<2> for Uncertainty {
+    #[inline(always)]
+    fn at<R: Real>(self, [p, whole]: [R; 2]) -> R {
+        if p.value() == 0. {
+            return R::constant(0.);
+        }
+        p * whole.log_over(p)
+    }
+}
+
+/// `p ln(p / q) - p + q`, not negative: what adds up to a divergence where p and q add up to the same.
+#[derive(Clone, Copy)]
+struct Divergence;
+
+impl Formula<2> for Divergence {
+    #[inline(always)]
+    fn at<R: Real>(self, [p, q]: [R; 2]) -> R {
+        if p.value() == 0. {
+            return q;
+        }
+        // A product of marginals that underflows, with a mass that is as small.
+        if q.value() == 0. {
+            return R::constant(0.);
+        }
+        p.deviance(q)
+    }
+}
+
+fn sum(terms: &Tensor) -> Result<Tensor> {
+    reduce::sum(&terms.flatten_all()?)
+}
+
+/// `-sum p ln p`.
+pub(super) fn entropy(op: &'static str, p: &Tensor) -> Result<Tensor> {
+    sum(&named(op, Surprise, [p])?)
+}
+
+/// `-sum p ln(p / whole)`, of parts of wholes that broadcast.
+pub(super) fn uncertainty(op: &'static str, p: &Tensor, whole: &Tensor) -> Result<Tensor> {
+    sum(&named(op, Uncertainty, [p, whole])?)
+}
+
+/// `sum p ln(p / q)`, of masses p and q with equal sums.
+pub(super) fn divergence(op: &'static str, p: &Tensor, q: &Tensor) -> Result<Tensor> {
+    sum(&named(op, Divergence, [p, q])?)
+}
+
+/// `p / whole`, and 0 where there is nothing of the whole.
+pub(super) fn share(p: &Tensor, whole: &Tensor) -> Result<Tensor> {
+    let nothing = whole.detach().eq(0.)?.to_dtype(whole.dtype())?;
+    Ok(p.broadcast_div(&(whole + nothing)?)?)
+}
