@@ -1,5 +1,6 @@
 //! Information quantities and estimators.
 
+mod knn;
 #[path = "../support/mod.rs"]
 mod support;
 mod tables;

@@ -1,0 +1,31 @@
+//! Entropies and informations estimated from samples, by the distances to nearest neighbours.
+//!
+//! | function | of | source |
+//! |---|---|---|
+//! | [`entropy`] | `H(X)`, continuous | Kozachenko and Leonenko (1987) |
+//! | [`mutual_information`] | `I(X; Y)`, both continuous; two forms, [`Ksg`] | Kraskov, Stoegbauer and Grassberger (2004) |
+//!
+//! Every one returns an [`Estimate`]: the raw value in nats, which may be negative, with what it rests on and
+//! [`Warning`]s where that is little. With [`KnnConfig::shuffles`] it has a [`Null`] too: what the same estimator says
+//! of the same samples once they are made independent. Nothing is added to the samples and nothing is scaled unless
+//! [`KnnConfig::jitter`] asks for it. A scale matters where a space has several dimensions, or several spaces are
+//! joined: give each coordinate about the same, by its standard deviation say, if none is meant.
+//!
+//! What no estimator of this kind can do: see more than `psi(N) - psi(k)` nats in N samples
+//! ([`Warning::Samples`]), and tell near from far in many dimensions ([`Warning::Dimensions`]), where values shrink
+//! towards 0.
+//!
+//! Ties: samples that are equal are none of a density. Informations of them are finite, but of another law; an entropy
+//! is `-inf`. [`Estimate::ties`] says how many there are.
+
+mod config;
+mod counts;
+mod entropy;
+mod estimate;
+mod mutual_information;
+mod space;
+
+pub use config::KnnConfig;
+pub use entropy::entropy;
+pub use estimate::{Estimate, Null, Warning};
+pub use mutual_information::{Ksg, mutual_information};
