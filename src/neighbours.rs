@@ -2,9 +2,8 @@
 
 use crate::check;
 use crate::error::{Error, Result};
-use crate::kernels::linear::neighbours::{
-    Chebyshev, Manhattan, Neighbour, Points, SquaredEuclidean,
-};
+use crate::kernels::linear::distance::{Chebyshev, Manhattan, Neighbour, SquaredEuclidean};
+use crate::kernels::linear::neighbours::Points;
 use crate::kernels::linear::screen::Screen;
 use crate::kernels::machine::buffer::{self, CHUNK, View};
 use crate::shape;
@@ -87,12 +86,17 @@ impl NearestNeighbours {
         let [_, dims] = shape::dims(op, "points", points.dims(), "[N, d]")?;
         let rows = numbers(points)?;
         let each: Vec<&[f64]> = rows.chunks_exact(dims).collect();
+        let screen = match metric {
+            Metric::Euclidean => Screen::new(dims, &each),
+            _ => None,
+        };
+        let points = match screen {
+            None => Points::planted(dims, &each),
+            Some(_) => Points::new(dims, &each),
+        };
         Ok(NearestNeighbours {
-            points: Points::new(dims, &each),
-            screen: match metric {
-                Metric::Euclidean => Screen::new(dims, &each),
-                _ => None,
-            },
+            points,
+            screen,
             rows,
             dims,
             metric,
@@ -138,43 +142,54 @@ impl NearestNeighbours {
     pub fn count_within(&self, queries: &Tensor, radius: &Tensor, bound: Bound) -> Result<Tensor> {
         let op = "NearestNeighbours::count_within";
         let queries = self.queries(op, queries)?;
-        self.count(op, &queries, radius, bound, |_| None)
+        let limits = self.limits(op, radius, queries.len() / self.dims, bound)?;
+        counts(self.within(&queries, &limits))
     }
 
     /// How many of the other points lie within each point's radius: u32 `[N]`, for radii `[N]`. A point does not count
     /// itself, but others at its place; the rest is as of [`count_within`](Self::count_within).
     pub fn count_others_within(&self, radius: &Tensor, bound: Bound) -> Result<Tensor> {
         let op = "NearestNeighbours::count_others_within";
-        self.count(op, &self.rows, radius, bound, Some)
+        let limits = self.limits(op, radius, self.rows.len() / self.dims, bound)?;
+        let mut found = self.within(&self.rows, &limits);
+        let rows = self.rows.chunks_exact(self.dims);
+        for ((found, row), limit) in found.iter_mut().zip(rows).zip(limits) {
+            // What is not finite is at no distance from itself.
+            let counted = limit >= 0. && row.iter().all(|x| x.is_finite());
+            *found -= u32::from(counted);
+        }
+        counts(found)
     }
 
-    fn count(
+    /// The largest distances within the radii, or their squares.
+    fn limits(
         &self,
         op: &'static str,
-        queries: &[f64],
         radius: &Tensor,
+        queries: usize,
         bound: Bound,
-        skip: impl Fn(usize) -> Option<usize> + Sync,
-    ) -> Result<Tensor> {
-        let queries: Vec<&[f64]> = queries.chunks_exact(self.dims).collect();
+    ) -> Result<Vec<f64>> {
         shape::float(op, "radius", radius)?;
-        shape::exactly(op, "radius", radius.dims(), &[queries.len()])?;
-        let limits = numbers(radius)?;
-        let limits: Vec<f64> = limits.iter().map(|r| limit(*r, bound)).collect();
-        let counts = match self.metric {
-            Metric::Euclidean => {
-                let limits: Vec<f64> = limits.into_iter().map(square_within).collect();
-                self.points
-                    .within(SquaredEuclidean, &queries, &limits, skip)
+        shape::exactly(op, "radius", radius.dims(), &[queries])?;
+        let mut limits = numbers(radius)?;
+        for limit in &mut limits {
+            if bound == Bound::Open {
+                *limit = limit.next_down();
             }
-            Metric::Manhattan => self.points.within(Manhattan, &queries, &limits, skip),
-            Metric::Chebyshev => self.points.within(Chebyshev, &queries, &limits, skip),
-        };
-        Ok(Tensor::from_vec::<_, u32>(
-            counts,
-            queries.len(),
-            &Device::Cpu,
-        )?)
+            if self.metric == Metric::Euclidean {
+                *limit = square_within(*limit);
+            }
+        }
+        Ok(limits)
+    }
+
+    fn within(&self, queries: &[f64], limits: &[f64]) -> Vec<u32> {
+        let queries: Vec<&[f64]> = queries.chunks_exact(self.dims).collect();
+        match self.metric {
+            Metric::Euclidean => self.points.within(SquaredEuclidean, &queries, limits),
+            Metric::Manhattan => self.points.within(Manhattan, &queries, limits),
+            Metric::Chebyshev => self.points.within(Chebyshev, &queries, limits),
+        }
     }
 
     fn queries(&self, op: &'static str, queries: &Tensor) -> Result<Vec<f64>> {
@@ -205,8 +220,9 @@ impl NearestNeighbours {
             Metric::Euclidean => n.distance.sqrt(),
             _ => n.distance,
         };
-        let index = found.iter().flatten().map(|n| n.index as u32).collect();
-        let distance = found.iter().flatten().map(distance).collect();
+        let all = || (0..queries.len()).flat_map(|n| found.of(n));
+        let index = all().map(|n| n.index as u32).collect();
+        let distance = all().map(distance).collect();
         let shape = (queries.len(), k);
         Ok(Neighbours {
             index: Tensor::from_vec::<_, u32>(index, shape, &Device::Cpu)?,
@@ -215,12 +231,9 @@ impl NearestNeighbours {
     }
 }
 
-/// The largest distance within a radius.
-fn limit(radius: f64, bound: Bound) -> f64 {
-    match bound {
-        Bound::Open => radius.next_down(),
-        Bound::Closed => radius,
-    }
+fn counts(found: Vec<u32>) -> Result<Tensor> {
+    let shape = found.len();
+    Ok(Tensor::from_vec::<_, u32>(found, shape, &Device::Cpu)?)
 }
 
 /// The largest number whose square root, as it is rounded, is at most this; NaN where there is none.

@@ -1,14 +1,15 @@
-//! Exact nearest neighbours, by looking at every point.
+//! Exact nearest neighbours, by looking at every point or in a tree of boxes.
 //!
-//! Points lie in blocks of eight, by coordinate, and a block meets four queries at a time: the distances of these
+//! Of few coordinates a [`Tree`] says which points have to be looked at. Of many, points lie in blocks of eight, by coordinate, and a block meets four queries at a time: the distances of these
 //! thirty-two pairs stay in registers. Every distance is a sum over the coordinates in their order, so it has the bits of
 //! the plain loop, at any instruction set and any number of threads. A [`Screen`] says which blocks need not be looked at:
 //! this is the one search for k-nearest-neighbour estimators and for the codes of a codebook.
 
-use super::screen::{LANES, Screen};
+use super::distance::{LANES, Metric, Neighbour, SquaredEuclidean, at_most};
+use super::screen::Screen;
+use super::tree::{self, Tree};
 use crate::kernels::machine::buffer::{self, Aligned};
 use crate::kernels::machine::simd::{Loop, dispatch};
-use std::cmp::Ordering;
 
 /// Queries that meet a block at a time.
 const GROUP: usize = 4;
@@ -16,78 +17,41 @@ const GROUP: usize = 4;
 /// Queries of a task: a block is read from memory once for all of them.
 const QUERIES: usize = 32;
 
+/// Fewer points are looked at faster without a tree, and points of more coordinates.
+const FEWEST: usize = 64;
+const MOST: usize = 16;
+
+/// Points of a tree that does not stay in the cache: it is asked by queries that are near each other in a row.
+const LARGE: usize = 1 << 14;
+
 /// Coordinates that are looked at in a row: those of a block stay in the first cache meanwhile.
 const DIMS: usize = 256;
-
-/// A distance that adds up over coordinates; it may also take the largest.
-pub(crate) trait Metric: Copy + Sync {
-    /// The distance with a coordinate more, `#[inline(always)]`.
-    fn add(sum: f64, a: f64, b: f64) -> f64;
-}
-
-/// `sum_i |a_i - b_i|`.
-#[derive(Clone, Copy)]
-pub(crate) struct Manhattan;
-
-impl Metric for Manhattan {
-    #[inline(always)]
-    fn add(sum: f64, a: f64, b: f64) -> f64 {
-        sum + (a - b).abs()
-    }
-}
-
-/// `sum_i (a_i - b_i)^2`.
-#[derive(Clone, Copy)]
-pub(crate) struct SquaredEuclidean;
-
-impl Metric for SquaredEuclidean {
-    #[inline(always)]
-    fn add(sum: f64, a: f64, b: f64) -> f64 {
-        sum + (a - b) * (a - b)
-    }
-}
-
-/// `max_i |a_i - b_i|`.
-#[derive(Clone, Copy)]
-pub(crate) struct Chebyshev;
-
-impl Metric for Chebyshev {
-    #[inline(always)]
-    fn add(most: f64, a: f64, b: f64) -> f64 {
-        let new = (a - b).abs();
-        // NaN stays.
-        if new <= most || most.is_nan() {
-            most
-        } else {
-            new
-        }
-    }
-}
-
-/// A point and how far it is from the query.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Neighbour {
-    /// The number of the point.
-    pub(crate) index: usize,
-    pub(crate) distance: f64,
-}
-
-impl Neighbour {
-    /// The nearest first, of equally near ones the first; NaN is farther than all.
-    fn order(&self, other: &Self) -> Ordering {
-        // Of NaN the sign says nothing: inf - inf is a negative one.
-        let by_distance = self.distance.abs().total_cmp(&other.distance.abs());
-        by_distance.then(self.index.cmp(&other.index))
-    }
-}
 
 /// Points to look for neighbours in.
 #[derive(Debug)]
 pub(crate) struct Points {
     count: usize,
     dims: usize,
-    /// `[blocks, dims, LANES]`, zero beyond the last point.
+    /// `[blocks, dims, LANES]`, zero beyond the last point; none with a tree.
     blocks: Aligned<f64>,
+    tree: Option<Tree>,
+}
+
+/// Neighbours of each query.
+#[derive(Debug)]
+pub(crate) struct Found {
+    k: usize,
+    /// `[queries, k]`, the last of a query [`Neighbour::NONE`] where it has fewer.
+    all: Vec<Neighbour>,
+}
+
+impl Found {
+    /// Of query n, the nearest first.
+    pub(crate) fn of(&self, n: usize) -> &[Neighbour] {
+        let all = &self.all[n * self.k..][..self.k];
+        let count = all.partition_point(|found| found.index != usize::MAX);
+        &all[..count]
+    }
 }
 
 impl Points {
@@ -108,20 +72,35 @@ impl Points {
             count: rows.len(),
             dims,
             blocks: Aligned::build(len, block.max(1), fill),
+            tree: None,
         }
+    }
+
+    /// The same with a tree, where there are many points of few coordinates: what is asked has the same answer in less time.
+    pub(crate) fn planted(dims: usize, rows: &[&[f64]]) -> Self {
+        let is_finite = || rows.iter().all(|row| row.iter().all(|x| x.is_finite()));
+        if rows.len() >= FEWEST && (1..=MOST).contains(&dims) && is_finite() {
+            return Points {
+                count: rows.len(),
+                dims,
+                blocks: Aligned::default(),
+                tree: Some(Tree::new(dims, rows)),
+            };
+        }
+        Self::new(dims, rows)
     }
 
     /// For each query its `k` nearest points, the nearest first, of equally near ones the first; fewer where there are
     /// fewer. `skip(n)` is a point that is no neighbour of query n: itself, say.
     ///
-    /// Queries have `dims` coordinates. The time is that of all differences, the memory that of the results.
+    /// Queries have `dims` coordinates. The time is that of all differences, without a tree, the memory that of the results.
     pub(crate) fn nearest<M: Metric>(
         &self,
         _: M,
         queries: &[&[f64]],
         k: usize,
         skip: impl Fn(usize) -> Option<usize> + Sync,
-    ) -> Vec<Vec<Neighbour>> {
+    ) -> Found {
         self.search::<M>(None, queries, k, skip)
     }
 
@@ -132,7 +111,7 @@ impl Points {
         queries: &[&[f64]],
         k: usize,
         skip: impl Fn(usize) -> Option<usize> + Sync,
-    ) -> Vec<Vec<Neighbour>> {
+    ) -> Found {
         self.search::<SquaredEuclidean>(screen, queries, k, skip)
     }
 
@@ -142,14 +121,23 @@ impl Points {
         queries: &[&[f64]],
         k: usize,
         skip: impl Fn(usize) -> Option<usize> + Sync,
-    ) -> Vec<Vec<Neighbour>> {
-        let mut found = vec![vec![]; queries.len()];
+    ) -> Found {
         let k = k.min(self.count);
+        let mut all = vec![Neighbour::NONE; queries.len() * k];
         if k == 0 {
-            return found;
+            return Found { k, all };
         }
-        buffer::parallel(&mut found, QUERIES, |from, found| {
-            let queries = &queries[from..][..found.len()];
+        if let Some(tree) = &self.tree {
+            let turn = turn(tree, queries);
+            let found = tree.nearest::<M>(&turn, queries, k, skip);
+            for (n, found) in turn.iter().zip(found.chunks_exact(k)) {
+                all[*n as usize * k..][..k].copy_from_slice(found);
+            }
+            return Found { k, all };
+        }
+        buffer::parallel(&mut all, QUERIES * k, |from, found| {
+            let from = from / k;
+            let queries = &queries[from..][..found.len() / k];
             let mut nearest: Vec<Nearest> = queries.iter().map(|_| Nearest::new(k)).collect();
             let skip = |n: usize| skip(from + n);
             match screen {
@@ -167,45 +155,50 @@ impl Points {
                     },
                 ),
             }
-            for (found, nearest) in found.iter_mut().zip(nearest) {
-                *found = nearest.finish();
+            for (found, nearest) in found.chunks_exact_mut(k).zip(nearest) {
+                let nearest = nearest.finish();
+                found[..nearest.len()].copy_from_slice(&nearest);
             }
         });
-        found
+        Found { k, all }
     }
 
-    /// For each query how many points are no farther than its limit; a point that `skip` names does not count.
-    pub(crate) fn within<M: Metric>(
-        &self,
-        _: M,
-        queries: &[&[f64]],
-        limits: &[f64],
-        skip: impl Fn(usize) -> Option<usize> + Sync,
-    ) -> Vec<u32> {
+    /// For each query how many points are no farther than its limit.
+    pub(crate) fn within<M: Metric>(&self, _: M, queries: &[&[f64]], limits: &[f64]) -> Vec<u32> {
         let mut counts = vec![0; queries.len()];
+        if let Some(tree) = &self.tree {
+            let turn = turn(tree, queries);
+            let found = tree.within::<M>(&turn, queries, limits);
+            for (n, found) in turn.iter().zip(found) {
+                counts[*n as usize] = found;
+            }
+            return counts;
+        }
         buffer::parallel(&mut counts, QUERIES, |from, counts| {
             let queries = &queries[from..][..counts.len()];
+            let mut sums = [[0.; LANES]; QUERIES];
+            let sums = &mut sums[..queries.len()];
             for block in 0..self.count.div_ceil(LANES) {
-                let first = block * LANES;
-                let mut sums = [[0.; LANES]; QUERIES];
-                let sums = &mut sums[..queries.len()];
-                dispatch(Block::<M> {
-                    points: &self.blocks[first * self.dims..][..self.dims * LANES],
-                    queries,
-                    sums,
-                    metric: std::marker::PhantomData,
-                });
-                let last = LANES.min(self.count - first);
-                for (n, sums) in sums.iter().enumerate() {
-                    let skip = skip(from + n);
-                    for (lane, distance) in sums[..last].iter().enumerate() {
-                        let near = *distance <= limits[from + n] && skip != Some(first + lane);
-                        counts[n] += u32::from(near);
-                    }
+                self.distances::<M>(block, queries, sums);
+                let last = LANES.min(self.count - block * LANES);
+                let inside = u32::MAX >> (u32::BITS as usize - last);
+                for ((count, sums), limit) in counts.iter_mut().zip(&*sums).zip(&limits[from..]) {
+                    *count += (at_most(sums, *limit) & inside).count_ones();
                 }
             }
         });
         counts
+    }
+
+    /// Distances of up to [`QUERIES`] queries from a block's points.
+    fn distances<M: Metric>(&self, block: usize, queries: &[&[f64]], sums: &mut [[f64; LANES]]) {
+        sums.fill([0.; LANES]);
+        dispatch(Block::<M> {
+            points: &self.blocks[block * LANES * self.dims..][..self.dims * LANES],
+            queries,
+            sums,
+            metric: std::marker::PhantomData,
+        });
     }
 
     /// Offers a block's points to up to [`QUERIES`] queries, of which the first is number `from`.
@@ -220,12 +213,7 @@ impl Points {
         let first = block * LANES;
         let mut sums = [[0.; LANES]; QUERIES];
         let sums = &mut sums[..queries.len()];
-        dispatch(Block::<M> {
-            points: &self.blocks[first * self.dims..][..self.dims * LANES],
-            queries,
-            sums,
-            metric: std::marker::PhantomData,
-        });
+        self.distances::<M>(block, queries, sums);
         let last = LANES.min(self.count - first);
         for (n, (nearest, sums)) in nearest.iter_mut().zip(sums).enumerate() {
             // Most blocks are too far away.
@@ -243,6 +231,14 @@ impl Points {
                 }
             }
         }
+    }
+}
+
+/// The order in which queries ask a tree.
+fn turn(tree: &Tree, queries: &[&[f64]]) -> Vec<u32> {
+    match tree.order().len() < LARGE {
+        true => (0..queries.len() as u32).collect(),
+        false => tree::order(queries),
     }
 }
 
@@ -342,13 +338,13 @@ impl Nearest {
     fn finish(mut self) -> Vec<Neighbour> {
         self.kept.sort_unstable_by(Neighbour::order);
         self.kept.truncate(self.k);
-        self.kept.shrink_to_fit();
         self.kept
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::distance::{Chebyshev, Manhattan};
     use super::*;
 
     /// Numbers from -2 to 2 in steps of `1 / parts`: few parts, many ties.
@@ -397,14 +393,15 @@ mod tests {
         let rows: Vec<&[f64]> = rows.chunks_exact(dims).collect();
         let queries: Vec<&[f64]> = queries.chunks_exact(dims).collect();
         let skip = |n: usize| own.then_some(n);
-        let points = Points::new(dims, &rows);
-        for k in [0, 1, 2, 9, 40, rows.len(), usize::MAX] {
-            let found = points.nearest(metric, &queries, k, skip);
-            assert_eq!(found.len(), queries.len());
-            for (n, found) in found.iter().enumerate() {
-                let mut want = plain(metric, queries[n], &rows, skip(n));
-                want.truncate(k);
-                assert!(same(found, &want), "{dims} {k} {n}: {found:?} {want:?}");
+        for points in [Points::new(dims, &rows), Points::planted(dims, &rows)] {
+            for k in [0, 1, 2, 9, 40, rows.len(), usize::MAX] {
+                let found = points.nearest(metric, &queries, k, skip);
+                for (n, query) in queries.iter().enumerate() {
+                    let mut want = plain(metric, query, &rows, skip(n));
+                    want.truncate(k);
+                    let found = found.of(n);
+                    assert!(same(found, &want), "{dims} {k} {n}: {found:?} {want:?}");
+                }
             }
         }
     }
@@ -421,6 +418,87 @@ mod tests {
                     check(SquaredEuclidean, &rows, &queries, dims, false);
                     check(Chebyshev, &rows, &queries, dims, false);
                     check(Manhattan, &rows, &rows, dims, true);
+                }
+            }
+        }
+    }
+
+    /// Trees of one to four levels beside the plain loop: ties, points at the same place, a lattice, magnitudes at which sums
+    /// overflow and squares vanish, coordinates of different ranges, queries that are not finite, limits that are distances.
+    #[test]
+    fn a_tree_finds_and_counts_what_a_plain_loop_does() {
+        for (dims, count) in [
+            (1, 64),
+            (1, 700),
+            (2, 65),
+            (2, 4800),
+            (3, 512),
+            (4, 513),
+            (7, 900),
+            (16, 300),
+        ] {
+            let draw = |seed, n: usize, parts| numbers(n * dims, seed, parts);
+            let mut sets: Vec<[Vec<f64>; 2]> = vec![];
+            for by in [1., 1e-160, 1e-308, 1e154, 1e300, 1e308] {
+                for parts in [1., 1e9] {
+                    let scaled =
+                        |seed, n| draw(seed, n, parts).iter().map(|x| x / 2. * by).collect();
+                    sets.push([scaled(1, count), scaled(2, 20)]);
+                }
+            }
+            sets.push([vec![0.5; count * dims], draw(3, 20, 1.)]);
+            let mut far = draw(4, count, 1e9);
+            far.iter_mut().for_each(|x| *x += 1e12);
+            sets.push([far.clone(), far[..20 * dims].to_vec()]);
+            let mut stretched = draw(5, count, 1e9);
+            for (i, x) in stretched.iter_mut().enumerate() {
+                *x *= 10f64.powi((i % dims) as i32);
+            }
+            sets.push([stretched, draw(6, 20, 1e9)]);
+            let mut odd = draw(7, 20, 4.);
+            for (n, x) in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MAX, -0.]
+                .into_iter()
+                .enumerate()
+            {
+                odd[n * dims] = x;
+            }
+            sets.push([draw(8, count, 4.), odd]);
+            for [rows, queries] in &sets {
+                let rows: Vec<&[f64]> = rows.chunks_exact(dims).collect();
+                let queries: Vec<&[f64]> = queries.chunks_exact(dims).collect();
+                let points = Points::planted(dims, &rows);
+                assert!(points.tree.is_some());
+                same_as_plain(Manhattan, &points, &rows, &queries);
+                same_as_plain(SquaredEuclidean, &points, &rows, &queries);
+                same_as_plain(Chebyshev, &points, &rows, &queries);
+            }
+        }
+    }
+
+    fn same_as_plain<M: Metric>(metric: M, points: &Points, rows: &[&[f64]], queries: &[&[f64]]) {
+        let own = &rows[..queries.len()];
+        for (queries, own) in [(queries, false), (own, true)] {
+            let skip = |n: usize| own.then_some(n);
+            let want: Vec<Vec<Neighbour>> = (0..queries.len())
+                .map(|n| plain(metric, queries[n], rows, skip(n)))
+                .collect();
+            for k in [1, 4, 17] {
+                let found = points.nearest(metric, queries, k, skip);
+                for (n, want) in want.iter().enumerate() {
+                    let (found, want) = (found.of(n), &want[..k]);
+                    assert!(same(found, want), "{k} {n}: {found:?} {want:?}");
+                }
+            }
+            for place in [0, 3, rows.len() / 2, rows.len() - 2] {
+                for next in [f64::next_down, |x| x, f64::next_up] {
+                    let limits: Vec<f64> = want.iter().map(|w| next(w[place].distance)).collect();
+                    let counts = points.within(metric, queries, &limits);
+                    for (n, want) in want.iter().enumerate() {
+                        let near = |found: &&Neighbour| found.distance <= limits[n];
+                        let itself = own && limits[n] >= 0.;
+                        let want = want.iter().filter(near).count() + usize::from(itself);
+                        assert_eq!(counts[n] as usize, want, "{place} {n} {}", limits[n]);
+                    }
                 }
             }
         }
@@ -482,7 +560,8 @@ mod tests {
                     let skip = |n: usize| own.then_some(n);
                     let found = points.screened(screen.as_ref(), queries, k, skip);
                     let want = points.nearest(SquaredEuclidean, queries, k, skip);
-                    for (n, (found, want)) in found.iter().zip(&want).enumerate() {
+                    for n in 0..queries.len() {
+                        let (found, want) = (found.of(n), want.of(n));
                         assert!(
                             same(found, want),
                             "{dims} {set} {k} {n}: {found:?} {want:?}"
@@ -517,7 +596,7 @@ mod tests {
             let rows: Vec<&[f64]> = rows.chunks_exact(dims).collect();
             let (points, screen) = (Points::new(dims, &rows), Screen::new(dims, &rows));
             let found = points.screened(screen.as_ref(), &[&query], 1, |_| None);
-            assert_eq!(found[0][0].index, 0, "{set}");
+            assert_eq!(found.of(0)[0].index, 0, "{set}");
         }
     }
 
@@ -543,12 +622,10 @@ mod tests {
         // No coordinates, no points, no queries.
         let none: &[f64] = &[];
         let found = Points::new(0, &[none; 10]).nearest(Manhattan, &[none], 3, |_| Some(1));
-        assert!(found[0].iter().map(|n| n.index).eq([0, 2, 3]));
+        assert!(found.of(0).iter().map(|n| n.index).eq([0, 2, 3]));
         let empty = Points::new(2, &[]);
-        assert_eq!(
-            empty.nearest(Manhattan, &[&[0., 1.]], 3, |_| None),
-            [vec![]]
-        );
-        assert!(empty.nearest(Manhattan, &[], 3, |_| None).is_empty());
+        let found = empty.nearest(Manhattan, &[&[0., 1.]], 3, |_| None);
+        assert!(found.of(0).is_empty());
+        assert!(empty.within(Manhattan, &[], &[]).is_empty());
     }
 }

@@ -5,12 +5,10 @@
 //! all blocks than twice the bound holds none of the k nearest. The others are looked at exactly: what a screen leaves out
 //! changes no result. Both sides are centred, so that points far from the origin do not lose their digits.
 
+use super::distance::LANES;
 use crate::kernels::machine::buffer::Aligned;
 use crate::kernels::machine::gemm::{Mat, Write, tiles};
 use crate::kernels::machine::simd::{Loop, dispatch};
-
-/// Points of a block.
-pub(super) const LANES: usize = 8;
 
 /// Blocks of a product: its columns stay in the cache until their minima are taken.
 const BLOCKS: usize = 64;

@@ -3,7 +3,8 @@
 use super::labelled::Labelled;
 use crate::check;
 use crate::error::Result;
-use crate::kernels::linear::neighbours::{Manhattan, Points};
+use crate::kernels::linear::distance::Manhattan;
+use crate::kernels::linear::neighbours::Points;
 use crate::select::{Preparation, Ranking, Selector};
 use candle_core::Tensor;
 
@@ -63,7 +64,7 @@ impl Selector for ReliefF {
         }
         let near = |(class, points): (usize, &Vec<&[f64]>)| {
             let own = |n: usize| (data.labels[n] as usize == class).then_some(places[n]);
-            Points::new(features, points).nearest(Manhattan, &all, self.neighbours, own)
+            Points::planted(features, points).nearest(Manhattan, &all, self.neighbours, own)
         };
         let near: Vec<_> = classes.iter().enumerate().map(near).collect();
         let mut scores = vec![0.; features];
@@ -75,7 +76,7 @@ impl Selector for ReliefF {
                     true => -1.,
                     false => points.len() as f64 / others,
                 };
-                let near = &near[class][n];
+                let near = near[class].of(n);
                 let weight = share / (near.len() * samples) as f64;
                 for neighbour in near {
                     let other = points[neighbour.index];
