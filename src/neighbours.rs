@@ -53,9 +53,11 @@ pub enum Bound {
 /// ```
 ///
 /// Numerics: coordinates are f64, and a distance is a sum over them in their order: the same at any number of threads. The
-/// time is that of `M N d` differences, on all threads; the memory that of the points and of the result. Of Euclidean
-/// distances most are not computed: a bound from products of matrices in single precision leaves out what cannot be near,
-/// and changes no bit of the result. Points that are all equally far for single precision take the whole time.
+/// memory is that of the points and of the result. Finite points of up to 16 coordinates lie in a tree of boxes, and boxes that
+/// are too far away are not looked at, nor, in counts, those that are near as a whole. Of Euclidean distances of 8 coordinates
+/// or more most are not computed: a bound from products of matrices in single precision leaves out what cannot be near. Neither
+/// changes a bit of the result. Otherwise, for points that are all equally far for single precision, and for more than 256
+/// neighbours of few coordinates, the time is that of `M N d` differences, on all threads.
 #[doc(alias = "neighbors")]
 #[doc(alias = "NearestNeighbors")]
 #[doc(alias = "knn")]
