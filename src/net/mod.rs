@@ -1,6 +1,6 @@
 //! Networks: dense layers and chains of them, convolutions and transposed ones, pooling, image encoders and decoders, residual
 //! networks, autoregressive ones over grids of classes, an input layer that selects features, batch normalization, layers of
-//! spectral norm 1, the networks of DCGAN, autoencoders, vector quantizers. Heads that turn features into a distribution,
+//! spectral norm 1, the networks of DCGAN, autoencoders, vector quantizers, dropout. Heads that turn features into a distribution,
 //! likelihoods that turn a decoder's raw output into one over data, and priors that learn.
 //!
 //! Each is built by a function that takes its sizes and, last, a `VarBuilder`; each is a candle `Module` (and with it a
@@ -13,6 +13,7 @@ mod conv_decoder;
 mod conv_transpose;
 mod dcgan;
 mod dense;
+mod dropout;
 mod head;
 mod initializer;
 mod kmeans;
@@ -45,6 +46,7 @@ pub use dcgan::{
     dcgan_generator,
 };
 pub use dense::{Dense, dense};
+pub use dropout::{dropout, dropout2d};
 pub use head::{DirichletHead, LogisticNormalHead, NormalComponentsHead, NormalHead, ScaleForm};
 pub use likelihood::{
     BernoulliLikelihood, CategoricalLikelihood, ContinuousBernoulliLikelihood, LaplaceLikelihood,

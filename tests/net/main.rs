@@ -5,6 +5,7 @@ mod batch_norm;
 mod conv;
 mod dcgan;
 mod decoder;
+mod dropout;
 mod duals;
 mod heads;
 mod layers;

@@ -4,7 +4,6 @@
 mod support;
 
 mod adversarial;
-mod bottleneck;
 mod chapter;
 mod diagnostics;
 mod elbo;

@@ -2,7 +2,7 @@
 //!
 //! - `inputs`: the tensors of layers as a node's inputs. `rows`: a batch in chunks, there and back. `sums`: gradients of inputs,
 //!   added up. `transpose`: transposes of matrices.
-//! - `activation`: activation functions. `dense`: dense layers, one after the other.
+//! - `activation`: activation functions. `dense`: dense layers, one after the other. `dropout`: elements left out at random.
 //! - `flow`: what the nodes of flows share. `coupling`: coupling and autoregressive flows with their conditioners.
 //!   `continuous`: flows along an ODE.
 //! - `batch_norm`: batch normalization.
@@ -16,6 +16,7 @@ pub(crate) mod continuous;
 pub(crate) mod conv2d;
 pub(crate) mod coupling;
 pub(crate) mod dense;
+pub(crate) mod dropout;
 pub(crate) mod flow;
 pub(crate) mod inputs;
 pub(crate) mod max_positions;
