@@ -4,7 +4,12 @@
 //! - [`importance_weighted`]: the bound of importance-weighted autoencoders with three estimators of its gradient; [`iwae_bound`],
 //!   [`renyi_bound`], [`effective_sample_size`] of log-weights.
 //! - [`score_function`], [`vimco`]: gradients for posteriors whose draws have none.
-//! - [`vib`], [`gmvib`]: the variational information bottleneck, with one code and with a mixture of codes.
+//! - [`vib`], [`gmvib`], [`ceb`], [`nonlinear_ib`], [`categorical_bottleneck`], [`surrogate_bottleneck`]: the family of the information
+//!   bottleneck, of one interface: each has a decoder cross-entropy and a rate, which are a [`DistortionRate`]. Their weights in
+//!   one another's terms: [`Tradeoff`].
+//! - [`decoder_cross_entropy`], [`prediction_cross_entropy`], [`error_bound`]: what a label costs, given the code or the input.
+//!   [`Surrogate`], [`covariance_entropy_bound`], [`norm_entropy_bound`]: bounds on entropies of codes, which
+//!   [`zero_entropy_noise`] keeps from falling below 0; [`pairwise_information`], [`SoftClustering`]: codes with Gaussian noise.
 //! - [`DistortionRate`]: what every variational objective returns, and how its parts add up.
 //! - [`FreeBitsPerDimension`], [`FreeBitsPerGroup`], [`FreeBitsTotal`], [`Capacity`]: what stands in the place of the rate so that
 //!   codes are used. Weights that change in training are an `optim::Schedule`.
@@ -56,9 +61,13 @@ pub use adversarial::{
     Wasserstein,
 };
 pub use bottleneck::{
-    BottleneckConfig, Gmvib, Surrogate, SurrogateBottleneck, SurrogateConfig, SurrogateRate,
-    ZERO_ENTROPY_VARIANCE, decoder_cross_entropy, error_bound, gmvib, prediction_cross_entropy,
-    surrogate_bottleneck, vib, zero_entropy_noise, zero_entropy_posterior,
+    BottleneckConfig, CategoricalBottleneck, CategoricalConfig, CategoricalRate, ConvexFunction,
+    Gmvib, NonlinearIb, NonlinearIbConfig, PairwiseInformation, SoftClustering, Surrogate,
+    SurrogateBottleneck, SurrogateConfig, SurrogateRate, Tradeoff, Uncertainties,
+    ZERO_ENTROPY_VARIANCE, categorical_bottleneck, ceb, covariance_entropy_bound,
+    decoder_cross_entropy, error_bound, gmvib, nonlinear_ib, norm_entropy_bound, norm_of_entropy,
+    pairwise_information, prediction_cross_entropy, surrogate_bottleneck, vib, zero_entropy_noise,
+    zero_entropy_posterior,
 };
 pub use capacity::Capacity;
 pub use classification::{ClassificationLoss, Curvature};

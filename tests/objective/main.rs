@@ -4,6 +4,7 @@
 mod support;
 
 mod adversarial;
+mod bottleneck;
 mod chapter;
 mod diagnostics;
 mod elbo;

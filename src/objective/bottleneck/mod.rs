@@ -14,26 +14,48 @@
 //! |---|---|---|
 //! | [`vib`] | `KL(p(z\|x) \|\| r(z))` | `I[X;Z]` |
 //! | [`gmvib`] | the same of K codes and their weight | `I[X;Z]` |
+//! | [`ceb`] | `KL(e(z\|x) \|\| b(z\|y))` | `I[X;Z\|Y]` |
+//! | [`nonlinear_ib`] | `u(I)` of a bound by pairs of codes | `u(I[X;Z])` |
+//! | [`categorical_bottleneck`] | the exact term of a categorical code | `I[X;Z]`, `I[X;Z\|Y]`, `H[Z]` or `H[Z\|Y]` themselves |
 //! | [`surrogate_bottleneck`] | `E\|Z\|^2`, `log Var[Z]` or `log Var[Z\|Y]` | but for the first, `H[Z]` and `H[Z\|Y]` |
 //!
-//! Averaged over the data the distortion bounds `I[Y;Z] >= H[Y] - distortion`. The decoder is any
+//! A function `Fn(&Batch, &mut Rng) -> Result<DistortionRate>` is the interface. What weight in one is which weight in another is
+//! a [`Tradeoff`]'s. Averaged over the data the distortion bounds `I[Y;Z] >= H[Y] - distortion`. The decoder is any
 //! [`Conditional`](crate::Conditional) whose output is a distribution over labels.
 //!
 //! Entropies of continuous codes are bounded from below only where there is noise: [`zero_entropy_noise`] makes
 //! `I[X;Z|Y] <= H[Z|Y] <= H[Z]` hold as for discrete codes.
 
+mod categorical;
+mod ceb;
 mod cross_entropy;
+mod entropy_bound;
 mod gmvib;
+mod labels;
 mod noise;
+mod nonlinear_ib;
+mod soft_clustering;
 mod surrogate;
+mod tradeoff;
 mod vib;
 
+pub use categorical::{
+    CategoricalBottleneck, CategoricalConfig, CategoricalRate, categorical_bottleneck,
+};
+pub use ceb::ceb;
 pub use cross_entropy::{decoder_cross_entropy, error_bound, prediction_cross_entropy};
+pub use entropy_bound::{covariance_entropy_bound, norm_entropy_bound, norm_of_entropy};
 pub use gmvib::{Gmvib, gmvib};
 pub use noise::{ZERO_ENTROPY_VARIANCE, zero_entropy_noise, zero_entropy_posterior};
+pub use nonlinear_ib::{
+    ConvexFunction, NonlinearIb, NonlinearIbConfig, PairwiseInformation, nonlinear_ib,
+    pairwise_information,
+};
+pub use soft_clustering::{SoftClustering, Uncertainties};
 pub use surrogate::{
     Surrogate, SurrogateBottleneck, SurrogateConfig, SurrogateRate, surrogate_bottleneck,
 };
+pub use tradeoff::Tradeoff;
 pub use vib::vib;
 
 use super::{DistortionRate, ElboConfig};
@@ -75,6 +97,18 @@ impl From<Gmvib> for DistortionRate {
 
 impl From<SurrogateBottleneck> for DistortionRate {
     fn from(objective: SurrogateBottleneck) -> Self {
+        objective.parts
+    }
+}
+
+impl From<NonlinearIb> for DistortionRate {
+    fn from(objective: NonlinearIb) -> Self {
+        objective.parts
+    }
+}
+
+impl From<CategoricalBottleneck> for DistortionRate {
+    fn from(objective: CategoricalBottleneck) -> Self {
         objective.parts
     }
 }
