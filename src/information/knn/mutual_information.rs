@@ -1,10 +1,10 @@
 //! The mutual information of Kraskov, Stoegbauer and Grassberger.
 
-use super::counts::{digamma, mean_digamma, others_within};
-use super::space::{Samples, chebyshev, joint, max_norm, same_count, tie_share};
+use super::counts::digamma;
+use super::pair::Pair;
 use super::{Estimate, KnnConfig, Null};
 use crate::error::Result;
-use crate::neighbours::{Bound, NearestNeighbours};
+use crate::neighbours::Bound;
 use crate::rng::Rng;
 use candle_core::Tensor;
 
@@ -28,8 +28,7 @@ pub enum Ksg {
 ///
 /// Null: y in random orders.
 ///
-/// Errors: other shapes; elements that are not finite; k of 0 or N and more; a negative jitter; 1 shuffle; another metric
-/// than Chebyshev where x or y has several dimensions.
+/// Errors: other shapes; elements that are not finite; k of 0 or N and more; a negative jitter; 1 shuffle.
 ///
 /// ```
 /// use candle_core::{DType, Device};
@@ -50,7 +49,9 @@ pub enum Ksg {
 /// ```
 ///
 /// Numerics: distances are f64, and the bits are the same at any number of threads; exchanging x and y changes none of
-/// them. A null searches the joint space anew and keeps those of x and y.
+/// them. A null searches the joint space anew and keeps those of x and y. The metric is that of x and of y; unless it is
+/// the max-norm, neighbours of pairs are picked from more candidates, which takes longer, the more so the more unlike
+/// `d_x` and `d_y` are.
 ///
 /// Source: Kraskov, Stoegbauer and Grassberger (2004), eqs. 8 and 9; Gao, Ver Steeg and Galstyan (2015) on how many samples
 /// an information asks for.
@@ -63,75 +64,39 @@ pub fn mutual_information(
     rng: &mut Rng,
 ) -> Result<Estimate> {
     let op = "knn::mutual_information";
-    let x = Samples::new(op, "x", x, config, rng)?;
-    let n = x.len();
-    same_count(op, "y", y, n)?;
-    let y = Samples::new(op, "y", y, config, rng)?;
-    config.check(op, n)?;
-    max_norm(op, config.metric, &[&x, &y])?;
-    let pair = Pair {
-        near_x: x.neighbours(config.metric)?,
-        near_y: y.neighbours(config.metric)?,
-        x,
-        y,
-    };
+    let pair = Pair::new(op, x, y, config, rng)?;
+    let (n, k) = (pair.len(), config.k);
+    let value = |order: &[usize]| ksg(&pair, form, k, order);
     let same: Vec<usize> = (0..n).collect();
-    let value = |order: &[usize]| pair.estimate(form, config.k, &same, order);
-    let nats = value(&same)?;
-    let ties = tie_share(&[&pair.x, &pair.y]);
-    let dims = vec![pair.x.dims, pair.y.dims];
-    let estimate = Estimate::new(nats, config.k, n, dims, ties);
+    let estimate = Estimate::new(value(&same)?, k, n, pair.dims(), pair.ties());
     let mut estimate = estimate
         .not_negative()
         .continuous()
-        .at_most(digamma(n) - digamma(config.k));
+        .at_most(digamma(n) - digamma(k));
     estimate.null = Null::shuffled(config.shuffles, || value(&rng.permutation(n)))?;
     Ok(estimate)
 }
 
-struct Pair {
-    x: Samples,
-    y: Samples,
-    near_x: NearestNeighbours,
-    near_y: NearestNeighbours,
-}
-
-impl Pair {
-    /// Of pairs of `x_n` with y at place n of an order.
-    fn estimate(&self, form: Ksg, k: usize, same: &[usize], order: &[usize]) -> Result<f64> {
-        let n = same.len();
-        let found = joint(&[(&self.x, same), (&self.y, order)])?.nearest_others(k)?;
-        let mut radius_y = vec![0.; n];
-        let (radius_x, bound, more) = match form {
-            Ksg::First => {
-                let radius = found.distance.narrow(1, k - 1, 1)?;
-                let radius: Vec<f64> = radius.flatten_all()?.to_vec1()?;
-                order
-                    .iter()
-                    .zip(&radius)
-                    .for_each(|(at, r)| radius_y[*at] = *r);
-                (radius, Bound::Open, 1)
+/// Of pairs of `x_n` with y at place n of an order.
+fn ksg(pair: &Pair, form: Ksg, k: usize, order: &[usize]) -> Result<f64> {
+    let nearest = pair.nearest(order, k)?;
+    let (of_k, counted) = match form {
+        Ksg::First => {
+            let radius = [nearest.radius.clone(), nearest.radius];
+            let counted = pair.mean_digammas(order, radius, Bound::Open, 1)?;
+            (digamma(k), counted)
+        }
+        Ksg::Second => {
+            let mut radius = [vec![], vec![]];
+            for (i, near) in nearest.index.chunks_exact(k).enumerate() {
+                let near = near.iter().map(|j| pair.distances(order, i, *j as usize));
+                let [x, y] = near.fold([0f64; 2], |[x, y], [a, b]| [x.max(a), y.max(b)]);
+                radius[0].push(x);
+                radius[1].push(y);
             }
-            Ksg::Second => {
-                let index: Vec<u32> = found.index.flatten_all()?.to_vec1()?;
-                let mut radius_x = Vec::with_capacity(n);
-                for (i, near) in index.chunks_exact(k).enumerate() {
-                    let near = || near.iter().map(|j| *j as usize);
-                    let in_x = near().map(|j| chebyshev(self.x.row(i), self.x.row(j)));
-                    radius_x.push(in_x.fold(0., f64::max));
-                    let own = self.y.row(order[i]);
-                    let in_y = near().map(|j| chebyshev(own, self.y.row(order[j])));
-                    radius_y[order[i]] = in_y.fold(0., f64::max);
-                }
-                (radius_x, Bound::Closed, 0)
-            }
-        };
-        let x = mean_digamma(&others_within(&self.near_x, radius_x, bound)?, more);
-        let y = mean_digamma(&others_within(&self.near_y, radius_y, bound)?, more);
-        let of_k = match form {
-            Ksg::First => digamma(k),
-            Ksg::Second => digamma(k) - 1. / k as f64,
-        };
-        Ok(of_k + digamma(n) - (x + y))
-    }
+            let counted = pair.mean_digammas(order, radius, Bound::Closed, 0)?;
+            (digamma(k) - 1. / k as f64, counted)
+        }
+    };
+    Ok(of_k + digamma(order.len()) - counted)
 }

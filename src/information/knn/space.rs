@@ -8,6 +8,8 @@ use crate::shape;
 use candle_core::{DType, Device, Tensor};
 use std::cmp::Ordering;
 
+const LARGEST: f64 = 1e150;
+
 /// Samples in f64, a row each.
 #[derive(Debug)]
 pub(super) struct Samples {
@@ -31,8 +33,10 @@ impl Samples {
             rows: x.flatten_all()?.to_vec1()?,
             dims,
         };
-        if let Some(bad) = samples.rows.iter().find(|x| !x.is_finite()) {
-            return Err(Error::value(op, arg, "finite numbers", bad));
+        // Squares of differences are finite.
+        if let Some(bad) = samples.rows.iter().find(|x| !(x.abs() <= LARGEST)) {
+            let expected = "finite numbers of at most 1e150 in magnitude";
+            return Err(Error::value(op, arg, expected, bad));
         }
         if config.jitter > 0. {
             let noise = rng.normal(samples.rows.len(), DType::F64, &Device::Cpu)?;
@@ -79,13 +83,27 @@ impl Samples {
         }
     }
 
-    /// These samples as they are, to look for neighbours among.
+    /// To look for neighbours among.
     pub(super) fn neighbours(&self, metric: Metric) -> Result<NearestNeighbours> {
+        NearestNeighbours::new(&self.tensor()?, metric)
+    }
+
+    /// `[N, d]`.
+    pub(super) fn tensor(&self) -> Result<Tensor> {
         let shape = (self.len(), self.dims);
-        NearestNeighbours::new(
-            &Tensor::from_slice(&self.rows, shape, &Device::Cpu)?,
-            metric,
-        )
+        Ok(Tensor::from_slice(&self.rows, shape, &Device::Cpu)?)
+    }
+
+    /// The samples of these numbers.
+    pub(super) fn pick(&self, numbers: &[usize]) -> Self {
+        let mut rows = Vec::with_capacity(numbers.len() * self.dims);
+        for n in numbers {
+            rows.extend_from_slice(self.row(*n));
+        }
+        Samples {
+            rows,
+            dims: self.dims,
+        }
     }
 }
 
@@ -98,19 +116,21 @@ pub(super) fn tie_share(spaces: &[&Samples]) -> f64 {
     tied.iter().filter(|tied| **tied).count() as f64 / tied.len() as f64
 }
 
-/// As many samples of one variable as of another.
+/// A tensor `[N, d]` for as many samples as another variable has.
 pub(super) fn same_count(
     op: &'static str,
     arg: &'static str,
     found: &Tensor,
     samples: usize,
 ) -> Result<()> {
-    let dims = found.dims().get(1).copied().unwrap_or(0);
-    shape::exactly(op, arg, found.dims(), &[samples, dims])
+    match found.dims() {
+        [n, _] if *n == samples => Ok(()),
+        other => Err(Error::shape(op, arg, format!("[{samples}, d]"), other)),
+    }
 }
 
 /// Row n holds what each variable has at the sample that its order puts there.
-pub(super) fn joint(spaces: &[(&Samples, &[usize])]) -> Result<NearestNeighbours> {
+pub(super) fn joint(spaces: &[(&Samples, &[usize])]) -> Samples {
     let dims: usize = spaces.iter().map(|(x, _)| x.dims).sum();
     let count = spaces.first().map_or(0, |(_, order)| order.len());
     let mut rows = Vec::with_capacity(count * dims);
@@ -119,26 +139,25 @@ pub(super) fn joint(spaces: &[(&Samples, &[usize])]) -> Result<NearestNeighbours
             rows.extend_from_slice(x.row(order[n]));
         }
     }
-    let rows = Tensor::from_vec(rows, (count, dims), &Device::Cpu)?;
-    NearestNeighbours::new(&rows, Metric::Chebyshev)
+    Samples { rows, dims }
 }
 
-/// The largest difference of coordinates.
-pub(super) fn chebyshev(a: &[f64], b: &[f64]) -> f64 {
-    a.iter()
-        .zip(b)
-        .fold(0., |most, (a, b)| f64::max(most, (a - b).abs()))
-}
-
-/// A distance of spaces joined is the longest of their distances. In a space of one dimension all metrics are one.
-pub(super) fn max_norm(op: &'static str, metric: Metric, spaces: &[&Samples]) -> Result<()> {
-    let one = spaces.iter().all(|x| x.dims == 1);
+/// As [`NearestNeighbours`] computes it.
+pub(super) fn distance(metric: Metric, a: &[f64], b: &[f64]) -> f64 {
+    let gaps = a.iter().zip(b).map(|(a, b)| a - b);
     match metric {
-        Metric::Chebyshev => Ok(()),
-        _ if one => Ok(()),
-        other => {
-            let expected = "Chebyshev, where a space has several dimensions";
-            Err(Error::value(op, "metric", expected, format!("{other:?}")))
-        }
+        Metric::Euclidean => gaps.fold(0., |sum, gap| sum + gap * gap).sqrt(),
+        Metric::Manhattan => gaps.fold(0., |sum, gap| sum + gap.abs()),
+        Metric::Chebyshev => gaps.fold(0., |most, gap| f64::max(most, gap.abs())),
     }
+}
+
+/// Refuses a metric that spaces of these variables joined do not have: their distance is the longest of those of the
+/// variables, and in a space of one dimension all metrics are one.
+pub(super) fn max_norm(op: &'static str, metric: Metric, variables: &[&Samples]) -> Result<()> {
+    if metric == Metric::Chebyshev || variables.iter().all(|x| x.dims == 1) {
+        return Ok(());
+    }
+    let expected = "Chebyshev, where a variable has several dimensions";
+    Err(Error::value(op, "metric", expected, format!("{metric:?}")))
 }
