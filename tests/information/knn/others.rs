@@ -35,7 +35,7 @@ fn classes(x: &Tensor, thresholds: &[f64]) -> Result<Vec<u32>> {
 }
 
 fn normal(n: usize, dims: usize, rng: &mut Rng) -> Result<Tensor> {
-    Ok(rng.normal((n, dims), DType::F64, &Device::Cpu)?)
+    rng.normal((n, dims), DType::F64, &Device::Cpu)
 }
 
 fn column(numbers: &[f64]) -> Result<Tensor> {
