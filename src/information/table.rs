@@ -1,8 +1,9 @@
 //! Tables of joint probabilities.
 
-use super::{check, terms};
+use super::{check, targets, terms};
 use crate::error::{Error, Result};
-use candle_core::{DType, Tensor};
+use crate::shape;
+use candle_core::{DType, Device, Tensor};
 
 /// The joint probabilities of discrete variables, one for each axis, and what they know of each other.
 ///
@@ -68,6 +69,32 @@ impl Table {
     /// Errors: negative, NaN or infinite numbers; a sum of 0.
     pub fn from_counts(n: &Tensor) -> Result<Self> {
         Self::counted("Table::from_counts", n)
+    }
+
+    /// Of samples of discrete variables: the empirical distribution, so that what it gives are the plug-in estimates of
+    /// entropies (too small) and mutual informations (too large, by about `(A - 1)(B - 1) / 2 n`). Each variable comes with its
+    /// number of values: u8, u32 or i64 `[n]`, below that.
+    ///
+    /// Errors: no variables, no samples, values that are not below their number, more cells than memory could hold.
+    pub fn from_samples(variables: &[(&Tensor, usize)]) -> Result<Self> {
+        let op = "Table::from_samples";
+        let Some((first, _)) = variables.first() else {
+            return Err(Error::value(op, "variables", "at least one", "none"));
+        };
+        let [n] = shape::dims(op, "variables", first.dims(), "[n]")?;
+        crate::check::at_least_one(op, &[("samples", n)])?;
+        let dims: Vec<usize> = variables.iter().map(|(_, values)| *values).collect();
+        shape::draws(op, &dims, &[])?;
+        let mut cells = vec![0usize; n];
+        for (labels, values) in variables {
+            let labels = targets::classes(op, "variables", labels, n, *values)?;
+            let labels = labels.to_device(&Device::Cpu)?.to_vec1::<u32>()?;
+            let pairs = cells.iter_mut().zip(labels);
+            pairs.for_each(|(cell, label)| *cell = *cell * values + label as usize);
+        }
+        let mut counts = vec![0f64; dims.iter().product()];
+        cells.iter().for_each(|cell| counts[*cell] += 1.);
+        Self::counted(op, &Tensor::from_vec(counts, dims, &Device::Cpu)?)
     }
 
     pub(super) fn named(op: &'static str, p: &Tensor) -> Result<Self> {

@@ -43,31 +43,50 @@ impl Targets<'_> {
             }
             Targets::Labels { labels, classes } => {
                 crate::check::at_least(op, "classes", classes, 1)?;
-                if !matches!(labels.dtype(), DType::U8 | DType::U32 | DType::I64) {
-                    return Err(Error::DType {
-                        op,
-                        arg: "labels",
-                        expected: "u8, u32 or i64".into(),
-                        found: labels.dtype(),
-                    });
-                }
-                shape::exactly(op, "labels", labels.dims(), &[samples])?;
                 shape::same_device(op, "labels", labels, like)?;
-                let whole = labels.to_dtype(DType::I64)?;
-                for end in [whole.min(0)?, whole.max(0)?] {
-                    let end = end.to_scalar::<i64>()?;
-                    if !usize::try_from(end).is_ok_and(|end| end < classes) {
-                        let expected = format!("classes from 0, below {classes}");
-                        return Err(Error::value(op, "labels", expected, end));
-                    }
-                }
-                Ok(Known::Labels(labels.to_dtype(DType::U32)?, classes))
+                let labels = self::classes(op, "labels", labels, samples, classes)?;
+                Ok(Known::Labels(labels, classes))
             }
         }
     }
 }
 
+/// Whole numbers from 0 below `classes`, one for each sample: as u32.
+pub(super) fn classes(
+    op: &'static str,
+    arg: &'static str,
+    labels: &Tensor,
+    samples: usize,
+    classes: usize,
+) -> Result<Tensor> {
+    if !matches!(labels.dtype(), DType::U8 | DType::U32 | DType::I64) {
+        return Err(Error::DType {
+            op,
+            arg,
+            expected: "u8, u32 or i64".into(),
+            found: labels.dtype(),
+        });
+    }
+    shape::exactly(op, arg, labels.dims(), &[samples])?;
+    let whole = labels.to_dtype(DType::I64)?;
+    for end in [whole.min(0)?, whole.max(0)?] {
+        let end = end.to_scalar::<i64>()?;
+        if !usize::try_from(end).is_ok_and(|end| end < classes) {
+            let expected = format!("classes from 0, below {classes}");
+            return Err(Error::value(op, arg, expected, end));
+        }
+    }
+    Ok(labels.to_dtype(DType::U32)?)
+}
+
 impl Known {
+    pub(super) fn classes(&self) -> usize {
+        match self {
+            Known::Labels(_, classes) => *classes,
+            Known::Probabilities(p) => p.dims()[1],
+        }
+    }
+
     /// `sum_x p(y | x) m(x, .)` for each class, of rows of masses `[N, C]`: `[L, C]`.
     pub(super) fn by_class(&self, masses: &Tensor) -> Result<Tensor> {
         match self {

@@ -2,7 +2,7 @@
 //! to 0 with p, and so does what a softmax makes of its slope.
 
 use crate::error::Result;
-use crate::kernels::elementwise::{Formula, named};
+use crate::kernels::elementwise::{Formula, LogMass, named, named_sum};
 use crate::kernels::number::Real;
 use crate::kernels::reduce;
 use candle_core::Tensor;
@@ -53,6 +53,20 @@ impl Formula<2> for Divergence {
     }
 }
 
+/// `-p log_q`.
+#[derive(Clone, Copy)]
+struct Cost;
+
+impl Formula<2> for Cost {
+    #[inline(always)]
+    fn at<R: Real>(self, [p, log_q]: [R; 2]) -> R {
+        if p.value() == 0. {
+            return R::constant(0.);
+        }
+        -(p * log_q)
+    }
+}
+
 fn sum(terms: &Tensor) -> Result<Tensor> {
     reduce::sum(&terms.flatten_all()?)
 }
@@ -70,6 +84,26 @@ pub(super) fn uncertainty(op: &'static str, p: &Tensor, whole: &Tensor) -> Resul
 /// `sum p ln(p / q)`, of masses p and q with equal sums.
 pub(super) fn divergence(op: &'static str, p: &Tensor, q: &Tensor) -> Result<Tensor> {
     sum(&named(op, Divergence, [p, q])?)
+}
+
+/// [`entropy`] of each row.
+pub(super) fn entropies(op: &'static str, p: &Tensor) -> Result<Tensor> {
+    named_sum(op, Surprise, [p])
+}
+
+/// [`divergence`] of each row.
+pub(super) fn divergences(op: &'static str, p: &Tensor, q: &Tensor) -> Result<Tensor> {
+    named_sum(op, Divergence, [p, q])
+}
+
+/// `-sum p ln q`, from ln q, which may be -inf where p is 0.
+pub(super) fn cross_entropy(op: &'static str, p: &Tensor, log_q: &Tensor) -> Result<Tensor> {
+    sum(&named(op, Cost, [p, log_q])?)
+}
+
+/// ln p; -inf, and no slope, at 0.
+pub(super) fn log(op: &'static str, p: &Tensor) -> Result<Tensor> {
+    named(op, LogMass, [p])
 }
 
 /// `p / whole`, and 0 where there is nothing of the whole.

@@ -1,5 +1,7 @@
 //! Information quantities and estimators.
 
+mod categorical;
+mod iterative;
 mod knn;
 #[path = "../support/mod.rs"]
 mod support;

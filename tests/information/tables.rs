@@ -269,6 +269,57 @@ fn three_variables_may_share_less_than_nothing() -> Result<()> {
     Ok(())
 }
 
+/// Appendix A.4: X is even on [0, 0.1] and Z = X + R with a fair coin R. `H[Z] - H[Z|X]`, a differential entropy less a
+/// discrete one, is ln 0.1 < 0, whatever the cells, while the table of the cells says that Z tells all of X.
+#[test]
+fn differences_of_different_entropies_are_no_information() -> Result<()> {
+    for cells in [10usize, 100] {
+        let half = 0.5 / cells as f64;
+        let columns = Tensor::arange(0u32, 2 * cells as u32, &Device::Cpu)?;
+        let rows = Tensor::arange(0u32, cells as u32, &Device::Cpu)?.unsqueeze(1)?;
+        let below = columns.broadcast_eq(&rows)?;
+        let above = columns.broadcast_eq(&(rows + cells as f64)?)?;
+        let p = (below + above)?.to_dtype(DType::F64)?;
+        let table = Table::new(&(p * half)?)?;
+        let width = 0.1 / cells as f64;
+        let differential = number(table.entropy(&[1]))? + width.ln();
+        assert!((differential - 0.2f64.ln()).abs() < 1e-13);
+        let naive = differential - number(table.conditional_entropy(&[1], &[0]))?;
+        assert!((naive - 0.1f64.ln()).abs() < 1e-13 && naive < 0.);
+        let information = number(table.mutual_information(&[0], &[1]))?;
+        assert!((information - (cells as f64).ln()).abs() < 1e-13);
+    }
+    Ok(())
+}
+
+/// The plug-in estimate, by counting.
+#[test]
+fn tables_of_samples() -> Result<()> {
+    let [a, b] = [[0u32, 1, 1, 0, 2, 2, 2, 0], [1, 0, 0, 1, 1, 0, 0, 0]];
+    let b = b.map(|b| b as u8);
+    let (a, b) = (
+        Tensor::new(&a, &Device::Cpu)?,
+        Tensor::new(&b, &Device::Cpu)?,
+    );
+    let table = Table::from_samples(&[(&a, 3), (&b, 3)])?;
+    let counts = [[1f64, 2., 0.], [2., 0., 0.], [2., 1., 0.]];
+    let want = Tensor::new(&counts, &Device::Cpu)?;
+    let got = (table.probabilities() * 8.)?.to_vec2::<f64>()?;
+    assert_eq!(got, want.to_vec2::<f64>()?);
+    assert!(matches!(
+        Table::from_samples(&[(&a, 2)]),
+        Err(Error::Value {
+            arg: "variables",
+            ..
+        })
+    ));
+    assert!(Table::from_samples(&[(&a, 3), (&b.narrow(0, 0, 7)?, 2)]).is_err());
+    assert!(Table::from_samples(&[]).is_err());
+    assert!(Table::from_samples(&[(&a.narrow(0, 0, 0)?, 3)]).is_err());
+    assert!(Table::from_samples(&[(&a, usize::MAX), (&b, usize::MAX)]).is_err());
+    Ok(())
+}
+
 /// Nearly independent: differences of entropies have no digit left.
 #[test]
 fn small_informations_keep_their_digits() -> Result<()> {

@@ -2,6 +2,7 @@
 
 use super::labelled::{Labelled, mean};
 use crate::error::Result;
+use crate::information::CountedInformation;
 use crate::select::{Preparation, Ranking, Selector};
 use candle_core::Tensor;
 
@@ -44,7 +45,7 @@ impl Selector for Mrmr {
         let data = Labelled::new(op, x, y, how)?;
         data.check_k(op, self.k)?;
         let features: Vec<Vec<u32>> = data.features.iter().map(|x| states(x)).collect();
-        let information = Information::new(data.samples());
+        let information = CountedInformation::new(data.samples());
         let labels = (&data.labels[..], data.classes);
         let relevance: Vec<f64> = features
             .iter()
@@ -89,34 +90,4 @@ fn states(values: &[f64]) -> Vec<u32> {
         _ => 1,
     };
     values.iter().map(state).collect()
-}
-
-/// Mutual information of states of so many samples.
-struct Information {
-    /// `n log n`.
-    terms: Vec<f64>,
-}
-
-impl Information {
-    fn new(samples: usize) -> Self {
-        let term = |n: usize| n as f64 * (n.max(1) as f64).ln();
-        Information {
-            terms: (0..=samples).map(term).collect(),
-        }
-    }
-
-    /// `I(a; b)` in nats, each with its number of states.
-    fn between(&self, (a, rows): (&[u32], usize), (b, columns): (&[u32], usize)) -> f64 {
-        let mut table = vec![0; rows * columns];
-        for (a, b) in a.iter().zip(b) {
-            table[*a as usize * columns + *b as usize] += 1;
-        }
-        let joint: f64 = table.iter().map(|n: &usize| self.terms[*n]).sum();
-        let row = |i: usize| table[i * columns..][..columns].iter().sum::<usize>();
-        let column = |j: usize| table.iter().skip(j).step_by(columns).sum::<usize>();
-        let first: f64 = (0..rows).map(|i| self.terms[row(i)]).sum();
-        let second: f64 = (0..columns).map(|j| self.terms[column(j)]).sum();
-        let samples = a.len();
-        (joint - first - second + self.terms[samples]) / samples as f64
-    }
 }
