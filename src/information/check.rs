@@ -21,7 +21,7 @@ pub(super) fn probabilities(
     }
     not_negative(op, arg, p)?;
     let cells: usize = p.dims()[batch..].iter().product();
-    let wide = double(p)?;
+    let wide = double(p)?.contiguous()?;
     let sums = reduce::sum_last(&wide.detach(), p.rank() - batch)?;
     let slack = shape::sum_tolerance(p.dtype(), cells);
     match first_outside(&sums, End::Closed(1. - slack), End::Closed(1. + slack))? {

@@ -1,6 +1,7 @@
 //! Decoders of codes out of C categories, exactly.
 
 use super::encoded::Encoded;
+use super::table::Table;
 use super::targets::{Known, Targets};
 use super::{check, terms};
 use crate::detach::Detach;
@@ -252,10 +253,14 @@ pub fn optimal_decoder(
 /// [`observe`](LaggedDecoder::observe) adds the masses `p(y, z)` of a batch, of as many samples as it has, and
 /// [`end_epoch`](LaggedDecoder::end_epoch) makes a decoder of them. Before the first epoch ends all labels are equally likely.
 ///
+/// A label that no sample of an epoch had in a code costs infinitely much in the next one, if a softmax that underflowed has come
+/// back: [`smoothed`](LaggedDecoder::smoothed) adds to each code a few samples of the labels of all codes, `a p(y)`, so that
+/// `p(y | z) = (m(y, z) + a p(y)) / (m(z) + a)`.
+///
 /// Gradients: none through the decoder. Its
 /// [cross-entropy](CategoricalDecoder::decoder_cross_entropy) has that of A.3, with the costs of the last epoch.
 ///
-/// Errors: those of [`CategoricalDecoder`]; an epoch without batches.
+/// Errors: those of [`CategoricalDecoder`]; an epoch without batches; a smoothing that is negative or not finite.
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
@@ -282,6 +287,9 @@ pub struct LaggedDecoder {
     decoder: CategoricalDecoder,
     /// Sums of `p(y, z | x)` since the epoch began, `[L, C]`.
     masses: Option<Tensor>,
+    /// `p(y, z)` of the last epoch.
+    table: Option<Table>,
+    smoothing: f64,
 }
 
 impl LaggedDecoder {
@@ -295,12 +303,27 @@ impl LaggedDecoder {
         Ok(LaggedDecoder {
             decoder,
             masses: None,
+            table: None,
+            smoothing: 0.,
         })
+    }
+
+    /// With so many samples more in each code.
+    pub fn smoothed(mut self, samples: f64) -> Result<Self> {
+        crate::check::non_negative("LaggedDecoder::smoothed", "samples", samples)?;
+        self.smoothing = samples;
+        Ok(self)
     }
 
     /// The decoder of the last epoch.
     pub fn decoder(&self) -> &CategoricalDecoder {
         &self.decoder
+    }
+
+    /// The table of labels and codes `[Y, Z]` of the last epoch, without smoothing: its `conditional_entropy(&[0], &[1])` is that
+    /// epoch's `H[Y|Z]`.
+    pub fn table(&self) -> Option<&Table> {
+        self.table.as_ref()
     }
 
     /// Adds a batch to this epoch, without gradients.
@@ -324,7 +347,12 @@ impl LaggedDecoder {
             None => Err(Error::value(op, "epoch", "at least one batch", "none")),
             Some(masses) => {
                 let dtype = self.decoder.dtype;
-                self.decoder = CategoricalDecoder::of_masses(op, masses, dtype)?;
+                let p_y = masses.sum_keepdim(1)?;
+                let samples = p_y.sum_keepdim(0)?;
+                let more = (p_y.broadcast_div(&samples)? * self.smoothing)?;
+                let smooth = masses.broadcast_add(&more)?;
+                self.decoder = CategoricalDecoder::of_masses(op, &smooth, dtype)?;
+                self.table = Some(Table::checked(masses.broadcast_div(&samples)?, dtype));
                 self.masses = None;
                 Ok(())
             }

@@ -177,7 +177,7 @@ impl Diagram {
         self.unit
     }
 
-    /// `p(y, z)`, in double precision where the device has it.
+    /// `p(y, z)`, `[Y, Z]`, in double precision where the device has it.
     pub fn labels_and_codes(&self) -> &Tensor {
         self.yz.probabilities()
     }

@@ -202,20 +202,19 @@ impl IterativeBottleneck {
         // A code without noise would keep its zeros forever.
         let even = MIX / codes as f64;
         own.iter_mut().for_each(|p| *p = (1. - MIX) * *p + even);
-        starts.push(own);
         for _ in 0..self.restarts {
             starts.push(random()?);
         }
-        let mut best: Option<(f64, Found)> = None;
-        for start in starts {
+        let run = |start| {
             let found = self.iterate(problem, beta, start);
             let objective = problem.objective(&found.encoder, self.alpha, beta);
-            if best.as_ref().is_none_or(|(least, _)| objective < *least) {
-                best = Some((objective, found));
-            }
-        }
-        let none = || Error::value("IterativeBottleneck", "p_xy", "a finite objective", "none");
-        Ok(best.ok_or_else(none)?.1)
+            (objective, found)
+        };
+        let better = |best: (f64, Found), start| {
+            let new = run(start);
+            if new.0 < best.0 { new } else { best }
+        };
+        Ok(starts.into_iter().fold(run(own), better).1)
     }
 
     fn iterate(&self, problem: &Problem, beta: f64, start: Vec<f64>) -> Found {

@@ -1,7 +1,6 @@
 //! The information plane: what a code has of input and label, over a training.
 
 use super::diagram::Diagram;
-use super::unit::Unit;
 use crate::error::Result;
 use candle_core::DType;
 use std::io::{self, Write};
@@ -64,10 +63,7 @@ const SUMS: [[usize; 3]; 8] = [
 impl PlanePoint {
     /// All quantities of a diagram, in nats whatever its unit.
     pub fn of(diagram: &Diagram) -> Result<Self> {
-        let nats = match diagram.unit() {
-            Unit::Nats => 1.,
-            unit => unit.in_nats(),
-        };
+        let nats = diagram.unit().in_nats();
         let mut all = [None; 11];
         let quantities = [
             diagram.preserved(),

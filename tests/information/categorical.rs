@@ -211,6 +211,28 @@ fn a_lagged_decoder_is_the_last_epochs() -> Result<()> {
         for (a, b) in last.iter().zip(flat(&before)) {
             close(*a, b, within);
         }
+        let targets = Targets::Labels {
+            labels: &labels,
+            classes: 3,
+        };
+        let all = softmax(&normal(&mut rng, 7, 4)?, 1)?.to_dtype(dtype)?;
+        let mut smooth = LaggedDecoder::new(4, 3, dtype, CPU)?.smoothed(1.5)?;
+        for lagged in [&mut lagged, &mut smooth] {
+            lagged.observe(&all, targets)?;
+            lagged.end_epoch()?;
+            let known = lagged.table().expect("an epoch");
+            let least = known.conditional_entropy(&[0], &[1]);
+            let want = Diagram::from_encoder(&all, &labels, 3)?.decoder_uncertainty();
+            close(number(least)?, number(want)?, 2. * within);
+        }
+        // (m(y, z) + a p(y)) / (m(z) + a)
+        let p = all.to_dtype(DType::F64)?.to_vec2::<f64>()?;
+        let y = labels.to_vec1::<u32>()?;
+        let mass = |class: u32| -> f64 { (0..7).filter(|x| y[*x] == class).map(|x| p[x][2]).sum() };
+        let whole = mass(0) + mass(1) + mass(2) + 1.5;
+        let got = flat(&smooth.decoder().probabilities()?);
+        close(got[2 * 3 + 1], (mass(1) + 1.5 * 2. / 7.) / whole, within);
+        assert!(LaggedDecoder::new(1, 1, dtype, CPU)?.smoothed(-1.).is_err());
         assert!(matches!(
             lagged.end_epoch(),
             Err(Error::Value { arg: "epoch", .. })

@@ -440,6 +440,18 @@ fn strided_and_long_tables() -> Result<()> {
     let a = number(a.conditional_mutual_information(&[0], &[1], &[2]))?;
     let b = number(b.conditional_mutual_information(&[1], &[2], &[0]))?;
     assert!((a - b).abs() < 1e-15);
+    let [p, soft, weights] = encoder(&mut Rng::new(9), [6, 4, 3])?;
+    let want = Diagram::from_targets(&p, Targets::Probabilities(&soft), Some(&weights))?;
+    let strided = |x: &Tensor| -> Result<Tensor> {
+        let wide = Tensor::cat(&[x, x], 1)?.t()?.contiguous()?.t()?;
+        Ok(wide.narrow(1, 0, x.dims()[1])?)
+    };
+    let (p, soft) = (strided(&p)?, strided(&soft)?);
+    assert!(!p.is_contiguous() && !soft.is_contiguous());
+    let got = Diagram::from_targets(&p, Targets::Probabilities(&soft), Some(&weights))?;
+    for quantity in [Diagram::redundant, Diagram::residual, Diagram::preserved] {
+        assert_eq!(number(quantity(&got))?, number(quantity(&want))?);
+    }
     let n = 1 << 20;
     let even = Tensor::full(1f32 / n as f32, (1024, n / 1024), &Device::Cpu)?;
     let entropy = number(Table::new(&even)?.entropy(&[0, 1]))?;
