@@ -53,8 +53,8 @@ pub enum Bound {
 /// ```
 ///
 /// Numerics: coordinates are f64, and a distance is a sum over them in their order: the same at any number of threads. The
-/// memory is that of the points and of the result. Finite points of up to 16 coordinates lie in a tree of boxes, and boxes that
-/// are too far away are not looked at, nor, in counts, those that are near as a whole. Of Euclidean distances of 8 coordinates
+/// memory is that of the points and of the result. Many finite points of few coordinates, up to 8 for 5000 points, lie in a tree
+/// of boxes: those that are too far away are not looked at, nor, in counts, those that are near as a whole. Of Euclidean distances of 8 coordinates
 /// or more most are not computed: a bound from products of matrices in single precision leaves out what cannot be near. Neither
 /// changes a bit of the result. Otherwise, for points that are all equally far for single precision, and for more than 256
 /// neighbours of few coordinates, the time is that of `M N d` differences, on all threads.
@@ -92,10 +92,8 @@ impl NearestNeighbours {
             Metric::Euclidean => Screen::new(dims, &each),
             _ => None,
         };
-        let points = match screen {
-            None => Points::planted(dims, &each),
-            Some(_) => Points::new(dims, &each),
-        };
+        let points = Points::planted(dims, &each, screen.is_some());
+        let screen = screen.filter(|_| !points.is_tree());
         Ok(NearestNeighbours {
             points,
             screen,

@@ -85,22 +85,42 @@ pub(super) fn distances<M: Metric>(points: &[[f64; LANES]], query: &[f64]) -> [f
     sums
 }
 
-/// A bit for each number that is at most the limit.
+/// Lanes of which something holds: a byte each, 1 or 0. LLVM makes one comparison of it, which it does not of single bits.
+pub(super) type Mask = u64;
+
+/// The lanes that hold no more than the limit.
 #[inline(always)]
-pub(super) fn at_most(numbers: &[f64; LANES], limit: f64) -> u32 {
-    let mut bits = 0;
-    for (lane, x) in numbers.iter().enumerate() {
-        bits |= u32::from(*x <= limit) << lane;
+pub(super) fn at_most(numbers: &[f64; LANES], limit: f64) -> Mask {
+    let mut mask = [0; LANES];
+    for lane in 0..LANES {
+        mask[lane] = u8::from(numbers[lane] <= limit);
     }
-    bits
+    Mask::from_le_bytes(mask)
 }
 
-/// The places of the bits that are set, the lowest first.
+/// The lanes that do not hold the limit or more: less, or one of them is NaN.
 #[inline(always)]
-pub(super) fn places(mut bits: u32) -> impl Iterator<Item = usize> {
+#[allow(clippy::neg_cmp_op_on_partial_ord)]
+pub(super) fn below(numbers: &[f64; LANES], limit: f64) -> Mask {
+    let mut mask = [0; LANES];
+    for lane in 0..LANES {
+        mask[lane] = u8::from(!(numbers[lane] >= limit));
+    }
+    Mask::from_le_bytes(mask)
+}
+
+/// The first lanes, at least one.
+#[inline(always)]
+pub(super) fn first(lanes: usize) -> Mask {
+    Mask::from_le_bytes([1; LANES]) >> (8 * (LANES - lanes))
+}
+
+/// The lanes of a mask, in their order.
+#[inline(always)]
+pub(super) fn lanes(mut mask: Mask) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
-        let place = bits.trailing_zeros();
-        bits &= bits.wrapping_sub(1);
-        (place < u32::BITS).then_some(place as usize)
+        let place = mask.trailing_zeros();
+        mask &= mask.wrapping_sub(1);
+        (place < Mask::BITS).then_some(place as usize / 8)
     })
 }

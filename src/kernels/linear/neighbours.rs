@@ -1,15 +1,16 @@
 //! Exact nearest neighbours, by looking at every point or in a tree of boxes.
 //!
-//! Of few coordinates a [`Tree`] says which points have to be looked at. Of many, points lie in blocks of eight, by coordinate, and a block meets four queries at a time: the distances of these
-//! thirty-two pairs stay in registers. Every distance is a sum over the coordinates in their order, so it has the bits of
+//! Points of few coordinates lie in a [`Tree`], which says where to look. Others lie in blocks of eight, by coordinate, and a
+//! block meets four queries at a time: the distances of these thirty-two pairs stay in registers. Every distance is a sum over the coordinates in their order, so it has the bits of
 //! the plain loop, at any instruction set and any number of threads. A [`Screen`] says which blocks need not be looked at:
 //! this is the one search for k-nearest-neighbour estimators and for the codes of a codebook.
 
-use super::distance::{LANES, Metric, Neighbour, SquaredEuclidean, at_most};
+use super::distance::{LANES, Metric, Neighbour, SquaredEuclidean, at_most, below, first};
 use super::screen::Screen;
 use super::tree::{self, Tree};
 use crate::kernels::machine::buffer::{self, Aligned};
 use crate::kernels::machine::simd::{Loop, dispatch};
+use std::ops::Range;
 
 /// Queries that meet a block at a time.
 const GROUP: usize = 4;
@@ -17,9 +18,12 @@ const GROUP: usize = 4;
 /// Queries of a task: a block is read from memory once for all of them.
 const QUERIES: usize = 32;
 
-/// Fewer points are looked at faster without a tree, and points of more coordinates.
-const FEWEST: usize = 64;
-const MOST: usize = 16;
+/// Queries of a task that meet a screen: its matrix products arrange a group of points once for all of them.
+const SCREENED: usize = 128;
+
+/// A tree pays where its levels outnumber the coordinates: where the logarithm of the number of points to base 2 is larger by so
+/// much, or by so much where there is a screen instead.
+const LEVELS: [usize; 2] = [4, 6];
 
 /// Points of a tree that does not stay in the cache: it is asked by queries that are near each other in a row.
 const LARGE: usize = 1 << 14;
@@ -77,17 +81,28 @@ impl Points {
     }
 
     /// The same with a tree, where there are many points of few coordinates: what is asked has the same answer in less time.
-    pub(crate) fn planted(dims: usize, rows: &[&[f64]]) -> Self {
+    /// `screened` where otherwise there is a [`Screen`].
+    pub(crate) fn planted(dims: usize, rows: &[&[f64]], screened: bool) -> Self {
+        let levels = rows.len().checked_ilog2().unwrap_or(0) as usize;
         let is_finite = || rows.iter().all(|row| row.iter().all(|x| x.is_finite()));
-        if rows.len() >= FEWEST && (1..=MOST).contains(&dims) && is_finite() {
-            return Points {
-                count: rows.len(),
-                dims,
-                blocks: Aligned::default(),
-                tree: Some(Tree::new(dims, rows)),
-            };
+        if dims > 0 && dims + LEVELS[usize::from(screened)] <= levels && is_finite() {
+            return Self::in_tree(dims, rows);
         }
         Self::new(dims, rows)
+    }
+
+    /// Finite rows of one coordinate or more, at least one.
+    fn in_tree(dims: usize, rows: &[&[f64]]) -> Self {
+        Points {
+            count: rows.len(),
+            dims,
+            blocks: Aligned::default(),
+            tree: Some(Tree::new(dims, rows)),
+        }
+    }
+
+    pub(crate) fn is_tree(&self) -> bool {
+        self.tree.is_some()
     }
 
     /// For each query its `k` nearest points, the nearest first, of equally near ones the first; fewer where there are
@@ -135,23 +150,36 @@ impl Points {
             }
             return Found { k, all };
         }
-        buffer::parallel(&mut all, QUERIES * k, |from, found| {
+        let task = match screen {
+            None => QUERIES,
+            Some(_) => SCREENED.min(queries.len().div_ceil(8)).max(QUERIES),
+        };
+        buffer::parallel(&mut all, task * k, |from, found| {
             let from = from / k;
             let queries = &queries[from..][..found.len() / k];
             let mut nearest: Vec<Nearest> = queries.iter().map(|_| Nearest::new(k)).collect();
             let skip = |n: usize| skip(from + n);
-            match screen {
-                None => {
-                    for block in 0..self.count.div_ceil(LANES) {
-                        self.look::<M>(block, 0, queries, &mut nearest, skip);
+            let mut offer = |block: usize, n: usize, distances: &[f64; LANES]| {
+                let (start, nearest, skip) = (block * LANES, &mut nearest[n], skip(n));
+                let count = LANES.min(self.count - start);
+                for (lane, distance) in distances[..count].iter().enumerate() {
+                    let (index, distance) = (start + lane, *distance);
+                    if skip != Some(index) {
+                        nearest.offer(Neighbour { index, distance });
                     }
                 }
+                nearest.limit
+            };
+            let mut limits = vec![f64::NAN; queries.len()];
+            match screen {
+                None => self.scan::<M, false>(0..self.blocks(), queries, &mut limits, &mut offer),
                 Some(screen) => screen.pick(
                     queries,
                     |n| k + usize::from(skip(n).is_some()),
                     |n, block| {
-                        let (query, nearest) = (&queries[n..][..1], &mut nearest[n..][..1]);
-                        self.look::<M>(block, n, query, nearest, skip);
+                        let (query, limit) = (&queries[n..][..1], &mut limits[n..][..1]);
+                        let offer = |block, _, distances: &_| offer(block, n, distances);
+                        self.scan::<M, false>(block..block + 1, query, limit, offer);
                     },
                 ),
             }
@@ -176,61 +204,40 @@ impl Points {
         }
         buffer::parallel(&mut counts, QUERIES, |from, counts| {
             let queries = &queries[from..][..counts.len()];
-            let mut sums = [[0.; LANES]; QUERIES];
-            let sums = &mut sums[..queries.len()];
-            for block in 0..self.count.div_ceil(LANES) {
-                self.distances::<M>(block, queries, sums);
-                let last = LANES.min(self.count - block * LANES);
-                let inside = u32::MAX >> (u32::BITS as usize - last);
-                for ((count, sums), limit) in counts.iter_mut().zip(&*sums).zip(&limits[from..]) {
-                    *count += (at_most(sums, *limit) & inside).count_ones();
-                }
-            }
+            let own = &limits[from..][..counts.len()];
+            let mut limits = own.to_vec();
+            let count = |block: usize, n: usize, distances: &[f64; LANES]| {
+                let inside = first(LANES.min(self.count - block * LANES));
+                counts[n] += (at_most(distances, own[n]) & inside).count_ones();
+                own[n]
+            };
+            self.scan::<M, true>(0..self.blocks(), queries, &mut limits, count);
         });
         counts
     }
 
-    /// Distances of up to [`QUERIES`] queries from a block's points.
-    fn distances<M: Metric>(&self, block: usize, queries: &[&[f64]], sums: &mut [[f64; LANES]]) {
-        sums.fill([0.; LANES]);
-        dispatch(Block::<M> {
-            points: &self.blocks[block * LANES * self.dims..][..self.dims * LANES],
-            queries,
-            sums,
-            metric: std::marker::PhantomData,
-        });
+    fn blocks(&self) -> usize {
+        self.count.div_ceil(LANES)
     }
 
-    /// Offers a block's points to up to [`QUERIES`] queries, of which the first is number `from`.
-    fn look<M: Metric>(
+    /// Calls `near(block, n, distances)`, which says what query n's limit is from then on, for blocks that have a distance
+    /// at it or below, `CLOSED`, or else one that is not at it or above: below it, or either is NaN. Of up to [`QUERIES`] queries.
+    fn scan<M: Metric, const CLOSED: bool>(
         &self,
-        block: usize,
-        from: usize,
+        blocks: Range<usize>,
         queries: &[&[f64]],
-        nearest: &mut [Nearest],
-        skip: impl Fn(usize) -> Option<usize>,
+        limits: &mut [f64],
+        near: impl FnMut(usize, usize, &[f64; LANES]) -> f64,
     ) {
-        let first = block * LANES;
-        let mut sums = [[0.; LANES]; QUERIES];
-        let sums = &mut sums[..queries.len()];
-        self.distances::<M>(block, queries, sums);
-        let last = LANES.min(self.count - first);
-        for (n, (nearest, sums)) in nearest.iter_mut().zip(sums).enumerate() {
-            // Most blocks are too far away.
-            let mut near = false;
-            for distance in &*sums {
-                near |= nearest.is_near(*distance);
-            }
-            if near {
-                let skip = skip(from + n);
-                for (lane, distance) in sums[..last].iter().enumerate() {
-                    let (index, distance) = (first + lane, *distance);
-                    if skip != Some(index) {
-                        nearest.offer(Neighbour { index, distance });
-                    }
-                }
-            }
-        }
+        dispatch(Scan::<M, _, CLOSED> {
+            points: self.blocks.as_chunks().0,
+            blocks,
+            dims: self.dims,
+            queries,
+            limits,
+            near,
+            metric: std::marker::PhantomData,
+        });
     }
 }
 
@@ -242,36 +249,76 @@ fn turn(tree: &Tree, queries: &[&[f64]]) -> Vec<u32> {
     }
 }
 
-/// Distances of a block's points from queries.
-struct Block<'a, M> {
-    /// `[dims, LANES]`.
-    points: &'a [f64],
+/// Blocks that are near queries.
+struct Scan<'a, M, F, const CLOSED: bool> {
+    /// `[blocks, dims]`.
+    points: &'a [[f64; LANES]],
+    blocks: Range<usize>,
+    dims: usize,
     queries: &'a [&'a [f64]],
-    sums: &'a mut [[f64; LANES]],
+    limits: &'a mut [f64],
+    near: F,
     metric: std::marker::PhantomData<M>,
 }
 
-impl<M: Metric> Loop for Block<'_, M> {
+impl<M: Metric, F, const CLOSED: bool> Loop for Scan<'_, M, F, CLOSED>
+where
+    F: FnMut(usize, usize, &[f64; LANES]) -> f64,
+{
     type Output = ();
+
     #[inline(always)]
-    fn run<const FMA: bool>(self) {
+    fn run<const FMA: bool>(mut self) {
         let (groups, singles) = self.queries.as_chunks::<GROUP>();
-        let (group_sums, single_sums) = self.sums.as_chunks_mut::<GROUP>();
-        let (points, _) = self.points.as_chunks::<LANES>();
-        let mut from = 0;
-        for points in points.chunks(DIMS) {
-            for (queries, sums) in groups.iter().zip(group_sums.iter_mut()) {
-                let mut parts = [&[][..]; GROUP];
-                for q in 0..GROUP {
-                    parts[q] = &queries[q][from..][..points.len()];
+        let grouped = groups.len() * GROUP;
+        let mut sums = [[0.; LANES]; QUERIES];
+        for block in self.blocks.clone() {
+            let points = &self.points[block * self.dims..][..self.dims];
+            sums.fill([0.; LANES]);
+            let mut from = 0;
+            loop {
+                let part = &points[from..points.len().min(from + DIMS)];
+                let is_last = from + part.len() == points.len();
+                let (group_sums, _) = sums.as_chunks_mut::<GROUP>();
+                for (g, (queries, sums)) in groups.iter().zip(group_sums).enumerate() {
+                    let mut parts = [&[][..]; GROUP];
+                    for q in 0..GROUP {
+                        parts[q] = &queries[q][from..][..part.len()];
+                    }
+                    add::<M, GROUP>(parts, part, sums);
+                    if is_last {
+                        for (q, sums) in sums.iter().enumerate() {
+                            self.visit(block, g * GROUP + q, sums);
+                        }
+                    }
                 }
-                add::<M, GROUP>(parts, points, sums);
+                for (n, query) in singles.iter().enumerate() {
+                    let (n, query) = (grouped + n, &query[from..][..part.len()]);
+                    add::<M, 1>([query], part, std::array::from_mut(&mut sums[n]));
+                    if is_last {
+                        self.visit(block, n, &sums[n]);
+                    }
+                }
+                from += part.len();
+                if is_last {
+                    break;
+                }
             }
-            for (query, sums) in singles.iter().zip(single_sums.iter_mut()) {
-                let part = &query[from..][..points.len()];
-                add::<M, 1>([part], points, std::array::from_mut(sums));
-            }
-            from += points.len();
+        }
+    }
+}
+
+impl<M, F: FnMut(usize, usize, &[f64; LANES]) -> f64, const CLOSED: bool> Scan<'_, M, F, CLOSED> {
+    #[inline(always)]
+    fn visit(&mut self, block: usize, n: usize, distances: &[f64; LANES]) {
+        let limit = self.limits[n];
+        // Most blocks are too far away.
+        let near = match CLOSED {
+            true => at_most(distances, limit),
+            false => below(distances, limit),
+        };
+        if near != 0 {
+            self.limits[n] = (self.near)(block, n, distances);
         }
     }
 }
@@ -393,7 +440,11 @@ mod tests {
         let rows: Vec<&[f64]> = rows.chunks_exact(dims).collect();
         let queries: Vec<&[f64]> = queries.chunks_exact(dims).collect();
         let skip = |n: usize| own.then_some(n);
-        for points in [Points::new(dims, &rows), Points::planted(dims, &rows)] {
+        let mut both = vec![Points::new(dims, &rows)];
+        if rows.iter().all(|row| row.iter().all(|x| x.is_finite())) {
+            both.push(Points::in_tree(dims, &rows));
+        }
+        for points in both {
             for k in [0, 1, 2, 9, 40, rows.len(), usize::MAX] {
                 let found = points.nearest(metric, &queries, k, skip);
                 for (n, query) in queries.iter().enumerate() {
@@ -466,8 +517,7 @@ mod tests {
             for [rows, queries] in &sets {
                 let rows: Vec<&[f64]> = rows.chunks_exact(dims).collect();
                 let queries: Vec<&[f64]> = queries.chunks_exact(dims).collect();
-                let points = Points::planted(dims, &rows);
-                assert!(points.tree.is_some());
+                let points = Points::in_tree(dims, &rows);
                 same_as_plain(Manhattan, &points, &rows, &queries);
                 same_as_plain(SquaredEuclidean, &points, &rows, &queries);
                 same_as_plain(Chebyshev, &points, &rows, &queries);

@@ -5,7 +5,7 @@
 //! points of a block. The distance from a box is added up as that from a point is, from differences that are no larger, and
 //! rounding keeps the order: a box that is farther than the k-th nearest holds none that is nearer, to the last bit.
 
-use super::distance::{LANES, Metric, Neighbour, at_most, distances, places};
+use super::distance::{LANES, Metric, Neighbour, at_most, distances, lanes};
 use crate::kernels::machine::buffer::{self, Aligned};
 use crate::kernels::machine::simd::{Loop, dispatch};
 
@@ -355,7 +355,7 @@ fn search<M: Metric>(
         let Some(below) = node.level.checked_sub(1) else {
             let near = distances::<M>(tree.block(node.number), query);
             let numbers = tree.numbers(node.number);
-            for lane in places(at_most(&near, kept[last].distance)) {
+            for lane in lanes(at_most(&near, kept[last].distance)) {
                 let index = numbers[lane] as usize;
                 if skip != Some(index) {
                     let distance = near[lane];
@@ -368,7 +368,7 @@ fn search<M: Metric>(
         let near = bounds::<M>(level.node(node.number, tree.dims), query);
         let first = &level.first[node.number];
         let top = stack.len();
-        for lane in places(at_most(&near, kept[last].distance)) {
+        for lane in lanes(at_most(&near, kept[last].distance)) {
             let bound = Neighbour {
                 index: first[lane] as usize,
                 distance: near[lane],
@@ -452,23 +452,26 @@ impl<M: Metric> Loop for Count<'_, M> {
 #[inline(always)]
 fn within<M: Metric>(tree: &Tree, query: &[f64], limit: f64, stack: &mut Vec<[usize; 2]>) -> u32 {
     let mut count = 0;
+    let points = |number| at_most(&distances::<M>(tree.block(number), query), limit).count_ones();
+    if tree.levels.is_empty() {
+        return points(0);
+    }
     stack.push([tree.levels.len(), 0]);
-    while let Some([level, number]) = stack.pop() {
-        let Some(below) = level.checked_sub(1) else {
-            let near = distances::<M>(tree.block(number), query);
-            count += at_most(&near, limit).count_ones();
-            continue;
-        };
-        let level = &tree.levels[below];
+    while let Some([above, number]) = stack.pop() {
+        let level = &tree.levels[above - 1];
         let boxes = level.node(number, tree.dims);
         let some = at_most(&bounds::<M>(boxes, query), limit);
         let whole = at_most(&far_bounds::<M>(boxes, query), limit);
-        for lane in places(some & whole) {
+        for lane in lanes(some & whole) {
             let from = (number * LANES + lane) * level.size;
             count += level.size.min(tree.order.len() - from) as u32;
         }
-        for lane in places(some & !whole) {
-            stack.push([below, number * LANES + lane]);
+        for lane in lanes(some & !whole) {
+            let member = number * LANES + lane;
+            match above {
+                1 => count += points(member),
+                _ => stack.push([above - 1, member]),
+            }
         }
     }
     count

@@ -64,7 +64,7 @@ impl Selector for ReliefF {
         }
         let near = |(class, points): (usize, &Vec<&[f64]>)| {
             let own = |n: usize| (data.labels[n] as usize == class).then_some(places[n]);
-            Points::planted(features, points).nearest(Manhattan, &all, self.neighbours, own)
+            Points::planted(features, points, false).nearest(Manhattan, &all, self.neighbours, own)
         };
         let near: Vec<_> = classes.iter().enumerate().map(near).collect();
         let mut scores = vec![0.; features];
