@@ -42,7 +42,7 @@ use candle_core::{DType, Tensor};
 /// Shapes: scalars, of the dtype that came in. Units: [`unit`](Diagram::unit), nats unless [`to_bits`](Diagram::to_bits) was
 /// called.
 ///
-/// Gradients: to the numbers that came in; 0 at cells without mass, which is the limit where a softmax underflows. That of
+/// Gradients: to the numbers that came in, finite also where a softmax underflows, as for [`Table`]. That of
 /// `decoder_uncertainty` to an encoder is `p(x) E_{p(y|x)} h(p(y|z))` (A.3).
 ///
 /// Errors: those of each constructor. A method fails only where the tensor library does.

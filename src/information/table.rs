@@ -21,7 +21,7 @@ use candle_core::{DType, Device, Tensor};
 ///
 /// Shapes: `p` has an axis for each variable; results are scalars, of its dtype. Units: nats.
 ///
-/// Gradients: to the probabilities, those of the formulas above; 0 at cells without mass, where a gradient along the simplex
+/// Gradients: to the probabilities, those of the formulas above, where cells without mass have no term: along the simplex theirs
 /// would be infinite. For probabilities by a softmax that underflows this is the limit.
 ///
 /// Errors: no cells; numbers that are negative, NaN or infinite, or whose sum is not 1 to rounding, as

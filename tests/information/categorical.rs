@@ -225,6 +225,16 @@ fn a_lagged_decoder_is_the_last_epochs() -> Result<()> {
             let want = Diagram::from_encoder(&all, &labels, 3)?.decoder_uncertainty();
             close(number(least)?, number(want)?, 2. * within);
         }
+        // A code that did not occur says what the labels say.
+        let first = Tensor::ones((7, 1), dtype, CPU)?.pad_with_zeros(1, 0, 3)?;
+        let mut sure = LaggedDecoder::new(4, 3, dtype, CPU)?;
+        sure.observe(&first, targets)?;
+        sure.end_epoch()?;
+        for row in flat(&sure.decoder().probabilities()?).chunks(3) {
+            for (p, count) in row.iter().zip([2., 2., 3.]) {
+                close(*p, count / 7., within);
+            }
+        }
         // (m(y, z) + a p(y)) / (m(z) + a)
         let p = all.to_dtype(DType::F64)?.to_vec2::<f64>()?;
         let y = labels.to_vec1::<u32>()?;

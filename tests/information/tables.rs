@@ -346,10 +346,16 @@ fn gradients_of_tables() -> Result<()> {
         |t| t.total_correlation(),
         |t| t.dual_total_correlation(),
     ];
+    // Empty cells, of which the marginals move all the same.
+    let held = Rng::new(7).uniform((2, 3, 4), DType::F64, &Device::Cpu)?;
+    let held = held.ge(0.3)?.to_dtype(DType::F64)?;
     for quantity in quantities {
         differences(&var, 1e-8, &|| {
             let p = softmax(&var.flatten_all()?, 0)?.reshape((2, 3, 4))?;
             quantity(&Table::new(&p)?)
+        })?;
+        differences(&var, 1e-8, &|| {
+            quantity(&Table::from_counts(&(var.exp()? * &held)?)?)
         })?;
         // Counts are divided by their sum, which has its own gradient.
         let n = Var::from_tensor(&x.exp()?)?;
@@ -405,6 +411,31 @@ fn gradients_of_diagrams() -> Result<()> {
     differences(&weights, 1e-8, &|| {
         Diagram::from_targets(&p, hard, Some(&weights))?.redundant()
     })
+}
+
+/// To the probabilities themselves, of which a softmax passes on differences alone.
+#[test]
+fn gradients_to_probabilities() -> Result<()> {
+    let p = Var::new(&[[0.5f64, 0.], [0.25, 0.25]], &Device::Cpu)?;
+    let of = |quantity: &dyn Fn(&Table) -> Result<Tensor>| -> Result<Vec<f64>> {
+        let store = quantity(&Table::new(&p)?)?.backward()?;
+        Ok(crate::support::flat(store.get(&p).expect("a gradient")))
+    };
+    let near = |got: Vec<f64>, want: [f64; 4]| {
+        let pairs = got.iter().zip(want);
+        assert!(pairs.clone().all(|(a, b)| (a - b).abs() < 1e-14), "{got:?}");
+    };
+    // -ln p - 1, and nothing at 0.
+    near(
+        of(&|t| t.entropy(&[0, 1]))?,
+        [LN_2 - 1., 0., 2. * LN_2 - 1., 2. * LN_2 - 1.],
+    );
+    // -ln p(y|x)
+    near(
+        of(&|t| t.conditional_entropy(&[1], &[0]))?,
+        [0., 1., LN_2, LN_2],
+    );
+    Ok(())
 }
 
 /// A softmax that underflows, in both precisions: all gradients are finite, and 0 is the limit of those to what has gone.
