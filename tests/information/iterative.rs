@@ -1,7 +1,7 @@
 //! Bottlenecks of tables by iterations, and the record of the plane.
 
 use candle_core::{DType, Device, Tensor};
-use candle_prob::information::{Diagram, IterativeBottleneck, Plane, PlanePoint};
+use candle_prob::information::{Diagram, IterativeBottleneck, Plane, PlanePoint, Targets};
 use candle_prob::special::softmax;
 use candle_prob::{Error, Result, Rng};
 use std::f64::consts::LN_2;
@@ -183,6 +183,50 @@ fn the_deterministic_bottleneck_finds_the_best_code() -> Result<()> {
     Ok(())
 }
 
+/// Four inputs of two kinds, and a start that says nothing of the kind: it stays where it is, unless a random one or, along an
+/// annealing, a perturbation finds the kinds.
+#[test]
+fn codes_part_where_they_are_perturbed() -> Result<()> {
+    let rows = [[0.2f64, 0.05], [0.2, 0.05], [0.05, 0.2], [0.05, 0.2]];
+    let table = Tensor::new(&rows, CPU)?;
+    let random = IterativeBottleneck::information(2);
+    let alone = IterativeBottleneck {
+        restarts: 0,
+        ..random
+    };
+    let mut rng = Rng::new(1);
+    let stuck = alone.solve(&table, 5., &mut rng)?.preserved_relevant;
+    assert!(stuck < 1e-12, "{stuck}");
+    let found = random.solve(&table, 5., &mut rng)?;
+    let annealed = &alone.anneal(&table, &[1., 5.], &mut rng)?[1];
+    assert!(found.preserved_relevant > 0.15 && annealed.converged);
+    assert!((found.objective - annealed.objective).abs() < 1e-9);
+    Ok(())
+}
+
+/// Joined codes: the code that names each input is no minimum of two kinds.
+#[test]
+fn codes_without_noise_are_joined() -> Result<()> {
+    let table = random(9, 12, 3)?;
+    let alone = IterativeBottleneck {
+        restarts: 0,
+        ..IterativeBottleneck::deterministic(12)
+    };
+    let many = IterativeBottleneck {
+        restarts: 200,
+        ..alone
+    };
+    for beta in [2., 5., 10.] {
+        let one = alone.solve(&table, beta, &mut Rng::new(1))?;
+        let best = many.solve(&table, beta, &mut Rng::new(1))?;
+        assert!(one.codes < 12 && best.objective <= one.objective);
+        // Without joining there are five codes at beta 10, 0.045 above.
+        let gap = one.objective - best.objective;
+        assert!(gap < 1e-12, "beta {beta}: {gap}");
+    }
+    Ok(())
+}
+
 /// An input that does not occur, one code, and a deterministic label.
 #[test]
 fn extreme_tables() -> Result<()> {
@@ -262,8 +306,8 @@ fn bad_settings_are_refused() -> Result<()> {
 #[test]
 fn points_are_completed() -> Result<()> {
     let encoder = softmax(&Rng::new(1).normal((9, 4), DType::F64, CPU)?, 1)?;
-    let labels = Tensor::new(&[0u32, 1, 2, 0, 1, 2, 2, 2, 1], CPU)?;
-    let diagram = Diagram::from_encoder(&encoder, &labels, 3)?;
+    let soft = softmax(&Rng::new(2).normal((9, 3), DType::F64, CPU)?, 1)?;
+    let diagram = Diagram::from_targets(&encoder, Targets::Probabilities(&soft), None)?;
     let all = PlanePoint::of(&diagram)?;
     assert_eq!(all.complete(), all);
     let bits = PlanePoint::of(&diagram.to_bits())?;
@@ -276,7 +320,7 @@ fn points_are_completed() -> Result<()> {
         encoding_uncertainty: all.encoding_uncertainty,
         reverse_decoder_uncertainty: all.reverse_decoder_uncertainty,
         label_entropy: all.label_entropy,
-        label_uncertainty: Some(0.),
+        label_uncertainty: all.label_uncertainty,
         ..Default::default()
     };
     for ((name, a), (_, b)) in few.complete().named().zip(all.named()) {
