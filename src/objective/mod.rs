@@ -17,6 +17,7 @@
 //!   correlation. [`info_vae`], [`wae`]: codes that as a whole are distributed as the prior.
 //! - What a model has learned: [`log_likelihood()`] by importance sampling, [`rate_per_dimension`], [`active_units()`],
 //!   [`mutual_information()`], [`information_gap()`]; [`interpolate()`], [`interpolate_spherical`].
+//! - [`information_bounds`]: variational bounds of a mutual information, from a critic's scores or a conditional.
 //! - [`gradient_penalty()`]: what keeps critics Lipschitz, two- and one-sided, R1 and R2, at [`interpolate_random`] points.
 //! - [`Rate`]: a prior with its divergence, in closed form; [`MonteCarlo`]: any prior for any posterior, such as a flow or a
 //!   mixture. [`sample_latents`]: the draws with both log-densities, for bounds that reduce them otherwise.
@@ -41,6 +42,7 @@ mod free_bits;
 mod gradient_penalty;
 mod importance;
 mod info_vae;
+pub mod information_bounds;
 mod information_gap;
 mod interpolate;
 mod log_likelihood;

@@ -11,6 +11,7 @@ mod elbo;
 mod free_bits;
 mod gradient_penalty;
 mod importance;
+mod information_bounds;
 mod linear_gaussian;
 mod mmd;
 mod priors;
