@@ -1,6 +1,6 @@
 //! Probability on the [`candle`](candle_core) tensor library: distributions whose draws have gradients, divergences,
 //! normalizing flows, variational and vector-quantized autoencoders, generative adversarial networks, stable deep networks,
-//! information bottlenecks, feature selection.
+//! information bottlenecks and estimators of information, feature selection.
 //!
 //! A distribution:
 //!
@@ -81,12 +81,14 @@
 //! - [`flow`]: recipes that assemble bijectors and networks.
 //! - [`dynamics`]: ordinary differential equations as layers, and layers as steps of one: stable networks of any depth.
 //! - [`divergence`]: f-divergences, Renyi and Wasserstein distances, Monte-Carlo estimates; how good samples are.
-//! - [`information`]: entropies and informations of tables, and what a representation keeps of its input and its label.
+//! - [`information`]: entropies and informations of tables and of samples, and what a representation keeps of its input and its
+//!   label.
 //! - [`select`]: feature selection by the l2,0 norm and its rivals.
 //! - [`net`]: dense networks, convolutions and image encoders, pooling, batch and spectral normalization, DCGAN; heads that turn
 //!   features into a distribution, likelihoods of data, priors of latents.
 //! - [`objective`]: variational bounds and bottlenecks, returned as named parts; rates in closed form or from draws; what a
-//!   latent-variable model has learned; losses of critics and generators, gradient penalties; smoothness of weights.
+//!   latent-variable model has learned; bounds of mutual information; losses of critics and generators, gradient penalties;
+//!   smoothness of weights.
 //! - [`optim`]: fused Adam and SGD, games of two players, averages of weights, Newton and Gauss-Newton methods, clipping,
 //!   schedules, checkpoints of the whole training state.
 //! - [`conditional`]: from a context to a distribution.
