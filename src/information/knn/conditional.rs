@@ -128,3 +128,34 @@ fn local_order(near: &[u32], n: usize, rng: &mut Rng) -> Result<Vec<usize>> {
     }
     Ok(order)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// On a ring of ten with the two before and the two after as neighbours.
+    #[test]
+    fn an_order_is_local_and_takes_each_sample_once_as_far_as_it_goes() -> Result<()> {
+        let ring = |i: u32| [i + 9, i + 8, i + 1, i + 2].map(|j| j % 10);
+        let near: Vec<u32> = (0..10).flat_map(ring).collect();
+        let mut rng = Rng::new(0);
+        let (mut distinct, mut orders) = (0, vec![]);
+        for _ in 0..20 {
+            let order = local_order(&near, 10, &mut rng)?;
+            for (i, j) in order.iter().enumerate() {
+                assert!(ring(i as u32).contains(&(*j as u32)), "{i} {j}");
+            }
+            let mut sorted = order.clone();
+            sorted.sort_unstable();
+            sorted.dedup();
+            distinct += sorted.len();
+            orders.push(order);
+        }
+        // Independent choices would take 6.8 of ten.
+        assert!(distinct > 170, "{distinct}");
+        orders.sort_unstable();
+        orders.dedup();
+        assert!(orders.len() > 15);
+        Ok(())
+    }
+}

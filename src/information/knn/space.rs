@@ -68,17 +68,22 @@ impl Samples {
 
     /// Marks the samples that are equal to another one.
     pub(super) fn mark_ties(&self, tied: &mut [bool]) {
-        // Finite numbers always compare, and -0 equals 0.
-        let order = |a: &usize, b: &usize| {
-            let order = self.row(*a).partial_cmp(self.row(*b));
+        let first = |n: usize| (self.row(n)[0], n);
+        let mut sorted: Vec<(f64, usize)> = (0..self.len()).map(first).collect();
+        // -0 is put beside 0, which it equals.
+        sorted.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+        let order = |a: &(f64, usize), b: &(f64, usize)| {
+            // Finite numbers always compare.
+            let order = self.row(a.1).partial_cmp(self.row(b.1));
             order.unwrap_or(Ordering::Equal)
         };
-        let mut sorted: Vec<usize> = (0..self.len()).collect();
-        sorted.sort_unstable_by(order);
-        for pair in sorted.windows(2) {
-            if order(&pair[0], &pair[1]).is_eq() {
-                tied[pair[0]] = true;
-                tied[pair[1]] = true;
+        for run in sorted.chunk_by_mut(|a, b| a.0 == b.0) {
+            run.sort_unstable_by(order);
+            for pair in run.windows(2) {
+                if order(&pair[0], &pair[1]).is_eq() {
+                    tied[pair[0].1] = true;
+                    tied[pair[1].1] = true;
+                }
             }
         }
     }

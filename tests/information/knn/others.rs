@@ -181,8 +181,8 @@ fn a_condition_takes_away_what_it_explains() -> Result<()> {
         shuffles: 15,
         ..CONFIG
     };
-    let mut normal = || normal(500, 1, &mut rng);
-    let (z, a, b) = (normal()?, normal()?, normal()?);
+    let mut next = || normal(500, 1, &mut rng);
+    let (z, a, b) = (next()?, next()?, next()?);
     let x = (&z + a)?;
     let apart = cmi(&x, &(&z + &b)?, &z, &config)?;
     let null = apart.null.unwrap();
@@ -196,6 +196,12 @@ fn a_condition_takes_away_what_it_explains() -> Result<()> {
     assert!((bound.nats - 0.5 * 2f64.ln()).abs() < 0.1, "{bound}");
     assert!(bound.nats > null.mean + 3. * null.sd, "{bound}");
     assert_eq!(bound.warnings, []);
+    // Of what follows z closely little is left, and the null is as short of it.
+    let noise = |seed| normal(500, 1, &mut Rng::new(seed));
+    let near = |seed| -> Result<Tensor> { Ok((&z + (noise(seed)? * 0.1)?)?) };
+    let close = cmi(&near(8)?, &near(9)?, &z, &config)?;
+    let null = close.null.unwrap();
+    assert!((close.nats - null.mean).abs() < 3. * null.sd, "{close}");
     Ok(())
 }
 
