@@ -17,7 +17,9 @@ impl Formula<1> for Surprise {
         if p.value() == 0. {
             return R::constant(0.);
         }
-        -(p * p.ln())
+        // Not by the slope 1 / p of the logarithm, which overflows where p is subnormal.
+        let (x, log) = (p.value(), p.value().ln());
+        R::chain([p], -x * log, [-log - 1.])
     }
 }
 
@@ -31,7 +33,9 @@ impl Formula<2> for Uncertainty {
         if p.value() == 0. {
             return R::constant(0.);
         }
-        p * whole.log_over(p)
+        let (x, y) = (p.value(), whole.value());
+        let log = y.log_over(x);
+        R::chain([p, whole], x * log, [log - 1., x / y])
     }
 }
 

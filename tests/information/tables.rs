@@ -462,6 +462,26 @@ fn gradients_at_empty_cells_are_finite() -> Result<()> {
     Ok(())
 }
 
+/// Cells as small as numbers go.
+#[test]
+fn subnormal_cells() -> Result<()> {
+    let p = Var::new(&[[1f64, 1e-310], [5e-324, 0.]], &Device::Cpu)?;
+    let table = Table::new(&p)?;
+    for quantity in [
+        table.entropy(&[0, 1])?,
+        table.conditional_entropy(&[0], &[1])?,
+        table.mutual_information(&[0], &[1])?,
+        table.total_correlation()?,
+    ] {
+        let value = quantity.to_scalar::<f64>()?;
+        assert!((0. ..1e-300).contains(&value), "{value}");
+        let store = quantity.backward()?;
+        let slopes = crate::support::flat(store.get(&p).expect("a gradient"));
+        assert!(slopes.iter().all(|g| g.is_finite()), "{slopes:?}");
+    }
+    Ok(())
+}
+
 /// Rows and columns in another order in memory, and many cells in single precision.
 #[test]
 fn strided_and_long_tables() -> Result<()> {
