@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-const ALL: [&str; 10] = [
+const ALL: [&str; 11] = [
     "gmvib",
     "realnvp",
     "ffjord",
@@ -17,6 +17,7 @@ const ALL: [&str; 10] = [
     "stable_nets",
     "feature_selection",
     "f_divergence",
+    "mi_estimators",
 ];
 const FFJORD: &str = "--set rings --steps 1 --hidden 4 --batch 8";
 const VAE: &str = "--quick --hidden 8,8 --latent 3 --batch 200 --nll-samples 20";
@@ -301,6 +302,49 @@ fn a_critic_estimates_its_divergence() {
     assert!(end.err.contains("gradients finite"), "{}", end.err);
 }
 
+/// Neighbours and bounds beside the known information of normal pairs; the same numbers at any number of threads.
+#[test]
+fn estimators_meet_the_information() {
+    let folder = scratch("mi_estimators");
+    let arguments = "--family gaussian --steps 80 --trials 2 --samples 300 --hidden 16";
+    let mut runs = vec![];
+    for (out, threads) in [("a", "1"), ("b", "3")] {
+        let output = program(
+            "mi_estimators",
+            &folder,
+            &format!("{arguments} --out {out}"),
+        )
+        .env("RAYON_NUM_THREADS", threads)
+        .output()
+        .unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{error}");
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        let wide = |line: &str| line.chars().count() > 80;
+        assert!(!printed.lines().any(wide), "{printed}");
+        runs.push(fs::read_to_string(folder.join(out).join("metrics.json")).unwrap());
+        assert!(folder.join(out).join("bias_and_spread.png").exists());
+    }
+    assert_eq!(runs[0], runs[1]);
+    let metrics: serde_json::Value = serde_json::from_str(&runs[0]).unwrap();
+    let number = |name: &str| metrics[name].as_f64().unwrap();
+    assert!((number("gaussian_0.9.information") - 0.8304).abs() < 1e-4);
+    // Without information neither neighbours nor a classifier find any; contrast has a ceiling.
+    for estimator in ["ksg_1", "ksg_2", "info_nce", "smile"] {
+        let bias = number(&format!("gaussian_0.{estimator}.bias"));
+        assert!(bias.abs() < 0.15, "{estimator}: {bias}");
+    }
+    let most = 64f64.ln() - number("gaussian_0.9999.information");
+    assert!(number("gaussian_0.9999.info_nce.bias") <= most + 1e-5);
+    for (flags, words) in [
+        ("--trials 1", ["--trials", "at least 2"]),
+        ("--batch 1", ["--batch", "at least 2"]),
+        ("--samples 20", ["--samples", "at least 64"]),
+    ] {
+        refused("mi_estimators", &folder, flags, &words);
+    }
+}
+
 #[test]
 fn resume_wants_a_checkpoint() {
     let folder = scratch("resume");
@@ -373,6 +417,8 @@ fn sizes_have_upper_bounds() {
         ("stable_nets", "--levels 1099511627776"),
         ("f_divergence", "--batch 10000000000000"),
         ("f_divergence", "--hidden 1000000000000"),
+        ("mi_estimators", "--samples 1000000000000"),
+        ("mi_estimators", "--hidden 1000000000000"),
     ] {
         let flag = sizes.split_whitespace().next().unwrap();
         let expected = [flag, "at most", "memory"];
@@ -416,7 +462,7 @@ fn the_command_line_says_what_there_is() {
             "{help}"
         );
         assert!(help.contains(&format!("out/{name}")), "{help}");
-        let reads = !["ffjord", "flow_1d", "f_divergence"].contains(&name);
+        let reads = !["ffjord", "flow_1d", "f_divergence", "mi_estimators"].contains(&name);
         assert_eq!(help.contains("--data"), reads, "{help}");
         let version = done(name, &folder, "--version").out;
         assert_eq!(
@@ -428,6 +474,7 @@ fn the_command_line_says_what_there_is() {
         let wrong = match name {
             "feature_selection" => "--trials 0",
             "f_divergence" => "--rounds 0",
+            "mi_estimators" => "--trials 0",
             _ => "--epochs 0",
         };
         for pair in words.windows(2) {
