@@ -2,7 +2,7 @@
 //!
 //! The workloads: one Adam step of a 784-400-20-400-784 autoencoder on 128 binary images (Bernoulli logits, KL to the
 //! standard normal), and one of its importance-weighted bound with 50 samples; forward and backward of a coupling network
-//! 32-256-256-64 on 4096 rows and of a decoder 20-400-784 on 6400 rows. Beside each but the bound stands what candle's users
+//! 32-256-256-64 on 4096 rows and of a decoder 20-400-784 on 6400 rows; dropout. Beside each but the bound stands what candle's users
 //! write today.
 
 mod common;
@@ -10,7 +10,7 @@ mod common;
 use candle_core::{D, DType, Device, Module, Tensor};
 use candle_nn::{AdamW, Linear, Optimizer as _, ParamsAdamW, VarBuilder, VarMap, linear};
 use candle_prob::distribution::{Bernoulli, Distribution, Kl, MultivariateNormalDiag};
-use candle_prob::net::{Mlp, mlp};
+use candle_prob::net::{Mlp, dropout, mlp};
 use candle_prob::optim::{Adam, AdamConfig, Optimizer as _};
 use candle_prob::special::logsumexp;
 use candle_prob::{Activation, Result, Rng, init};
@@ -200,9 +200,30 @@ fn networks(c: &mut Criterion) {
     }
 }
 
+/// Dropout of a hidden layer, forward and backward, beside candle's, whose mask has no seed.
+fn dropouts(c: &mut Criterion) {
+    let x = Rng::new(3).normal((512, 1024), DType::F32, &CPU).unwrap();
+    let x = candle_core::Var::from_tensor(&x).unwrap();
+    let mut rng = Rng::new(4);
+    let seed = |y: Tensor| y.sum_all()?.backward();
+    let name = |what: &str| format!("{what}/dropout 512x1024");
+    bench(c, &name("values"), "fused", || {
+        keep(dropout(&x, 0.5, &mut rng)?)
+    });
+    bench(c, &name("values"), "candle", || {
+        keep(candle_nn::ops::dropout(&x, 0.5)?)
+    });
+    bench(c, &name("gradients"), "fused", || {
+        keep(seed(dropout(&x, 0.5, &mut rng)?)?)
+    });
+    bench(c, &name("gradients"), "candle", || {
+        keep(seed(candle_nn::ops::dropout(&x, 0.5)?)?)
+    });
+}
+
 criterion_group! {
     name = benches;
     config = common::config();
-    targets = autoencoder, networks
+    targets = autoencoder, networks, dropouts
 }
 criterion_main!(benches);

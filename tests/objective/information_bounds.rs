@@ -215,6 +215,29 @@ fn upper_bounds_are_above() -> Result<()> {
     Ok(())
 }
 
+/// Sums over pairs, written out: what belongs together is not among the others, and the marginal is that of y.
+#[test]
+fn upper_bounds_leave_out_what_belongs_together() -> Result<()> {
+    let pairs = Pairs::new(0.6, 4, &mut Rng::new(2))?;
+    let log_p = pairs.conditionals()?;
+    let p = log_p.to_vec2::<f64>()?;
+    let (mut club, mut out) = (0., 0.);
+    for (i, row) in p.iter().enumerate() {
+        let others = || (0..4).filter(move |j| *j != i);
+        club += row[i] / 4. - others().map(|j| row[j]).sum::<f64>() / 12.;
+        let marginal = others().map(|j| p[j][i].exp()).sum::<f64>() / 3.;
+        out += (row[i] - marginal.ln()) / 4.;
+    }
+    assert!((leave_one_out(&log_p)?.nats()? - out).abs() < 1e-13);
+    let q = |x: &Tensor| Normal::new(&(x * 0.6)?, &(x.ones_like()? * 0.8)?);
+    let mut fitted = Club::new(q);
+    let loss = fitted.likelihood_loss(&pairs.x, &pairs.y)?;
+    let own = (0..4).map(|i| p[i][i]).sum::<f64>() / 4.;
+    assert!((loss.to_scalar::<f64>()? + own).abs() < 1e-13);
+    assert!((fitted.bound(&pairs.x, &pairs.y)?.nats()? - club).abs() < 1e-13);
+    Ok(())
+}
+
 #[test]
 fn a_conditional_that_was_not_fitted_bounds_nothing() -> Result<()> {
     let pairs = Pairs::new(0.5, 8, &mut Rng::new(0))?;
