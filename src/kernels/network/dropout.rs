@@ -127,14 +127,17 @@ impl Loop for Pass<'_> {
         let mut out = self.out.chunks_exact_mut(16);
         let mut x = self.x.chunks_exact(16);
         for (out, x) in (&mut out).zip(&mut x) {
-            let bits = lanes.next();
+            // Arrays: slices would be checked element by element, and nothing would be vectorized.
+            let (bits, mut y) = (lanes.next(), [0.; 16]);
+            y.copy_from_slice(x);
             for l in 0..16 {
-                out[l] = if bits[l] >= threshold {
-                    x[l] * scale
+                y[l] = if bits[l] >= threshold {
+                    y[l] * scale
                 } else {
                     0.
                 };
             }
+            out.copy_from_slice(&y);
         }
         let rest = out.into_remainder();
         if !rest.is_empty() {
