@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub mod agreement;
+pub mod cifar;
 pub mod classify;
 pub mod cli;
 pub mod fit;

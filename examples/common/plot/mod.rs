@@ -1,24 +1,29 @@
-//! Figures as PNG files: learning curves, bars, densities, maps of the plane, the information plane, sheets of images.
+//! Figures as PNG files: learning curves, bars, densities, maps of the plane, the information plane and the
+//! information diagram, sheets of images.
 
 mod bars;
 mod canvas;
 mod curves;
 mod densities;
 mod frame;
+mod information_diagram;
 mod maps;
 mod numerals;
 mod plane;
 mod portraits;
 mod samples;
+mod trajectories;
 
 pub use bars::bars;
 pub use curves::{Curve, Panel, curves};
 pub use densities::{Cell, densities, histogram};
+pub use information_diagram::{Areas, information_diagram};
 pub use maps::{Content, Map, maps, maps_in_rows};
 pub use numerals::numerals;
 pub use plane::{Path, information_plane};
 pub use portraits::{Portrait, Regions, portraits, square_window, window};
 pub use samples::{Caption, Sample, samples};
+pub use trajectories::{Trajectories, Trajectory, trajectories};
 
 use plotters::style::RGBColor;
 
