@@ -186,7 +186,9 @@ pub fn check_all(checks: &[(f64, &[Size])]) -> Result<()> {
     let (Some(Size(flag, value, _)), true) = (worst, asked > free) else {
         return Ok(());
     };
-    let most = (*value as f64 * free / asked).floor();
+    // A square for a flag that is there twice.
+    let power = sizes.iter().filter(|size| size.0 == *flag).count() as f64;
+    let most = (*value as f64 * (free / asked).powf(1. / power)).floor();
     let gigabytes = free / 1e9;
     let expected = format!("at most {most}, for {gigabytes:.1} GB of free memory");
     Err(file_error(Path::new(flag), expected, value))

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-const ALL: [&str; 11] = [
+const ALL: [&str; 12] = [
     "gmvib",
     "realnvp",
     "ffjord",
@@ -15,6 +15,7 @@ const ALL: [&str; 11] = [
     "autoencoder",
     "gan",
     "stable_nets",
+    "information_bottleneck",
     "feature_selection",
     "f_divergence",
     "mi_estimators",
@@ -345,12 +346,115 @@ fn estimators_meet_the_information() {
     }
 }
 
+/// The paper's relations of what it tells, and a course that a pause does not change.
+#[test]
+fn bottlenecks_that_paused_become_what_they_would_have_become() {
+    let folder = scratch("information_bottleneck");
+    let own = "--images 200 --epochs 2 --trials 2 --hidden 16 --categories 8 --latent 4 --samples 2 --gamma 0.1,1";
+    let arguments = format!("{own} --surrogate log-variance,conditional-log-variance");
+    let name = "information_bottleneck";
+    done(name, &folder, &format!("{arguments} --out whole"));
+    let parts = format!("{arguments} --out parts");
+    done(name, &folder, &format!("{parts} --pause-after 1"));
+    done(name, &folder, &format!("{parts} --resume"));
+    let read = |file: &str| fs::read(folder.join(file)).unwrap();
+    let figures = ["diagram", "gap", "noise", "plane", "entropies"].map(|f| format!("{f}.png"));
+    let files = figures
+        .iter()
+        .map(String::as_str)
+        .chain(["metrics.json", "plane.csv"]);
+    for file in files {
+        let [a, b] = ["whole", "parts"].map(|part| read(&format!("{part}/{file}")));
+        assert!(a == b && !a.is_empty(), "{file}");
+    }
+    let text = String::from_utf8(read("whole/metrics.json")).unwrap();
+    let metrics: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let named = |end: &str| {
+        let all = metrics.as_object().unwrap().iter();
+        let end = end.to_string();
+        all.filter_map(move |(name, value)| Some((name.strip_suffix(&end)?, value.as_f64()?)))
+    };
+    let value = |name: String| {
+        metrics[&name]
+            .as_f64()
+            .unwrap_or_else(|| panic!("no {name}"))
+    };
+    let mut count = 0;
+    for (of, prediction) in named(".prediction_cross_entropy") {
+        let decoder = value(format!("{of}.decoder_cross_entropy"));
+        let uncertainty = value(format!("{of}.decoder_uncertainty"));
+        assert!(
+            prediction <= decoder + 1e-6 && uncertainty <= decoder + 1e-6,
+            "{of}"
+        );
+        assert!(
+            value(format!("{of}.error")) <= value(format!("{of}.error_bound")) + 1e-6
+                || prediction < decoder,
+            "{of}"
+        );
+        count += 1;
+    }
+    assert!(count >= 6, "{count}");
+    refused(name, &folder, "--images 1", &["--images", "at least 2"]);
+}
+
+/// Files of CIFAR-10's binary version, of so many records each.
+fn colours(folder: &Path, records: usize) {
+    fs::create_dir_all(folder).unwrap();
+    let record = |k: usize| {
+        let pixels = (0..3072).map(move |i| ((i * (k + 1)) % 251) as u8);
+        std::iter::once((k % 10) as u8).chain(pixels)
+    };
+    let bytes: Vec<u8> = (0..records).flat_map(record).collect();
+    for k in 1..=5 {
+        fs::write(folder.join(format!("data_batch_{k}.bin")), &bytes).unwrap();
+    }
+    fs::write(folder.join("test_batch.bin"), &bytes).unwrap();
+}
+
+#[test]
+fn colour_images_are_read() {
+    let folder = scratch("information_bottleneck_colours");
+    let name = "information_bottleneck";
+    colours(&folder.join("c"), 20);
+    let few = "--data c --epochs 1 --images 40 --latent 3 --gamma 0.1 --surrogate squared-norm";
+    for net in ["small", "resnet18"] {
+        let arguments = format!("{few} --experiment surrogates --net {net} --out {net}");
+        let end = done(name, &folder, &arguments);
+        assert!(
+            end.out.contains("CIFAR-10: 40 training and 8 test"),
+            "{}",
+            end.out
+        );
+    }
+    let path = folder.join("c/data_batch_3.bin");
+    let whole = fs::read(&path).unwrap();
+    for (bytes, words) in [
+        (
+            &whole[..5000],
+            ["data_batch_3.bin", "1927 bytes after record 1"],
+        ),
+        (&whole[..3073], ["data_batch_3.bin", "20 records"]),
+        (&[], ["data_batch_3.bin", "3073 bytes"]),
+    ] {
+        fs::write(&path, bytes).unwrap();
+        refused(name, &folder, few, &words);
+    }
+    let mut wrong = whole.clone();
+    wrong[3073] = 10;
+    fs::write(&path, wrong).unwrap();
+    refused(name, &folder, few, &["label 10 of record 2"]);
+    fs::write(&path, whole).unwrap();
+    fs::remove_file(folder.join("c/test_batch.bin")).unwrap();
+    refused(name, &folder, few, &["test_batch.bin"]);
+}
+
 #[test]
 fn resume_wants_a_checkpoint() {
     let folder = scratch("resume");
     fs::create_dir_all(folder.join("empty")).unwrap();
     fs::write(folder.join("file"), "").unwrap();
-    for name in &ALL[..8] {
+    for name in &ALL[..9] {
         refused(
             name,
             &folder,
@@ -417,6 +521,9 @@ fn sizes_have_upper_bounds() {
         ("stable_nets", "--levels 1099511627776"),
         ("f_divergence", "--batch 10000000000000"),
         ("f_divergence", "--hidden 1000000000000"),
+        ("information_bottleneck", "--hidden 1000000000000"),
+        ("information_bottleneck", "--categories 1000000000000"),
+        ("information_bottleneck", "--latent 1000000000000"),
         ("mi_estimators", "--samples 1000000000000"),
         ("mi_estimators", "--hidden 1000000000000"),
     ] {
