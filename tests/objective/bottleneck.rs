@@ -3,6 +3,7 @@
 use crate::support::{flat, floats};
 use candle_core::{DType, Device, Tensor};
 use candle_prob::distribution::*;
+use candle_prob::information::Diagram;
 use candle_prob::objective::*;
 use candle_prob::testing::check_gradient;
 use candle_prob::{Error, Result, Rng, special};
@@ -138,6 +139,31 @@ fn categorical_codes_have_exact_parts() -> Result<()> {
     let drawn = decoder_cross_entropy(&((likelihood * encoder.t()?.exp()?)? * CODES as f64)?)?;
     for (got, want) in flat(&objective.parts.distortion).iter().zip(flat(&drawn)) {
         close(*got, want, 1e-12);
+    }
+    Ok(())
+}
+
+#[test]
+fn categorical_codes_are_on_the_diagram() -> Result<()> {
+    let (encoder, _) = tables(1)?;
+    let labels = Tensor::new(&LABELS, CPU)?;
+    let diagram = Diagram::from_encoder(&encoder.exp()?, &labels, CLASSES)?;
+    let wants = [
+        diagram.preserved()?,
+        diagram.redundant()?,
+        diagram.encoding_entropy()?,
+        diagram.reverse_decoder_uncertainty()?,
+    ];
+    let best = best_decoder(&encoder)?;
+    for (rate, want) in RATES.into_iter().zip(wants) {
+        let parts = categorical((&encoder, &best), rate, 1.)?.parts;
+        close(mean(&parts.rate)?, number(&want)?, 1e-12);
+        // Observation 4, with equality for the best decoder.
+        let uncertainty = number(&diagram.decoder_uncertainty()?)?;
+        close(mean(&parts.distortion)?, uncertainty, 1e-12);
+        let (_, other) = tables(2)?;
+        let other = categorical((&encoder, &other), rate, 1.)?.parts;
+        assert!(mean(&other.distortion)? > uncertainty + 0.01);
     }
     Ok(())
 }

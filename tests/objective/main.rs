@@ -5,6 +5,7 @@ mod support;
 
 mod adversarial;
 mod bottleneck;
+mod bottleneck_curve;
 mod chapter;
 mod diagnostics;
 mod elbo;
