@@ -620,6 +620,28 @@ fn pairs_of_codes_bound_information_from_both_sides() -> Result<()> {
     Ok(())
 }
 
+/// Noise that all codes share, and no gradient asks for, goes another way than noise that differs.
+#[test]
+fn shared_noise_is_a_case_of_noise() -> Result<()> {
+    let loc = normal(&[9, 4], 1)?;
+    let scale = Tensor::new(&[0.3f64, 1., 0.5, 2.], CPU)?.broadcast_as((9, 4))?;
+    let constant = MultivariateNormalDiag::new(&loc, &scale)?;
+    let trained = candle_core::Var::from_tensor(&scale)?;
+    let general = MultivariateNormalDiag::new(&loc, &trained)?;
+    let [one, other] = [
+        pairwise_information(&constant)?,
+        pairwise_information(&general)?,
+    ];
+    close(number(&one.lower)?, number(&other.lower)?, 1e-12);
+    close(number(&one.upper)?, number(&other.upper)?, 1e-12);
+    assert!(number(&one.lower)? > 0.2);
+    let f = |x: &[Tensor]| -> Result<Tensor> {
+        let bounds = pairwise_information(&MultivariateNormalDiag::new(&x[0], &scale)?)?;
+        Ok(Tensor::stack(&[bounds.lower, bounds.upper], 0)?)
+    };
+    check_gradient(&f, std::slice::from_ref(&loc), 1e-7)
+}
+
 #[test]
 fn clusters_far_apart_are_known_exactly() -> Result<()> {
     // 40 codes in 4 clusters of many dimensions: ln 4, from both sides.

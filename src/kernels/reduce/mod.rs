@@ -4,6 +4,7 @@
 //! instruction set's width nor on the number of threads.
 
 pub(crate) mod dot;
+pub(crate) mod log_variance;
 pub(crate) mod norm;
 pub(crate) mod range;
 #[cfg(test)]

@@ -124,7 +124,8 @@ pub fn nonlinear_ib<C: Conditional<Output: Distribution>>(
     check::at_least_one(op, &[("samples", config.samples)])?;
     check::non_negative(op, "beta", config.beta)?;
     config.convex.check(op)?;
-    let upper = upper(op, posterior)?;
+    let (means, log_vars) = parameters(op, posterior)?;
+    let upper = upper(&means, &log_vars, posterior)?;
     let codes = posterior.sample(&[config.samples], rng)?;
     let batch = posterior.batch_shape();
     let distortion = distortion(op, decoder, &codes, target, config.samples, batch)?;
@@ -152,8 +153,8 @@ pub struct PairwiseInformation {
 /// distance of Bhattacharyya, `-ln integral of sqrt(p_i p_j)`. Both are exact where codes lie in clusters, equal within one and
 /// far from the others. No neighbours and no bins: it is as good in many dimensions as in few.
 ///
-/// Shapes: a posterior of batch `[B]` and event `[K]` to scalars. Gradients: to its parameters. The time is that of `B^2 K`
-/// numbers, the memory that of `B^2`; gradients of the lower bound keep all of `B^2 K`.
+/// Shapes: a posterior of batch `[B]` and event `[K]` to scalars. Gradients: to its parameters. The memory is that of `B^2`
+/// numbers; where noise differs between codes, or is trained, gradients of the lower bound keep `B^2 K`.
 ///
 /// Errors: another batch, or an empty one.
 ///
@@ -175,8 +176,14 @@ pub struct PairwiseInformation {
 /// section 4 (lower, with the Chernoff divergence of 1/2).
 pub fn pairwise_information(posterior: &MultivariateNormalDiag) -> Result<PairwiseInformation> {
     let op = "objective::pairwise_information";
-    let upper = upper(op, posterior)?;
     let (means, log_vars) = parameters(op, posterior)?;
+    let upper = upper(&means, &log_vars, posterior)?;
+    if is_shared(&log_vars)? {
+        // The distance of Bhattacharyya is a quarter of the divergence.
+        let distances = (of_shared(&means, &log_vars)? / 4.)?;
+        let lower = information(&logsumexp(&distances.neg()?, D::Minus1)?, posterior)?;
+        return Ok(PairwiseInformation { lower, upper });
+    }
     let (count, dims) = means.dims2()?;
     let variances = log_vars.exp()?;
     let rows = (BLOCK / (count * dims)).clamp(1, count);
@@ -196,7 +203,7 @@ pub fn pairwise_information(posterior: &MultivariateNormalDiag) -> Result<Pairwi
     }
     Ok(PairwiseInformation {
         lower: information(&Tensor::cat(&sums, 0)?, posterior)?,
-        upper: upper.to_dtype(posterior.loc().dtype())?,
+        upper,
     })
 }
 
@@ -226,14 +233,17 @@ fn parameters(op: &'static str, posterior: &MultivariateNormalDiag) -> Result<(T
 }
 
 /// The upper bound of [`pairwise_information`], in the dtype of the posterior.
-fn upper(op: &'static str, posterior: &MultivariateNormalDiag) -> Result<Tensor> {
-    let (means, log_vars) = parameters(op, posterior)?;
+fn upper(means: &Tensor, log_vars: &Tensor, posterior: &MultivariateNormalDiag) -> Result<Tensor> {
+    if is_shared(log_vars)? {
+        let divergences = of_shared(means, log_vars)?;
+        return information(&logsumexp(&divergences.neg()?, D::Minus1)?, posterior);
+    }
     let precisions = log_vars.neg()?.exp()?;
     // 2 KL_ij + K = sum_d (v_i + m_i^2) w_j - 2 m_i m_j w_j + [m_j^2 w_j + ln v_j] - ln v_i.
     let moments = (log_vars.exp()? + means.sqr()?)?;
-    let scaled = (&means * &precisions)?;
-    let of_first = reduce::sum(&log_vars)?.unsqueeze(1)?;
-    let of_second = reduce::sum(&((&means * &scaled)? + &log_vars)?)?;
+    let scaled = (means * &precisions)?;
+    let of_first = reduce::sum(log_vars)?.unsqueeze(1)?;
+    let of_second = reduce::sum(&((means * &scaled)? + log_vars)?)?;
     let products = moments.matmul(&precisions.t()?)?;
     let products = (products - (means.matmul(&scaled.t()?)? * 2.)?)?;
     let twice = products
@@ -242,4 +252,22 @@ fn upper(op: &'static str, posterior: &MultivariateNormalDiag) -> Result<Tensor>
     let dims = means.dim(1)? as f64;
     let minus = ((twice - dims)? * -0.5)?;
     information(&logsumexp(&minus, D::Minus1)?, posterior)
+}
+
+/// Whether all codes have the same noise, which no gradient asks for.
+fn is_shared(log_vars: &Tensor) -> Result<bool> {
+    if log_vars.track_op() {
+        return Ok(false);
+    }
+    let dims = log_vars.dim(1)?;
+    let all = log_vars.flatten_all()?.to_vec1::<f64>()?;
+    Ok(all.chunks_exact(dims).all(|row| *row == all[..dims]))
+}
+
+/// Divergences between codes of the same noise, `[B, B]`: half the squared distances in its units.
+fn of_shared(means: &Tensor, log_vars: &Tensor) -> Result<Tensor> {
+    let scaled = (means * (log_vars / -2.)?.exp()?)?;
+    let halves = (reduce::sum(&scaled.sqr()?)? / 2.)?;
+    let sums = halves.unsqueeze(1)?.broadcast_add(&halves)?;
+    Ok((sums - scaled.matmul(&scaled.t()?)?)?)
 }

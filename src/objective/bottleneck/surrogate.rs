@@ -5,12 +5,14 @@ use crate::conditional::Conditional;
 use crate::distribution::{Distribution, Reparameterized};
 use crate::error::{Error, Result};
 use crate::kernels::reduce;
+use crate::kernels::reduce::log_variance::{Groups, mean_log_variance};
+use crate::kernels::reduce::range::{End, first_outside};
 use crate::objective::DistortionRate;
 use crate::objective::elbo::log_likelihood;
 use crate::objective::rate::mean_of_draws;
 use crate::rng::Rng;
 use crate::{check, shape};
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use std::f64::consts::{E, PI};
 
 /// What stands in the place of the entropy of codes with zero-entropy noise: a number of a batch that bounds it from above, or
@@ -104,7 +106,8 @@ impl Surrogate {
             }
             Surrogate::LogVariance => {
                 check::at_least(op, "codes", count, 2)?;
-                Ok(all(log_variance(op, &rows, &vec![0; count], &[count])?))
+                let (of, sizes) = (vec![Some(0); count], vec![count]);
+                Ok(all(entropies(op, &rows, Groups { of, sizes })?))
             }
             Surrogate::ConditionalLogVariance { classes } => {
                 let labels = numbers(op, labels, batch, classes)?;
@@ -123,80 +126,51 @@ fn conditional(
     classes: usize,
 ) -> Result<SurrogateRate> {
     let mut counts = vec![0; classes];
-    for label in labels {
-        counts[*label] += 1;
-    }
-    let kept = |label: usize| counts[label] > 1;
-    // Their numbers among those that are kept.
-    let mut places = vec![0; classes];
+    labels.iter().for_each(|label| counts[*label] += 1);
+    // The number of each class among those with two codes.
     let mut sizes = vec![];
-    for (label, place) in places.iter_mut().enumerate().filter(|(l, _)| kept(*l)) {
-        *place = sizes.len();
-        sizes.push(counts[label]);
-    }
+    let number = |count: &usize| {
+        (*count > 1).then(|| {
+            sizes.push(*count);
+            sizes.len() - 1
+        })
+    };
+    let numbers: Vec<Option<usize>> = counts.iter().map(number).collect();
     if sizes.is_empty() {
         let expected = "a class with two codes in the batch";
         return Err(Error::value(op, "labels", expected, "none"));
     }
-    let groups = labels.iter().filter(|label| kept(**label));
-    let groups: Vec<usize> = groups.map(|label| places[*label]).collect();
-    // Those left out are not even multiplied by 0: they may be infinite.
-    let value = match groups.len() == labels.len() {
-        true => log_variance(op, rows, &groups, &sizes)?,
-        false => {
-            let rows_of = (0..labels.len()).filter(|row| kept(labels[*row]));
-            let rows_of = Tensor::from_iter(rows_of.map(|row| row as u32), rows.device())?;
-            let rows = rows.contiguous()?.index_select(&rows_of, 0)?;
-            log_variance(op, &rows, &groups, &sizes)?
-        }
-    };
+    let of_size = |size: usize| counts.iter().filter(|count| **count == size).count();
+    let (codes, classes) = (sizes.iter().sum(), sizes.len());
+    let of = labels.iter().map(|label| numbers[*label]).collect();
     Ok(SurrogateRate {
-        value,
-        codes: groups.len(),
-        classes: sizes.len(),
-        single: counts.iter().filter(|count| **count == 1).count(),
-        absent: counts.iter().filter(|count| **count == 0).count(),
+        value: entropies(op, rows, Groups { of, sizes })?,
+        codes,
+        classes,
+        single: of_size(1),
+        absent: of_size(0),
     })
 }
 
-/// The mean over rows `[N, K]` of `sum_i ln(2 pi e Var[Z_i]) / 2` of their groups, which have two rows or more.
-///
-/// Sums over groups are products with matrices of their members.
-fn log_variance(
-    op: &'static str,
-    rows: &Tensor,
-    groups: &[usize],
-    sizes: &[usize],
-) -> Result<Tensor> {
-    let (count, dims) = rows.dims2()?;
-    let (dtype, device) = (rows.dtype(), rows.device());
-    let rows = rows.to_dtype(DType::F64)?;
-    let members = |weight: &dyn Fn(usize) -> f64| -> Result<Tensor> {
-        let mut members = vec![0.; sizes.len() * count];
-        for (row, group) in groups.iter().enumerate() {
-            members[group * count + row] = weight(sizes[*group]);
-        }
-        Ok(Tensor::from_vec(members, (sizes.len(), count), device)?)
-    };
-    let means = members(&|n| 1. / n as f64)?.matmul(&rows)?;
-    let of_rows = members(&|_| 1.)?.t()?.matmul(&means)?;
-    let variances = members(&|n| 1. / (n - 1) as f64)?.matmul(&(rows - of_rows)?.sqr()?)?;
-    if let Some(place) = position_of_zero(&variances)? {
+/// The mean over rows `[N, K]` of `sum_i ln(2 pi e Var[Z_i]) / 2` of their groups.
+fn entropies(op: &'static str, rows: &Tensor, groups: Groups) -> Result<Tensor> {
+    let log_variance = mean_log_variance(rows, groups)?;
+    if first_outside(
+        &log_variance,
+        End::Open(f64::NEG_INFINITY),
+        End::Closed(f64::INFINITY),
+    )? == Some(f64::NEG_INFINITY)
+    {
         let expected = "codes that differ in every dimension within a class (zero-entropy noise)";
-        let found = format!("equal ones in dimension {}", place % dims);
-        return Err(Error::value(op, "codes", expected, found));
+        return Err(Error::value(
+            op,
+            "codes",
+            expected,
+            "equal ones in a dimension",
+        ));
     }
-    let weights = sizes.iter().map(|n| *n as f64 / count as f64);
-    let weights = Tensor::from_iter(weights, device)?.reshape((1, sizes.len()))?;
-    let entropies = reduce::sum(&variances.log()?)?.unsqueeze(1)?;
-    let mean = weights.matmul(&entropies)?.reshape(())?;
-    let constant = dims as f64 * (2. * PI * E).ln();
-    Ok(((mean + constant)? / 2.)?.to_dtype(dtype)?)
-}
-
-fn position_of_zero(variances: &Tensor) -> Result<Option<usize>> {
-    let variances = variances.detach().flatten_all()?.to_vec1::<f64>()?;
-    Ok(variances.iter().position(|variance| *variance == 0.))
+    let constant = rows.dim(1)? as f64 * (2. * PI * E).ln();
+    Ok(((log_variance + constant)? / 2.)?.to_dtype(rows.dtype())?)
 }
 
 /// Settings of [`surrogate_bottleneck`].
