@@ -54,7 +54,7 @@ pub enum Warning {
     Dimensions(usize),
     /// The value is within 2 nats of the most that an estimate of so many samples without ties can be,
     /// `psi(N) - psi(k)`, which this is. An information of Gaussians in 1 + 1 dimensions that is 2 nats below it is
-    /// estimated 0.1 too small, one that is half a nat below 0.5 at k = 3 and 0.9 at k = 1.
+    /// estimated 0.1 too small (0.2 at k = 1), one that is half a nat below 0.5 at k = 3 and 0.9 at k = 1.
     Samples(f64),
     /// This share of the samples are equal to another one, which samples of a density never are.
     Ties(f64),

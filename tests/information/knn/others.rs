@@ -345,6 +345,10 @@ fn ties_of_all_estimates_are_told_and_never_not_a_number() -> Result<()> {
     let q: Vec<f64> = (0..400).map(|n| f64::from(u8::from(n % 2 == 0))).collect();
     let found = kl(&column(&p)?, &column(&q)?, &CONFIG)?;
     assert!((found.nats - 0.130_812).abs() < 5e-3, "{found}");
+    // Exactly that of counts, without the sample itself.
+    let of = |n: f64, of_p: f64| n / 400. * ((of_p - 1.) / 200.).ln();
+    let exact = of(300., 300.) + of(100., 100.) + (400f64 / 399.).ln();
+    assert!((found.nats - exact).abs() < 1e-12, "{found}");
     // A point of p that q does not have, and one of q that p has once.
     let point = kl(&x.zeros_like()?, &x, &CONFIG)?;
     assert_eq!(point.nats, f64::INFINITY);

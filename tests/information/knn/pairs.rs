@@ -172,6 +172,11 @@ fn ties_are_told_and_never_not_a_number() -> Result<()> {
     let large = ((&whole.0 * 1024.)?, (&whole.1 * 1024.)?);
     let large = ksg(&large.0, &large.1, Ksg::First, &jitter)?;
     assert!((found.nats - large.nats).abs() < 1e-9);
+    // The entropy, which knows the size of the noise, too.
+    let of = |x: &Tensor| Ok(entropy(x, &jitter, &mut Rng::new(2))?.nats) as Result<f64>;
+    let dims = whole.0.dim(1)? as f64;
+    let moved = of(&(&whole.0 * 1024.)?)? - of(&whole.0)?;
+    assert!((moved - dims * 1024f64.ln()).abs() < 1e-9, "{moved}");
     Ok(())
 }
 
