@@ -140,3 +140,24 @@ fn what_is_no_probability_is_refused() -> Result<()> {
     }
     Ok(())
 }
+
+/// Which elements go is part of what a seed means.
+#[test]
+fn the_mask_of_a_seed() -> Result<()> {
+    let y = numbers(&net::dropout(
+        &ones(&[2, 12], DType::F32)?,
+        0.5,
+        &mut Rng::new(0),
+    )?)?;
+    let stays: Vec<u8> = y.iter().map(|y| u8::from(*y != 0.)).collect();
+    let expected = [
+        [1, 1, 1, 1, 1, 0, 1, 1, 0, 0, 0, 0],
+        [0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0],
+    ];
+    assert_eq!(stays, expected.concat());
+    // Few stay of halves, by a scale that is none of theirs.
+    let halves = (ones(&[600, 1000], DType::F16)? * 0.5)?;
+    let y = numbers(&net::dropout(&halves, 0.99999, &mut Rng::new(1))?)?;
+    assert!(y.iter().all(|y| y.is_finite()) && y.iter().any(|y| *y > 0.));
+    Ok(())
+}

@@ -880,3 +880,104 @@ fn entropies_of_soft_clusters_and_their_gradient_meet_quadrature() -> Result<()>
     );
     Ok(())
 }
+
+/// One example of 128 has a second category, of a probability at the edge of the dtype.
+#[test]
+fn categories_at_the_edge_of_numbers() -> Result<()> {
+    let labels = Tensor::zeros(128, DType::U32, CPU)?;
+    for (dtype, logs) in [
+        (DType::F16, vec![-9., -15., -17.]),
+        (DType::F32, vec![-98., -101., -103.]),
+        (DType::F64, vec![-700., -744., -745.]),
+    ] {
+        for log in logs {
+            let mut rows = vec![0., f64::NEG_INFINITY].repeat(128);
+            rows[1] = log;
+            let rows = Tensor::from_vec(rows, (128, 2), CPU)?.to_dtype(dtype)?;
+            let encoder = candle_core::Var::from_tensor(&rows)?;
+            let decoder = Tensor::zeros((2, 1), dtype, CPU)?;
+            for rate in RATES {
+                let config = CategoricalConfig { rate, weight: 1. };
+                let objective = categorical_bottleneck(&encoder, &decoder, &labels, &config)?;
+                assert_eq!(objective.parts.rate.dtype(), dtype);
+                let rates = flat(&objective.parts.rate.to_dtype(DType::F64)?);
+                assert!(
+                    rates.iter().all(|x| x.is_finite()),
+                    "{dtype:?} {log} {rate:?}"
+                );
+                let total = objective.parts.total.mean_all()?;
+                let gradients = candle_prob::optim::backward(&total)?;
+                let gradient = gradients.get(&encoder).expect("a gradient");
+                let gradient = flat(&gradient.to_dtype(DType::F64)?);
+                // Codes that are not there have none, the one that is there has.
+                assert!(
+                    gradient.iter().all(|x| x.is_finite()),
+                    "{dtype:?} {log} {rate:?}"
+                );
+            }
+        }
+    }
+    // Equal rows tell nothing, to the last digit of their dtype.
+    let rows = special::log_softmax(&normal(&[1, 10], 3)?.to_dtype(DType::F32)?, 1)?;
+    let rows = rows.broadcast_as((7, 10))?.contiguous()?;
+    let decoder = Tensor::zeros((10, 1), DType::F32, CPU)?;
+    let (rate, labels) = (CategoricalRate::Preserved, labels.narrow(0, 0, 7)?);
+    let config = CategoricalConfig { rate, weight: 1. };
+    let objective = categorical_bottleneck(&rows, &decoder, &labels, &config)?;
+    close(mean(&objective.parts.rate)?, 0., 1e-14);
+    Ok(())
+}
+
+/// Codes that are sharp, or far from their mean in units of their noise, tell all of the example and no more.
+#[test]
+fn sharp_codes_are_between_the_bounds() -> Result<()> {
+    let loc = normal(&[8, 16], 5)?;
+    for (scale, log_var) in [(1., -20.), (1., -30.), (1., -45.), (1e7, -2.8), (1e9, -2.8)] {
+        let loc = (&loc * scale)?;
+        let noise = (loc.zeros_like()? + f64::exp(log_var / 2.))?;
+        let trained = candle_core::Var::from_tensor(&noise)?;
+        for noise in [&noise, trained.as_tensor()] {
+            let found = pairwise_information(&MultivariateNormalDiag::new(&loc, noise)?)?;
+            close(number(&found.lower)?, 8f64.ln(), 1e-9);
+            close(number(&found.upper)?, 8f64.ln(), 1e-9);
+        }
+    }
+    // Two of each: equal means are no distance, at any scale.
+    let twice = Tensor::cat(&[&loc, &loc], 0)?;
+    let noise = (twice.zeros_like()? + 1e-9)?;
+    let found = pairwise_information(&MultivariateNormalDiag::new(&twice, &noise)?)?;
+    close(number(&found.lower)?, 8f64.ln(), 1e-9);
+    close(number(&found.upper)?, 8f64.ln(), 1e-9);
+    let f = |x: &[Tensor]| -> Result<Tensor> {
+        let found = pairwise_information(&MultivariateNormalDiag::new(&x[0], &x[1])?)?;
+        Ok(Tensor::stack(&[found.lower, found.upper], 0)?)
+    };
+    // A common part that products would lose digits by.
+    let far = (Tensor::new(&[[0.1f64], [0.4], [0.6]], CPU)? * 1.)?;
+    let far = Tensor::cat(&[&far, &Tensor::new(&[[0f64], [1e7], [1e7]], CPU)?], 1)?;
+    let noise = Tensor::new(&[[0.3f64, 0.4], [0.5, 0.4], [0.4, 0.5]], CPU)?;
+    check_gradient(&f, &[far, noise], 1e-6)
+}
+
+/// No information is none, whatever the power.
+#[test]
+fn equal_codes_have_a_convex_function_of_nothing() -> Result<()> {
+    for seed in 0..20 {
+        let loc = normal(&[1, 3], seed)?.broadcast_as((5, 3))?.contiguous()?;
+        let scale = normal(&[1, 3], seed + 50)?.exp()?;
+        let scale = scale.broadcast_as((5, 3))?.contiguous()?;
+        let trained = candle_core::Var::from_tensor(&scale)?;
+        for scale in [&scale, trained.as_tensor()] {
+            let posterior = MultivariateNormalDiag::new(&loc, scale)?;
+            let mut config = NonlinearIbConfig::new(1.);
+            config.convex = ConvexFunction::Power(0.5);
+            let labels = Tensor::zeros(5, DType::U32, CPU)?;
+            let decoder = |z: &Tensor| Categorical::new(z);
+            let found = nonlinear_ib(&posterior, &decoder, &labels, &config, &mut Rng::new(0))?;
+            let information = number(&found.information)?;
+            assert!((0. ..1e-14).contains(&information), "{information}");
+            assert!(number(&found.parts.rate)?.is_finite());
+        }
+    }
+    Ok(())
+}

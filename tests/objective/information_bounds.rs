@@ -597,3 +597,40 @@ fn what_is_no_matrix_of_scores_is_refused() -> Result<()> {
     );
     Ok(())
 }
+
+/// Pairs that are masked, weights of many scores, and means of many halves.
+#[test]
+fn means_of_masked_and_of_half_precision_scores() -> Result<()> {
+    let joint = Var::from_tensor(&Tensor::new(&[0f64], CPU)?)?;
+    let marginal = Var::from_tensor(&Tensor::new(&[0., f64::NEG_INFINITY], CPU)?)?;
+    let bound = Mine::new(0.9)?.bound(&Scores::apart(&joint, &marginal)?)?;
+    assert!((bound.nats()? - 2f64.ln()).abs() < 1e-12);
+    let gradients = bound.value().backward()?;
+    assert_eq!(
+        flat(gradients.get(&marginal).expect("a gradient")),
+        [-1., 0.]
+    );
+    assert_eq!(flat(gradients.get(&joint).expect("a gradient")), [1.]);
+
+    let mut scores = vec![0f32; 100_000];
+    scores[7] = 22.;
+    let marginal = Tensor::new(scores, CPU)?.to_dtype(DType::F16)?;
+    let marginal = Var::from_tensor(&marginal)?;
+    let joint = Tensor::zeros(5, DType::F16, CPU)?;
+    let bound = Mine::new(0.9)?.bound(&Scores::apart(&joint, &marginal)?)?;
+    assert!(bound.nats()?.is_finite());
+    let gradients = bound.value().backward()?;
+    let gradient = gradients
+        .get(&marginal)
+        .expect("a gradient")
+        .to_dtype(DType::F64)?;
+    let sum: f64 = flat(&gradient).iter().sum();
+    assert!((sum + 1.).abs() < 1e-3, "{sum}");
+
+    for n in [64, 1024] {
+        let joint = Tensor::full(0.1f32, n * n, CPU)?.to_dtype(DType::F16)?;
+        let nats = barber_agakov(0., &joint)?.nats()?;
+        assert!((nats - 0.1).abs() < 2e-4, "{n}: {nats}");
+    }
+    Ok(())
+}

@@ -507,3 +507,30 @@ fn gradients_pull_codes_to_the_mean_of_their_class() -> Result<()> {
     }
     Ok(())
 }
+
+/// What the sums of a dtype do not hold, and what rounding makes of equal codes.
+#[test]
+fn regularizers_of_many_halves_and_of_equal_codes() -> Result<()> {
+    for dtype in [DType::F16, DType::BF16] {
+        let ones = Tensor::ones((4096, 128), dtype, CPU)?;
+        let labels = Tensor::zeros(4096, DType::U32, CPU)?;
+        let rate = Surrogate::SquaredNorm.regularizer(&ones, &labels)?;
+        assert_eq!(number(&rate.value.to_dtype(DType::F64)?)?, 128.);
+    }
+    for (value, count) in [(0.1, 3), (0.1, 7), (0.1, 49), (1000.1, 7)] {
+        for dtype in [DType::F32, DType::F64] {
+            let codes = Tensor::full(value, (count, 2), CPU)?.to_dtype(dtype)?;
+            let labels = Tensor::zeros(count, DType::U32, CPU)?;
+            for surrogate in [
+                Surrogate::LogVariance,
+                Surrogate::ConditionalLogVariance { classes: 1 },
+            ] {
+                assert!(
+                    is_value(surrogate.regularizer(&codes, &labels)),
+                    "{value} {count}"
+                );
+            }
+        }
+    }
+    Ok(())
+}

@@ -7,7 +7,7 @@ use crate::kernels::graph::node::{self, Fresh, Op, Reached, fresh};
 use crate::kernels::machine::buffer::{self, View};
 use crate::kernels::machine::simd::{Loop, dispatch};
 use crate::kernels::random::{BLOCK, Stream};
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 
 /// Which elements stay.
 #[derive(Clone, Copy)]
@@ -83,7 +83,14 @@ impl Mask {
             .broadcast_as((groups, self.group))?
             .contiguous()?
             .reshape(x.dims())?;
-        stays.where_cond(&(x * self.scale())?, &x.zeros_like()?)
+        let scaled = match x.dtype() {
+            // The scale alone may be no number of theirs.
+            DType::F16 | DType::BF16 => {
+                (x.to_dtype(DType::F32)? * self.scale())?.to_dtype(x.dtype())?
+            }
+            _ => (x * self.scale())?,
+        };
+        stays.where_cond(&scaled, &x.zeros_like()?)
     }
 }
 
@@ -165,7 +172,7 @@ pub(crate) fn dropout(x: &Tensor, mask: Mask) -> Result<Tensor> {
 mod tests {
     use super::*;
     use crate::kernels::random;
-    use candle_core::{DType, Device, Var};
+    use candle_core::{Device, Var};
 
     #[test]
     fn fused_is_composed() -> Result<()> {

@@ -54,6 +54,12 @@ fn composed(rows: &Tensor, groups: &Groups) -> Result<Tensor> {
         .index_select(&index, 0)?
         .to_dtype(DType::F64)?;
     let (count, size) = (rows.dim(0)?, groups.sizes.len());
+    // Around the first row of a group, so that equal rows have a variance of 0.
+    let mut firsts = vec![None; size];
+    let first = groups.of.iter().flatten().zip(0u32..);
+    let first = first.map(|(group, row)| *firsts[*group].get_or_insert(row));
+    let firsts = Tensor::from_iter(first.collect::<Vec<u32>>(), device)?;
+    let rows = (&rows - rows.detach().index_select(&firsts, 0)?)?;
     let members = |weight: &dyn Fn(usize) -> f64| -> Result<Tensor> {
         let mut members = vec![0.; size * count];
         for (row, group) in groups.of.iter().flatten().enumerate() {
@@ -102,18 +108,32 @@ impl<T: Float> Loop for Columns<'_, T> {
     fn run<const FMA: bool>(self) -> (f64, Kept) {
         let (width, groups) = (self.width, self.groups);
         let mut means = vec![0f64; groups.sizes.len() * width];
-        let mut squares = means.clone();
+        let (mut squares, mut firsts) = (means.clone(), means.clone());
+        let mut begun = vec![false; groups.sizes.len()];
         let rows = || {
             let rows = self.x.chunks_exact(self.columns).zip(&groups.of);
             rows.filter_map(|(row, group)| Some((&row[self.from..][..width], (*group)?)))
         };
+        // Around the first row of a group, so that equal rows have a variance of 0.
         for (row, group) in rows() {
-            for (sum, x) in means[group * width..][..width].iter_mut().zip(row) {
-                *sum += x.to_f64();
+            let first = &mut firsts[group * width..][..width];
+            if !std::mem::replace(&mut begun[group], true) {
+                first
+                    .iter_mut()
+                    .zip(row)
+                    .for_each(|(first, x)| *first = x.to_f64());
+            }
+            let sums = means[group * width..][..width].iter_mut();
+            for ((sum, x), first) in sums.zip(row).zip(&*first) {
+                *sum += x.to_f64() - first;
             }
         }
-        for (means, size) in means.chunks_exact_mut(width).zip(&groups.sizes) {
-            means.iter_mut().for_each(|sum| *sum /= *size as f64);
+        let firsts = firsts.chunks_exact(width);
+        for ((means, size), firsts) in means.chunks_exact_mut(width).zip(&groups.sizes).zip(firsts)
+        {
+            for (sum, first) in means.iter_mut().zip(firsts) {
+                *sum = first + *sum / *size as f64;
+            }
         }
         for (row, group) in rows() {
             let means = &means[group * width..][..width];

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::objective::DistortionRate;
 use crate::special::logsumexp;
 use crate::{check, shape};
-use candle_core::{D, Tensor};
+use candle_core::{D, DType, Tensor};
 
 /// What a categorical code costs, over the examples of a batch; on average:
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +91,10 @@ pub fn categorical_bottleneck(
     }
     let labels = numbers(op, labels, batch, classes)?;
     let index = Tensor::from_iter(labels.iter().map(|y| *y as u32), encoder.device())?;
+    // In f64, whose smallest numbers a category is rarely under.
+    let dtype = encoder.dtype();
+    let encoder = &encoder.to_dtype(DType::F64)?;
+    let decoder = decoder.to_dtype(DType::F64)?;
     let likelihood = decoder.t()?.contiguous()?.index_select(&index, 0)?;
     let probs = encoder.exp()?;
     // Terms of probability 0 are 0 and have no slope: what is infinite there is replaced before it is multiplied.
@@ -101,37 +105,44 @@ pub fn categorical_bottleneck(
     };
     let distortion = mean(&likelihood)?.neg()?;
     let prediction = logsumexp(&(&likelihood + encoder)?, D::Minus1)?.neg()?;
-    let marginal = match config.rate {
-        CategoricalRate::Preserved | CategoricalRate::Encoding => {
-            marginals(&probs, &vec![0; batch], 1)?
-        }
+    let (sums, log_sizes) = match config.rate {
+        CategoricalRate::Preserved | CategoricalRate::Encoding => sums(&probs, &vec![0; batch], 1)?,
         CategoricalRate::Redundant | CategoricalRate::ReverseDecoder => {
-            marginals(&probs, &labels, classes)?
+            sums(&probs, &labels, classes)?
         }
     };
-    let log_marginal = possible.where_cond(&marginal, &zeros.ones_like()?)?.log()?;
-    let cross = mean(&log_marginal)?.neg()?;
+    let log_marginal = possible
+        .where_cond(&sums, &zeros.ones_like()?)?
+        .log()?
+        .broadcast_sub(&log_sizes)?;
     let rate = match config.rate {
-        CategoricalRate::Preserved | CategoricalRate::Redundant => (cross + mean(encoder)?)?,
-        CategoricalRate::Encoding | CategoricalRate::ReverseDecoder => cross,
+        CategoricalRate::Preserved | CategoricalRate::Redundant => {
+            mean(&(encoder - log_marginal)?)?
+        }
+        CategoricalRate::Encoding | CategoricalRate::ReverseDecoder => {
+            mean(&log_marginal)?.neg()?
+        }
     };
+    let (distortion, rate) = (distortion.to_dtype(dtype)?, rate.to_dtype(dtype)?);
     Ok(CategoricalBottleneck {
         parts: DistortionRate::new(distortion, rate, config.weight)?,
-        prediction,
+        prediction: prediction.to_dtype(dtype)?,
     })
 }
 
-/// For each row the mean of the rows of its group, `[B, C]`.
-fn marginals(probs: &Tensor, groups: &[usize], count: usize) -> Result<Tensor> {
+/// For each row the sum of the rows of its group, `[B, C]`, and the logarithm of their number, `[B, 1]`. A sum is 0 where all its
+/// terms are: their mean could be without that.
+fn sums(probs: &Tensor, groups: &[usize], count: usize) -> Result<(Tensor, Tensor)> {
     let rows = groups.len();
     let mut sizes = vec![0usize; count];
     groups.iter().for_each(|group| sizes[*group] += 1);
     let mut members = vec![0f64; count * rows];
     for (row, group) in groups.iter().enumerate() {
-        members[group * rows + row] = 1. / sizes[*group] as f64;
+        members[group * rows + row] = 1.;
     }
     let members = Tensor::from_vec(members, (count, rows), probs.device())?;
-    let means = members.to_dtype(probs.dtype())?.matmul(probs)?;
     let index = Tensor::from_iter(groups.iter().map(|g| *g as u32), probs.device())?;
-    Ok(means.index_select(&index, 0)?)
+    let logs = groups.iter().map(|group| (sizes[*group] as f64).ln());
+    let logs = Tensor::from_iter(logs, probs.device())?.unsqueeze(1)?;
+    Ok((members.matmul(probs)?.index_select(&index, 0)?, logs))
 }

@@ -7,9 +7,9 @@ use crate::kernels::reduce;
 use crate::objective::DistortionRate;
 use crate::objective::elbo::distortion;
 use crate::rng::Rng;
-use crate::special::logsumexp;
+use crate::special::{expm1, log1p};
 use crate::{check, shape};
-use candle_core::{D, DType, Tensor};
+use candle_core::{DType, Tensor};
 
 /// What is made of the information before it is weighed: a convex and increasing u, under which every point of the curve of
 /// `I[X;Z]` and `I[Y;Z]` is the minimum for some beta.
@@ -170,7 +170,8 @@ pub struct PairwiseInformation {
 /// # }
 /// ```
 ///
-/// Numerics: in f64. Divergences are matrix products around the mean code.
+/// Numerics: in f64. Divergences are matrix products around the mean code, but for codes so far from it, in units of their noise,
+/// that these would lose more than 1e-10: then differences of codes, `B^2 K` numbers.
 ///
 /// Source: Kolchinsky and Tracey (2017), Estimating mixture entropy with pairwise distances, section 3 (upper, eq. 10) and
 /// section 4 (lower, with the Chernoff divergence of 1/2).
@@ -180,29 +181,21 @@ pub fn pairwise_information(posterior: &MultivariateNormalDiag) -> Result<Pairwi
     let upper = upper(&means, &log_vars, posterior)?;
     if is_shared(&log_vars)? {
         // The distance of Bhattacharyya is a quarter of the divergence.
-        let distances = (of_shared(&means, &log_vars)? / 4.)?;
-        let lower = information(&logsumexp(&distances.neg()?, D::Minus1)?, posterior)?;
+        let distances = (divergences(&means, &log_vars)? / 4.)?;
+        let lower = information(&distances, posterior)?;
         return Ok(PairwiseInformation { lower, upper });
     }
-    let (count, dims) = means.dims2()?;
     let variances = log_vars.exp()?;
-    let rows = (BLOCK / (count * dims)).clamp(1, count);
-    let mut sums = vec![];
-    for start in (0..count).step_by(rows) {
-        let of = |x: &Tensor| -> Result<Tensor> {
-            Ok(x.narrow(0, start, rows.min(count - start))?.unsqueeze(1)?)
-        };
+    let distances = in_blocks(&means, |of| {
         // ln of the arithmetic over the geometric mean of variances, and the squared distance in units of the former.
         let sum = of(&variances)?.broadcast_add(&variances)?;
         let logs = of(&log_vars)?.broadcast_add(&log_vars)?;
         let squares = of(&means)?.broadcast_sub(&means)?.sqr()?;
         let spread = (((&sum / 2.)?.log()? * 2.)? - logs)?;
-        let distance = ((squares / sum)? + spread)?;
-        let distance = (reduce::sum(&distance)? / 4.)?;
-        sums.push(logsumexp(&distance.neg()?, D::Minus1)?);
-    }
+        Ok((reduce::sum(&((squares / sum)? + spread)?)? / 4.)?)
+    })?;
     Ok(PairwiseInformation {
-        lower: information(&Tensor::cat(&sums, 0)?, posterior)?,
+        lower: information(&distances, posterior)?,
         upper,
     })
 }
@@ -210,11 +203,29 @@ pub fn pairwise_information(posterior: &MultivariateNormalDiag) -> Result<Pairwi
 /// Numbers in memory at once, where no gradient keeps them.
 const BLOCK: usize = 1 << 21;
 
-/// `ln B - mean` of the logarithms of sums over B, in the dtype of the posterior.
-fn information(sums: &Tensor, posterior: &MultivariateNormalDiag) -> Result<Tensor> {
-    let count = sums.elem_count() as f64;
-    let mean = (reduce::sum(sums)? / count)?;
-    Ok((mean.neg()? + count.ln())?.to_dtype(posterior.loc().dtype())?)
+/// What `f` says of some rows with all, `[rows, B]`, one below the other; it is given what takes these rows of a tensor, `[rows, 1, K]`.
+fn in_blocks(
+    means: &Tensor,
+    f: impl Fn(&dyn Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let (count, dims) = means.dims2()?;
+    let rows = (BLOCK / (count * dims)).clamp(1, count);
+    let block = |start: usize| {
+        let rows = rows.min(count - start);
+        f(&|x| Ok(x.narrow(0, start, rows)?.unsqueeze(1)?))
+    };
+    let blocks: Vec<Tensor> = (0..count).step_by(rows).map(block).collect::<Result<_>>()?;
+    Ok(Tensor::cat(&blocks, 0)?)
+}
+
+/// `-mean_i ln mean_j e^-d(i, j)` of distances `[B, B]`, in the dtype of the posterior: 0 or more, since they are.
+fn information(distances: &Tensor, posterior: &MultivariateNormalDiag) -> Result<Tensor> {
+    // No distance is negative; by rounding it may be.
+    let distances = distances.maximum(&distances.zeros_like()?)?;
+    let count = distances.dim(0)? as f64;
+    let means = (reduce::sum(&expm1(&distances.neg()?)?)? / count)?;
+    let mean = (reduce::sum(&log1p(&means)?)? / count)?;
+    Ok(mean.neg()?.to_dtype(posterior.loc().dtype())?)
 }
 
 /// Means and log-variances `[B, K]` in f64, the means around their own.
@@ -234,9 +245,28 @@ fn parameters(op: &'static str, posterior: &MultivariateNormalDiag) -> Result<(T
 
 /// The upper bound of [`pairwise_information`], in the dtype of the posterior.
 fn upper(means: &Tensor, log_vars: &Tensor, posterior: &MultivariateNormalDiag) -> Result<Tensor> {
+    information(&divergences(means, log_vars)?, posterior)
+}
+
+/// What rounding may change of a divergence that is a difference of products.
+const ROUNDING: f64 = 1e-10;
+
+/// `KL(p_i || p_j)`, `[B, B]`: by products of matrices where these are not large beside it, else by differences of codes.
+fn divergences(means: &Tensor, log_vars: &Tensor) -> Result<Tensor> {
+    let squares = (means.detach().sqr()? * log_vars.detach().neg()?.exp()?)?;
+    let largest = squares.max_all()?.to_scalar::<f64>()? * means.dim(1)? as f64;
+    // NaN and infinity go the other way.
+    if !(largest * f64::EPSILON < ROUNDING) {
+        let precisions = log_vars.neg()?.exp()?;
+        return in_blocks(means, |of| {
+            let squares = of(means)?.broadcast_sub(means)?.sqr()?;
+            let ratio = of(log_vars)?.broadcast_sub(log_vars)?;
+            let spread = (expm1(&ratio)? - ratio)?;
+            Ok((reduce::sum(&(squares.broadcast_mul(&precisions)? + spread)?)? / 2.)?)
+        });
+    }
     if is_shared(log_vars)? {
-        let divergences = of_shared(means, log_vars)?;
-        return information(&logsumexp(&divergences.neg()?, D::Minus1)?, posterior);
+        return of_shared(means, log_vars);
     }
     let precisions = log_vars.neg()?.exp()?;
     // 2 KL_ij + K = sum_d (v_i + m_i^2) w_j - 2 m_i m_j w_j + [m_j^2 w_j + ln v_j] - ln v_i.
@@ -250,8 +280,7 @@ fn upper(means: &Tensor, log_vars: &Tensor, posterior: &MultivariateNormalDiag) 
         .broadcast_add(&of_second)?
         .broadcast_sub(&of_first)?;
     let dims = means.dim(1)? as f64;
-    let minus = ((twice - dims)? * -0.5)?;
-    information(&logsumexp(&minus, D::Minus1)?, posterior)
+    Ok(((twice - dims)? / 2.)?)
 }
 
 /// Whether all codes have the same noise, which no gradient asks for.

@@ -12,7 +12,7 @@ use crate::objective::elbo::log_likelihood;
 use crate::objective::rate::mean_of_draws;
 use crate::rng::Rng;
 use crate::{check, shape};
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use std::f64::consts::{E, PI};
 
 /// What stands in the place of the entropy of codes with zero-entropy noise: a number of a batch that bounds it from above, or
@@ -30,7 +30,9 @@ pub enum Surrogate {
     SquaredNorm,
     /// `sum_i ln(2 pi e Var[Z_i]) / 2`, at least `H[Z]`.
     LogVariance,
-    /// `E_y sum_i ln(2 pi e Var[Z_i | y]) / 2`, at least `H[Z|Y]`: statistics of the classes of the batch.
+    /// `E_y sum_i ln(2 pi e Var[Z_i | y]) / 2`, at least `H[Z|Y]` for classes of many codes. The variance of n codes is unbiased, its
+    /// logarithm is not: the number is short by `(ln((n - 1) / 2) - psi((n - 1) / 2)) / 2` a dimension, 0.635 for n = 2, 0.25 for 3,
+    /// 0.06 for 10.
     ConditionalLogVariance {
         /// How many classes there are: labels are below it.
         classes: usize,
@@ -101,8 +103,12 @@ impl Surrogate {
         };
         match *self {
             Surrogate::SquaredNorm => {
-                let squares = rows.flatten_all()?.sqr()?;
-                Ok(all((reduce::sum(&squares)? / count as f64)?))
+                let wide = match rows.dtype() {
+                    DType::F16 | DType::BF16 => rows.to_dtype(DType::F32)?,
+                    _ => rows.clone(),
+                };
+                let mean = (reduce::sum(&wide.flatten_all()?.sqr()?)? / count as f64)?;
+                Ok(all(mean.to_dtype(rows.dtype())?))
             }
             Surrogate::LogVariance => {
                 check::at_least(op, "codes", count, 2)?;

@@ -4,7 +4,8 @@ use crate::error::Result;
 use candle_core::{DType, Tensor};
 use std::f64::consts::LN_2;
 
-/// A number that is the information or less, in expectation.
+/// A number that is the information or less: the bound with expectations in the place of a batch's means. What a batch makes of it
+/// may be biased where a logarithm of a mean is taken; its function says so.
 #[derive(Debug, Clone)]
 pub struct LowerBound {
     value: Tensor,

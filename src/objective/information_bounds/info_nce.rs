@@ -8,7 +8,7 @@ use candle_core::{D, Tensor};
 
 /// InfoNCE: how well the score finds the y that belongs to x among N.
 ///
-/// Formula: `ln N + (1/N) sum_i ln softmax_j(f(x_i, y_j))_i`; at most `ln N`, whatever the scores: of an information beyond that it
+/// Formula: `ln N + (1/N) sum_i ln softmax_j(f(x_i, y_j))_i`; at most `ln N` up to rounding, whatever the scores: of an information beyond that it
 /// says nothing more. Cross-entropy of N classes is its negative, plus `ln N`.
 ///
 /// Shapes: scores `f(x_i, y_j)` `[N, N]`, which belong together on the diagonal; a row is compared with itself, so that the best

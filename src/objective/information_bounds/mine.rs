@@ -1,6 +1,6 @@
 //! The gradient of MINE.
 
-use super::scores::mean;
+use super::scores::{mean, wide};
 use super::{LowerBound, Scores, donsker_varadhan};
 use crate::check;
 use crate::error::{Error, Result};
@@ -66,7 +66,7 @@ impl Mine {
         let op = "Mine::bound";
         let marginal = scores.marginal();
         let value = donsker_varadhan(scores)?.value().detach();
-        let own: f64 = logmeanexp(&marginal.detach(), 0)?
+        let own: f64 = logmeanexp(&wide(&marginal.detach())?, 0)?
             .to_dtype(DType::F64)?
             .to_scalar()?;
         if !own.is_finite() {
@@ -81,10 +81,11 @@ impl Mine {
                 most + ((kept - most).exp() + (new - most).exp()).ln()
             }
         };
-        let weights = (marginal.detach() - log_mean)?.exp()?;
-        let slopes = (weights / marginal.elem_count() as f64)?;
-        let moves =
-            (mean(&moving(scores.joint())?)? - reduce::sum(&(moving(marginal)? * slopes)?)?)?;
+        let (joint, marginal) = (wide(scores.joint())?, wide(marginal)?);
+        let count = marginal.elem_count() as f64;
+        let slopes = (marginal.detach() - (log_mean + count.ln()))?.exp()?;
+        let moves = (mean(&moving(&joint)?)? - reduce::sum(&(moving(&marginal)? * slopes)?)?)?;
+        let moves = moves.to_dtype(value.dtype())?;
         self.log_mean = Some(log_mean);
         Ok(LowerBound::new(first_only(
             "Mine::bound",
@@ -93,7 +94,11 @@ impl Mine {
     }
 }
 
-/// 0, with the gradient of x.
+/// 0, with the gradient of x where it is finite.
 fn moving(x: &Tensor) -> Result<Tensor> {
-    Ok((x - x.detach())?)
+    let known = x.detach();
+    // Infinity less itself is NaN.
+    let zeros = known.zeros_like()?;
+    let finite = known.abs()?.lt(f64::INFINITY)?;
+    Ok((finite.where_cond(x, &zeros)? - finite.where_cond(&known, &zeros)?)?)
 }

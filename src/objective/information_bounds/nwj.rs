@@ -22,7 +22,7 @@ use crate::error::Result;
 /// ```
 ///
 /// Numerics: from scores of 76 (f32) and 651 (f64) on the exponential goes on along its tangent, so that value and slope are
-/// finite.
+/// finite; so far above any information it is no bound any more. In f16 scores of 12 and more have no finite exponential.
 ///
 /// Source: Nguyen, Wainwright and Jordan (2010), Estimating divergence functionals and the likelihood ratio by convex risk
 /// minimization; Poole et al. (2019), section 2.1.

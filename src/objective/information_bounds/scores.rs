@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::kernels::reduce;
 use crate::shape;
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 /// A critic's scores of what belongs together, and of draws of the marginals.
 ///
@@ -91,7 +91,15 @@ pub(super) fn off_diagonal(matrix: &Tensor, n: usize) -> Result<Tensor> {
 
 /// The mean of all elements, a scalar, finite where it is a number of the dtype.
 pub(super) fn mean(x: &Tensor) -> Result<Tensor> {
-    let x = x.flatten_all()?;
     let count = x.elem_count() as f64;
-    reduce::sum(&(x / count)?)
+    let sum = reduce::sum(&(wide(&x.flatten_all()?)? / count)?)?;
+    Ok(sum.to_dtype(x.dtype())?)
+}
+
+/// Half precision as f32.
+pub(super) fn wide(x: &Tensor) -> Result<Tensor> {
+    Ok(match x.dtype() {
+        DType::F16 | DType::BF16 => x.to_dtype(DType::F32)?,
+        _ => x.clone(),
+    })
 }
