@@ -891,7 +891,7 @@ fn categories_at_the_edge_of_numbers() -> Result<()> {
         (DType::F64, vec![-700., -744., -745.]),
     ] {
         for log in logs {
-            let mut rows = vec![0., f64::NEG_INFINITY].repeat(128);
+            let mut rows = [0., f64::NEG_INFINITY].repeat(128);
             rows[1] = log;
             let rows = Tensor::from_vec(rows, (128, 2), CPU)?.to_dtype(dtype)?;
             let encoder = candle_core::Var::from_tensor(&rows)?;
