@@ -194,13 +194,15 @@ impl Model {
             0.
         };
         let bound = dims / 2. * (2. * PI * E * (scale * scale + added)).ln();
-        Ok(metrics([
+        let mut all = metrics([
             ("scale", scale),
             ("entropy_bound", bound),
-            ("entropy", estimate::entropy(&codes)?.unwrap_or(bound)),
             ("error", self.error(train, rng)?),
             ("test_error", self.error(test, rng)?),
-        ]))
+        ]);
+        // Codes that coincide have none, and a bound in its place would be taken for it.
+        all.extend(estimate::entropy(&codes)?.map(|nats| ("entropy".to_string(), nats)));
+        Ok(all)
     }
 }
 

@@ -103,6 +103,12 @@ impl<'a> Report<'a> {
                 }
             }
         }
+        // What the last epoch has none of is not that of an earlier one.
+        for (noise, history) in &self.noises {
+            if history.last().is_some_and(|m| !m.contains_key("entropy")) {
+                all.remove(&format!("{}.entropy", noise.name()));
+            }
+        }
         all.insert("label_entropy".into(), self.data.train.label_entropy());
         all
     }
@@ -246,12 +252,8 @@ impl<'a> Report<'a> {
             curves: curves(noise, x),
         };
         let panels = [
-            panel(
-                Some(Noise::Without),
-                |m| m["entropy"],
-                "estimated H[Z], nats",
-            ),
-            panel(Some(Noise::With), |m| m["entropy"], "estimated H[Z], nats"),
+            panel(Some(Noise::Without), estimated, "estimated H[Z], nats"),
+            panel(Some(Noise::With), estimated, "estimated H[Z], nats"),
             panel(None, |m| m["scale"].log10(), "log10 of the code's scale"),
             panel(
                 Some(Noise::With),
@@ -443,6 +445,11 @@ fn quantile(values: &[f64], share: f64) -> f64 {
 
 fn number(value: Option<f64>, digits: usize) -> String {
     value.map_or("-".into(), |value| format!("{value:.digits$}"))
+}
+
+/// Points that are not numbers are not drawn.
+fn estimated(metrics: &Metrics) -> f64 {
+    metrics.get("entropy").copied().unwrap_or(f64::NAN)
 }
 
 fn percent(share: Option<f64>) -> String {
