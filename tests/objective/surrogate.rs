@@ -534,3 +534,16 @@ fn regularizers_of_many_halves_and_of_equal_codes() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn classes_may_be_more_than_memory_holds() -> Result<()> {
+    let codes = normal(&[6, 2], 8)?;
+    let labels = Tensor::new(&[0u32, 0, 3, 3, 3, 5], CPU)?;
+    let few = Surrogate::ConditionalLogVariance { classes: 6 }.regularizer(&codes, &labels)?;
+    let classes = usize::MAX;
+    let many = Surrogate::ConditionalLogVariance { classes }.regularizer(&codes, &labels)?;
+    assert_eq!(number(&few.value)?, number(&many.value)?);
+    assert_eq!((few.single, few.absent), (1, 3));
+    assert_eq!((many.single, many.absent), (1, usize::MAX - 3));
+    Ok(())
+}

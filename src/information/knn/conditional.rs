@@ -6,7 +6,7 @@ use super::{Estimate, KnnConfig, Null};
 use crate::error::Result;
 use crate::neighbours::{Bound, Metric, NearestNeighbours};
 use crate::rng::Rng;
-use candle_core::Tensor;
+use candle_core::{DType, Device, Tensor};
 
 /// Neighbours in z whose x a sample may get in a null.
 const LOCAL: usize = 5;
@@ -78,7 +78,8 @@ pub fn conditional_mutual_information(
         .continuous()
         .at_most(digamma(n) - digamma(k));
     if config.shuffles > 0 {
-        let near = triples.near_z.nearest_others(LOCAL.min(n - 1))?;
+        let z = told_apart(&triples.z, rng)?.neighbours(Metric::Chebyshev)?;
+        let near = z.nearest_others(LOCAL.min(n - 1))?;
         let near: Vec<u32> = near.index.flatten_all()?.to_vec1()?;
         estimate.null = Null::shuffled(config.shuffles, || {
             triples.estimate(k, &local_order(&near, n, rng)?)
@@ -110,6 +111,27 @@ impl Triples {
         let both = mean(&near_xz)? + mean(&self.near_yz)?;
         Ok(digamma(k) - (both - mean(&self.near_z)?))
     }
+}
+
+/// With a coordinate more, which orders equal samples at random and is less than the distance of any that are not equal: without it
+/// all equal ones would have the same few neighbours.
+fn told_apart(z: &Samples, rng: &mut Rng) -> Result<Samples> {
+    let mut least = 1f64;
+    for i in 0..z.dims {
+        let mut column: Vec<f64> = z.rows.iter().skip(i).step_by(z.dims).copied().collect();
+        column.sort_by(f64::total_cmp);
+        let gaps = column.windows(2).map(|pair| pair[1] - pair[0]);
+        least = gaps.filter(|gap| *gap > 0.).fold(least, f64::min);
+    }
+    let order = rng
+        .uniform(z.len(), DType::F64, &Device::Cpu)?
+        .to_vec1::<f64>()?;
+    let rows = z.rows.chunks_exact(z.dims).zip(order);
+    let rows = rows.flat_map(|(row, u)| row.iter().copied().chain([u * least / 2.]));
+    Ok(Samples {
+        rows: rows.collect(),
+        dims: z.dims + 1,
+    })
 }
 
 /// Each sample, in a random order, takes one of its neighbours that no other has taken, or any if all are.

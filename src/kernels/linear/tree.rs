@@ -373,14 +373,14 @@ fn search<M: Metric>(
                 index: first[lane] as usize,
                 distance: near[lane],
             };
-            // The nearest is popped first.
+            // The nearest is popped first, of equally near ones that of the first points: what is no better is then passed over.
             let mut at = stack.len();
             stack.push(Node {
                 bound,
                 level: below,
                 number: node.number * LANES + lane,
             });
-            while at > top && stack[at - 1].bound.distance < bound.distance {
+            while at > top && is_before(&stack[at - 1].bound, &bound) {
                 stack.swap(at - 1, at);
                 at -= 1;
             }

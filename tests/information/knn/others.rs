@@ -413,3 +413,27 @@ fn many_dimensions_are_told() -> Result<()> {
     );
     Ok(())
 }
+
+/// Equal conditions: each sample may take any other of its own, so that independent variables are within their null.
+#[test]
+fn the_null_of_conditions_that_repeat_is_no_dependence() -> Result<()> {
+    let n = 1000;
+    let config = KnnConfig {
+        shuffles: 20,
+        ..CONFIG
+    };
+    for seed in 0..3 {
+        let mut rng = Rng::new(seed);
+        let (x, y) = (normal(n, 1, &mut rng)?, normal(n, 1, &mut rng)?);
+        let u = rng.uniform((n, 1), DType::F64, &Device::Cpu)?;
+        for places in [1., 10., 40.] {
+            let z = (&u * places)?.floor()?;
+            let found = cmi(&x, &y, &z, &config)?;
+            let null = found.null.expect("a null");
+            // Three standard deviations, of one that is itself estimated from 20.
+            let away = (found.nats - null.mean) / null.sd;
+            assert!(away.abs() < 4., "{places} places: {away} of {found}");
+        }
+    }
+    Ok(())
+}
