@@ -58,6 +58,15 @@ pub struct Arguments {
     /// Posterior of GMVIB's weights
     #[arg(long, value_enum, default_value_t = Weight::Dirichlet)]
     pub weight: Weight,
+    /// How the network's outputs become standard deviations, of VIB's code and of GMVIB's components
+    #[arg(long, value_enum, default_value_t = Scale::LogVariance)]
+    pub scale: Scale,
+    /// Concentration near which Dirichlet weights begin [default: what the layer's initializer gives, near 0.7]
+    #[arg(long, value_parser = cli::positive)]
+    pub concentration: Option<f64>,
+    /// Epochs over which beta grows from zero
+    #[arg(long, value_name = "EPOCHS", default_value_t = 0)]
+    pub beta_warm_up: usize,
     /// Channels of the encoder's convolutions, each of which halves the image [default: 16,32,64,128 with
     /// --data, 16,32,64 without]
     #[arg(long, value_delimiter = ',', value_parser = cli::count)]
@@ -108,6 +117,14 @@ pub enum Weight {
     Gaussian,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Scale {
+    /// Logarithms of variances: the first standard deviations are near 1
+    LogVariance,
+    /// Softplus less 5: the first standard deviations are near 0.007
+    Softplus,
+}
+
 impl Arguments {
     pub fn kinds(&self) -> Vec<Kind> {
         match self.model {
@@ -153,6 +170,9 @@ impl Arguments {
     pub fn settings(&self, images: &Images) -> Settings {
         let channels: Vec<String> = self.channels().iter().map(usize::to_string).collect();
         let composition = self.composition();
+        let concentration = self
+            .concentration
+            .map_or("none".into(), |c| format!("{c:?}"));
         Settings::from([
             ("data", images.id()),
             ("seed", self.common.seed.to_string()),
@@ -167,6 +187,9 @@ impl Arguments {
             ("batch", self.batch.to_string()),
             ("lr", format!("{:?}", self.lr)),
             ("weight", value_name(self.weight)),
+            ("scale", value_name(self.scale)),
+            ("concentration", concentration),
+            ("beta_warm_up", self.beta_warm_up.to_string()),
             ("channels", channels.join("-")),
         ])
     }

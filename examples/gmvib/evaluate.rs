@@ -17,6 +17,7 @@ pub struct Score {
     mistakes: f64,
     distortion: f64,
     rate: f64,
+    code_rate: f64,
 }
 
 impl Score {
@@ -57,9 +58,14 @@ impl Score {
         self.distortion / self.images
     }
 
-    /// Mean KL to the prior, nats: an upper bound of I(Z; X).
+    /// Mean KL to the prior, nats: an upper bound of I(Z; X), where Z is all components and their weight.
     pub fn rate(&self) -> f64 {
         self.rate / self.images
+    }
+
+    /// The same for the one code that is decoded.
+    pub fn code_rate(&self) -> f64 {
+        self.code_rate / self.images
     }
 }
 
@@ -71,15 +77,51 @@ pub fn score(model: &Model, images: &MultiImages, batch: usize, rng: &Rng) -> Re
         let (x, y) = images.batch(indices)?;
         let mut rng = rng.fork(&k.to_string());
         let posterior = model.posterior(&x)?;
-        let parts = model.objective(&posterior, &y, &mut rng)?;
+        let parts = model.objective(&posterior, &y, 0., &mut rng)?;
         score.distortion += sum(&parts.distortion)?;
         if let Some(rate) = &parts.rate {
             score.rate += sum(rate)?;
+        }
+        if let Some(rate) = model.code_rate(&posterior, &mut rng)? {
+            score.code_rate += sum(&rate)?;
         }
         let probabilities = model.probabilities(&posterior, &mut rng)?;
         score.add_predictions(&values(&probabilities)?, &values(&y)?);
     }
     Ok(score)
+}
+
+/// Where training begins: the rate, and how far the code's signal stands out of its noise.
+#[derive(Debug, Clone, Copy)]
+pub struct Start {
+    /// Mean KL to the prior, nats.
+    pub rate: f64,
+    /// Standard deviation of the code's mean over images by that of the code of one image, dimensions pooled.
+    pub signal_to_noise: f64,
+}
+
+/// The start of a model with a random code.
+pub fn start(model: &Model, images: &MultiImages, rng: &Rng) -> Result<Option<Start>> {
+    const SAMPLES: usize = 64;
+    let all: Vec<usize> = (0..images.len().min(128)).collect();
+    let (x, y) = images.batch(&all)?;
+    let posterior = model.posterior(&x)?;
+    let parts = model.objective(&posterior, &y, 0., &mut rng.fork("objective"))?;
+    let Some(rate) = parts.rate else {
+        return Ok(None);
+    };
+    let codes = model.codes(&posterior, SAMPLES, &mut rng.fork("codes"))?;
+    let mean = codes.mean_keepdim(0)?;
+    let deviations = sum(&codes.broadcast_sub(&mean)?.sqr()?)?;
+    let spread = sum(&mean.broadcast_sub(&mean.mean_keepdim(1)?)?.sqr()?)?;
+    let (n, s) = (all.len() as f64, SAMPLES as f64);
+    let noise = deviations / (n * (s - 1.));
+    // Means of few draws spread by their noise too.
+    let signal = (spread / (n - 1.) - noise / s).max(0.);
+    Ok(Some(Start {
+        rate: sum(&rate)? / n,
+        signal_to_noise: (signal / noise).sqrt(),
+    }))
 }
 
 /// The sum in f64: exact enough for any number of batches.

@@ -1,18 +1,18 @@
 //! The three models: one convolutional encoder and one decoder, with three kinds of code between them.
 
 use crate::common::images::CLASSES;
-use crate::config::{Arguments, Kind, Weight};
+use crate::config::{Arguments, Kind, Scale, Weight};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{Module, VarBuilder};
 use candle_prob::distribution::{
-    Bernoulli, Dirichlet, Distribution, Independent, LogisticNormal, MultivariateNormalDiag,
+    Bernoulli, Dirichlet, Distribution, Independent, Kl, LogisticNormal, MultivariateNormalDiag,
     WeightedSum,
 };
 use candle_prob::net::{
     ConvEncoder, ConvEncoderConfig, Dense, DirichletHead, LogisticNormalHead, Mlp,
     NormalComponentsHead, NormalHead, Positions, ScaleForm, conv_encoder, dense, mlp,
 };
-use candle_prob::objective::{BottleneckConfig, DistortionRate, gmvib, vib};
+use candle_prob::objective::{BottleneckConfig, DistortionRate, gmvib, gmvib_code_rate, vib};
 use candle_prob::{Activation, Conditional, Result, Rng};
 
 /// Width of the layer between the convolutions and the code, and of the decoder's hidden layer.
@@ -22,7 +22,7 @@ pub struct Model {
     encoder: ConvEncoder,
     head: Head,
     decoder: Mlp,
-    config: BottleneckConfig,
+    samples: usize,
     latent: usize,
 }
 
@@ -71,7 +71,11 @@ impl Model {
         };
         let encoder = conv_encoder(&config, (1, height, width), vb.pp("encoder"))?;
         let latent = arguments.latent;
-        let (features, scale) = (encoder.features(), ScaleForm::LogVar);
+        let features = encoder.features();
+        let scale = match arguments.scale {
+            Scale::LogVariance => ScaleForm::LogVar,
+            Scale::Softplus => ScaleForm::bottleneck(),
+        };
         let vb_head = vb.pp("head");
         let head = match kind {
             Kind::Basic => Head::Point(dense(features, latent, Activation::Identity, vb_head)?),
@@ -85,17 +89,19 @@ impl Model {
                     vb_head.pp("components"),
                 )?,
                 weight: match arguments.weight {
-                    // Without a floor: weights may be as sparse as training wants them.
-                    Weight::Dirichlet => WeightHead::Dirichlet(DirichletHead::new(
-                        features,
-                        CLASSES,
-                        0.,
-                        vb_head.pp("weight"),
-                    )?),
+                    Weight::Dirichlet => {
+                        let (vb, floor) = (vb_head.pp("weight"), DirichletHead::FLOOR);
+                        WeightHead::Dirichlet(match arguments.concentration {
+                            None => DirichletHead::new(features, CLASSES, floor, vb)?,
+                            Some(first) => {
+                                DirichletHead::starting_at(features, CLASSES, first, floor, vb)?
+                            }
+                        })
+                    }
                     Weight::Gaussian => WeightHead::Gaussian(LogisticNormalHead::new(
                         features,
                         CLASSES,
-                        scale,
+                        ScaleForm::LogVar,
                         vb_head.pp("weight"),
                     )?),
                 },
@@ -109,10 +115,7 @@ impl Model {
                 vb.pp("decoder"),
             )?,
             encoder,
-            config: BottleneckConfig {
-                beta: arguments.beta,
-                samples: arguments.samples(),
-            },
+            samples: arguments.samples(),
             latent,
         })
     }
@@ -142,15 +145,20 @@ impl Model {
     }
 
     /// Basic: the negative log-likelihood. VIB and GMVIB: their objectives, with the prior N(0, I) for each Gaussian and
-    /// the uniform distribution on the simplex for a Dirichlet weight.
+    /// the uniform distribution on the simplex for a Dirichlet weight. `beta` is the weight of the rate.
     pub fn objective(
         &self,
         posterior: &Posterior,
         target: &Tensor,
+        beta: f64,
         rng: &mut Rng,
     ) -> Result<Parts> {
         let decoder = |code: &Tensor| self.labels(code);
-        let normal = MultivariateNormalDiag::standard(self.latent, DType::F32, &Device::Cpu)?;
+        let normal = self.prior()?;
+        let config = &BottleneckConfig {
+            beta,
+            samples: self.samples,
+        };
         let with_rate = |parts: DistortionRate| Parts {
             distortion: parts.distortion,
             rate: Some(parts.rate),
@@ -166,29 +174,28 @@ impl Model {
                 }
             }
             Posterior::Gaussian(posterior) => {
-                let config = &self.config;
                 with_rate(vib(posterior, &normal, &decoder, target, config, rng)?)
             }
             Posterior::Dirichlet(components, weight) => {
-                let uniform = Dirichlet::new(&Tensor::ones(CLASSES, DType::F32, &Device::Cpu)?)?;
+                let uniform = uniform()?;
                 let parts = gmvib(
                     (components, &normal),
                     (weight, &uniform),
                     &decoder,
                     target,
-                    &self.config,
+                    config,
                     rng,
                 )?;
                 with_rate(parts.parts)
             }
             Posterior::LogisticNormal(components, weight) => {
-                let standard = LogisticNormal::standard(CLASSES, DType::F32, &Device::Cpu)?;
+                let standard = standard_weight()?;
                 let parts = gmvib(
                     (components, &normal),
                     (weight, &standard),
                     &decoder,
                     target,
-                    &self.config,
+                    config,
                     rng,
                 )?;
                 with_rate(parts.parts)
@@ -196,20 +203,56 @@ impl Model {
         })
     }
 
-    /// The probability of each label, the mean over the Monte-Carlo samples of the code.
-    pub fn probabilities(&self, posterior: &Posterior, rng: &mut Rng) -> Result<Tensor> {
-        let samples = &[self.config.samples];
-        let codes = match posterior {
-            Posterior::Point(code) => code.unsqueeze(0)?,
-            Posterior::Gaussian(posterior) => posterior.sample(samples, rng)?,
+    fn prior(&self) -> Result<MultivariateNormalDiag> {
+        MultivariateNormalDiag::standard(self.latent, DType::F32, &Device::Cpu)
+    }
+
+    /// A bound of what the code that is decoded tells about the image, in nats; none for a code without noise.
+    pub fn code_rate(&self, posterior: &Posterior, rng: &mut Rng) -> Result<Option<Tensor>> {
+        let (prior, samples) = (&self.prior()?, self.samples);
+        Ok(match posterior {
+            Posterior::Point(_) => None,
+            Posterior::Gaussian(posterior) => Some(posterior.kl(prior)?),
             Posterior::Dirichlet(components, weight) => {
-                components.sample_weighted_sum(&weight.sample(samples, rng)?, rng)?
+                let weight = (weight, &uniform()?);
+                Some(gmvib_code_rate((components, prior), weight, samples, rng)?)
             }
             Posterior::LogisticNormal(components, weight) => {
-                components.sample_weighted_sum(&weight.sample(samples, rng)?, rng)?
+                let weight = (weight, &standard_weight()?);
+                Some(gmvib_code_rate((components, prior), weight, samples, rng)?)
             }
-        };
+        })
+    }
+
+    /// Draws of the code, `[samples, B, latent]`.
+    pub fn codes(&self, posterior: &Posterior, samples: usize, rng: &mut Rng) -> Result<Tensor> {
+        let samples = &[samples];
+        match posterior {
+            Posterior::Point(code) => Ok(code.unsqueeze(0)?),
+            Posterior::Gaussian(posterior) => posterior.sample(samples, rng),
+            Posterior::Dirichlet(components, weight) => {
+                components.sample_weighted_sum(&weight.sample(samples, rng)?, rng)
+            }
+            Posterior::LogisticNormal(components, weight) => {
+                components.sample_weighted_sum(&weight.sample(samples, rng)?, rng)
+            }
+        }
+    }
+
+    /// The probability of each label, the mean over the Monte-Carlo samples of the code.
+    pub fn probabilities(&self, posterior: &Posterior, rng: &mut Rng) -> Result<Tensor> {
+        let codes = self.codes(posterior, self.samples, rng)?;
         let logits = self.decoder.forward(&codes)?;
         Ok(candle_nn::ops::sigmoid(&logits)?.mean(0)?)
     }
+}
+
+/// The prior of Dirichlet weights: uniform on the simplex.
+fn uniform() -> Result<Dirichlet> {
+    Dirichlet::new(&Tensor::ones(CLASSES, DType::F32, &Device::Cpu)?)
+}
+
+/// The prior of Gaussian weights.
+fn standard_weight() -> Result<LogisticNormal> {
+    LogisticNormal::standard(CLASSES, DType::F32, &Device::Cpu)
 }

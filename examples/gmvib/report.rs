@@ -6,7 +6,7 @@ use crate::common::plot::{self, Caption, Curve, Panel, Path, Sample};
 use crate::common::report::{self, Failures, Output};
 use crate::common::train::{History, Metrics, by_epoch};
 use crate::config::Kind;
-use crate::evaluate::{Score, values};
+use crate::evaluate::{Score, Start, values};
 use crate::model::Model;
 use candle_prob::{Result, Rng};
 
@@ -14,6 +14,8 @@ use candle_prob::{Result, Rng};
 pub struct Run {
     pub kind: Kind,
     pub model: Model,
+    /// Of a model with a random code.
+    pub start: Option<Start>,
     pub history: History,
     /// On new arrangements of the training sources.
     pub known: Score,
@@ -49,7 +51,10 @@ impl Report<'_> {
                 points: run
                     .history
                     .iter()
-                    .map(|epoch| (epoch["information_x_nats"], epoch["information_y_nats"]))
+                    .map(|epoch| {
+                        let x = epoch["code_information_x_nats"];
+                        (x, epoch["information_y_nats"])
+                    })
                     .collect(),
             })
             .collect();
@@ -62,7 +67,7 @@ impl Report<'_> {
     }
 
     /// The last epoch under `model.metric`, every epoch under `model.epoch_NNN.metric`; `model.known_sources.metric` on new
-    /// arrangements of the training sources.
+    /// arrangements of the training sources; `model.start.metric` before the first step.
     pub fn metrics(&self) -> Metrics {
         let mut all = Metrics::from([("label_entropy_nats".to_string(), self.entropy)]);
         for run in self.runs {
@@ -73,6 +78,11 @@ impl Report<'_> {
                 ("label_accuracy", run.known.label_accuracy()),
             ] {
                 all.insert(format!("{name}.known_sources.{metric}"), value);
+            }
+            if let Some(start) = run.start {
+                all.insert(format!("{name}.start.rate_nats"), start.rate);
+                let ratio = start.signal_to_noise;
+                all.insert(format!("{name}.start.signal_to_noise"), ratio);
             }
         }
         all
@@ -86,6 +96,7 @@ impl Report<'_> {
             "per label",
             "micro-F1",
             "I(Z;X) <=",
+            "code",
             "I(Z;Y) >=",
         ];
         let rows: Vec<Vec<String>> = self
@@ -94,14 +105,18 @@ impl Report<'_> {
             .filter_map(|run| Some((run, run.history.last()?)))
             .map(|(run, last)| {
                 let share = |metric: &str| format!("{:.4}", last[metric]);
-                let rate = last.get("information_x_nats");
+                let nats = |metric: &str| {
+                    let value = last.get(metric);
+                    value.map_or("-".into(), |rate| format!("{rate:.2}"))
+                };
                 vec![
                     run.kind.title().into(),
                     share("exact_match"),
                     format!("{:.4}", run.known.exact_match()),
                     share("label_accuracy"),
                     share("micro_f1"),
-                    rate.map_or("-".into(), |rate| format!("{rate:.2}")),
+                    nats("information_x_nats"),
+                    nats("code_information_x_nats"),
                     format!("{:.3}", last["information_y_nats"]),
                 ]
             })

@@ -4,11 +4,12 @@ use crate::common::multi::Split;
 use crate::common::report::Output;
 use crate::common::train::{Settings, Training};
 use crate::config::{Arguments, Kind};
-use crate::evaluate::{score, sum};
+use crate::evaluate::{score, start, sum};
 use crate::model::Model;
 use crate::report::Run;
 use candle_core::{DType, Device};
 use candle_nn::VarMap;
+use candle_prob::optim::Schedule;
 use candle_prob::{Result, Rng, init};
 
 pub fn training(
@@ -65,6 +66,12 @@ pub fn train(
         output,
     } = *setting;
     let resume = arguments.common.resume;
+    let start = start(&model, &data.test, &rng.fork("start"))?;
+    let beta = Schedule::Linear {
+        from: 0.,
+        to: arguments.beta,
+        steps: arguments.beta_warm_up * training.steps,
+    };
     let history = training.run(&vars, resume, output, |epoch, steps| {
         let rng = rng.fork(&format!("epoch {epoch}"));
         let composed;
@@ -82,7 +89,8 @@ pub fn train(
         for (k, indices) in order.chunks(arguments.batch).enumerate() {
             let (x, y) = images.batch(indices)?;
             let mut noise = rng.fork(&format!("step {k}"));
-            let parts = model.objective(&model.posterior(&x)?, &y, &mut noise)?;
+            let beta = beta.at(epoch * training.steps + k);
+            let parts = model.objective(&model.posterior(&x)?, &y, beta, &mut noise)?;
             if !steps.step(&parts.total.mean_all()?)? {
                 continue;
             }
@@ -105,6 +113,7 @@ pub fn train(
         let rates = [
             ("training_rate_nats", rate / count),
             ("information_x_nats", test.rate()),
+            ("code_information_x_nats", test.code_rate()),
         ];
         let rates = rates.into_iter().filter(|_| kind != Kind::Basic);
         let all = metrics.into_iter().chain(rates);
@@ -119,6 +128,7 @@ pub fn train(
     Ok(Run {
         kind,
         model,
+        start,
         history,
         known,
     })

@@ -277,7 +277,7 @@ pub trait WeightedSum: Reparameterized {
     ///
     /// Errors: weights of another shape.
     fn sample_weighted_sum(&self, weights: &Tensor, rng: &mut Rng) -> Result<Tensor> {
-        let sample = check_weights(weights, self.batch_shape())?;
+        let sample = check_weights("sample_weighted_sum", weights, self.batch_shape())?;
         weighted_sum(&self.sample(&weights.dims()[..sample], rng)?, weights)
     }
 }
@@ -309,11 +309,11 @@ pub(crate) fn common_batch<P: Distribution, Q: Distribution>(
 }
 
 /// The rank of `S` for weights of shape `S ++ batch`, where `batch` ends in K.
-pub(crate) fn check_weights(weights: &Tensor, batch: &[usize]) -> Result<usize> {
+pub(crate) fn check_weights(op: &'static str, weights: &Tensor, batch: &[usize]) -> Result<usize> {
     match weights.rank().checked_sub(batch.len()) {
         Some(sample) if !batch.is_empty() && weights.dims()[sample..] == *batch => Ok(sample),
         _ => Err(Error::shape(
-            "sample_weighted_sum",
+            op,
             "weights",
             format!("sample ++ {batch:?}, the components' batch"),
             weights.dims(),

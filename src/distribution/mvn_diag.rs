@@ -115,6 +115,37 @@ impl MultivariateNormalDiag {
         self.elements.kl_standard()
     }
 
+    /// The distribution of the sum over K with these weights: `N(sum_k w_k loc_k, diag(sum_k w_k^2 scale_k^2))`.
+    ///
+    /// With batch `B ++ [K]` and `weights` of shape `S ++ B ++ [K]`: batch `S ++ B`. Gradients flow to the weights and to the
+    /// parameters.
+    ///
+    /// Errors: weights of another shape, dtype or device.
+    pub fn weighted_sum(&self, weights: &Tensor) -> Result<Self> {
+        let op = "MultivariateNormalDiag::weighted_sum";
+        shape::same_kind(op, "weights", weights, self.loc())?;
+        let batch = self.batch_shape();
+        let sample = check_weights(op, weights, batch)?;
+        let components = batch[batch.len() - 1];
+        let dims = self.event_shape()[0];
+        let rows: usize = batch[..batch.len() - 1].iter().product();
+        let draws: usize = weights.dims()[..sample].iter().product();
+        // [B, S, K] x [B, K, D]
+        let weights_by_row = weights
+            .reshape((draws, rows, components))?
+            .transpose(0, 1)?;
+        let mix = |weights: &Tensor, values: &Tensor| {
+            weights
+                .contiguous()?
+                .matmul(&values.contiguous()?.reshape((rows, components, dims))?)
+        };
+        let loc = mix(&weights_by_row, self.loc())?;
+        let variance = mix(&weights_by_row.sqr()?, &self.elements.variance_tensor()?)?;
+        let shape = [&weights.dims()[..weights.rank() - 1], &[dims]].concat();
+        let ordered = |x: Tensor| x.transpose(0, 1)?.contiguous()?.reshape(shape.as_slice());
+        Self::new_unchecked(&ordered(loc)?, &ordered(variance.sqrt()?)?)
+    }
+
     fn check_event(&self, op: &'static str, other: &Self) -> Result<()> {
         if self.event_shape() != other.event_shape() {
             return Err(Error::shape(
@@ -169,27 +200,7 @@ impl Reparameterized for MultivariateNormalDiag {}
 /// `N(sum_k w_k loc_k, diag(sum_k w_k^2 scale_k^2))` instead of K.
 impl WeightedSum for MultivariateNormalDiag {
     fn sample_weighted_sum(&self, weights: &Tensor, rng: &mut Rng) -> Result<Tensor> {
-        shape::same_kind("sample_weighted_sum", "weights", weights, self.loc())?;
-        let batch = self.batch_shape();
-        let sample = check_weights(weights, batch)?;
-        let components = batch[batch.len() - 1];
-        let dims = self.event_shape()[0];
-        let rows: usize = batch[..batch.len() - 1].iter().product();
-        let draws: usize = weights.dims()[..sample].iter().product();
-        // [B, S, K] x [B, K, D]
-        let weights_by_row = weights
-            .reshape((draws, rows, components))?
-            .transpose(0, 1)?;
-        let mix = |weights: &Tensor, values: &Tensor| {
-            weights
-                .contiguous()?
-                .matmul(&values.contiguous()?.reshape((rows, components, dims))?)
-        };
-        let loc = mix(&weights_by_row, self.loc())?;
-        let variance = mix(&weights_by_row.sqr()?, &self.elements.variance_tensor()?)?;
-        let shape = [&weights.dims()[..weights.rank() - 1], &[dims]].concat();
-        let ordered = |x: Tensor| x.transpose(0, 1)?.contiguous()?.reshape(shape.as_slice());
-        Normal::new_unchecked(&ordered(loc)?, &ordered(variance.sqrt()?)?)?.draw(&[], rng)
+        self.weighted_sum(weights)?.sample(&[], rng)
     }
 }
 

@@ -200,7 +200,7 @@ impl Reparameterized for Normal {}
 impl WeightedSum for Normal {
     fn sample_weighted_sum(&self, weights: &Tensor, rng: &mut Rng) -> Result<Tensor> {
         shape::same_kind("sample_weighted_sum", "weights", weights, self.loc())?;
-        check_weights(weights, self.batch_shape())?;
+        check_weights("sample_weighted_sum", weights, self.batch_shape())?;
         let last = candle_core::D::Minus1;
         let loc = weights.broadcast_mul(self.loc())?.sum(last)?;
         let variance = weights

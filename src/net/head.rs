@@ -1,6 +1,7 @@
 //! Heads: a dense layer whose outputs parametrize a continuous distribution.
 
 use super::dense::{Dense, dense};
+use super::initializer;
 use crate::check;
 use crate::conditional::Conditional;
 use crate::detach::Detach;
@@ -8,7 +9,7 @@ use crate::distribution::{Dirichlet, LogisticNormal, MultivariateNormalDiag};
 use crate::error::Result;
 use crate::kernels::network::activation::Activation;
 use candle_core::{D, Tensor};
-use candle_nn::VarBuilder;
+use candle_nn::{Init, VarBuilder};
 
 /// The bound of the soft clamp of [`ScaleForm::LogVar`] and [`ScaleForm::LogScale`].
 const CLAMP: f64 = 15.;
@@ -358,6 +359,36 @@ impl DirichletHead {
         check::non_negative(op, "floor", floor)?;
         Ok(DirichletHead {
             layer: dense(inputs, classes, Activation::Softplus, vb)?,
+            floor,
+        })
+    }
+
+    /// As [`new`](Self::new), with concentrations that begin near `concentration`: the bias begins there and the features
+    /// move them from it. A concentration of 10 for each of ten classes begins with weights that differ by a third of
+    /// themselves, one near 1 with weights of which few take nearly all.
+    ///
+    /// Errors: also a concentration that is not above the floor or not finite.
+    pub fn starting_at(
+        inputs: usize,
+        classes: usize,
+        concentration: f64,
+        floor: f64,
+        vb: VarBuilder,
+    ) -> Result<Self> {
+        let op = "DirichletHead::starting_at";
+        check::at_least_one(op, &[("inputs", inputs), ("classes", classes)])?;
+        check::non_negative(op, "floor", floor)?;
+        check::finite(op, "concentration", concentration)?;
+        let above = concentration - floor;
+        check::positive(op, "concentration less the floor", above)?;
+        // softplus^-1
+        let bias = above + (-(-above).exp_m1()).ln();
+        let activation = Activation::Softplus;
+        let weight = initializer::weight(activation);
+        let weight = vb.get_with_hints((classes, inputs), "weight", weight)?;
+        let bias = vb.get_with_hints(classes, "bias", Init::Const(bias))?;
+        Ok(DirichletHead {
+            layer: Dense::new(weight, Some(bias), activation)?,
             floor,
         })
     }

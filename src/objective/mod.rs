@@ -67,9 +67,9 @@ pub use bottleneck::{
     Gmvib, NonlinearIb, NonlinearIbConfig, PairwiseInformation, SoftClustering, Surrogate,
     SurrogateBottleneck, SurrogateConfig, SurrogateRate, Tradeoff, Uncertainties,
     ZERO_ENTROPY_VARIANCE, categorical_bottleneck, ceb, covariance_entropy_bound,
-    decoder_cross_entropy, error_bound, gmvib, nonlinear_ib, norm_entropy_bound, norm_of_entropy,
-    pairwise_information, prediction_cross_entropy, surrogate_bottleneck, vib, zero_entropy_noise,
-    zero_entropy_posterior,
+    decoder_cross_entropy, error_bound, gmvib, gmvib_code_rate, nonlinear_ib, norm_entropy_bound,
+    norm_of_entropy, pairwise_information, prediction_cross_entropy, surrogate_bottleneck, vib,
+    zero_entropy_noise, zero_entropy_posterior,
 };
 pub use capacity::Capacity;
 pub use classification::{ClassificationLoss, Curvature};

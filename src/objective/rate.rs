@@ -128,7 +128,7 @@ impl<P: Reparameterized, R: Distribution> Rate<P> for MonteCarlo<'_, R> {
     where
         P: WeightedSum,
     {
-        let sample = check_weights(weights, components.batch_shape())?;
+        let sample = check_weights("sample_weighted_sum", weights, components.batch_shape())?;
         let shape = &weights.dims()[..sample];
         let (draws, rates) = self.sample_and_rate(components, shape, rng)?;
         Ok((weighted_sum(&draws, weights)?, rates))

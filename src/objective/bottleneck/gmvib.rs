@@ -2,11 +2,13 @@
 
 use super::BottleneckConfig;
 use crate::conditional::Conditional;
-use crate::distribution::{Distribution, Reparameterized, WeightedSum};
+use crate::distribution::{Distribution, Kl, MultivariateNormalDiag, Reparameterized, WeightedSum};
 use crate::error::{Error, Result};
 use crate::objective::elbo::{check_rate, distortion};
+use crate::objective::rate::mean_of_draws;
 use crate::objective::{DistortionRate, Rate};
 use crate::rng::Rng;
+use crate::{check, shape};
 use candle_core::Tensor;
 
 /// Parts of the Gaussian-mixture bottleneck objective, in nats; `batch` is the shape of the weight posterior's batch.
@@ -39,6 +41,9 @@ pub struct Gmvib {
 /// Gradients: pathwise through components and weight, and through both KL terms.
 ///
 /// Errors: as [`vib`](super::vib); also a weight whose event is not `[K]` or whose batch is not the components' without `K`.
+///
+/// The rate is of all K components and the weight together. What the one code `z` that the decoder sees can tell is less:
+/// [`gmvib_code_rate`].
 ///
 /// Numerics: given the weight, a sum of Gaussians is Gaussian, so [`WeightedSum`] draws one code instead of K.
 ///
@@ -80,24 +85,8 @@ where
 {
     let op = "objective::gmvib";
     config.bound().check(op)?;
-    let [count] = *weight.event_shape() else {
-        return Err(Error::shape(
-            op,
-            "weight",
-            "an event [K], one weight for each component",
-            weight.event_shape(),
-        ));
-    };
+    let expected = check_batches(op, weight, components)?;
     let batch = weight.batch_shape();
-    let expected = [batch, &[count]].concat();
-    if components.batch_shape() != expected {
-        return Err(Error::shape(
-            op,
-            "components",
-            format!("batch shape {expected:?} (the weight's batch, then K)"),
-            components.batch_shape(),
-        ));
-    }
     let samples = [config.samples];
     let (weights, weight_rate) = weight_prior.sample_and_rate(weight, &samples, rng)?;
     check_rate(op, "weight prior", &weight_rate, batch)?;
@@ -111,4 +100,89 @@ where
         component_rates,
         weight_rate,
     })
+}
+
+/// A bound of what the decoded code `z = e_1 z_1 + ... + e_K z_K` alone tells about the input, for components and priors that
+/// are Gaussian: comparable with the rate of a single Gaussian code, where [`Gmvib`]'s rate counts all K components.
+///
+/// Formula: `KL(p(e | x) || r(e)) + E_e[KL(p(z | x, e) || r(z | e))]`, where both conditionals are Gaussian:
+/// `N(sum_k e_k loc_k, diag(sum_k e_k^2 scale_k^2))`. By the chain rule it is the KL of the pairs (z, e), so on average over the
+/// data at least `I[X; (Z, e)] >= I[X; Z]`, and by the data processing inequality at most the rate of [`gmvib`]. The expectation
+/// is the mean over `samples` weights, unbiased.
+///
+/// Shapes: as [`gmvib`]; the prior's batch broadcasts to the components'. The result has the weight's batch. Units: nats.
+///
+/// Gradients: pathwise, to all parameters.
+///
+/// Errors: no samples, and those of [`gmvib`].
+///
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use candle_prob::distribution::{Dirichlet, MultivariateNormalDiag};
+/// use candle_prob::{Rng, objective::gmvib_code_rate};
+/// # fn main() -> candle_prob::Result<()> {
+/// let (batch, k, d) = (4, 3, 2);
+/// let loc = Tensor::ones((batch, k, d), DType::F64, &Device::Cpu)?;
+/// let components = MultivariateNormalDiag::new(&loc, &loc)?;
+/// let prior = MultivariateNormalDiag::standard(d, DType::F64, &Device::Cpu)?;
+/// let weight = Dirichlet::new(&Tensor::ones((batch, k), DType::F64, &Device::Cpu)?)?;
+/// let rate = gmvib_code_rate((&components, &prior), (&weight, &weight), 50, &mut Rng::new(0))?;
+/// // Of the three components' 3 nats, equal weights keep the signal and average the noise.
+/// assert_eq!(rate.dims(), &[batch]);
+/// # Ok(())
+/// # }
+/// ```
+pub fn gmvib_code_rate<W, V>(
+    (components, component_prior): (&MultivariateNormalDiag, &MultivariateNormalDiag),
+    (weight, weight_prior): (&W, &V),
+    samples: usize,
+    rng: &mut Rng,
+) -> Result<Tensor>
+where
+    W: Reparameterized,
+    V: Rate<W>,
+{
+    let op = "objective::gmvib_code_rate";
+    check::at_least_one(op, &[("samples", samples)])?;
+    let expected = check_batches(op, weight, components)?;
+    let (weights, weight_rate) = weight_prior.sample_and_rate(weight, &[samples], rng)?;
+    check_rate(op, "weight prior", &weight_rate, weight.batch_shape())?;
+    let event = components.event_shape();
+    shape::exactly(op, "component prior", component_prior.event_shape(), event)?;
+    let full = [&expected[..], event].concat();
+    shape::broadcast_to(op, "component prior", component_prior.loc().dims(), &full)?;
+    let each = |x: &Tensor| x.broadcast_as(full.as_slice());
+    let prior = MultivariateNormalDiag::new_unchecked(
+        &each(component_prior.loc())?,
+        &each(&component_prior.scale()?)?,
+    )?;
+    let code = components.weighted_sum(&weights)?;
+    let code_rates = code.kl(&prior.weighted_sum(&weights)?)?;
+    Ok((mean_of_draws(&code_rates)? + weight_rate)?)
+}
+
+/// The components' batch: the weight's, then K.
+fn check_batches<P: Distribution, W: Distribution>(
+    op: &'static str,
+    weight: &W,
+    components: &P,
+) -> Result<Vec<usize>> {
+    let [count] = *weight.event_shape() else {
+        return Err(Error::shape(
+            op,
+            "weight",
+            "an event [K], one weight for each component",
+            weight.event_shape(),
+        ));
+    };
+    let expected = [weight.batch_shape(), &[count]].concat();
+    if components.batch_shape() != expected {
+        return Err(Error::shape(
+            op,
+            "components",
+            format!("batch shape {expected:?} (the weight's batch, then K)"),
+            components.batch_shape(),
+        ));
+    }
+    Ok(expected)
 }

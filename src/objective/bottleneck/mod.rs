@@ -45,7 +45,7 @@ pub use categorical::{
 pub use ceb::ceb;
 pub use cross_entropy::{decoder_cross_entropy, error_bound, prediction_cross_entropy};
 pub use entropy_bound::{covariance_entropy_bound, norm_entropy_bound, norm_of_entropy};
-pub use gmvib::{Gmvib, gmvib};
+pub use gmvib::{Gmvib, gmvib, gmvib_code_rate};
 pub use noise::{ZERO_ENTROPY_VARIANCE, zero_entropy_noise, zero_entropy_posterior};
 pub use nonlinear_ib::{
     ConvexFunction, NonlinearIb, NonlinearIbConfig, PairwiseInformation, nonlinear_ib,
