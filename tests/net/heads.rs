@@ -179,6 +179,25 @@ fn a_dirichlet_head_has_gradients_and_stays_above_its_floor() -> Result<()> {
 }
 
 #[test]
+fn a_dirichlet_head_starts_where_it_is_told() -> Result<()> {
+    for (concentration, floor) in [(10., 1e-4), (0.3, 0.2), (1e-3, 0.), (500., 0.)] {
+        let vars = VarMap::new();
+        let vb = builder(&vars, DType::F64);
+        let head = DirichletHead::starting_at(6, 3, concentration, floor, vb.clone())?;
+        let start = head.given(&Tensor::zeros((2, 6), DType::F64, &Device::Cpu)?)?;
+        for found in start.concentration().flatten_all()?.to_vec1::<f64>()? {
+            let error = (found - concentration).abs() / concentration;
+            assert!(error < 1e-12, "{found} is not {concentration}");
+        }
+        assert!(DirichletHead::starting_at(6, 3, floor, floor, vb.pp("a")).is_err());
+        assert!(DirichletHead::starting_at(0, 3, 1., floor, vb.pp("b")).is_err());
+        assert!(DirichletHead::starting_at(6, 3, f64::INFINITY, 0., vb.pp("c")).is_err());
+        assert!(DirichletHead::starting_at(6, 3, f64::NAN, 0., vb.pp("d")).is_err());
+    }
+    Ok(())
+}
+
+#[test]
 fn heads_of_logits_have_gradients_and_the_layers_logits() -> Result<()> {
     for dtype in [DType::F32, DType::F64] {
         let x = Var::from_tensor(&Rng::new(2).normal((2, 7, 6), dtype, &Device::Cpu)?)?;

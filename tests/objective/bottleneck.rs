@@ -981,3 +981,91 @@ fn equal_codes_have_a_convex_function_of_nothing() -> Result<()> {
     }
     Ok(())
 }
+
+/// A code of weighted components, its bound from the chain rule.
+#[test]
+fn the_decoded_code_tells_less_than_its_components() -> Result<()> {
+    let (batch, k, d) = (5, 3, 4);
+    let loc = (normal(&[batch, k, d], 1)? * 1.5)?;
+    let scale = (normal(&[batch, k, d], 2)? * 0.3)?.exp()?;
+    let concentration = (normal(&[batch, k], 3)? * 0.5)?.exp()?;
+    let components = MultivariateNormalDiag::new(&loc, &scale)?;
+    let prior = MultivariateNormalDiag::standard(d, DType::F64, CPU)?;
+    let uniform = Dirichlet::new(&concentration.ones_like()?)?;
+    let weight = Dirichlet::new(&concentration)?;
+    let (parts, weights) = ((&components, &prior), (&weight, &uniform));
+
+    // The formula by hand, with the same weights.
+    let (rng, samples) = (|| Rng::new(4), 7);
+    let rate = floats(&gmvib_code_rate(parts, weights, samples, &mut rng())?)?;
+    let e = floats(&weight.sample(&[samples], &mut rng())?)?;
+    let (m, s) = (floats(&loc)?, floats(&scale)?);
+    let weight_rate = floats(&weight.kl(&uniform)?)?;
+    let full = components.kl(&prior)?.sum(1)?;
+    let full = floats(&(full + weight.kl(&uniform)?)?)?;
+    for b in 0..batch {
+        let mut want = weight_rate[b];
+        for draw in 0..samples {
+            let e = &e[(draw * batch + b) * k..][..k];
+            for j in 0..d {
+                let of = |x: &[f64], c: usize| x[(b * k + c) * d + j];
+                let mean: f64 = (0..k).map(|c| e[c] * of(&m, c)).sum();
+                let variance: f64 = (0..k).map(|c| (e[c] * of(&s, c)).powi(2)).sum();
+                let prior: f64 = e.iter().map(|e| e * e).sum();
+                let ratio = variance / prior;
+                let kl = (mean * mean / prior + ratio - 1. - ratio.ln()) / 2.;
+                want += kl / samples as f64;
+            }
+        }
+        close(rate[b], want, 1e-10);
+        assert!(rate[b] < full[b], "{} of {}", rate[b], full[b]);
+    }
+
+    // One component has nothing to be added to.
+    let one = MultivariateNormalDiag::new(&loc.narrow(1, 0, 1)?, &scale.narrow(1, 0, 1)?)?;
+    let sure = Dirichlet::new(&Tensor::ones((batch, 1), DType::F64, CPU)?)?;
+    let alone = gmvib_code_rate((&one, &prior), (&sure, &sure), 2, &mut rng())?;
+    for (got, want) in floats(&alone)?
+        .into_iter()
+        .zip(floats(&one.kl(&prior)?.squeeze(1)?)?)
+    {
+        close(got, want, 1e-12);
+    }
+
+    let rates = |x: &[Tensor]| {
+        let components = MultivariateNormalDiag::new(&x[0], &x[1])?;
+        let weight = LogisticNormal::from_log_var(&x[2], &x[2])?;
+        let standard = LogisticNormal::standard(k, DType::F64, CPU)?;
+        gmvib_code_rate((&components, &prior), (&weight, &standard), 3, &mut rng())
+    };
+    let inputs = [loc.clone(), scale.clone(), concentration.clone()];
+    check_gradient(&rates, &inputs, 1e-6)?;
+
+    // As many priors as components, an empty batch, half precision, and what is refused.
+    let first = |x: &Tensor| x.narrow(0, 0, 1)?.squeeze(0);
+    let own = MultivariateNormalDiag::new(&first(&loc)?, &first(&scale)?)?;
+    assert_eq!(
+        gmvib_code_rate((&components, &own), weights, 2, &mut rng())?.dims(),
+        &[batch]
+    );
+    let none = |x: &Tensor| x.narrow(0, 0, 0);
+    let empty = MultivariateNormalDiag::new(&none(&loc)?, &none(&scale)?)?;
+    let no_weight = Dirichlet::new(&none(&concentration)?)?;
+    let rate = gmvib_code_rate((&empty, &prior), (&no_weight, &no_weight), 2, &mut rng())?;
+    assert_eq!(rate.dims(), &[0]);
+    assert!(is_value(gmvib_code_rate(parts, weights, 0, &mut rng())));
+    let wide = MultivariateNormalDiag::standard(d + 1, DType::F64, CPU)?;
+    assert!(is_shape(gmvib_code_rate(
+        (&components, &wide),
+        weights,
+        2,
+        &mut rng()
+    )));
+    assert!(is_shape(gmvib_code_rate(
+        (&one, &prior),
+        weights,
+        2,
+        &mut rng()
+    )));
+    Ok(())
+}
