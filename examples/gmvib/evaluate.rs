@@ -4,6 +4,7 @@ use crate::common::images::CLASSES;
 use crate::common::multi::MultiImages;
 use crate::model::Model;
 use candle_core::Tensor;
+use candle_prob::distribution::{Bernoulli, Distribution, Independent, Moments};
 use candle_prob::{Result, Rng};
 
 /// Sums over images.
@@ -77,18 +78,20 @@ pub fn score(model: &Model, images: &MultiImages, batch: usize, rng: &Rng) -> Re
         let (x, y) = images.batch(indices)?;
         let mut rng = rng.fork(&k.to_string());
         let posterior = model.posterior(&x)?;
-        let parts = model.objective(&posterior, &y, 0., &mut rng)?;
-        score.distortion += sum(&parts.distortion)?;
-        if let Some(rate) = &parts.rate {
-            score.rate += sum(rate)?;
+        let predictions = model.predictions(&posterior, &mut rng)?;
+        score.distortion -= sum(&predictions.log_prob(&y)?.mean(0)?)?;
+        if let Some(rates) = model.rates(&posterior, &mut rng)? {
+            score.rate += sum(&rates.all)?;
+            score.code_rate += sum(&rates.code)?;
         }
-        if let Some(rate) = model.code_rate(&posterior, &mut rng)? {
-            score.code_rate += sum(&rate)?;
-        }
-        let probabilities = model.probabilities(&posterior, &mut rng)?;
-        score.add_predictions(&values(&probabilities)?, &values(&y)?);
+        score.add_predictions(&probabilities(&predictions)?, &values(&y)?);
     }
     Ok(score)
+}
+
+/// The probability of each label, `[B, 10]` row by row: the mean over the Monte-Carlo samples of the code.
+pub fn probabilities(predictions: &Independent<Bernoulli>) -> Result<Vec<f32>> {
+    values(&predictions.mean()?.mean(0)?)
 }
 
 /// Where training begins: the rate, and how far the code's signal stands out of its noise.
@@ -104,10 +107,9 @@ pub struct Start {
 pub fn start(model: &Model, images: &MultiImages, rng: &Rng) -> Result<Option<Start>> {
     const SAMPLES: usize = 64;
     let all: Vec<usize> = (0..images.len().min(128)).collect();
-    let (x, y) = images.batch(&all)?;
+    let (x, _) = images.batch(&all)?;
     let posterior = model.posterior(&x)?;
-    let parts = model.objective(&posterior, &y, 0., &mut rng.fork("objective"))?;
-    let Some(rate) = parts.rate else {
+    let Some(rates) = model.rates(&posterior, &mut rng.fork("rates"))? else {
         return Ok(None);
     };
     let codes = model.codes(&posterior, SAMPLES, &mut rng.fork("codes"))?;
@@ -119,7 +121,7 @@ pub fn start(model: &Model, images: &MultiImages, rng: &Rng) -> Result<Option<St
     // Means of few draws spread by their noise too.
     let signal = (spread / (n - 1.) - noise / s).max(0.);
     Ok(Some(Start {
-        rate: sum(&rate)? / n,
+        rate: sum(&rates.all)? / n,
         signal_to_noise: (signal / noise).sqrt(),
     }))
 }

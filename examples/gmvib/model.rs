@@ -2,11 +2,11 @@
 
 use crate::common::images::CLASSES;
 use crate::config::{Arguments, Kind, Scale, Weight};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{D, DType, Device, Tensor};
 use candle_nn::{Module, VarBuilder};
 use candle_prob::distribution::{
     Bernoulli, Dirichlet, Distribution, Independent, Kl, LogisticNormal, MultivariateNormalDiag,
-    WeightedSum,
+    Reparameterized, WeightedSum,
 };
 use candle_prob::net::{
     ConvEncoder, ConvEncoderConfig, Dense, DirichletHead, LogisticNormalHead, Mlp,
@@ -53,6 +53,14 @@ pub struct Parts {
     pub distortion: Tensor,
     pub rate: Option<Tensor>,
     pub total: Tensor,
+}
+
+/// KL divergences to the priors, one value for each image, in nats.
+pub struct Rates {
+    /// Of everything random: all components and their weight.
+    pub all: Tensor,
+    /// Of the one code that is decoded.
+    pub code: Tensor,
 }
 
 impl Model {
@@ -207,20 +215,38 @@ impl Model {
         MultivariateNormalDiag::standard(self.latent, DType::F32, &Device::Cpu)
     }
 
-    /// A bound of what the code that is decoded tells about the image, in nats; none for a code without noise.
-    pub fn code_rate(&self, posterior: &Posterior, rng: &mut Rng) -> Result<Option<Tensor>> {
-        let (prior, samples) = (&self.prior()?, self.samples);
+    /// Bounds of what the code tells about the image; none for a code without noise.
+    pub fn rates(&self, posterior: &Posterior, rng: &mut Rng) -> Result<Option<Rates>> {
+        let prior = &self.prior()?;
         Ok(match posterior {
             Posterior::Point(_) => None,
-            Posterior::Gaussian(posterior) => Some(posterior.kl(prior)?),
+            Posterior::Gaussian(posterior) => {
+                let rate = posterior.kl(prior)?;
+                Some(Rates {
+                    all: rate.clone(),
+                    code: rate,
+                })
+            }
             Posterior::Dirichlet(components, weight) => {
-                let weight = (weight, &uniform()?);
-                Some(gmvib_code_rate((components, prior), weight, samples, rng)?)
+                Some(self.mixture_rates((components, prior), (weight, &uniform()?), rng)?)
             }
             Posterior::LogisticNormal(components, weight) => {
                 let weight = (weight, &standard_weight()?);
-                Some(gmvib_code_rate((components, prior), weight, samples, rng)?)
+                Some(self.mixture_rates((components, prior), weight, rng)?)
             }
+        })
+    }
+
+    fn mixture_rates<W: Reparameterized + Kl>(
+        &self,
+        (components, prior): (&MultivariateNormalDiag, &MultivariateNormalDiag),
+        (weight, weight_prior): (&W, &W),
+        rng: &mut Rng,
+    ) -> Result<Rates> {
+        let (parts, weights) = ((components, prior), (weight, weight_prior));
+        Ok(Rates {
+            all: (components.kl(prior)?.sum(D::Minus1)? + weight.kl(weight_prior)?)?,
+            code: gmvib_code_rate(parts, weights, self.samples, rng)?,
         })
     }
 
@@ -239,11 +265,13 @@ impl Model {
         }
     }
 
-    /// The probability of each label, the mean over the Monte-Carlo samples of the code.
-    pub fn probabilities(&self, posterior: &Posterior, rng: &mut Rng) -> Result<Tensor> {
-        let codes = self.codes(posterior, self.samples, rng)?;
-        let logits = self.decoder.forward(&codes)?;
-        Ok(candle_nn::ops::sigmoid(&logits)?.mean(0)?)
+    /// The label set's distribution for each Monte-Carlo sample of the code, batch `[samples, B]`.
+    pub fn predictions(
+        &self,
+        posterior: &Posterior,
+        rng: &mut Rng,
+    ) -> Result<Independent<Bernoulli>> {
+        self.labels(&self.codes(posterior, self.samples, rng)?)
     }
 }
 

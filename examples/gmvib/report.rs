@@ -6,7 +6,7 @@ use crate::common::plot::{self, Caption, Curve, Panel, Path, Sample};
 use crate::common::report::{self, Failures, Output};
 use crate::common::train::{History, Metrics, by_epoch};
 use crate::config::Kind;
-use crate::evaluate::{Score, Start, values};
+use crate::evaluate::{Score, Start, probabilities};
 use crate::model::Model;
 use candle_prob::{Result, Rng};
 
@@ -148,7 +148,8 @@ impl Report<'_> {
         for run in self.runs {
             let mut rng = Rng::new(self.seed).fork("sheet");
             let posterior = run.model.posterior(&x)?;
-            let probabilities = values(&run.model.probabilities(&posterior, &mut rng)?)?;
+            let predictions = run.model.predictions(&posterior, &mut rng)?;
+            let probabilities = probabilities(&predictions)?;
             for (k, row) in probabilities.chunks_exact(CLASSES).enumerate() {
                 let found: Vec<usize> = (0..CLASSES).filter(|&class| row[class] > 0.5).collect();
                 captions[k].push(Caption {
