@@ -59,7 +59,7 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value_t = Weight::Dirichlet)]
     pub weight: Weight,
     /// How the network's outputs become standard deviations, of VIB's code and of GMVIB's components
-    #[arg(long, value_enum, default_value_t = Scale::LogVariance)]
+    #[arg(long, value_enum, default_value_t = Scale::Softplus)]
     pub scale: Scale,
     /// Concentration near which Dirichlet weights begin [default: what the layer's initializer gives, near 0.7]
     #[arg(long, value_parser = cli::positive)]

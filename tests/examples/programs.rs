@@ -185,6 +185,33 @@ fn a_checkpoint_of_images_knows_them() {
     refused("realnvp", &folder, &other, &["image_data built from"]);
 }
 
+/// Where GMVIB's training begins decides where it ends (docs/results/gmvib.md): small scales, so that the signal of ten
+/// averaged components stands out of their noise.
+#[test]
+fn gmvib_starts_with_a_signal_that_stands_out() {
+    let folder = scratch("start");
+    let start = |arguments: &str| {
+        let small = "--images 640 --epochs 1 --batch 512 --samples 2 --out o";
+        done("gmvib", &folder, &format!("{small} {arguments}"));
+        let text = fs::read_to_string(folder.join("o/metrics.json")).unwrap();
+        let metrics: serde_json::Value = serde_json::from_str(&text).unwrap();
+        ["gmvib", "vib"].map(|model| {
+            let metric = |name: &str| metrics[format!("{model}.start.{name}")].as_f64().unwrap();
+            (metric("rate_nats"), metric("signal_to_noise"))
+        })
+    };
+    let [gmvib, vib] = start("");
+    let near = |found: f64, expected: f64| (found / expected - 1.).abs() < 0.2;
+    assert!(near(gmvib.0, 11_900.) && near(gmvib.1, 0.36), "{gmvib:?}");
+    assert!(near(vib.0, 1200.) && near(vib.1, 20.), "{vib:?}");
+    let [gmvib, vib] = start("--scale log-variance");
+    assert!(near(gmvib.0, 555.) && near(gmvib.1, 0.12), "{gmvib:?}");
+    assert!(near(vib.0, 54.) && near(vib.1, 0.17), "{vib:?}");
+    // Even weights do not drown the signal either.
+    let [gmvib, _] = start("--concentration 10");
+    assert!(near(gmvib.1, 1.16), "{gmvib:?}");
+}
+
 #[test]
 fn a_checkpoint_of_points_knows_set_and_model() {
     let folder = scratch("points");
