@@ -1,5 +1,6 @@
 //! The gradients of a convolution and of its transpose.
 
+use super::few::Few;
 use super::geometry::Geometry;
 use super::maps::{self, Classes, Map, Patches};
 use super::tile::{Packed, Product, Run, Start};
@@ -34,6 +35,9 @@ pub(super) fn run(
     let (value, gradient) = (View::new(&reached.value)?, View::new(&reached.gradient)?);
     let (x, weight) = (x.f32()?, weight.f32()?);
     let (value, gradient) = (value.f32()?, gradient.f32()?);
+    if let Some(few) = Few::find(g, settings, value, gradient) {
+        return few.gradients(g, settings, (x, weight), inputs, needs);
+    }
     let x = asked(x, gradient, g.n);
     let x = &*x;
 

@@ -3,13 +3,15 @@
 //! Inside, images lie channels-last and padded, so that a patch is a few contiguous stretches of its image. The forward
 //! product reads patches where they lie; the weight's gradient reads the same patches with the pixels as summation index;
 //! the input's gradient is, for each class of input pixels modulo the stride, a convolution of stride one over the
-//! output's gradient. Nothing is scattered, so all sums have a fixed order. A transposed convolution is the same products with
-//! the roles changed: its result is that input's gradient, its input's gradient is the convolution.
+//! output's gradient. Nothing is scattered, so all sums have a fixed order. Where few results have a gradient, both are sums
+//! over those alone. A transposed convolution is the same products with the roles changed: its result is that input's
+//! gradient, its input's gradient is the convolution.
 
 mod backward;
 mod chain;
 mod classes;
 mod composed;
+mod few;
 mod forward;
 mod geometry;
 mod layout;
@@ -20,6 +22,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 mod tile;
+mod vector;
 
 #[cfg(test)]
 use chain::chain;

@@ -4,6 +4,9 @@
 //! Every output is one chain of multiply-adds in the order of the runs. Its bits depend neither on the tile it falls in
 //! nor on the number of threads, nor on the images beside it.
 
+use super::vector::{Level, Vector, level};
+use std::mem::MaybeUninit;
+
 /// Columns come in multiples of this.
 pub(super) const LANES: usize = 16;
 
@@ -175,7 +178,13 @@ impl Product<'_> {
         // SAFETY: as in `run`; rows beyond the last repeat the last and are not stored. Partial rows pass through `edge`.
         unsafe {
             let mut sums = [[V::splat(0.); N]; M];
-            let mut edge = [[0f32; 64]; M];
+            // Cleared where it is used alone: that takes as long as dozens of terms.
+            let mut edge = MaybeUninit::<[[f32; 64]; M]>::uninit();
+            if !full {
+                edge.write([[0.; 64]; M]);
+            }
+            let edge = edge.as_mut_ptr().cast::<f32>();
+            let edge = |i: usize| edge.add(64 * i);
             match self.start {
                 Start::Zero => {}
                 Start::Row(row) => {
@@ -189,9 +198,9 @@ impl Product<'_> {
                     for i in 0..live {
                         let from = out.as_ptr().add(out_rows[m + i] + first);
                         if !full {
-                            std::ptr::copy_nonoverlapping(from, edge[i].as_mut_ptr(), store);
+                            std::ptr::copy_nonoverlapping(from, edge(i), store);
                         }
-                        let from = if full { from } else { edge[i].as_ptr() };
+                        let from = if full { from } else { edge(i) };
                         for (v, sum) in sums[i].iter_mut().enumerate() {
                             *sum = V::load(from.add(v * V::LANES));
                         }
@@ -219,75 +228,22 @@ impl Product<'_> {
             }
             for i in 0..live {
                 let to = out.as_mut_ptr().add(out_rows[m + i] + first);
-                let dense = if full { to } else { edge[i].as_mut_ptr() };
+                let dense = if full { to } else { edge(i) };
                 for (v, sum) in sums[i].iter().enumerate() {
                     sum.store(dense.add(v * V::LANES));
                 }
                 if !full {
-                    std::ptr::copy_nonoverlapping(edge[i].as_ptr(), to, store);
+                    std::ptr::copy_nonoverlapping(edge(i), to, store);
                 }
             }
         }
     }
 }
 
-trait Vector: Copy {
-    const LANES: usize;
-    unsafe fn load(from: *const f32) -> Self;
-    unsafe fn splat(x: f32) -> Self;
-    unsafe fn mul_add(self, b: Self, c: Self) -> Self;
-    unsafe fn store(self, to: *mut f32);
-}
-
-impl Vector for [f32; 4] {
-    const LANES: usize = 4;
-    #[inline(always)]
-    unsafe fn load(from: *const f32) -> Self {
-        // SAFETY: the caller's; unaligned.
-        unsafe { from.cast::<[f32; 4]>().read_unaligned() }
-    }
-    #[inline(always)]
-    unsafe fn splat(x: f32) -> Self {
-        [x; 4]
-    }
-    #[inline(always)]
-    unsafe fn mul_add(self, b: Self, c: Self) -> Self {
-        const FMA: bool = cfg!(target_arch = "aarch64");
-        std::array::from_fn(|i| crate::kernels::machine::simd::fma::<FMA>(self[i], b[i], c[i]))
-    }
-    #[inline(always)]
-    unsafe fn store(self, to: *mut f32) {
-        // SAFETY: the caller's; unaligned.
-        unsafe { to.cast::<[f32; 4]>().write_unaligned(self) }
-    }
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Level {
-    #[cfg(target_arch = "x86_64")]
-    Avx512,
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
-    Portable,
-}
-
-fn level() -> Level {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("fma") {
-            return Level::Avx512;
-        }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            return Level::Avx2;
-        }
-    }
-    Level::Portable
-}
-
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{LANES, Product, Vector};
-    use std::arch::x86_64::*;
+    use super::{LANES, Product};
+    use std::arch::x86_64::{__m256, __m512};
 
     #[target_feature(enable = "avx512f,avx2,fma")]
     pub(super) unsafe fn avx512(p: &Product, out: &mut [f32], out_rows: &[usize], width: usize) {
@@ -299,46 +255,5 @@ mod x86 {
     pub(super) unsafe fn avx2(p: &Product, out: &mut [f32], out_rows: &[usize], width: usize) {
         // SAFETY: the caller's.
         unsafe { p.strips::<__m256, 2>(out, out_rows, width, LANES) }
-    }
-
-    // SAFETY of both: used only inside the functions above, whose features cover the instructions.
-    impl Vector for __m512 {
-        const LANES: usize = 16;
-        #[inline(always)]
-        unsafe fn load(from: *const f32) -> Self {
-            unsafe { _mm512_loadu_ps(from) }
-        }
-        #[inline(always)]
-        unsafe fn splat(x: f32) -> Self {
-            unsafe { _mm512_set1_ps(x) }
-        }
-        #[inline(always)]
-        unsafe fn mul_add(self, b: Self, c: Self) -> Self {
-            unsafe { _mm512_fmadd_ps(self, b, c) }
-        }
-        #[inline(always)]
-        unsafe fn store(self, to: *mut f32) {
-            unsafe { _mm512_storeu_ps(to, self) }
-        }
-    }
-
-    impl Vector for __m256 {
-        const LANES: usize = 8;
-        #[inline(always)]
-        unsafe fn load(from: *const f32) -> Self {
-            unsafe { _mm256_loadu_ps(from) }
-        }
-        #[inline(always)]
-        unsafe fn splat(x: f32) -> Self {
-            unsafe { _mm256_set1_ps(x) }
-        }
-        #[inline(always)]
-        unsafe fn mul_add(self, b: Self, c: Self) -> Self {
-            unsafe { _mm256_fmadd_ps(self, b, c) }
-        }
-        #[inline(always)]
-        unsafe fn store(self, to: *mut f32) {
-            unsafe { _mm256_storeu_ps(to, self) }
-        }
     }
 }

@@ -1,3 +1,4 @@
+mod few;
 mod same_bits;
 mod transposed;
 
@@ -151,6 +152,15 @@ fn value_and_gradients(
 }
 
 fn results(settings: Settings, tensors: &[Tensor; 3]) -> Result<(Tensor, [Tensor; 3])> {
+    weighted(settings, tensors, |y| tensor(y.dims(), 4, y.dtype()))
+}
+
+/// [`value_and_gradients`] with these weights of the channels-first output.
+fn weighted(
+    settings: Settings,
+    tensors: &[Tensor; 3],
+    weights: impl Fn(&Tensor) -> Result<Tensor>,
+) -> Result<(Tensor, [Tensor; 3])> {
     let vars = [
         Var::from_tensor(&tensors[0])?,
         Var::from_tensor(&tensors[1])?,
@@ -165,7 +175,7 @@ fn results(settings: Settings, tensors: &[Tensor; 3]) -> Result<(Tensor, [Tensor
         Order::ChannelsFirst => y,
         Order::ChannelsLast => y.permute((0, 3, 1, 2))?,
     };
-    let w = tensor(y.dims(), 4, y.dtype())?;
+    let w = weights(&y)?;
     let store = (&y * w)?.sum_all()?.backward()?;
     let gradient = |var: &Var| -> Result<Tensor> {
         Ok(store
