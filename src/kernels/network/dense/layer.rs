@@ -6,6 +6,7 @@ use crate::kernels::machine::simd::{Loop, dispatch};
 use crate::kernels::network::activation::Activation;
 use crate::kernels::network::inputs::Place;
 use crate::kernels::network::sums::accumulate;
+use crate::kernels::network::transpose::transposed;
 use candle_core::Result;
 use std::borrow::Cow;
 use std::ops::Range;
@@ -21,6 +22,16 @@ const SUM_COLS: usize = 64;
 
 /// Columns of the largest micro-kernel with AVX-512: a tile of another width leaves the rest to one of a quarter.
 const WIDTH: usize = 64;
+
+/// Rows up to which `w x^T` is computed and transposed: it reads the weight as it lies, and packing the weight takes longer than so
+/// few rows' products.
+const FEW_ROWS: usize = 64;
+
+/// Outputs come in multiples of what the micro-kernels take at a time.
+const TURNED_WIDTH: usize = 48;
+
+/// Weights from which that pays.
+const LARGE: usize = 16 * 1024;
 
 /// `activation(x w^T + b)` for matrices `x` of any number of rows.
 pub(crate) struct Layer<'a> {
@@ -116,7 +127,15 @@ impl<'a> Layer<'a> {
         then: impl Fn(Tile, Range<usize>) + Sync,
     ) -> Result<()> {
         let (shape, parallel) = ([x.height(), outputs.len()], self.share(x.height()));
-        let tile = batch_tile(shape, parallel);
+        // A single row is a product with a vector, which packs nothing.
+        let few = (2..=FEW_ROWS).contains(&shape[0])
+            && self.inputs * shape[1] >= LARGE
+            && self.transposed.is_none();
+        let tile = match few {
+            // Small enough that a tile is transposed in cache.
+            true => [shape[0], part(shape[1], 256, TURNED_WIDTH)],
+            false => batch_tile(shape, parallel),
+        };
         let columns = match &self.transposed {
             Some(w) => Mat::new(w, self.inputs, self.outputs)?.t(),
             None => self.weight()?,
@@ -124,7 +143,11 @@ impl<'a> Layer<'a> {
         tiles(y, shape, tile, parallel, |mut tile| {
             let rows = tile.rows.clone();
             let cols = outputs.start + tile.cols.start..outputs.start + tile.cols.end;
-            tile.gemm(Write::Set, x.rows(rows)?, columns.rows(cols.clone())?.t())?;
+            let (x, columns) = (x.rows(rows)?, columns.rows(cols.clone())?);
+            match few {
+                true => turned(&mut tile, x, columns)?,
+                false => tile.gemm(Write::Set, x, columns.t())?,
+            }
             then(tile, cols);
             Ok(())
         })
@@ -211,6 +234,22 @@ impl<'a> Layer<'a> {
             f(0, data);
         }
     }
+}
+
+/// `x columns^T` into the tile, by way of its transpose.
+fn turned(tile: &mut Tile, x: Mat, columns: Mat) -> Result<()> {
+    let [rows, cols] = [tile.rows.len(), tile.cols.len()];
+    let product = filled(rows * cols, |out| {
+        let all = [cols, rows];
+        tiles(out, all, all, false, |mut tile| {
+            tile.gemm(Write::Set, columns, x.t())
+        })
+    })?;
+    let product = transposed(&product, [cols, rows]);
+    for (i, row) in product.chunks_exact(cols).enumerate() {
+        tile.row(i).copy_from_slice(row);
+    }
+    Ok(())
 }
 
 struct Epilogue<'a>(Tile<'a>, Option<&'a [f32]>, Activation);

@@ -115,7 +115,15 @@ fn fused_meets_composed() -> Result<()> {
 #[test]
 fn large_products_in_tiles_and_partial_sums_meet_composed() -> Result<()> {
     let view = |x: &Tensor| Ok(x.clone());
-    for (rows, width, out) in [(128, 200, 300), (5000, 40, 24), (300, 100, 270)] {
+    for (rows, width, out) in [
+        (128, 200, 300),
+        (5000, 40, 24),
+        (300, 100, 270),
+        // Few rows and many weights, as rows of 16 and not.
+        (2, 130, 140),
+        (37, 130, 517),
+        (64, 256, 800),
+    ] {
         let leaves = [
             numbers(&[rows, width], 1)?,
             numbers(&[out, width], 2)?,
@@ -174,7 +182,7 @@ fn the_number_of_threads_does_not_change_a_bit_of_a_net() -> Result<()> {
 
 #[test]
 fn the_number_of_threads_does_not_change_a_bit() -> Result<()> {
-    for (rows, width, out) in [(5000, 40, 24), (300, 100, 270)] {
+    for (rows, width, out) in [(5000, 40, 24), (300, 100, 270), (37, 200, 517)] {
         let leaves = [
             numbers(&[rows, width], 1)?,
             numbers(&[out, width], 2)?,
