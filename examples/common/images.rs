@@ -1,6 +1,6 @@
-//! Labelled grey images: the digits shipped here, or a folder of IDX files.
+//! Labelled images: the digits shipped here, a folder of IDX files, or one of CIFAR-10.
 
-use super::{exists, file_error, hash, idx, printable};
+use super::{cifar, exists, file_error, hash, idx, printable};
 use candle_core::{DType, Device, Tensor};
 use candle_prob::{Result, Rng};
 use std::path::Path;
@@ -10,12 +10,15 @@ pub const CLASSES: usize = 10;
 
 const DIGITS: &[u8] = include_bytes!("../data/digits.safetensors");
 
-/// Grey images of one size with a class each.
+/// Images of one size with a class each.
 pub struct Images {
     /// For people.
     pub name: String,
+    /// Channel by channel and row by row.
     pub pixels: Vec<u8>,
     pub labels: Vec<u8>,
+    /// 1 of grey images, 3 of those in colour.
+    pub channels: usize,
     pub height: usize,
     pub width: usize,
     /// The value of a white pixel.
@@ -25,7 +28,27 @@ pub struct Images {
 }
 
 impl Images {
-    /// The IDX files of a folder, or the digits shipped with the examples.
+    /// As [`load`](Images::load), and of a folder that has them the files of CIFAR-10, in colour.
+    pub fn load_any(folder: Option<&Path>) -> Result<Self> {
+        if let Some(folder) = folder
+            && let Some(place) = cifar::locate(folder)?
+        {
+            let set = cifar::load(&place)?;
+            return Ok(Images {
+                name: "CIFAR-10".into(),
+                pixels: set.pixels,
+                labels: set.labels,
+                channels: cifar::CHANNELS,
+                height: cifar::SIDE,
+                width: cifar::SIDE,
+                peak: u8::MAX,
+                own_split: Some(set.train),
+            });
+        }
+        Self::load(folder)
+    }
+
+    /// Grey images: the IDX files of a folder, or the digits shipped with the examples.
     pub fn load(folder: Option<&Path>) -> Result<Self> {
         folder.map_or_else(Self::digits, Self::idx)
     }
@@ -44,6 +67,7 @@ impl Images {
             name: "UCI digits".into(),
             pixels: x.flatten_all()?.to_vec1()?,
             labels: y.to_dtype(DType::U8)?.to_vec1()?,
+            channels: 1,
             height,
             width,
             peak: 16,
@@ -78,6 +102,7 @@ impl Images {
             name: printable(&name, 40),
             pixels,
             labels,
+            channels: 1,
             height: train.height,
             width: train.width,
             peak: u8::MAX,
@@ -98,14 +123,15 @@ impl Images {
 
     /// The kind of the data and its hash: settings tell people apart what is not the same.
     pub fn id(&self) -> String {
-        let kind = match self.own_split {
-            Some(_) => "images",
-            None => "digits",
+        let kind = match (self.own_split, self.channels) {
+            (None, _) => "digits",
+            (_, 1) => "images",
+            _ => "colours",
         };
         format!("{kind} {}", self.hash())
     }
 
-    /// The rows of one image.
+    /// The rows of one grey image.
     pub fn rows(&self, index: usize) -> std::slice::ChunksExact<'_, u8> {
         let size = self.height * self.width;
         self.pixels[index * size..][..size].chunks_exact(self.width)
@@ -120,9 +146,17 @@ pub struct Split {
 }
 
 impl Split {
-    /// The set's own split, or by the seed four fifths for training; of those the first `most`.
+    /// Of grey images the set's own split, or by the seed four fifths for training; of those the first `most`.
     pub fn load(folder: Option<&Path>, seed: u64, most: Option<usize>) -> Result<Self> {
-        let images = Images::load(folder)?;
+        Ok(Self::of(Images::load(folder)?, seed, most))
+    }
+
+    /// The same of images that may have colours.
+    pub fn load_any(folder: Option<&Path>, seed: u64, most: Option<usize>) -> Result<Self> {
+        Ok(Self::of(Images::load_any(folder)?, seed, most))
+    }
+
+    fn of(images: Images, seed: u64, most: Option<usize>) -> Self {
         let order: Vec<usize> = match images.own_split {
             Some(_) => (0..images.len()).collect(),
             None => Rng::new(seed).fork("split").permutation(images.len()),
@@ -130,30 +164,37 @@ impl Split {
         let end = images.own_split.unwrap_or(images.len() * 4 / 5);
         let (train, test) = order.split_at(end);
         let count = most.unwrap_or(end).min(end);
-        Ok(Split {
+        Split {
             train: train[..count].to_vec(),
             test: test.to_vec(),
             images,
-        })
+        }
     }
 
     pub fn image(&self) -> [usize; 3] {
-        [1, self.images.height, self.images.width]
+        let Images {
+            channels,
+            height,
+            width,
+            ..
+        } = self.images;
+        [channels, height, width]
     }
 
     pub fn levels(&self) -> usize {
         usize::from(self.images.peak) + 1
     }
 
-    /// Whole numbers, [N, 1, H, W].
+    /// Whole numbers, [N, C, H, W].
     pub fn pixels(&self, indices: &[usize]) -> Result<Tensor> {
-        let size = self.images.height * self.images.width;
+        let [channels, height, width] = self.image();
+        let size = channels * height * width;
         let mut pixels = Vec::with_capacity(indices.len() * size);
         for &index in indices {
             let image = &self.images.pixels[index * size..][..size];
             pixels.extend(image.iter().map(|&pixel| f32::from(pixel)));
         }
-        let shape = (indices.len(), 1, self.images.height, self.images.width);
+        let shape = (indices.len(), channels, height, width);
         Ok(Tensor::from_vec(pixels, shape, &Device::Cpu)?)
     }
 }

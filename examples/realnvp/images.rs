@@ -1,4 +1,4 @@
-//! Multi-scale flows on images: what is trained, and what is shown of it.
+//! Flows on images: what is trained, and what is shown of it.
 
 use crate::common::cli::{Common, Size, check_memory, count, positive, value_name};
 use crate::common::fit::Table;
@@ -6,13 +6,14 @@ use crate::common::images::Split;
 use crate::common::plot::{self, Curve, Panel, Sample};
 use crate::common::report::{self, Failures, Output};
 use crate::common::train::{Settings, Training, by_epoch};
-use crate::train::{self, Model, Run};
+use crate::train::{self, Model, Network, Run};
 use candle_core::{D, DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use candle_prob::bijector::{Bijector, LogitPreprocessing};
 use candle_prob::distribution::{Distribution, Normal};
 use candle_prob::flow::{
-    GlowConfig, ImageFlow, RealNvpImageConfig, bits_per_dim, dequantize, glow, real_nvp_image,
+    ConditionerNorm, GlowConfig, NiceConfig, RealNvpImageConfig, bits_per_dim, dequantize, glow,
+    nice, real_nvp_image,
 };
 use candle_prob::{Result, Rng, init};
 use clap::{Args, ValueEnum};
@@ -23,7 +24,8 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, Args)]
 #[group(skip)]
 pub struct Arguments {
-    /// Folder of IDX files (train-images-idx3-ubyte[.gz], ...: MNIST, Fashion-MNIST); without it the digits shipped here
+    /// Folder of IDX files (train-images-idx3-ubyte[.gz], ...: MNIST, Fashion-MNIST) or of CIFAR-10's binary version
+    /// (data_batch_1.bin, ...); without it the digits shipped here
     #[arg(long, value_name = "FOLDER")]
     pub data: Option<PathBuf>,
     /// What transforms the base of images
@@ -35,7 +37,7 @@ pub struct Arguments {
     /// Steps of each level of Glow
     #[arg(long, default_value_t = 8, value_parser = count)]
     steps: usize,
-    /// Channels of each conditioner for images
+    /// Channels of each convolutional conditioner for images
     #[arg(long, default_value_t = 32, value_parser = count)]
     channels: usize,
     /// Residual blocks of each conditioner of RealNVP
@@ -44,6 +46,18 @@ pub struct Arguments {
     /// Batch normalization after every coupling of RealNVP
     #[arg(long)]
     batch_norm: bool,
+    /// How the conditioners of RealNVP are normalized
+    #[arg(long, value_enum, default_value_t = Norm::Weight)]
+    conditioner_norm: Norm,
+    /// The last scale of RealNVP halves height and width as the others do, and has channel couplings
+    #[arg(long)]
+    squeeze_last: bool,
+    /// Couplings of NICE for images
+    #[arg(long, default_value_t = 4, value_parser = count)]
+    couplings: usize,
+    /// Width of the five hidden layers of each conditioner of NICE for images [default: 256, with --data 1000]
+    #[arg(long, value_parser = count)]
+    width: Option<usize>,
     /// Images of a step
     #[arg(long, default_value_t = 64, value_parser = count)]
     pub image_batch: usize,
@@ -64,7 +78,20 @@ enum Flow {
     RealNvp,
     /// Invertible 1x1 convolutions and channel couplings
     Glow,
+    /// Additive couplings of dense networks, and a scale of each pixel
+    Nice,
 }
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Norm {
+    /// By the lengths of their filters
+    Weight,
+    /// By the moments of the batch
+    Batch,
+}
+
+/// Hidden layers of each conditioner of NICE, as in its source.
+const DEPTH: usize = 5;
 
 impl Arguments {
     pub fn epochs(&self, common: &Common) -> usize {
@@ -77,18 +104,28 @@ impl Arguments {
         self.scales.unwrap_or(if large { 3 } else { 2 })
     }
 
-    pub fn build(&self, image: [usize; 3], vb: VarBuilder) -> Result<ImageFlow> {
+    fn width(&self) -> usize {
+        let large = self.data.is_some();
+        self.width.unwrap_or(if large { 1000 } else { 256 })
+    }
+
+    pub fn build(&self, image: [usize; 3], vb: VarBuilder) -> Result<Network> {
         match self.image_flow {
             Flow::RealNvp => {
                 let config = RealNvpImageConfig {
                     image,
                     scales: self.scales(),
                     channels: self.channels,
+                    squeeze_last: self.squeeze_last,
                     blocks: self.blocks,
+                    norm: match self.conditioner_norm {
+                        Norm::Weight => ConditionerNorm::Weight,
+                        Norm::Batch => ConditionerNorm::Batch,
+                    },
                     batch_norm: self.batch_norm,
                     ..RealNvpImageConfig::default()
                 };
-                real_nvp_image(&config, vb)
+                Ok(Network::Images(real_nvp_image(&config, vb)?))
             }
             Flow::Glow => {
                 let config = GlowConfig {
@@ -98,14 +135,23 @@ impl Arguments {
                     channels: self.channels,
                     ..GlowConfig::default()
                 };
-                glow(&config, vb)
+                Ok(Network::Images(glow(&config, vb)?))
+            }
+            Flow::Nice => {
+                let config = NiceConfig {
+                    features: image.iter().product(),
+                    layers: self.couplings,
+                    hidden: vec![self.width(); DEPTH],
+                    ..NiceConfig::default()
+                };
+                Ok(Network::Vectors(nice(&config, vb)?, image))
             }
         }
     }
 
     /// The images, if memory can hold a flow of them.
     pub fn load(&self, common: &Common) -> Result<Split> {
-        let data = Split::load(self.data.as_deref(), common.seed, self.most_images)?;
+        let data = Split::load_any(self.data.as_deref(), common.seed, self.most_images)?;
         let pixels = data.image().iter().product::<usize>() as f64;
         let batch = self.image_batch.min(data.train.len());
         let batch = Size("--image-batch", batch, 64);
@@ -113,12 +159,20 @@ impl Arguments {
         let layers = match self.image_flow {
             Flow::RealNvp => Size("--blocks", self.blocks, 1),
             Flow::Glow => Size("--steps", self.steps, 8),
+            Flow::Nice => Size("--couplings", self.couplings, 4),
         };
-        // A layer's values with gradients, and its weights of 3 x 3 with gradients and moments.
-        let scales = Size("--scales", self.scales(), 2);
-        check_memory(16. * pixels, &[batch, channels, layers])?;
-        check_memory(16. * 9., &[channels, channels, layers, scales])?;
-        check_memory(4096., &[layers, scales])?;
+        // A layer's values with gradients, and its weights (of 3 x 3 pixels) with gradients and moments.
+        if self.image_flow == Flow::Nice {
+            let (width, depth) = (Size("--width", self.width(), 1000), DEPTH as f64);
+            check_memory(16. * depth, &[batch, width, layers])?;
+            check_memory(16. * depth, &[width, width, layers])?;
+            check_memory(16. * pixels, &[width, layers])?;
+        } else {
+            let scales = Size("--scales", self.scales(), 2);
+            check_memory(16. * pixels, &[batch, channels, layers])?;
+            check_memory(16. * 9., &[channels, channels, layers, scales])?;
+            check_memory(4096., &[layers, scales])?;
+        }
         // A flow that does not fit the images is found out before the points are fitted.
         let vars = VarMap::new();
         let vb = init::seeded(&vars, common.seed, DType::F32, &Device::Cpu);
@@ -137,6 +191,10 @@ impl Arguments {
             ("channels", self.channels.to_string()),
             ("blocks", self.blocks.to_string()),
             ("batch_norm", self.batch_norm.to_string()),
+            ("conditioner_norm", value_name(self.conditioner_norm)),
+            ("squeeze_last", self.squeeze_last.to_string()),
+            ("couplings", self.couplings.to_string()),
+            ("width", self.width().to_string()),
             ("image_batch", self.image_batch.to_string()),
             ("image_lr", format!("{:?}", self.image_lr)),
             ("seed", common.seed.to_string()),
@@ -167,11 +225,13 @@ pub fn run(
     failures: &mut Failures,
 ) {
     failures.keep(report::print(&format!(
-        "{} training and {} test images of {} x {}",
+        "{} training and {} test images of {}",
         data.train.len(),
         data.test.len(),
-        data.images.height,
-        data.images.width
+        match data.image() {
+            [1, height, width] => format!("{height} x {width}"),
+            [channels, height, width] => format!("{channels} x {height} x {width}"),
+        }
     )));
     let run = train::train(arguments, common, data, training, output);
     let Some(run) = failures.keep(run) else {
@@ -197,22 +257,22 @@ impl Model {
     pub fn bits(&self, pixels: &Tensor, train: bool, rng: &mut Rng) -> Result<Tensor> {
         let x = dequantize(pixels, self.levels, rng)?;
         let (line, logit) = self.logit.inverse_and_log_det(&x)?;
-        let (z, log_det) = self.flow.inverse_and_log_det_t(&line, train)?;
+        let (z, log_det) = self.network.inverse_and_log_det_t(&line, train)?;
         let log_det = (log_det + logit.sum((1, 2, 3))?)?;
         let log_prob = (self.base()?.log_prob(&z)? + log_det)?;
-        let dims = self.flow.image().iter().product();
+        let dims = self.network.image().iter().product();
         bits_per_dim(&log_prob, dims, self.levels)
     }
 
     /// The standard normal on latents.
     pub fn base(&self) -> Result<impl Distribution> {
-        let zeros = Tensor::zeros(&self.flow.image(), DType::F32, &Device::Cpu)?;
+        let zeros = Tensor::zeros(&self.network.image(), DType::F32, &Device::Cpu)?;
         Normal::new(&zeros, &zeros.ones_like()?)?.to_event(3)
     }
 
     /// From latents to images, ready to be drawn.
     fn draw(&self, z: &Tensor) -> Result<Vec<Sample>> {
-        let pixels = self.logit.transform(&self.flow.transform(z)?)?;
+        let pixels = self.logit.transform(&self.network.transform(z)?)?;
         let rows = pixels.flatten_from(1)?.to_vec2::<f32>()?;
         let sample = |pixels| Sample {
             pixels,
@@ -250,7 +310,7 @@ fn figures(run: &Run, data: &Split, common: &Common, output: &Output) -> Result<
     let count = PAIRS.min(data.test.len() / 2);
     let pixels = data.pixels(&data.test[..2 * count])?;
     let x = dequantize(&pixels, model.levels, &mut rng.fork("interpolations"))?;
-    let z = model.flow.inverse(&model.logit.inverse(&x)?)?;
+    let z = model.network.inverse(&model.logit.inverse(&x)?)?;
     let (first, second) = (z.narrow(0, 0, count)?, z.narrow(0, count, count)?);
     let mut path = vec![];
     for k in 0..PATH {

@@ -9,7 +9,7 @@ use candle_core::{DType, Device};
 use candle_nn::{VarBuilder, VarMap};
 use candle_prob::bijector::Bijector;
 use candle_prob::flow::{
-    MafConfig, NeuralSplineConfig, RealNvpConfig, maf, neural_spline, real_nvp,
+    MafConfig, NeuralSplineConfig, NiceConfig, RealNvpConfig, maf, neural_spline, nice, real_nvp,
 };
 use candle_prob::{Result, Rng, init};
 use clap::{Args, ValueEnum};
@@ -24,7 +24,7 @@ pub struct Points {
     /// What transforms the base of the point sets
     #[arg(long, value_enum, default_value_t = Flow::RealNvp)]
     pub flow: Flow,
-    /// Layers for point sets [default: 12 of RealNVP, 5 of the others]
+    /// Layers for point sets [default: 12 of RealNVP and NICE, 5 of the others]
     #[arg(long, value_parser = count)]
     pub layers: Option<usize>,
     /// Width of the two hidden layers of each conditioner for point sets
@@ -36,6 +36,8 @@ pub struct Points {
 pub enum Flow {
     /// Affine couplings
     RealNvp,
+    /// Additive couplings, which keep volumes, and a scale of each coordinate
+    Nice,
     /// Spline couplings
     NeuralSpline,
     /// Affine and autoregressive: fast densities, slow draws
@@ -53,6 +55,14 @@ impl Flow {
                     ..RealNvpConfig::default()
                 };
                 Box::new(real_nvp(&config, vb)?)
+            }
+            Flow::Nice => {
+                let config = NiceConfig {
+                    layers,
+                    hidden,
+                    ..NiceConfig::default()
+                };
+                Box::new(nice(&config, vb)?)
             }
             Flow::NeuralSpline => {
                 let config = NeuralSplineConfig {
@@ -113,7 +123,10 @@ impl Points {
     }
 
     fn layers(&self) -> usize {
-        let own = if self.flow == Flow::RealNvp { 12 } else { 5 };
+        let own = match self.flow {
+            Flow::RealNvp | Flow::Nice => 12,
+            Flow::NeuralSpline | Flow::Maf => 5,
+        };
         self.layers.unwrap_or(own)
     }
 }

@@ -5,18 +5,66 @@ use crate::common::images::Split;
 use crate::common::report::Output;
 use crate::common::train::{History, Training};
 use crate::images::{Arguments, logit, sums};
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
 use candle_nn::VarMap;
 use candle_prob::bijector::{Bijector, LogitPreprocessing};
-use candle_prob::flow::{ImageFlow, dequantize};
+use candle_prob::flow::{ImageFlow, VectorFlow, dequantize};
 use candle_prob::{Result, Rng, init};
 use std::time::Instant;
 
 /// A flow of images in [0, 1] that were whole numbers.
 pub struct Model {
-    pub flow: ImageFlow,
+    pub network: Network,
     pub logit: LogitPreprocessing,
     pub levels: usize,
+}
+
+/// What leads images to latents of the same shape.
+pub enum Network {
+    Images(ImageFlow),
+    /// A flow of all pixels in a row, for images of this shape.
+    Vectors(VectorFlow, [usize; 3]),
+}
+
+impl Network {
+    pub fn image(&self) -> [usize; 3] {
+        match self {
+            Network::Images(flow) => flow.image(),
+            Network::Vectors(_, image) => *image,
+        }
+    }
+
+    /// Sets what data set before training, if the flow has such.
+    fn initialize(&self, images: &Tensor) -> Result<()> {
+        match self {
+            Network::Images(flow) => flow.initialize(images).map(drop),
+            Network::Vectors(..) => Ok(()),
+        }
+    }
+
+    /// From images to latents. In training the statistics of a batch normalization run.
+    pub fn inverse_and_log_det_t(&self, x: &Tensor, train: bool) -> Result<(Tensor, Tensor)> {
+        match self {
+            Network::Images(flow) => flow.inverse_and_log_det_t(x, train),
+            Network::Vectors(flow, _) => {
+                let (z, log_det) = flow.inverse_and_log_det(&x.flatten_from(1)?)?;
+                Ok((z.reshape(x.shape())?, log_det))
+            }
+        }
+    }
+
+    pub fn inverse(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(self.inverse_and_log_det_t(x, false)?.0)
+    }
+
+    pub fn transform(&self, z: &Tensor) -> Result<Tensor> {
+        match self {
+            Network::Images(flow) => flow.transform(z),
+            Network::Vectors(flow, _) => {
+                Ok(flow.transform(&z.flatten_from(1)?)?.reshape(z.shape())?)
+            }
+        }
+    }
 }
 
 pub struct Run {
@@ -39,13 +87,13 @@ pub fn train(
     let vars = VarMap::new();
     let vb = init::seeded(&vars, common.seed, DType::F32, &Device::Cpu);
     let model = Model {
-        flow: arguments.build(data.image(), vb)?,
+        network: arguments.build(data.image(), vb)?,
         logit: logit()?,
         levels: data.levels(),
     };
     let start = &data.train[..START.min(data.train.len())];
     let x = dequantize(&data.pixels(start)?, model.levels, &mut rng.fork("start"))?;
-    model.flow.initialize(&model.logit.inverse(&x)?)?;
+    model.network.initialize(&model.logit.inverse(&x)?)?;
 
     let batch = arguments.image_batch;
     let clock = Instant::now();

@@ -92,7 +92,7 @@ pub use nice::{NiceConfig, nice};
 pub use pixels::{bits_per_dim, dequantize, dequantize_by};
 pub use planar::{PlanarConfig, PlanarFlow, planar};
 pub use real_nvp::{RealNvpConfig, real_nvp};
-pub use real_nvp_image::{RealNvpImageConfig, real_nvp_image};
+pub use real_nvp_image::{ConditionerNorm, RealNvpImageConfig, real_nvp_image};
 pub use spline::{NeuralSplineConfig, neural_spline};
 pub use univariate::{Latent, Univariate, UnivariateConfig, univariate};
 pub use vector::VectorFlow;

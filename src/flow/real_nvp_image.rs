@@ -6,9 +6,19 @@ use crate::check;
 use crate::error::Result;
 use crate::init::Buffer;
 use crate::kernels::network::activation::Activation;
-use crate::net::{ResidualNetConfig, residual_net};
+use crate::net::{ResidualNetConfig, residual_batch_norm_net, residual_net};
 use candle_core::Tensor;
 use candle_nn::{Init, VarBuilder};
+
+/// How the residual conditioners of [`real_nvp_image`] are normalized.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConditionerNorm {
+    /// By the lengths of their filters, see [`ResidualNet`](crate::net::ResidualNet).
+    Weight,
+    /// By the moments of the batch, see [`ResidualBatchNormNet`](crate::net::ResidualBatchNormNet). Train with
+    /// [`ImageFlow::inverse_and_log_det_t`] then.
+    Batch,
+}
 
 /// What [`real_nvp_image`] builds.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,10 +27,16 @@ pub struct RealNvpImageConfig {
     pub image: [usize; 3],
     /// The number of scales; every one but the last halves height and width.
     pub scales: usize,
+    /// The last scale is as the others: it halves height and width too and has channel couplings after its checkerboard ones,
+    /// so that the last latents have four times the channels. If not, it has one checkerboard coupling more in their place,
+    /// as in the source.
+    pub squeeze_last: bool,
     /// Channels of each conditioner's convolutions.
     pub channels: usize,
     /// Residual blocks of each conditioner.
     pub blocks: usize,
+    /// How the conditioners are normalized.
+    pub norm: ConditionerNorm,
     /// The conditioners' activation.
     pub activation: Activation,
     /// Batch normalization after every coupling. Train with [`ImageFlow::inverse_and_log_det_t`] then.
@@ -35,13 +51,16 @@ pub struct RealNvpImageConfig {
 }
 
 impl Default for RealNvpImageConfig {
-    /// Three scales of 28 x 28 grey images, conditioners of two blocks of 32 channels, no batch normalization.
+    /// Three scales of 28 x 28 grey images, the last without a squeeze, weight-normalized conditioners of two blocks of 32
+    /// channels, no batch normalization between couplings.
     fn default() -> Self {
         RealNvpImageConfig {
             image: [1, 28, 28],
             scales: 3,
+            squeeze_last: false,
             channels: 32,
             blocks: 2,
+            norm: ConditionerNorm::Weight,
             activation: Activation::Relu,
             batch_norm: false,
             momentum: 0.9,
@@ -55,11 +74,12 @@ impl Default for RealNvpImageConfig {
 ///
 /// Formula: on the way from images to latents, each scale has three couplings with a checkerboard mask, a squeeze and three
 /// couplings with channel halves, which take turns; then half of the channels is factored out. The last scale has four
-/// couplings with a checkerboard mask instead.
+/// couplings with a checkerboard mask instead, or with `squeeze_last` the same layers as the others.
 ///
 /// The variables of coupling i are under `S.checkerboard.I` and `S.channel.I` for scale S, as
-/// [`residual_net`] names them; with batch normalization there are `norm.mean` and `norm.variance`, which training passes
-/// write and no optimizer moves. A fresh flow is the identity but for batch normalization's epsilon.
+/// [`residual_net`] or [`residual_batch_norm_net`] names them; with batch normalization between couplings there are `norm.mean`
+/// and `norm.variance`. What norms keep training passes write and no optimizer moves. A fresh flow is the identity but for the
+/// epsilon of the batch normalization between couplings.
 ///
 /// Errors: an image of fewer than two pixels, more scales than its height and width can be halved for, a bound that is not
 /// positive, no channels, a momentum outside [0, 1], and what `vb` refuses.
@@ -85,11 +105,13 @@ impl Default for RealNvpImageConfig {
 /// # }
 /// ```
 ///
-/// Source: Dinh, Sohl-Dickstein and Bengio (2017), Density estimation using Real NVP, sections 3.6 and 4.1.
+/// Source: Dinh, Sohl-Dickstein and Bengio (2017), Density estimation using Real NVP, sections 3.6 and 4.1. Their residual
+/// networks have both normalizations at once; here a network has one of them.
 pub fn real_nvp_image(config: &RealNvpImageConfig, vb: VarBuilder) -> Result<ImageFlow> {
     let op = "flow::real_nvp_image";
     let [mut c, mut h, mut w] = config.image;
-    check_scales([op, "scales"], config.image, config.scales, 1)?;
+    let whole = usize::from(!config.squeeze_last);
+    check_scales([op, "scales"], config.image, config.scales, whole)?;
     check::positive(op, "bound", config.bound)?;
     check::in_interval(op, "momentum", config.momentum, 0. ..=1.)?;
     let mut scales = vec![];
@@ -106,21 +128,22 @@ pub fn real_nvp_image(config: &RealNvpImageConfig, vb: VarBuilder) -> Result<Ima
             config.coupling(split, [2 * c, 2 * c], 4 * c, at + 1, vb)
         };
         let all = |layers: Vec<Vec<Layer>>| layers.into_iter().flatten().collect();
-        let boards = if last { 4 } else { 3 };
+        let squeeze = !last || config.squeeze_last;
+        let boards = if squeeze { 3 } else { 4 };
         let before = (0..boards).map(board).collect::<Result<_>>()?;
-        scales.push(match last {
-            true => Scale {
-                before: all(before),
-                squeeze: false,
-                after: vec![],
-                factor: None,
-            },
-            false => Scale {
-                before: all(before),
-                squeeze: true,
-                after: all((0..3).map(halves).collect::<Result<_>>()?),
-                factor: Some(Split::channels(4 * c, false)?),
-            },
+        let after = match squeeze {
+            true => (0..3).map(halves).collect::<Result<_>>()?,
+            false => vec![],
+        };
+        let factor = match last {
+            true => None,
+            false => Some(Split::channels(4 * c, false)?),
+        };
+        scales.push(Scale {
+            before: all(before),
+            squeeze,
+            after: all(after),
+            factor,
         });
         [c, h, w] = [2 * c, h / 2, w / 2];
     }
@@ -152,7 +175,12 @@ impl RealNvpImageConfig {
             blocks: self.blocks,
             activation: self.activation,
         };
-        let net = Net::Residual(residual_net(&net, vb.clone())?);
+        let net = match self.norm {
+            ConditionerNorm::Weight => Net::Residual(residual_net(&net, vb.clone())?),
+            ConditionerNorm::Batch => {
+                Net::Normed(Box::new(residual_batch_norm_net(&net, vb.clone())?))
+            }
+        };
         let mut layers = vec![Layer::Coupling(split, net)];
         if self.batch_norm {
             let vb = vb.pp("norm");

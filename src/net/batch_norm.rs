@@ -234,6 +234,11 @@ impl BatchNorm {
         Ok([moved(mean, batch.mean.clone())?, moved(variance, unbiased)?])
     }
 
+    /// Of the running mean and the running variance.
+    pub(super) fn variables(&self) -> [&Tensor; 2] {
+        [self.mean.variable(), self.variance.variable()]
+    }
+
     pub(super) fn write(&self, [mean, variance]: &[Tensor; 2]) -> Result<()> {
         self.mean.set(mean)?;
         self.variance.set(variance)

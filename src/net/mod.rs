@@ -27,6 +27,7 @@ mod pixel_cnn;
 mod pool;
 mod quantizer;
 mod residual;
+mod residual_batch_norm;
 mod residual_quantizer;
 mod selective;
 mod spectral_norm;
@@ -65,6 +66,7 @@ pub use quantizer::{
 };
 pub(crate) use residual::zero_conv2d;
 pub use residual::{ResidualNet, ResidualNetConfig, residual_net};
+pub use residual_batch_norm::{ResidualBatchNormNet, residual_batch_norm_net};
 pub use residual_quantizer::{
     ResidualQuantized, ResidualQuantizer, ResidualQuantizerConfig, residual_quantizer,
 };

@@ -559,6 +559,19 @@ fn figures_are_written_without_any_installed_font() {
     plot::information_plane(&plane, "Plane", 3.9, &[]).unwrap();
     plot::curves(&path, "Curves", &[]).unwrap();
     plot::samples(&folder.join("samples.png"), "None", (8, 8), 4, &[]).unwrap();
+    // An image in colour has its channels one after the other: its left column is red, its right one half blue.
+    let pixels = vec![1., 0., 1., 0., 0., 0., 0., 0., 0., 0.5, 0., 0.5];
+    let captions = vec![];
+    let image = plot::Sample { pixels, captions };
+    let path_of = folder.join("colour.png");
+    plot::samples(&path_of, "", (2, 2), 1, &[image]).unwrap();
+    let file = std::io::BufReader::new(fs::File::open(&path_of).unwrap());
+    let mut sheet = png::Decoder::new(file).read_info().unwrap();
+    let mut bytes = vec![0; sheet.output_buffer_size()];
+    sheet.next_frame(&mut bytes).unwrap();
+    let count = |colour: [u8; 3]| bytes.chunks_exact(3).filter(|p| **p == colour).count();
+    assert_eq!(count([255, 0, 0]), count([0, 0, 128]));
+    assert!(count([255, 0, 0]) >= 2 * 75 * 75);
     let times = [
         ("one".into(), 0.),
         ("two".into(), f64::NAN),

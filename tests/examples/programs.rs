@@ -454,6 +454,36 @@ fn colour_images_are_read() {
             end.out
         );
     }
+    // And by flows, whose sheets show them in colour.
+    let few = "--data c --epochs 1 --most-images 16 --image-batch 8 --scales 2 --channels 2";
+    for flow in [
+        "real-nvp --squeeze-last --conditioner-norm batch",
+        "glow --steps 1",
+        "nice --couplings 2 --width 4",
+    ] {
+        let arguments = format!("{few} --out f --image-flow {flow}");
+        let end = done("realnvp", &folder, &arguments);
+        let data = "16 training and 20 test images of 3 x 32 x 32";
+        assert!(
+            end.out.contains(data) && end.out.contains("CIFAR-10"),
+            "{}",
+            end.out
+        );
+        let sheet = fs::File::open(folder.join("f/images_samples.png")).unwrap();
+        let mut sheet = png::Decoder::new(BufReader::new(sheet))
+            .read_info()
+            .unwrap();
+        let mut bytes = vec![0; sheet.output_buffer_size()];
+        sheet.next_frame(&mut bytes).unwrap();
+        let coloured = |p: &[u8]| p.iter().max().unwrap() - p.iter().min().unwrap() > 100;
+        let count = bytes.chunks_exact(3).filter(|p| coloured(p)).count();
+        assert!(
+            count > bytes.len() / 30,
+            "{flow}: {count} of {}",
+            bytes.len() / 3
+        );
+    }
+    let few = "--data c --epochs 1 --images 40 --latent 3 --gamma 0.1 --surrogate squared-norm";
     let path = folder.join("c/data_batch_3.bin");
     let whole = fs::read(&path).unwrap();
     for (bytes, words) in [
@@ -524,6 +554,14 @@ fn sizes_have_upper_bounds() {
         ("realnvp", "--channels 1000000000000 --only images"),
         ("realnvp", "--blocks 1000000000000 --only images"),
         ("realnvp", "--scales 1000000000000 --only images"),
+        (
+            "realnvp",
+            "--width 1000000000000 --only images --image-flow nice",
+        ),
+        (
+            "realnvp",
+            "--couplings 1000000000000 --only images --image-flow nice",
+        ),
         (
             "realnvp",
             "--steps 1000000000000 --only images --image-flow glow",

@@ -22,7 +22,8 @@ fn made<T>(dtype: DType, build: impl Fn(VarBuilder) -> Result<T>) -> Result<(T, 
     let mut all = vec![];
     for (name, var) in init::named_vars(&vars)? {
         let noise = (rng.normal(var.shape(), dtype, CPU)? * 0.2)?;
-        match name.ends_with("variance") || name.ends_with("gain") {
+        let positive = ["variance", "running_var", "gain"];
+        match positive.iter().any(|end| name.ends_with(end)) {
             true => var.set(&noise.exp()?)?,
             false => var.set(&noise)?,
         }
@@ -138,13 +139,15 @@ fn flows_of_vectors() -> Result<()> {
 fn flows_of_images_and_of_numbers() -> Result<()> {
     let image = [1, 4, 4];
     let x = (Rng::new(2).normal((2, 1, 4, 4), DType::F64, CPU)? * 0.5)?;
-    for batch_norm in [false, true] {
+    let norms = [ConditionerNorm::Weight, ConditionerNorm::Batch];
+    for (batch_norm, norm) in [false, true].into_iter().zip(norms) {
         let config = RealNvpImageConfig {
             image,
             scales: 2,
             channels: 2,
             blocks: 1,
             batch_norm,
+            norm,
             ..Default::default()
         };
         let (made, vars) = made(DType::F64, |vb| real_nvp_image(&config, vb))?;

@@ -44,7 +44,8 @@ fn weights(build: Build) -> Result<BTreeMap<String, Tensor>> {
     let mut rng = Rng::new(2);
     let random = |(name, var): (String, Var)| -> Result<(String, Tensor)> {
         let noise = (rng.normal(var.shape(), DType::F64, CPU)? * 0.2)?;
-        let noise = match name.ends_with("variance") || name.ends_with("gain") {
+        let positive = ["variance", "running_var", "gain"];
+        let noise = match positive.iter().any(|end| name.ends_with(end)) {
             true => noise.exp()?,
             false => noise,
         };
@@ -111,6 +112,55 @@ fn real_nvp_meets_its_jacobian() -> Result<()> {
         ..small()
     };
     check(&|vb| real_nvp_image(&config, vb), &names, Some(&[1, 4, 4]))
+}
+
+#[test]
+fn real_nvp_of_batch_normalized_conditioners_meets_its_jacobian() -> Result<()> {
+    let config = RealNvpImageConfig {
+        norm: ConditionerNorm::Batch,
+        ..small()
+    };
+    let names = [
+        "0.checkerboard.1.first.weight",
+        "0.channel.2.blocks.0.1.norm.weight",
+        "1.checkerboard.3.last.norm.bias",
+    ];
+    check(&|vb| real_nvp_image(&config, vb), &names, None)
+}
+
+/// The last scale squeezes too: as in the lecture's walk, 16 c channels of an eighth of the side.
+#[test]
+fn the_last_scale_squeezes_where_it_is_told_to() -> Result<()> {
+    let config = RealNvpImageConfig {
+        image: [3, 32, 32],
+        squeeze_last: true,
+        channels: 2,
+        blocks: 0,
+        ..Default::default()
+    };
+    let build: Build = &|vb| real_nvp_image(&config, vb);
+    let flow = built(build, &weights(build)?, DType::F64)?;
+    let shapes = [[6, 16, 16], [12, 8, 8], [48, 4, 4]];
+    assert_eq!(flow.latent_shapes(), shapes);
+    let x = Rng::new(3).normal((2, 3, 32, 32), DType::F64, CPU)?;
+    let (z, log_det) = flow.inverse_and_log_det(&x)?;
+    let latents = flow.latents(&z)?;
+    let batches = shapes.map(|[c, h, w]| [2, c, h, w]);
+    assert!(latents.iter().map(Tensor::dims).eq(batches.iter()));
+    let (again, back) = flow.transform_and_log_det(&z)?;
+    let moved = difference(&x, &z)?;
+    assert!(moved > 0.1, "the weights do nothing: {moved}");
+    assert!(difference(&again, &x)? < 1e-9);
+    assert!(difference(&log_det, &back.neg()?)? < 1e-9);
+    // Three checkerboards and three halves of channels in every scale.
+    let config = RealNvpImageConfig {
+        squeeze_last: true,
+        ..small()
+    };
+    let names = ["1.checkerboard.2.last.bias", "1.channel.2.last.bias"];
+    let build: Build = &|vb| real_nvp_image(&config, vb);
+    assert!(!weights(build)?.contains_key("1.checkerboard.3.last.bias"));
+    check(build, &names, None)
 }
 
 #[test]
@@ -204,7 +254,15 @@ fn a_fresh_flow_is_the_identity() -> Result<()> {
     // No images, in every dtype that candle convolves.
     for dtype in [DType::F16, DType::F32, DType::F64] {
         let vb = || init::seeded(&VarMap::new(), 1, dtype, CPU);
-        for flow in [real_nvp_image(&small(), vb())?, glow(&small_glow(), vb())?] {
+        let config = RealNvpImageConfig {
+            norm: ConditionerNorm::Batch,
+            ..small()
+        };
+        for flow in [
+            real_nvp_image(&small(), vb())?,
+            real_nvp_image(&config, vb())?,
+            glow(&small_glow(), vb())?,
+        ] {
             let none = Var::zeros((2, 0, 1, 4, 4), dtype, CPU)?;
             for (y, log_det) in [
                 flow.inverse_and_log_det(&none)?,
@@ -243,6 +301,19 @@ fn digits_flow(batch_norm: bool, vb: VarBuilder) -> Result<ImageFlow> {
         channels: 8,
         blocks: 1,
         batch_norm,
+        ..Default::default()
+    };
+    real_nvp_image(&config, vb)
+}
+
+/// With batch-normalized conditioners.
+fn digits_normed(vb: VarBuilder) -> Result<ImageFlow> {
+    let config = RealNvpImageConfig {
+        image: DIGIT,
+        scales: 2,
+        channels: 8,
+        blocks: 1,
+        norm: ConditionerNorm::Batch,
         ..Default::default()
     };
     real_nvp_image(&config, vb)
@@ -297,10 +368,14 @@ fn a_few_steps_save_bits() -> Result<()> {
         let [before, after] = trained(&flow, &vars, 5e-3, 20)?;
         assert!(after < before - 0.3, "{batch_norm}: {before} to {after}");
     }
-    let vars = VarMap::new();
-    let flow = digits_glow(init::seeded(&vars, 1, DType::F32, CPU))?;
-    let [before, after] = trained(&flow, &vars, 5e-3, 20)?;
-    assert!(after < before - 0.3, "glow: {before} to {after}");
+    type Make = fn(VarBuilder) -> Result<ImageFlow>;
+    let others: [(&str, Make); 2] = [("glow", digits_glow), ("normed", digits_normed)];
+    for (name, make) in others {
+        let vars = VarMap::new();
+        let flow = make(init::seeded(&vars, 1, DType::F32, CPU))?;
+        let [before, after] = trained(&flow, &vars, 5e-3, 20)?;
+        assert!(after < before - 0.3, "{name}: {before} to {after}");
+    }
     Ok(())
 }
 
@@ -317,8 +392,9 @@ fn training_stays_finite() -> Result<()> {
 #[test]
 fn files_hold_the_whole_flow() -> Result<()> {
     type Make = fn(VarBuilder) -> Result<ImageFlow>;
-    let flows: [(&str, Make); 2] = [
+    let flows: [(&str, Make); 3] = [
         ("real_nvp_image", |vb| digits_flow(true, vb)),
+        ("real_nvp_image of batch norms", digits_normed),
         ("glow", digits_glow),
     ];
     let pixels = digits(32)?;
@@ -497,6 +573,13 @@ fn errors_name_what_is_wrong() -> Result<()> {
         ..small()
     };
     names(real(config), &["scales", "1 to 2", "4 x 4"]);
+    let config = RealNvpImageConfig {
+        image,
+        scales: 3,
+        squeeze_last: true,
+        ..small()
+    };
+    names(real(config), &["scales", "1 to 2", "28 x 28"]);
     let config = GlowConfig {
         image,
         levels: 3,

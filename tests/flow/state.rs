@@ -3,7 +3,9 @@
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{Init, VarBuilder, VarMap};
 use candle_prob::bijector::Bijector;
-use candle_prob::flow::{GlowConfig, ImageFlow, RealNvpImageConfig, glow, real_nvp_image};
+use candle_prob::flow::{
+    ConditionerNorm, GlowConfig, ImageFlow, RealNvpImageConfig, glow, real_nvp_image,
+};
 use candle_prob::init::{self, Buffer};
 use candle_prob::optim::{Adam, AdamConfig, Checkpoint, Optimizer};
 use candle_prob::{Result, Rng};
@@ -23,7 +25,13 @@ fn bits(vars: &VarMap) -> Result<BTreeMap<String, Vec<u64>>> {
 }
 
 fn is_statistic(name: &str) -> bool {
-    name.ends_with("norm.mean") || name.ends_with("norm.variance")
+    let ends = [
+        "norm.mean",
+        "norm.variance",
+        "norm.running_mean",
+        "norm.running_var",
+    ];
+    ends.iter().any(|end| name.ends_with(end))
 }
 
 fn normalized(vb: VarBuilder) -> Result<ImageFlow> {
@@ -34,6 +42,19 @@ fn normalized(vb: VarBuilder) -> Result<ImageFlow> {
         blocks: 1,
         batch_norm: true,
         momentum: 0.75,
+        ..Default::default()
+    };
+    real_nvp_image(&config, vb)
+}
+
+/// With batch normalization inside of the conditioners and not between the couplings.
+fn inside(vb: VarBuilder) -> Result<ImageFlow> {
+    let config = RealNvpImageConfig {
+        image: IMAGE,
+        scales: 2,
+        channels: 4,
+        blocks: 1,
+        norm: ConditionerNorm::Batch,
         ..Default::default()
     };
     real_nvp_image(&config, vb)
@@ -63,7 +84,7 @@ fn images(seed: u64) -> Result<Tensor> {
 
 #[test]
 fn evaluation_writes_nothing() -> Result<()> {
-    for make in [normalized, from_data] {
+    for make in [normalized, inside, from_data] {
         let (flow, vars) = made(make)?;
         let x = images(1)?;
         let before = bits(&vars)?;
@@ -106,6 +127,46 @@ fn training_writes_once_in_a_call() -> Result<()> {
     for (name, after) in bits(&vars)? {
         assert_eq!(after != before[&name], is_statistic(&name), "{name}");
     }
+    Ok(())
+}
+
+/// Norms inside of conditioners go by the batch in training, each once in a call, and by what they have kept afterwards.
+#[test]
+fn conditioners_write_once_in_a_call() -> Result<()> {
+    let (flow, vars) = made(inside)?;
+    let before = bits(&vars)?;
+    let named = init::named_vars(&vars)?;
+    let weight = named["0.checkerboard.0.first.weight"].as_tensor();
+    // What passes the first checkerboard is told by the coupling's own split.
+    let split = candle_prob::bijector::Split::checkerboard(4, 4, false)?;
+    let mut mean = Tensor::zeros(4, DType::F64, CPU)?;
+    for seed in 1..4 {
+        let x = images(seed)?;
+        flow.inverse_and_log_det_t(&x, true)?;
+        let seen = split.take(&x)?.0.conv2d(weight, 1, 1, 1, 1)?;
+        mean = ((mean * 0.9)? + (seen.mean((0, 2, 3))? * 0.1)?)?;
+        let found = named["0.checkerboard.0.blocks.0.0.norm.running_mean"].as_tensor();
+        let gap = (found - &mean)?.abs()?.max_all()?.to_scalar::<f64>()?;
+        assert!(gap < 1e-12, "{gap} after {seed}");
+    }
+    for (name, after) in bits(&vars)? {
+        assert_eq!(after != before[&name], is_statistic(&name), "{name}");
+    }
+    // With a last layer that says something the batch and what is kept say different things.
+    let last = &named["0.checkerboard.0.last.weight"];
+    last.set(&last.ones_like()?)?;
+    let x = images(9)?;
+    let (kept, _) = flow.inverse_and_log_det(&x)?;
+    let (batch, _) = flow.inverse_and_log_det_t(&x, true)?;
+    let gap = (kept - batch)?.abs()?.max_all()?.to_scalar::<f64>()?;
+    assert!(gap > 1e-3, "{gap}");
+    // What a later network refuses leaves the earlier ones as they were.
+    let bias = &named["0.checkerboard.1.last.bias"];
+    bias.set(&(bias.ones_like()? * f64::INFINITY)?)?;
+    let before = bits(&vars)?;
+    let error = flow.inverse_and_log_det_t(&x, true).unwrap_err();
+    assert!(error.to_string().contains("ImageFlow::inverse"), "{error}");
+    assert_eq!(bits(&vars)?, before);
     Ok(())
 }
 

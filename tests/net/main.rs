@@ -13,6 +13,7 @@ mod likelihoods;
 mod pixel_cnn;
 mod pool;
 mod quantizer;
+mod residual_batch_norm;
 mod residual_quantizer;
 mod spectral_norm;
 mod vq_vae2;

@@ -6,7 +6,7 @@ use candle_prob::Result;
 use plotters::style::RGBColor;
 
 pub struct Sample {
-    /// `height * width` values in [0, 1].
+    /// `height * width` values in [0, 1] of a grey image; of one in colour all of red, then green, then blue.
     pub pixels: Vec<f32>,
     pub captions: Vec<Caption>,
 }
@@ -55,7 +55,7 @@ pub fn samples(
         for (k, image) in images.iter().enumerate() {
             let left = GAP + (k % columns) as f64 * (wide + GAP);
             let top = HEAD + (k / columns) as f64 * row;
-            draw(canvas, image, width, zoom, (left, top))?;
+            draw(canvas, image, (height, width), zoom, (left, top))?;
             for (n, caption) in image.captions.iter().enumerate() {
                 let y = top + high + 14. + LINE * n as f64;
                 write(canvas, caption, (left, y), left + wide)?;
@@ -65,12 +65,24 @@ pub fn samples(
     })
 }
 
-fn draw(canvas: &Canvas, image: &Sample, width: usize, zoom: f64, (left, top): Point) -> Drawn {
-    for (k, &value) in image.pixels.iter().enumerate() {
-        let grey = (value.clamp(0., 1.) * 255.).round() as u8;
+fn draw(
+    canvas: &Canvas,
+    image: &Sample,
+    (height, width): (usize, usize),
+    zoom: f64,
+    (left, top): Point,
+) -> Drawn {
+    let size = height * width;
+    let byte = |k: usize| (image.pixels[k].clamp(0., 1.) * 255.).round() as u8;
+    let coloured = image.pixels.len() == 3 * size;
+    for k in 0..size {
         let x = left + zoom * (k % width) as f64;
         let y = top + zoom * (k / width) as f64;
-        canvas.rectangle((x, y), (x + zoom, y + zoom), RGBColor(grey, grey, grey))?;
+        let colour = match coloured {
+            true => RGBColor(byte(k), byte(k + size), byte(k + 2 * size)),
+            false => RGBColor(byte(k), byte(k), byte(k)),
+        };
+        canvas.rectangle((x, y), (x + zoom, y + zoom), colour)?;
     }
     Ok(())
 }

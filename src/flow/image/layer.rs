@@ -1,5 +1,6 @@
 //! The layers of a flow of images.
 
+use super::training::Writes;
 use crate::bijector::{
     ActNorm, Affine, Axis, Bijector, Conv1x1, Coupling, FlowBatchNorm, Lu, Split,
 };
@@ -7,7 +8,7 @@ use crate::detach::Detach;
 use crate::error::Result;
 use crate::init::Buffer;
 use crate::kernels::network::conv2d::Order;
-use crate::net::{Conv2d, ResidualNet, in_turn};
+use crate::net::{Conv2d, ResidualBatchNormNet, ResidualNet, in_turn};
 use candle_core::Tensor;
 
 /// The layers of one scale, from images to latents.
@@ -45,6 +46,8 @@ pub(in crate::flow) enum Layer {
 #[derive(Debug, Clone)]
 pub(in crate::flow) enum Net {
     Residual(ResidualNet),
+    /// In training its norms go by the batch, and their running moments are written.
+    Normed(Box<ResidualBatchNormNet>),
     Convs(Vec<Conv2d>),
 }
 
@@ -53,15 +56,31 @@ pub(super) type Member = Box<dyn Bijector + Send + Sync>;
 pub(super) const EPSILON: f64 = 1e-5;
 
 impl Net {
-    fn apply(&self, x: &Tensor) -> Result<Tensor> {
+    fn apply(&self, x: &Tensor, training: Option<&Writes>) -> Result<Tensor> {
         match self {
             Net::Residual(net) => net.apply(x),
+            Net::Normed(net) => {
+                let op = training.map_or("ImageFlow", Writes::op);
+                let (y, found) = net.apply(op, x, training.is_some())?;
+                if let Some(writes) = training {
+                    for (variable, value) in &found {
+                        writes.add(variable, value)?;
+                    }
+                }
+                Ok(y)
+            }
             Net::Convs(layers) => in_turn(layers, x, Order::ChannelsFirst),
         }
     }
 
     /// The affine map of the changing part, for the passing one.
-    fn affine(&self, passing: &Tensor, context: Option<&Tensor>, bound: f64) -> Result<Affine> {
+    fn affine(
+        &self,
+        passing: &Tensor,
+        context: Option<&Tensor>,
+        bound: f64,
+        training: Option<&Writes>,
+    ) -> Result<Affine> {
         let rank = passing.rank();
         let (lead, image) = passing.dims().split_at(rank - 3);
         let n: usize = lead.iter().product();
@@ -77,7 +96,7 @@ impl Net {
             let context = context.broadcast_as(full)?.reshape(flat)?;
             x = Tensor::cat(&[x, context], 1)?;
         }
-        let out = self.apply(&x)?;
+        let out = self.apply(&x, training)?;
         let out = out.reshape([lead, &out.dims()[1..]].concat())?;
         let width = out.dim(rank - 3)? / 2;
         let raw = out.narrow(rank - 3, 0, width)?;
@@ -89,6 +108,7 @@ impl Detach for Net {
     fn detach(&self) -> Self {
         match self {
             Net::Residual(net) => Net::Residual(net.detach()),
+            Net::Normed(net) => Net::Normed(Box::new(net.as_ref().detach())),
             Net::Convs(layers) => Net::Convs(layers.detach()),
         }
     }
@@ -105,11 +125,18 @@ impl Detach for Scale {
 }
 
 impl Layer {
-    pub(super) fn bijector(&self, context: Option<Tensor>, bound: f64) -> Result<Member> {
+    /// As a bijector; a coupling in a pass that trains notes there what its network is to write.
+    pub(super) fn bijector(
+        &self,
+        context: Option<Tensor>,
+        bound: f64,
+        training: Option<Writes>,
+    ) -> Result<Member> {
         Ok(match self {
             Layer::Coupling(split, net) => {
                 let (split, net) = (split.clone(), net.clone());
-                let affine = move |a: &Tensor| net.affine(a, context.as_ref(), bound);
+                let affine =
+                    move |a: &Tensor| net.affine(a, context.as_ref(), bound, training.as_ref());
                 Box::new(Coupling::new(split, affine))
             }
             Layer::ActNorm { loc, log_scale } => {

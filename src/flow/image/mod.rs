@@ -271,7 +271,7 @@ impl ImageFlow {
         let layer = |layer: &Layer, context: &Option<Tensor>| -> Result<Member> {
             match (pass, layer) {
                 (Pass::Evaluate, _) | (_, Layer::Coupling(..)) => {
-                    layer.bijector(context.clone(), self.bound)
+                    layer.bijector(context.clone(), self.bound, pass.training())
                 }
                 _ => Ok(Box::new(Writing {
                     layer: layer.clone(),

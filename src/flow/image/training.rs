@@ -17,6 +17,16 @@ pub(super) enum Pass {
     Initialize(Writes),
 }
 
+impl Pass {
+    /// Where a pass that trains notes what is to be written.
+    pub(super) fn training(&self) -> Option<Writes> {
+        match self {
+            Pass::Train(writes) => Some(writes.clone()),
+            Pass::Evaluate | Pass::Initialize(_) => None,
+        }
+    }
+}
+
 /// Variables and the values that a pass has found for them. They are written when all of it has succeeded, so that a batch
 /// that is refused half-way leaves the flow as it was.
 #[derive(Debug, Clone)]
@@ -29,6 +39,11 @@ impl Writes {
     pub(super) fn new(op: &'static str) -> Self {
         let all = Arc::default();
         Writes { op, all }
+    }
+
+    /// The pass's name in errors.
+    pub(super) fn op(&self) -> &'static str {
+        self.op
     }
 
     pub(super) fn add(&self, variable: &Tensor, value: &Tensor) -> Result<()> {
@@ -53,7 +68,7 @@ pub(super) struct Writing {
 
 impl Writing {
     fn current(&self) -> Result<Member> {
-        self.layer.bijector(None, f64::INFINITY)
+        self.layer.bijector(None, f64::INFINITY, None)
     }
 }
 
