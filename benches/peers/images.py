@@ -10,7 +10,7 @@ Needs torch and normflows. Prints bits per dim of the test images, their standar
 took. THREADS sets the number of threads (2). With --checkpoint FILE every epoch is kept there, and a run that was cut goes
 on from the last one.
 """
-import argparse, gzip, json, math, os, pathlib, struct, time
+import argparse, gzip, json, math, os, pathlib, struct, sys, time
 
 import normflows as nf
 import numpy as np
@@ -52,11 +52,11 @@ def standard(shape):
     return nf.distributions.DiagGaussian(shape, trainable=False)
 
 
-def glow(height, width):
+def glow(height, width, scale_map="exp"):
     flows, merges, bases, channels = [], [], [], 1
     for level in range(LEVELS):
         channels, height, width = 4 * channels, height // 2, width // 2
-        steps = [nf.flows.GlowBlock(channels, CHANNELS, scale_map="exp") for _ in range(STEPS)]
+        steps = [nf.flows.GlowBlock(channels, CHANNELS, scale_map=scale_map) for _ in range(STEPS)]
         # Flows are listed from latents to images, the coarsest level first.
         flows.insert(0, steps + [nf.flows.Squeeze()])
         if level + 1 < LEVELS:
@@ -96,13 +96,14 @@ def real_nvp(height, width):
             mask = torch.tensor([[[(y + x + i) % 2 for x in range(width)] for y in range(height)]]).float()
             mask = mask.expand(c, height, width).contiguous()
             layers.append(Board(mask, Bounded(c, 2 * c, channels)))
-            layers.append(Norm(c))
+            # As in the commands of the page: batch normalization for the larger images.
+            layers += [Norm(c)] if large else []
         if not last:
             layers.append(nf.flows.Squeeze())
             for i in range(3):
                 mode = "channel_inv" if i % 2 else "channel"
                 layers.append(nf.flows.AffineCouplingBlock(Bounded(2 * c, 4 * c, channels), split_mode=mode))
-                layers.append(Norm(4 * c))
+                layers += [Norm(4 * c)] if large else []
         # The layers were listed from images to latents.
         flows.insert(0, layers[::-1])
         if not last:
@@ -178,7 +179,13 @@ def nice(height, width):
     return Flat(nf.NormalizingFlow(standard((features,)), layers[::-1]))
 
 
-FLOWS = {"glow": glow, "real-nvp": real_nvp, "nice": nice}
+FLOWS = {
+    "glow": glow,
+    # Scales between 0 and 1, as normflows has them unless it is told otherwise.
+    "glow-sigmoid": lambda height, width: glow(height, width, "sigmoid"),
+    "real-nvp": real_nvp,
+    "nice": nice,
+}
 
 
 def bits(flow, pixels, levels):
@@ -238,6 +245,7 @@ def main():
             schedule.step()
             last.append(loss.item())
         seconds += time.perf_counter() - start
+        print(f"epoch {epoch + 1} of {epochs}: training {np.mean(last):.3f}", file=sys.stderr, flush=True)
         if asked.checkpoint:
             kept = {
                 "flow": flow.state_dict(),

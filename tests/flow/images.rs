@@ -139,7 +139,14 @@ fn the_last_scale_squeezes_where_it_is_told_to() -> Result<()> {
         ..Default::default()
     };
     let build: Build = &|vb| real_nvp_image(&config, vb);
-    let flow = built(build, &weights(build)?, DType::F64)?;
+    // Eighteen couplings whose log-scales are near their bound would lose all digits on the way back.
+    let mut weights_of = weights(build)?;
+    for (name, weight) in &mut weights_of {
+        if name.contains(".last.") {
+            *weight = (&*weight * 0.3)?;
+        }
+    }
+    let flow = built(build, &weights_of, DType::F64)?;
     let shapes = [[6, 16, 16], [12, 8, 8], [48, 4, 4]];
     assert_eq!(flow.latent_shapes(), shapes);
     let x = Rng::new(3).normal((2, 3, 32, 32), DType::F64, CPU)?;
@@ -150,8 +157,8 @@ fn the_last_scale_squeezes_where_it_is_told_to() -> Result<()> {
     let (again, back) = flow.transform_and_log_det(&z)?;
     let moved = difference(&x, &z)?;
     assert!(moved > 0.1, "the weights do nothing: {moved}");
-    assert!(difference(&again, &x)? < 1e-9);
-    assert!(difference(&log_det, &back.neg()?)? < 1e-9);
+    let [there, sums] = [difference(&again, &x)?, difference(&log_det, &back.neg()?)?];
+    assert!(there < 1e-9 && sums < 1e-9, "{there}, {sums}");
     // Three checkerboards and three halves of channels in every scale.
     let config = RealNvpImageConfig {
         squeeze_last: true,
