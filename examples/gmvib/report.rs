@@ -92,7 +92,7 @@ impl Report<'_> {
         let header = [
             "test",
             "exact match",
-            "known sources",
+            "known",
             "per label",
             "micro-F1",
             "I(Z;X) <=",
